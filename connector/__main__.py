@@ -1,0 +1,5 @@
+"""`python -m connector` is `partner-bridge`."""
+
+from connector.cli import main
+
+main()

@@ -1,0 +1,152 @@
+"""Wire formats: the bytes of a record's key or value → JSON-able values.
+
+What a producer put around the value (the framing) is known here; Avro itself is in the modules `avro_*`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import orjson
+
+from connector import config
+from connector.avro_logical import base64_text
+from connector.avro_reader import compile_reader
+from connector.avro_schema import Type, parse
+from connector.errors import ConfigError, DecodeError, Problem
+from connector.model import Json
+from connector.schema_registry import SchemaRegistry
+
+Decode: TypeAlias = Callable[[bytes], Json]
+"""Gives the value, or raises DecodeError, or UnavailableError while the schema is not at hand."""
+
+_HEADER_BYTES = 5
+
+_GUESSES = {
+    0x7B: "Is a JSON producer writing to this topic?",  # {
+    0x5B: "Is a JSON producer writing to this topic?",  # [
+    0x01: "Is the producer writing Confluent schema GUIDs (framing version 1)?",
+    0x03: "Is the producer writing AWS Glue framing?",
+    0xC3: "Is the producer writing Avro single-object encoding?",
+}
+
+_MIN_LONG, _MAX_UNSIGNED = -(2**63), 2**64 - 1
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+
+
+def decoder(format: config.Format, registry: SchemaRegistry | None, *, path: str) -> Decode:  # noqa: A002
+    """Give the function that decodes what `format` describes. It is for one thread at a time.
+
+    `path` is where the format stands in the configuration, as `topics.orders.value`. `registry` is
+    needed for Avro with framing `confluent`.
+
+    Raises:
+        ConfigError: a schema file cannot be read or is not a schema, or the registry is missing.
+    """
+    match format.format:
+        case "json":
+            return _decode_json
+        case "string":
+            return _decode_string
+        case "bytes":
+            return base64_text
+        case "avro":
+            return _avro(format, registry, path)
+
+
+def _avro(format: config.Format, registry: SchemaRegistry | None, path: str) -> Decode:  # noqa: A002
+    problems: list[Problem] = []
+
+    def parsed(file: Path | None, key: str) -> Type | None:
+        try:
+            return None if file is None else parse(orjson.loads(file.read_bytes()))
+        except (OSError, ValueError, DecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            problems.append(Problem(f"{path}.{key}", f"{file} is not a usable Avro schema: {reason}"))
+            return None
+
+    writer = parsed(format.schema_file, "schema")
+    reader = parsed(format.reader_schema, "reader_schema")
+    if writer is not None and format.schema_file is not None and not problems:
+        name = f"schema {format.schema_file.name}"
+        try:
+            read = compile_reader(writer, reader, non_finite=format.non_finite, name=name)
+        except DecodeError as error:
+            problems.append(Problem(f"{path}.reader_schema", str(error)))
+        else:
+            return lambda value: read(value, 0)
+    elif registry is None and not problems:
+        problems.append(Problem(path, "Avro needs `schema_registry`, or framing `none` and a schema"))
+    if problems or registry is None:
+        raise ConfigError(problems)
+    return _confluent(registry, reader, format)
+
+
+def _confluent(registry: SchemaRegistry, reader: Type | None, format: config.Format) -> Decode:  # noqa: A002
+    readers: dict[int, Callable[[bytes, int], Json]] = {}
+
+    def learn(schema_id: int) -> Callable[[bytes, int], Json]:
+        writer = registry.get(schema_id)
+        read = compile_reader(writer, reader, non_finite=format.non_finite, name=f"schema {schema_id}")
+        readers[schema_id] = read
+        return read
+
+    def decode(value: bytes) -> Json:
+        if len(value) < _HEADER_BYTES or value[0] != 0:
+            raise _not_confluent(value)
+        schema_id = int.from_bytes(value[1:5], "big")
+        read = readers.get(schema_id) or learn(schema_id)
+        return read(value, _HEADER_BYTES)
+
+    return decode
+
+
+def _not_confluent(value: bytes) -> DecodeError:
+    if not value:
+        found, guess = "it is empty", "Was a tombstone meant? That is null, not zero bytes."
+    elif value[0] != 0:
+        found = f"first byte 0x{value[0]:02x}, expected 0x00"
+        guess = _GUESSES.get(value[0], "Is the producer using no schema registry? Then set `framing: none`.")
+    else:
+        found = f"{len(value)} bytes, expected a header of {_HEADER_BYTES}"
+        guess = "Was it cut off?"
+    return DecodeError("framing_invalid", f"not Confluent Avro: {found}. {guess}")
+
+
+def _decode_string(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise DecodeError(
+            "text_invalid",
+            f"not UTF-8 text: an invalid byte at {error.start} of {len(value)}. "
+            "Is it binary? Then set `format: bytes`.",
+        ) from None
+
+
+def _decode_json(value: bytes) -> Json:
+    try:
+        decoded: Json = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        guess = " Is an Avro producer writing to this topic?" if value[:1] == b"\0" else ""
+        raise DecodeError(
+            "json_invalid", f"not JSON: {error.msg}, at {error.pos} of {len(value)}.{guess}"
+        ) from None
+    # orjson makes a float of an integer that is too long for it, and digits are lost in silence.
+    if _LONG_NUMBER.search(value) is not None:
+        try:
+            json.loads(value, parse_int=_check_int)
+        except RecursionError:
+            raise DecodeError("json_invalid", "not usable JSON: it is nested too deeply.") from None
+    return decoded
+
+
+def _check_int(digits: str) -> None:
+    if len(digits) > 20 or not _MIN_LONG <= int(digits) <= _MAX_UNSIGNED:
+        raise DecodeError(
+            "value_out_of_range", "an integer is beyond 64 bits. Let the producer write it as a string."
+        )

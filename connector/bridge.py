@@ -1,0 +1,417 @@
+"""The loop: poll → begin → decode → map → check → pack → publish → settle | retry | dead-letter → commit.
+
+One thread, the bridge thread, runs everything here and owns everything that changes. It never
+blocks for long: full or failing means pausing partitions, and polling goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from connector import config
+from connector.errors import DeadLetterError, HaltError, RecordError, UnavailableError
+from connector.health import Health
+from connector.ledger import Ledger, Ticket, Track
+from connector.letters import Failure
+from connector.model import Answer, Partition, Position, Record
+from connector.outbox import Pending
+from connector.outlet import Outlet, Sink
+from connector.pipeline import Dropped, Pipeline
+from connector.telemetry import PauseReason, Telemetry
+
+POLL_RECORDS = 100
+"""Records taken in one go. Decoding and mapping them takes a few ms, the longest that an answer waits."""
+
+BUSY_WAIT_S = 0.005
+"""With requests in flight the loop waits for answers, and looks this often for new records."""
+
+IDLE_WAIT_S = 0.1
+"""With nothing in flight it waits for records, which end the wait at once; signals wait this long."""
+
+REPORT_INTERVAL_S = 1.0
+"""How often the gauges are brought up to date."""
+
+RESUME_SHARE = 0.5
+"""Partitions that were paused because too much was pending go on once it fell to this share of the
+limit. Resuming at once would pause again after one poll, and each pause throws away what was prefetched."""
+
+
+class Source(Protocol):
+    """The consumer group. It tells the bridge of its assignment through the `on_…` methods, inside `poll`."""
+
+    def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
+        """Up to `limit` records; waits for the first one at most `timeout_s`."""
+
+    def pause(self, partitions: Collection[Partition]) -> None: ...
+    def resume(self, partitions: Collection[Partition]) -> None: ...
+    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+        """Commit; the result comes to `Bridge.on_committed`, before returning when `wait` is set."""
+
+    def lag(self, partition: Partition, committed: int) -> int | None:
+        """Records behind `committed` offset on the broker, as far as known without asking it."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing may be arriving, in a sentence; None when all is well."""
+
+
+class DeadLetters(Protocol):
+    """The dead-letter topic."""
+
+    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
+        """Write a letter, again and again until the broker has it; never blocks."""
+
+    def acknowledged(self) -> Sequence[Ticket]:
+        """The tickets of letters that the broker acknowledged since the last call."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why letters are not being acknowledged, in a sentence; None when all is well."""
+
+
+class Bridge:
+    """Moves records from the source to the sink until told to stop.
+
+    Call `run` from the thread that owns the source; `stop` may be called from a signal handler.
+    """
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        *,
+        pipeline: Pipeline,
+        sink: Sink,
+        dead_letters: DeadLetters,
+        telemetry: Telemetry,
+        health: Health,
+    ) -> None:
+        self._pipeline = pipeline
+        self._sink = sink
+        self._dead_letters = dead_letters
+        self._telemetry = telemetry
+        self._health = health
+        self._delivery = settings.delivery
+        self._max_consecutive_letters = settings.dead_letter.max_consecutive
+
+        self._outlet = Outlet("default", settings.eventbridge, sink=sink, telemetry=telemetry)
+        self._ledger = Ledger()
+        self._letters: dict[Ticket, Failure] = {}
+        """Written to the dead-letter topic and not acknowledged yet."""
+        self._stalled: dict[Partition, deque[tuple[Record, Track]]] = {}
+        """Records polled from partitions whose schema cannot be had now, in order."""
+        self._excluded: set[Partition] = set()
+        """Assigned, but not to be read."""
+        self._paused: dict[Partition, PauseReason] = {}
+        self._is_full = False
+        self._consecutive_letters = 0
+        self._stopping = False
+        self._halt: HaltError | None = None
+        """Why the loop must end. Kept rather than raised, so that the other answers of the same
+        moment are not lost with it."""
+        self._commit_due_s = 0.0
+        self._report_due_s = 0.0
+
+    def stop(self) -> None:
+        """Ask `run` to drain and return."""
+        self._stopping = True
+        self._health.stopping()
+
+    def run(self, source: Source) -> None:
+        """Bridge until `stop` is called; then drain, commit and return.
+
+        Raises:
+            HaltError: going on would lose or flood. What was settled is committed by then.
+        """
+        self._source = source
+        while not self._stopping and self._halt is None:
+            self._step()
+        # After an InvariantError, which passes through here, nothing is committed: our own
+        # bookkeeping is wrong, so nothing it says can be trusted.
+        self._drain(self._delivery.shutdown_timeout, send=self._halt is None)
+        self._commit(wait=True)
+        if self._halt is not None:
+            raise self._halt
+
+    # One pass of the loop
+
+    def _step(self) -> None:
+        now_s = time.monotonic()
+        is_busy = self._outlet.is_busy
+        records = self._source.poll(POLL_RECORDS, 0.0 if is_busy else self._idle_wait_s(now_s))
+        if records:
+            self._take(records, time.monotonic())
+        self._pump(BUSY_WAIT_S if is_busy and not records else 0.0)
+        self._control_flow()
+        if now_s >= self._commit_due_s:
+            self._commit_due_s = now_s + self._delivery.commit_interval
+            self._commit(wait=False)
+
+    def _pump(self, timeout_s: float, *, send: bool = True) -> None:
+        """Everything but polling: answers, acknowledgements, retries, sending."""
+        for batch_id, answer in self._sink.answers(timeout_s):
+            self._judge(batch_id, answer)
+        for ticket in self._dead_letters.acknowledged():
+            self._letter_acknowledged(ticket)
+        now_s = time.monotonic()
+        if self._stalled:
+            self._retry_stalled(now_s)
+        if send:
+            self._outlet.send(now_s)
+        self._health.beat(now_s)
+        if now_s >= self._report_due_s:
+            self._report_due_s = now_s + REPORT_INTERVAL_S
+            self._report(now_s)
+
+    def _idle_wait_s(self, now_s: float) -> float:
+        """How long nothing but a new record can need the loop."""
+        if self._letters or self._stalled:
+            return BUSY_WAIT_S
+        due_s = self._outlet.next_s(now_s)
+        return IDLE_WAIT_S if due_s is None else max(0.0, min(IDLE_WAIT_S, due_s - now_s))
+
+    # Records in
+
+    def _take(self, records: Sequence[Record], now_s: float) -> None:
+        counts: dict[str, int] = {}
+        for record in records:
+            partition = record.partition
+            if partition in self._excluded:
+                continue
+            track = self._ledger.begin(partition, record.offset, size_bytes=record.size_bytes, now_s=now_s)
+            if track is None:
+                continue
+            counts[partition.topic] = counts.get(partition.topic, 0) + 1
+            stalled = self._stalled.get(partition)
+            if stalled is None:
+                self._convert(record, track, now_s)
+            else:
+                stalled.append((record, track))
+        for topic, count in counts.items():
+            self._telemetry.records_consumed(topic, count)
+
+    def _convert(self, record: Record, track: Track, now_s: float) -> None:
+        try:
+            result = self._pipeline(record)
+        except RecordError as error:
+            self._dead_letter(record, track, error)
+        except UnavailableError as error:
+            self._stalled[record.partition] = deque([(record, track)])
+            self._telemetry.partition_stalled(record.partition, str(error))
+        else:
+            if isinstance(result, Dropped):
+                self._telemetry.record_filtered(record.partition.topic, result.reason)
+                self._ledger.settle(track, record.offset)
+            else:
+                self._outlet.add(Pending(record, track, result, now_s), self._pipeline.ordering(record))
+
+    def _retry_stalled(self, now_s: float) -> None:
+        for partition, records in list(self._stalled.items()):
+            del self._stalled[partition]
+            while records and partition not in self._stalled:
+                record, track = records.popleft()
+                self._convert(record, track, now_s)
+            if partition in self._stalled:
+                self._stalled[partition].extend(records)
+            else:
+                self._telemetry.partition_resumed(partition)
+
+    # Answers back
+
+    def _judge(self, batch_id: int, answer: Answer) -> None:
+        judged = self._outlet.judge(batch_id, answer)
+        if judged.delivered:
+            self._consecutive_letters = 0
+            clock_ms = time.time() * 1000
+            waits: dict[str, list[float]] = {}
+            for pending in judged.delivered:
+                record = pending.record
+                self._ledger.settle(pending.track, record.offset)
+                waits.setdefault(record.partition.topic, []).append(
+                    (clock_ms - (record.timestamp_ms or clock_ms)) / 1000
+                )
+            for topic, seconds in waits.items():
+                self._telemetry.events_delivered(topic, self._outlet.name, seconds)
+        for pending, error in judged.failed:
+            self._dead_letter(pending.record, pending.track, error, pending, answer)
+        self._halt = judged.halt or self._halt
+
+    # Dead letters
+
+    def _dead_letter(
+        self,
+        record: Record,
+        track: Track,
+        error: RecordError,
+        pending: Pending | None = None,
+        answer: Answer | None = None,
+    ) -> None:
+        """Hand a record to the dead-letter topic; it is settled once the broker has it.
+
+        Too many in a row halt the bridge: that is a broken mapping, not a run of bad records.
+        """
+        if not track.is_open:
+            return
+        now_ms = int(time.time() * 1000)
+        failure = Failure(
+            code=error.code,
+            stage=error.stage,
+            message=str(error),
+            exception_class=type(error).__name__,
+            attempts=pending.tries if pending else 0,
+            first_failure_ms=(pending and pending.first_failure_ms) or now_ms,
+            last_failure_ms=now_ms,
+            request_id=answer.request_id if answer else None,
+            target=self._outlet.name if pending else None,
+            source=pending.entry.source if pending else None,
+            detail_type=pending.entry.detail_type if pending else None,
+            event_id=self._pipeline.event_id(record),
+        )
+        self._health.failed(record.partition.topic, f"{error.code}: {error}")
+        ticket = (track, record.offset)
+        self._letters[ticket] = failure
+        self._dead_letters.write(record, failure, ticket)
+        self._consecutive_letters += 1
+        if self._consecutive_letters > self._max_consecutive_letters:
+            self._halt = DeadLetterError(
+                f"{self._consecutive_letters} records in a row were dead-lettered and none was delivered "
+                f"between them, the last with {error.code}: {error}. That is a broken mapping or topic, "
+                "not a run of bad records. Correct it and start again, or raise dead_letter.max_consecutive."
+            )
+
+    def _letter_acknowledged(self, ticket: Ticket) -> None:
+        failure = self._letters.pop(ticket, None)
+        if failure is None:
+            return
+        track, offset = ticket
+        self._ledger.settle(track, offset)
+        self._telemetry.record_dead_lettered(
+            Position(track.partition, offset),
+            code=failure.code,
+            message=failure.message,
+            target=failure.target,
+        )
+
+    # Flow control
+
+    def _control_flow(self) -> None:
+        """Bring the paused partitions in line with what can be taken in now."""
+        pending = max(
+            self._ledger.pending_records / self._delivery.max_pending_records,
+            self._ledger.pending_bytes / self._delivery.max_pending_bytes,
+        )
+        was_full = self._is_full
+        self._is_full = pending >= (RESUME_SHARE if was_full else 1.0)
+        if self._is_full == was_full and not self._stalled and len(self._paused) == len(self._excluded):
+            return
+        wanted: dict[Partition, PauseReason] = dict.fromkeys(self._excluded, "excluded")
+        if self._is_full:
+            wanted.update(dict.fromkeys(self._ledger.tracks, "pending"))
+        wanted.update(dict.fromkeys(self._stalled, "schema_registry"))
+        if pause := wanted.keys() - self._paused.keys():
+            self._source.pause(pause)
+        if resume := self._paused.keys() - wanted.keys():
+            self._source.resume(resume)
+        self._paused = wanted
+
+    # Commit, drain
+
+    def _commit(self, *, wait: bool, partitions: Collection[Partition] | None = None) -> None:
+        if offsets := self._ledger.committable(partitions):
+            self._source.commit(offsets, wait=wait)
+
+    def _drain(
+        self, timeout_s: float, *, partitions: Collection[Partition] | None = None, send: bool = True
+    ) -> None:
+        """Bring what was begun to an end, for all partitions or for some, within one deadline.
+
+        What no request has touched yet is left to whoever reads it next. What lies below an offset
+        that was sent is still sent: it holds the commit back, and everything above it would be
+        delivered twice. A target that is down is not waited for.
+        """
+        tracks = [t for t in self._ledger.tracks.values() if partitions is None or t.partition in partitions]
+        chosen = set(tracks)
+        self._outlet.discard(
+            lambda p: p.track in chosen and (not send or p.record.offset > p.track.sent_offset)
+        )
+        deadline_s = time.monotonic() + timeout_s
+        while self._is_draining(chosen, send=send) and (left_s := deadline_s - time.monotonic()) > 0:
+            self._pump(min(BUSY_WAIT_S, left_s), send=send)
+
+    def _is_draining(self, tracks: set[Track], *, send: bool) -> bool:
+        if any(track in tracks for track, _ in self._letters):
+            return True
+        if self._outlet.carries(tracks):
+            return True
+        if not send or self._outlet.is_down:
+            return False
+        return any(track.unsettled and min(track.unsettled) <= track.sent_offset for track in tracks)
+
+    # Assignment: called by the source inside `poll`
+
+    def on_assigned(self, partitions: Sequence[Partition]) -> None:
+        """Start from a clean slate on these partitions."""
+        self._telemetry.rebalanced("assigned", partitions)
+        for partition in partitions:
+            if reason := self._pipeline.refusal(partition.topic):
+                self._excluded.add(partition)
+                self._telemetry.partition_excluded(partition, reason)
+            else:
+                self._ledger.assign([partition])
+        self._assignment_changed()
+
+    def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        """Send nothing new of these, bring what is in flight to an end, commit, forget."""
+        self._telemetry.rebalanced("revoked", partitions)
+        for partition in partitions:
+            self._stalled.pop(partition, None)
+        self._drain(self._delivery.shutdown_timeout, partitions=partitions)
+        self._commit(wait=True, partitions=partitions)
+        self._forget(partitions)
+
+    def on_lost(self, partitions: Sequence[Partition]) -> None:
+        """Forget these at once: somebody else reads them already, so a commit would be wrong."""
+        self._telemetry.rebalanced("lost", partitions)
+        self._forget(partitions)
+
+    def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None:
+        """Take note of a commit's result; a failed one is repeated with the next."""
+        self._telemetry.committed("ok" if error is None else "failed", len(offsets), reason=error)
+        if error is None:
+            self._ledger.committed(offsets)
+
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        self._ledger.drop(partitions)
+        self._outlet.discard(lambda p: not p.track.is_open)
+        self._letters = {ticket: failure for ticket, failure in self._letters.items() if ticket[0].is_open}
+        for partition in partitions:
+            self._stalled.pop(partition, None)
+            self._paused.pop(partition, None)
+            self._excluded.discard(partition)
+        self._telemetry.forget(partitions)
+        self._assignment_changed()
+
+    def _assignment_changed(self) -> None:
+        self._telemetry.assignment(self._ledger.tracks.keys())
+        self._health.assigned(len(self._ledger.tracks))
+
+    # What an operator sees
+
+    def _report(self, now_s: float) -> None:
+        telemetry, ledger = self._telemetry, self._ledger
+        telemetry.pending(ledger.pending_records, ledger.pending_bytes)
+        reasons: dict[PauseReason, int] = {}
+        for reason in self._paused.values():
+            reasons[reason] = reasons.get(reason, 0) + 1
+        telemetry.paused(reasons)
+        for partition, track in ledger.tracks.items():
+            oldest_s = track.oldest_polled_s
+            telemetry.oldest_unsettled(partition, 0.0 if oldest_s is None else now_s - oldest_s)
+            if (offset := track.committable) is not None and (
+                lag := self._source.lag(partition, offset)
+            ) is not None:
+                telemetry.lag(partition, lag)
+        self._health.report("dead_letter", self._dead_letters.problem)
+        self._health.report("kafka", self._source.problem)

@@ -1,0 +1,485 @@
+"""Every setting: its name, type, default and meaning, in one table; then the rules between settings.
+
+`load` reads the YAML file and the environment (which wins) and tells every problem at once. The
+values it returns are frozen: durations are seconds, sizes are bytes, secrets hide themselves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+    model_serializer,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from connector import config_text as text
+from connector.config_problems import Group, problems_of, without_mistakes
+from connector.errors import ConfigError, Problem
+from connector.kafka_options import Kafka
+from connector.model import Json
+
+MAX_ENTRIES = 20
+"""Entries in one PutPartnerEvents request, at most."""
+MAX_REQUEST_BYTES = 1024 * 1024
+
+_folder: ContextVar[Path] = ContextVar("_folder", default=Path())
+"""The folder of the file being loaded: what paths in it are relative to."""
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("must be a URL such as https://registry:8081")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user name or password; there are settings for them")
+    if parts.query or parts.fragment:
+        raise ValueError("must not hold a query or fragment")
+    return value
+
+
+def _topic_name(name: str) -> str:
+    if not name.startswith("^"):
+        if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", name) or name in {".", ".."}:
+            raise ValueError(
+                "is no Kafka topic name (1 to 249 of a-z A-Z 0-9 . _ -); a pattern starts with ^"
+            )
+        return name
+    try:
+        re.compile(name)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    if found := re.search(r"\\[dDAZ]|\(\?|[*+?}]\?", name):
+        raise ValueError(f"`{found[0]}` means something else to librdkafka; write it plainly, as [0-9]")
+    return name
+
+
+Seconds: TypeAlias = Annotated[
+    float,
+    BeforeValidator(text.seconds),
+    PlainSerializer(text.show_seconds, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": text.DURATION}),
+]
+Bytes: TypeAlias = Annotated[
+    int,
+    BeforeValidator(text.size_bytes),
+    PlainSerializer(text.show_bytes, return_type=str),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": text.SIZE}),
+]
+Secret: TypeAlias = Annotated[SecretStr, PlainSerializer(lambda _: "***", return_type=str)]
+Url: TypeAlias = Annotated[str, AfterValidator(_url)]
+File: TypeAlias = Annotated[Path, AfterValidator(lambda path: _folder.get() / path)]
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
+AnyJson: TypeAlias = Annotated[JsonValue, BeforeValidator(text.as_json)]
+TopicName: TypeAlias = Annotated[str, AfterValidator(_topic_name)]
+
+
+# The settings -----------------------------------------------------------------------------------
+
+
+class BasicAuth(Group):
+    username: Text = Field(examples=["bridge"], description="User name for the registry.")
+    password: Secret = Field(examples=["secret"], description="Its password. Best given by environment.")
+
+
+class SchemaRegistry(Group):
+    """A Confluent-compatible schema registry."""
+
+    url: Url = Field(examples=["http://registry:8081"], description="Base URL of the registry.")
+    basic_auth: BasicAuth | None = Field(default=None, description="Sign in with user name and password.")
+    bearer_token: Secret | None = Field(default=None, description="Sign in with a bearer token.")
+    ca: File | None = Field(
+        default=None, description="PEM file of the CA that signed the registry's certificate."
+    )
+    certificate: File | None = Field(default=None, description="PEM file of our certificate, for mutual TLS.")
+    private_key: File | None = Field(default=None, description="PEM file of its private key.")
+    timeout: Seconds = Field(default=5.0, gt=0, description="How long one request may take.")
+
+
+class Timeouts(Group):
+    connect: Seconds = Field(default=5.0, gt=0, description="How long connecting may take.")
+    read: Seconds = Field(default=15.0, gt=0, description="How long an answer may take.")
+
+
+class Batch(Group):
+    count: int = Field(default=20, ge=1, le=MAX_ENTRIES, description="Events in one request, at most.")
+    byte_size: Bytes = Field(
+        default=262_144, ge=1024, le=MAX_REQUEST_BYTES, description="Size of one request, at most."
+    )
+    period: Seconds = Field(default=0.05, le=60, description="How long an event waits for others, at most.")
+
+
+class Retry(Group):
+    initial_interval: Seconds = Field(
+        default=0.1, gt=0, description="Pause before the first retry; then it doubles."
+    )
+    max_interval: Seconds = Field(default=30.0, gt=0, description="Longest pause between retries.")
+    max_attempts: int = Field(
+        default=8, ge=1, description="Attempts for one event before it is dead-lettered."
+    )
+
+
+class Target(Group):
+    """Where events go. Region and role decide the account's partner event sources."""
+
+    region: str = Field(
+        pattern=r"^[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}$",
+        examples=["eu-central-1"],
+        description="AWS Region of the partner event sources.",
+    )
+    endpoint_url: Url | None = Field(default=None, description="Another endpoint than the Region's own.")
+    allow_insecure: bool = Field(
+        default=False, description="Allow `http://` to an endpoint that is not this machine."
+    )
+    profile: str | None = Field(default=None, description="Profile of the AWS configuration files.")
+    role_arn: str | None = Field(
+        default=None,
+        pattern=r"^arn:[a-z-]+:iam::[0-9]{12}:role/.+$",
+        examples=["arn:aws:iam::123456789012:role/partner-bridge"],
+        description="Role to assume.",
+    )
+    external_id: str | None = Field(default=None, description="External id to assume it with.")
+    timeouts: Timeouts = Field(default=Timeouts(), description="Limits of one request.")
+    ca_bundle: File | None = Field(
+        default=None, description="PEM file of the CAs to trust instead of the usual ones."
+    )
+    use_fips: bool = Field(default=False, description="Use the Region's FIPS endpoint.")
+    use_dualstack: bool = Field(default=False, description="Use the Region's IPv4 and IPv6 endpoint.")
+    max_in_flight: int = Field(default=16, ge=1, le=1000, description="Requests at once, at most.")
+    batch: Batch = Field(default=Batch(), description="How events share requests.")
+    max_event_bytes: Bytes = Field(
+        default=262_144,
+        ge=1024,
+        le=MAX_REQUEST_BYTES,
+        description="Larger events are dead-lettered. At most `batch.byte_size`; raise both to 1000000 where "
+        "the account has the 1 MB limit.",
+    )
+    max_requests_per_second: float | None = Field(
+        allow_inf_nan=False, default=None, gt=0, description="Cap on requests per second."
+    )
+    retry: Retry = Field(default=Retry(), description="How a refused event is tried again.")
+
+
+class DeadLetter(Group):
+    """Where records go that can never succeed."""
+
+    topic: TopicName = Field(
+        examples=["orders-bridge.dlt"], description="The dead-letter topic. Never read as input."
+    )
+    max_consecutive: int = Field(
+        default=1000, ge=1, description="Halt after this many dead letters without one delivery between them."
+    )
+    create: bool = Field(default=False, description="Create the topic at start where it is missing.")
+    partitions: int = Field(default=1, ge=1, description="Partitions of a topic created so.")
+    replication_factor: int = Field(default=3, ge=1, description="Replicas of a topic created so.")
+
+
+class Http(Group):
+    host: Text = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104  # probes come from outside
+    port: int = Field(
+        default=8080, ge=0, le=65535, description="Port for health and metrics; 0 picks a free one."
+    )
+
+
+class Delivery(Group):
+    max_pending_records: int = Field(
+        default=20_000, ge=1, description="Records read and not yet settled, at most."
+    )
+    max_pending_bytes: Bytes = Field(
+        default=64 * 1024**2, ge=1024**2, description="Bytes of records read and not yet settled, at most."
+    )
+    commit_interval: Seconds = Field(
+        default=5.0, ge=0.1, le=300, description="How often offsets are committed."
+    )
+    shutdown_timeout: Seconds = Field(
+        default=25.0,
+        ge=1,
+        le=600,
+        description="How long a stop may drain. Keep it under the pod's grace period.",
+    )
+
+
+class Log(Group):
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level written."
+    )
+    format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="`auto` is `console` on a terminal and `json` elsewhere."
+    )
+
+
+class Format(Group):
+    """How bytes become a value."""
+
+    format: Literal["avro", "json", "string", "bytes"] = Field(
+        default="avro", description="What the bytes are."
+    )
+    framing: Literal["confluent", "none"] = Field(
+        default="confluent", description="Avro only: `confluent` names a registry schema in each record."
+    )
+    schema_file: File | None = Field(
+        default=None, alias="schema", description="Avro with framing `none`: the schema it was written with."
+    )
+    reader_schema: File | None = Field(default=None, description="Avro only: the schema to read it as.")
+    non_finite: Literal["null", "string", "error"] = Field(
+        default="null", description="What NaN and Infinity become, which JSON does not have."
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_avro(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shown: dict[str, Any] = serialize(self)
+        only_avro = {"framing", "schema", "reader_schema"} if self.format != "avro" else set()
+        return {key: value for key, value in shown.items() if key not in only_avro}
+
+
+class EventTemplate(Group):
+    """The event a record becomes. `${…}` holds JMESPath; text without it is used as it is."""
+
+    source: Text = Field(
+        examples=["aws.partner/example.com/${value.tenant_id}"], description="The partner event source."
+    )
+    detail_type: Text = Field(examples=["Order ${value.status}"], description="What kind of event it is.")
+    time: Text | None = Field(default=None, description="When it happened. Default: the record's timestamp.")
+    resources: list[Text] = Field(default=[], description="What it is about.")
+    detail: AnyJson = Field(
+        default="${value}", description="Its content; templates may be nested at any depth."
+    )
+    metadata: Text | None = Field(
+        default="_kafka", description="Key in the detail for the record's position and id; null for none."
+    )
+
+
+class Topic(Group):
+    """What to do with the records of one topic, or of those that match a pattern."""
+
+    value: Format = Field(default=Format(), description="How record values are written.")
+    key: Format = Field(Format(format="string"), description="How record keys are written.")
+    tombstones: Literal["skip", "send", "dead_letter"] = Field(
+        default="skip", description="What to do with records without a value."
+    )
+    filter: Text | None = Field(
+        default=None, description="JMESPath; a record for which it is false is dropped."
+    )
+    ordering: Literal["key", "partition", "unordered"] = Field(
+        default="key", description="Which records wait for each other."
+    )
+    event: EventTemplate = Field(description="The event a record becomes.")
+
+
+class Settings(Group, BaseSettings):
+    """Configuration of partner-bridge."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(
+        default="partner-bridge",
+        pattern=r"^[a-zA-Z0-9._-]{1,100}$",
+        examples=["orders-bridge"],
+        description="Name of this bridge in metrics, dead letters and Kafka's client.id.",
+    )
+    kafka: Kafka = Field(description="The Kafka cluster: librdkafka keys, verbatim.")
+    schema_registry: SchemaRegistry | None = Field(default=None, description="The schema registry.")
+    eventbridge: Target = Field(description="Where events go.")
+    dead_letter: DeadLetter = Field(description="Where records go that can never succeed.")
+    http: Http = Field(default=Http(), description="The server for health and metrics.")
+    delivery: Delivery = Field(default=Delivery(), description="How much is on its way at once.")
+    log: Log = Field(default=Log(), description="The log.")
+    topics: dict[TopicName, Topic] = Field(
+        min_length=1,
+        examples=[{"orders": {"event": {"source": "aws.partner/example.com/a", "detail_type": "Order"}}}],
+        description="What to read: a topic's name, or a pattern starting with `^`.",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` read: the stock sources can neither refuse an unknown variable nor say a line."""
+        return (init_settings,)
+
+
+# The rules between settings -----------------------------------------------------------------------
+
+
+def _kafka_problems(settings: Settings) -> Iterator[Problem]:
+    options, auth = settings.kafka.options, settings.kafka.auth
+    for key in ("bootstrap.servers", "group.id"):
+        if not options.get(key):
+            yield Problem(f"kafka.{key}", "required, and missing")
+    if options["auto.offset.reset"] not in {"earliest", "latest", "error"}:
+        yield Problem("kafka.auto.offset.reset", "must be one of earliest, latest, error")
+    if auth:
+        for key in options:
+            if key.startswith("sasl.") and not key.startswith("sasl.login"):
+                yield Problem(f"kafka.{key}", f"`auth: {auth}` decides it; leave one of the two out")
+        if options.get("security.protocol", "SASL_SSL").upper() != "SASL_SSL":
+            yield Problem("kafka.security.protocol", f"`auth: {auth}` needs SASL_SSL; leave this out")
+
+
+def _registry_problems(settings: Settings) -> Iterator[Problem]:
+    registry = settings.schema_registry
+    for topic, side, form in _formats(settings):
+        if registry is None and form.format == "avro" and form.framing == "confluent":
+            yield Problem(
+                f"topics.{topic}.{side}",
+                "Avro with framing `confluent` needs `schema_registry`; set its url, or use framing `none`",
+            )
+    if registry is None:
+        return
+    if (registry.certificate is None) != (registry.private_key is None):
+        yield Problem("schema_registry.certificate", "certificate and private_key belong together; set both")
+    if registry.basic_auth and registry.bearer_token:
+        yield Problem("schema_registry.bearer_token", "basic_auth and bearer_token exclude each other")
+
+
+def _target_problems(settings: Settings) -> Iterator[Problem]:
+    target = settings.eventbridge
+    if target.endpoint_url and not target.allow_insecure:
+        url = urlsplit(target.endpoint_url)
+        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+            yield Problem(
+                "eventbridge.endpoint_url",
+                "http:// would send events in the clear; use https://, or set allow_insecure: true",
+            )
+    if target.external_id and not target.role_arn:
+        yield Problem("eventbridge.external_id", "is for assuming a role; set role_arn too")
+    if target.max_event_bytes > target.batch.byte_size:
+        yield Problem(
+            "eventbridge.max_event_bytes",
+            f"must not be over batch.byte_size ({text.show_bytes(target.batch.byte_size)}): "
+            "a larger event could never be sent",
+        )
+    if target.retry.initial_interval > target.retry.max_interval:
+        yield Problem("eventbridge.retry.initial_interval", "must not be over max_interval")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _format_problems(settings: Settings) -> Iterator[Problem]:
+    for topic, side, form in _formats(settings):
+        at = f"topics.{topic}.{side}"
+        for name in sorted(form.model_fields_set & {"framing", "schema_file", "reader_schema"}):
+            if form.format != "avro":
+                key = "schema" if name == "schema_file" else name
+                yield Problem(f"{at}.{key}", f"is only for Avro, and the format is {form.format}")
+        if form.format == "avro" and (form.framing == "none") != (form.schema_file is not None):
+            yield Problem(
+                f"{at}.schema",
+                "framing `none` needs the schema file the records were written with"
+                if form.framing == "none"
+                else "framing `confluent` takes it from the registry; use framing `none`, or reader_schema",
+            )
+
+
+def _formats(settings: Settings) -> Iterator[tuple[str, str, Format]]:
+    for name, topic in settings.topics.items():
+        yield name, "value", topic.value
+        yield name, "key", topic.key
+
+
+def _topic_problems(settings: Settings) -> Iterator[Problem]:
+    dead_letters = settings.dead_letter.topic
+    if dead_letters.startswith("^"):
+        yield Problem("dead_letter.topic", "must be a topic's name, not a pattern")
+    for name in settings.topics:
+        if name == dead_letters:
+            yield Problem(
+                f"topics.{name}",
+                f"is also dead_letter.topic ({dead_letters}): letters would come back as input",
+            )
+        for pattern in (p for p in settings.topics if p.startswith("^") and not name.startswith("^")):
+            if re.search(pattern, name):
+                yield Problem(
+                    f"topics.{name}",
+                    f"also matches the pattern {pattern}; a topic may be in one of them only",
+                )
+
+
+_RULES = (_kafka_problems, _registry_problems, _target_problems, _format_problems, _topic_problems)
+
+
+# Reading and showing ------------------------------------------------------------------------------
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    also: Callable[[Settings], Iterable[Problem]] = lambda _: (),
+) -> Settings:
+    """The settings of the file at `path` and of the environment, which wins; None reads no file.
+
+    Relative paths in the settings are relative to the file. `also` may find more problems in settings
+    that are whole but for the problems known already. Raises ConfigError with every problem there is.
+    """
+    folder = _folder.set(path.parent if path else Path())
+    try:
+        file = text.read_yaml(path) if path else text.Written()
+        written = text.read_environment(
+            os.environ if environ is None else environ, root=Settings, file=file
+        ).over(file)
+        settings, problems = _validated(written.values)
+        if path and not file.values and file.problems:
+            problems = []  # an unreadable file is one problem, not one for each setting that was in it
+        elif settings is not None:
+            refused = tuple(f"{problem.path}." for problem in problems)
+            broken = [problem for rule in _RULES for problem in rule(settings)]
+            paths = {problem.path for problem in broken}
+            broken += [problem for problem in also(settings) if problem.path not in paths]
+            # What a rule says of a value that was refused, it says of the one put in its place.
+            problems += [problem for problem in broken if not f"{problem.path}.".startswith(refused)]
+    finally:
+        _folder.reset(folder)
+    if problems := written.problems + [written.locate(problem) for problem in problems]:
+        raise ConfigError(problems)
+    assert settings is not None  # noqa: S101  # no problems were found, so it was made
+    return settings
+
+
+def _validated(values: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
+    """The settings without what is wrong, and what is wrong; None where too little is left."""
+    problems: list[Problem] | None = None
+    for _ in range(4):  # mending shows the next layer: a missing group, then what is missing in it
+        try:
+            return Settings(**values), problems or []
+        except ValidationError as error:
+            problems = problems_of(error, Settings) if problems is None else problems
+            values = without_mistakes(values, error, Settings)
+    return None, problems or []
+
+
+def as_yaml(settings: Settings) -> str:
+    """The settings in force as YAML: defaults included, secrets as `***`."""
+    return yaml.safe_dump(as_json(settings), sort_keys=False, allow_unicode=True, width=110)
+
+
+def as_json(settings: Settings) -> Json:
+    shown: Json = settings.model_dump(mode="json", by_alias=True)
+    return shown

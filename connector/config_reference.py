@@ -1,0 +1,109 @@
+"""The settings as a reference: JSON Schema for editors, a Markdown table for README. Made from `config`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from connector import config_text as text
+from connector.config import Settings
+from connector.model import Json
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        return False
+
+
+def json_schema() -> str:
+    """The JSON Schema of the YAML file.
+
+    It does not require secrets, not even where the bridge does: they belong into the environment.
+    """
+    schema = Settings.model_json_schema(schema_generator=_WithoutTitles)
+    for group in (schema, *schema["$defs"].values()):
+        settings = group.get("properties", {})
+        for setting in settings.values():
+            if "default" in setting:
+                setting["default"] = _as_written(setting)
+        if "required" in group:
+            group["required"] = [key for key in group["required"] if not settings[key].get("writeOnly")]
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def settings_table() -> str:
+    """Every setting as a row of a Markdown table: path, type, default, meaning."""
+    schema = json.loads(json_schema())
+    rows = [
+        ("setting", "type", "default", "meaning"),
+        ("---",) * 4,
+        *_rows(schema, schema["$defs"], path="", defaults={}),
+    ]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _as_written(setting: Mapping[str, Any]) -> Json:
+    default: Json = setting["default"]
+    match setting.get("pattern"):
+        case text.DURATION if isinstance(default, float):
+            return text.show_seconds(default)
+        case text.SIZE if isinstance(default, int):
+            return text.show_bytes(default)
+    return default
+
+
+def _rows(
+    group: Mapping[str, Any], groups: Mapping[str, Any], *, path: str, defaults: Mapping[str, Any]
+) -> Iterator[tuple[str, ...]]:
+    for key, setting in group["properties"].items():
+        at = f"{path}{key}"
+        if inner := _group(setting, groups):
+            yield from _rows(inner, groups, path=f"{at}.", defaults=setting.get("default") or {})
+        elif inner := _group(setting.get("additionalProperties", {}), groups):
+            yield from _rows(inner, groups, path=f"{at}.<topic>.", defaults={})
+        else:
+            found = {"default": defaults[key]} if key in defaults else setting
+            default = f"`{json.dumps(found['default'])}`" if "default" in found else "required"
+            yield f"`{at}`", _type(setting).replace("|", r"\|"), default, setting["description"]
+    if "propertyNames" in group:
+        yield f"`{path}<key>`", "text, number or boolean", "librdkafka's", "Any other librdkafka setting."
+
+
+def _group(setting: Mapping[str, Any], groups: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The group of settings that this one is, if it is one; optional groups included."""
+    for choice in setting.get("anyOf", [setting]):
+        name = choice.get("$ref", "").removeprefix("#/$defs/")
+        if name and "properties" in groups[name]:
+            found: Mapping[str, Any] = groups[name]
+            return found
+    return None
+
+
+def _type(setting: Mapping[str, Any]) -> str:
+    match setting:
+        case {"anyOf": choices}:
+            return " or ".join(_type(choice) for choice in choices)
+        case {"enum": choices}:
+            return " | ".join(f"`{choice}`" for choice in choices)
+        case {"const": only}:
+            return f"`{only}`"
+        case {"pattern": text.DURATION}:
+            return "duration"
+        case {"pattern": text.SIZE}:
+            return "size"
+        case {"writeOnly": True}:
+            return "secret"
+        case {"format": "path"}:
+            return "path"
+        case {"type": "array", "items": items}:
+            return f"list of {_type(items)}"
+        case {"type": name}:
+            return _TYPES[name]
+    return "any JSON"
+
+
+_TYPES = {"string": "text", "integer": "integer", "number": "number", "boolean": "boolean", "null": "null"}

@@ -1,0 +1,182 @@
+"""What can go wrong, sorted by what the bridge does about it.
+
+    ConnectorError
+    ├── ConfigError           before start; carries every problem at once            → exit 2
+    ├── TransientError        nobody's fault: the same again after a pause
+    │   ├── ThrottledError        EventBridge asks for less
+    │   └── UnavailableError      no answer, or none that can be trusted
+    ├── RecordError           this record can never succeed                          → dead-letter topic
+    │   ├── DecodeError           bytes → value
+    │   ├── MappingError          value → event
+    │   ├── OversizeError         event → entry: over a size limit
+    │   └── RefusedError          EventBridge said no, and will say no again
+    └── HaltError             going on would lose or flood                           → exit 3
+        ├── NotAuthorizedError    credentials, IAM, Region or registration; never one record's fault
+        ├── DeadLetterError       the dead-letter topic refuses us, or is being flooded
+        └── InvariantError        our own bookkeeping is wrong
+
+Anything else that escapes is a bug: exit 1, with a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+Code: TypeAlias = Literal[
+    # bytes → value
+    "framing_invalid",
+    "schema_unknown",
+    "schema_invalid",
+    "avro_invalid",
+    "json_invalid",
+    "text_invalid",
+    "value_out_of_range",
+    # value → event
+    "tombstone",
+    "template_null",
+    "template_type",
+    "template_failed",
+    "time_out_of_range",
+    "detail_invalid",
+    "detail_too_deep",
+    # event → entry
+    "source_invalid",
+    "source_too_long",
+    "detail_type_invalid",
+    "detail_type_too_long",
+    "resource_invalid",
+    "resource_too_long",
+    "event_too_large",
+    # entry → EventBridge
+    "entry_refused",
+    "request_refused",
+    "request_too_large",
+    "source_unknown",
+    "retries_exhausted",
+]
+"""Why a record was dead-lettered: a closed set, safe as a metric label and stable for scripts."""
+
+Stage: TypeAlias = Literal["KEY_CONVERTER", "VALUE_CONVERTER", "TRANSFORMATION", "TASK_PUT"]
+
+CODES: frozenset[str] = frozenset(get_args(Code))
+
+MEANINGS: dict[Code, str] = {
+    "framing_invalid": "The bytes do not begin as the topic's framing says.",
+    "schema_unknown": "The registry has no schema under the id in the record.",
+    "schema_invalid": "What the registry has under that id cannot be used as an Avro schema.",
+    "avro_invalid": "The bytes are not what the schema says: truncated, too long, or malicious.",
+    "json_invalid": "The bytes are not JSON.",
+    "text_invalid": "The bytes are not UTF-8.",
+    "value_out_of_range": "A value its JSON form cannot hold: a year past 9999, a decimal with too many digits.",
+    "tombstone": "The record has no value, and `tombstones` is `dead_letter`.",
+    "template_null": "A template of source, detail type, time or resources found nothing.",
+    "template_type": "A template found a value of the wrong type.",
+    "template_failed": "A JMESPath function failed on this record.",
+    "time_out_of_range": "The event's time is before 1970 or after 9999.",
+    "detail_invalid": "The detail cannot be written as JSON, or has the metadata's key already.",
+    "detail_too_deep": "The detail is nested too deeply.",
+    "source_invalid": "The source does not have the form of a partner event source's name.",
+    "source_too_long": "The source is longer than 256 characters.",
+    "detail_type_invalid": "The detail type is empty.",
+    "detail_type_too_long": "The detail type is longer than 128 characters.",
+    "resource_invalid": "A resource is empty.",
+    "resource_too_long": "A resource is longer than 2,048 characters.",
+    "event_too_large": "The event is larger than `max_event_bytes`, as EventBridge counts it.",
+    "entry_refused": "EventBridge refused this entry for good.",
+    "request_refused": "EventBridge refused a request that held this entry alone.",
+    "request_too_large": "EventBridge found a request that held this entry alone too large.",
+    "source_unknown": "EventBridge kept answering that the source does not exist.",
+    "retries_exhausted": "Attempts failed while other events were accepted, `retry.max_attempts` times.",
+}
+"""What each code means, in a sentence; also the table in README."""
+
+
+class ConnectorError(Exception):
+    """Base of every error the bridge raises on purpose."""
+
+
+class Problem(NamedTuple):
+    """One thing wrong with the configuration, and where."""
+
+    path: str
+    """Where in the YAML, as `topics.orders.event.source`; empty for the file as a whole."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class ConfigError(ConnectorError):
+    """The configuration cannot be used; `problems` lists everything found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class TransientError(ConnectorError):
+    """The same again later may succeed, and nothing is wrong with the record."""
+
+    def __init__(self, message: str, *, code: str = "unavailable") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ThrottledError(TransientError):
+    """EventBridge asks for a lower rate."""
+
+
+class UnavailableError(TransientError):
+    """No answer came, or one that does not say what became of the entries."""
+
+
+class RecordError(ConnectorError):
+    """This record can never succeed as it is. Goes to the dead-letter topic under `code`.
+
+    The message names the rule that was broken and holds no value of the record: it ends up in
+    headers and logs.
+    """
+
+    stage: Stage = "TRANSFORMATION"
+    """Where it happened, in the words of Kafka Connect's `__connect.errors.stage` header."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code: Code = code
+
+
+class DecodeError(RecordError):
+    """The bytes are not what the topic's format says."""
+
+    stage: Stage = "VALUE_CONVERTER"
+
+
+class MappingError(RecordError):
+    """The topic's mapping cannot make an event of this record."""
+
+
+class OversizeError(RecordError):
+    """The event is over a size limit of EventBridge."""
+
+
+class RefusedError(RecordError):
+    """EventBridge refused this entry, or a request because of something in it."""
+
+    stage: Stage = "TASK_PUT"
+
+
+class HaltError(ConnectorError):
+    """Going on would lose or flood: drain, commit what is settled, exit 3."""
+
+
+class NotAuthorizedError(HaltError):
+    """EventBridge refuses the account, role, Region or signature; the next record would fare no better."""
+
+
+class DeadLetterError(HaltError):
+    """Dead letters cannot be written for a reason that waiting does not mend, or there are too many."""
+
+
+class InvariantError(HaltError):
+    """The bridge's own bookkeeping is wrong; stopping is the only safe answer."""

@@ -1,0 +1,192 @@
+"""How the process is, and the small HTTP server that tells: `/livez`, `/readyz`, `/metrics`, `/version`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from aiohttp import web
+
+from connector.errors import ConfigError, Problem
+from connector.model import Json
+from connector.telemetry import Telemetry
+
+BEAT_LIMIT_S = 60.0
+"""A poll loop that did not beat for this long hangs. Longer than any drain, which beats as well."""
+
+MAX_TOPICS = 100
+"""Topics whose last error is kept; the one with the oldest error makes room."""
+
+MAX_TEXT = 500
+"""Characters kept of one reason or error."""
+
+IDLE_TIMEOUT_S = 10.0
+"""A connection that sent no whole request for this long is closed."""
+
+PATHS = ("/livez", "/readyz", "/metrics", "/version")
+
+
+class Health:
+    """What the bridge thread knows about itself, for the HTTP server to read.
+
+    The bridge thread writes and the I/O thread reads, without a lock: each write replaces one
+    attribute or one item of a dict, each read copies the dict in one step, and under the GIL both
+    happen whole. A reader may see one change and not yet the next; the answer was true a moment ago.
+
+    Times are those of `clock_s`, which must be the bridge's own.
+    """
+
+    def __init__(self, *, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._beat_s = clock_s()
+        self._assigned: int | None = None
+        self._is_stopping = False
+        self._problems: dict[str, str] = {}
+        self._failures: dict[str, dict[str, Json]] = {}
+
+    def beat(self, now_s: float) -> None:
+        """The poll loop came round."""
+        self._beat_s = now_s
+
+    def beat_now(self) -> None:
+        """The same, for who has no clock at hand."""
+        self.beat(self._clock_s())
+
+    def assigned(self, partitions: int) -> None:
+        """The group answered: this process has so many partitions, and none is well too."""
+        self._assigned = partitions
+
+    def report(self, key: str, problem: str | None) -> None:
+        """Be unready because of `problem`, a sentence, until the same `key` is reported with None."""
+        if problem is None:
+            self._problems.pop(key, None)
+        else:
+            self._problems[key] = problem[:MAX_TEXT]
+
+    def failed(self, topic: str, error: str) -> None:
+        """Remember the last error of a topic. It is shown, and does not make the bridge unready."""
+        self._failures.pop(topic, None)
+        self._failures[topic] = {
+            "error": error[:MAX_TEXT],
+            "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        }
+        if len(self._failures) > MAX_TOPICS:
+            del self._failures[next(iter(self._failures))]
+
+    def halted(self, reason: str) -> None:
+        """The bridge stops by itself, and is never ready again."""
+        self.report("halted", reason)
+
+    def stopping(self) -> None:
+        """The bridge was told to stop, and is never ready again."""
+        self._is_stopping = True
+
+    def live(self) -> tuple[bool, dict[str, Json]]:
+        """Whether the poll loop beats, and how long ago it did. Depends on nothing outside the process."""
+        age_s = self._clock_s() - self._beat_s
+        is_live = age_s < BEAT_LIMIT_S
+        return is_live, {"live": is_live, "beat_age_s": round(age_s, 1), "limit_s": BEAT_LIMIT_S}
+
+    def ready(self) -> tuple[bool, dict[str, Json]]:
+        """Whether the bridge can do its work, and otherwise why not, one sentence for each reason."""
+        reasons: dict[str, Json] = {**self._problems}
+        is_live, beat = self.live()
+        if not is_live:
+            reasons["loop"] = f"the poll loop did not come round for {beat['beat_age_s']} s"
+        if self._is_stopping:
+            reasons["stopping"] = "told to stop; what is in flight is brought to an end"
+        elif self._assigned is None:
+            reasons["starting"] = "the consumer group has not said yet which partitions are ours"
+        details: dict[str, Json] = {
+            "ready": not reasons,
+            "reasons": reasons,
+            "partitions_assigned": self._assigned,
+            "last_errors": {**self._failures},
+        }
+        return not reasons, details
+
+
+class Server:
+    """A running HTTP server; `port` is the one it really has."""
+
+    def __init__(self, runner: web.AppRunner) -> None:
+        self._runner = runner
+        self.port: int = runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop answering and give the port back."""
+        await self._runner.cleanup()
+
+
+async def serve(health: Health, telemetry: Telemetry, *, host: str, port: int) -> Server:
+    """Answer health checks and scrapes on `host:port`, where port 0 picks a free one.
+
+    GET and HEAD only, one request for each connection. A client that is slow holds up nobody: no
+    request has a body worth reading, and idle connections are closed.
+
+    Raises:
+        ConfigError: the address cannot be had, for instance because the port is in use.
+    """
+
+    async def livez(_request: web.Request) -> web.Response:
+        is_live, details = health.live()
+        return _answer(200 if is_live else 503, details)
+
+    async def readyz(_request: web.Request) -> web.Response:
+        is_ready, details = health.ready()
+        return _answer(200 if is_ready else 503, details)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        # A hundred topics take 50 ms to write out, in which this loop should send requests.
+        text, content_type = await asyncio.to_thread(telemetry.render)
+        return web.Response(body=text, headers={"Content-Type": content_type})
+
+    async def version(_request: web.Request) -> web.Response:
+        return _answer(200, {**telemetry.versions})
+
+    app = web.Application(client_max_size=1024)
+    for path, answer in zip(PATHS, (livez, readyz, metrics, version), strict=True):
+        app.router.add_get(path, answer)
+    app.router.add_route("*", "/{path:.*}", _not_here)
+    app.on_response_prepare.append(_finish)
+    runner = web.AppRunner(
+        app, access_log=None, keepalive_timeout=IDLE_TIMEOUT_S, lingering_time=0, shutdown_timeout=1.0
+    )
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise ConfigError([_bind_problem(error, host, port)]) from error
+    return Server(runner)
+
+
+async def _not_here(request: web.Request) -> web.Response:
+    if request.path in PATHS:
+        return _answer(405, {"error": "only GET and HEAD are answered"}, headers={"Allow": "GET, HEAD"})
+    return _answer(404, {"error": "no such path", "paths": list(PATHS)})
+
+
+async def _finish(_request: web.Request, response: web.StreamResponse) -> None:
+    response.force_close()
+    response.headers["Server"] = "partner-bridge"
+    response.headers["Cache-Control"] = "no-store"
+
+
+def _answer(
+    status: int, body: Mapping[str, Json], *, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    text = json.dumps(body) + "\n"
+    return web.Response(status=status, text=text, content_type="application/json", headers=headers)
+
+
+def _bind_problem(error: OSError, host: str, port: int) -> Problem:
+    if error.errno == errno.EADDRINUSE:
+        return Problem("http.port", f"port {port} on {host} is in use; choose another, or 0 for any free one")
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return Problem("http.port", f"this user may not listen on port {port}; choose one above 1023")
+    return Problem("http.host", f"cannot listen on {host}: {error.strerror}; use 0.0.0.0 for every interface")

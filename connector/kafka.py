@@ -1,0 +1,445 @@
+"""The Kafka side: consumer group, commits, dead-letter producer. The only user of librdkafka's clients."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, cast
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+    libversion,
+)
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
+
+from connector import config
+from connector.errors import DeadLetterError, HaltError, Problem, UnavailableError
+from connector.ledger import Ticket
+from connector.letters import Failure, Letter, letter, smaller
+from connector.model import Partition, Record
+from connector.telemetry import Telemetry
+
+LIBRDKAFKA_VERSION: str = libversion()[0]
+
+CONSUMER_DEFAULTS = {
+    # A new group skips nothing.
+    "auto.offset.reset": "earliest",
+    # Members keep what they have while others join; a rebalance stops only what moves.
+    "partition.assignment.strategy": "cooperative-sticky",
+    # librdkafka prefetches 64 MB and 100,000 records by default, whatever we do with them. A quarter
+    # second of full speed is enough to hide the fetch latency, and keeps memory flat.
+    "queued.max.messages.kbytes": "8192",
+    "queued.min.messages": "10000",
+}
+
+OWNED = {
+    "enable.auto.commit": "false",
+    "enable.auto.offset.store": "false",
+    # Broker states and watermarks for /readyz and consumer_lag.
+    "statistics.interval.ms": "2000",
+}
+
+CONSUMER_ONLY = frozenset(
+    {
+        *("group.id", "group.instance.id", "group.protocol", "group.remote.assignor", "group.protocol.type"),
+        *("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"),
+        *("coordinator.query.interval.ms", "max.poll.interval.ms", "auto.commit.interval.ms"),
+        *("queued.min.messages", "queued.max.messages.kbytes", "fetch.wait.max.ms"),
+        *("fetch.queue.backoff.ms", "fetch.message.max.bytes", "max.partition.fetch.bytes"),
+        *("fetch.max.bytes", "fetch.min.bytes", "fetch.error.backoff.ms", "offset.store.method"),
+        *("isolation.level", "auto.offset.reset", "check.crcs", "allow.auto.create.topics"),
+    }
+)
+"""Settings of the consumer that a producer or admin client would warn about."""
+
+LETTER_TIMEOUT_MS = 15_000
+"""How long librdkafka tries to write a letter before it says why it cannot; then we try again."""
+
+# librdkafka's names for errors of its own begin with an underscore; they are public nevertheless.
+NO_OFFSET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
+ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
+NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+
+_RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at offset (?P<offset>-?\d+)")
+
+Options: TypeAlias = "dict[str, Any]"
+
+
+def client_options(settings: config.Settings) -> Options:
+    """The librdkafka settings that every client of this bridge shares.
+
+    With `kafka.auth: aws-msk-iam` a token is made from boto3's credential chain whenever
+    librdkafka asks for one, see https://github.com/aws/aws-msk-iam-sasl-signer-python.
+    """
+    options: Options = {"client.id": settings.name, **settings.kafka.options}
+    if settings.kafka.auth == "aws-msk-iam":
+        from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # noqa: PLC0415 - optional dependency
+
+        region = settings.eventbridge.region
+
+        def token(_: str) -> tuple[str, float]:
+            value, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
+            return value, expires_ms / 1000
+
+        options |= {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": token}
+    return options
+
+
+def option_problems(kafka: config.Kafka) -> list[Problem]:
+    """Every librdkafka setting that librdkafka does not accept, found by asking it."""
+    options: Options = dict(CONSUMER_DEFAULTS | kafka.options)
+    problems: list[Problem] = []
+    while True:
+        try:
+            Consumer(options, logger=_SILENT).close()
+        except KafkaException as error:
+            text = str(error.args[0].str())
+            name = next((name for name in options if f'"{name}"' in text), None)
+            if name is None:
+                return [*problems, Problem("kafka", text)]
+            problems.append(Problem(f"kafka.{name}", text))
+            del options[name]
+        else:
+            return problems
+
+
+class Listener(Protocol):
+    """Told about the assignment; called inside `KafkaSource.poll`, on the same thread."""
+
+    def on_assigned(self, partitions: Sequence[Partition]) -> None: ...
+    def on_revoked(self, partitions: Sequence[Partition]) -> None: ...
+    def on_lost(self, partitions: Sequence[Partition]) -> None: ...
+    def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None: ...
+
+
+class KafkaSource:
+    """One member of the consumer group; the `Source` of the bridge.
+
+    All methods are called from the bridge thread. Rebalance callbacks run inside `poll`.
+    """
+
+    def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._topics = list(settings.topics)
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._ends: dict[Partition, int] = {}
+        self._resets: dict[Partition, int] = {}
+        """The offset that did not exist any more, until the first record after it is seen."""
+        self._brokers_up = True
+        self._topic_problems: dict[str, str] = {}
+        self._consumer = Consumer(
+            CONSUMER_DEFAULTS
+            | client_options(settings)
+            | OWNED
+            | {
+                "error_cb": self._on_error,
+                "stats_cb": self._on_statistics,
+                "on_commit": self._on_commit,
+            },
+            logger=_log_of(self._on_log),
+        )
+
+    def metadata(self, timeout_s: float) -> ClusterMetadata:
+        """What the brokers say of cluster and topics.
+
+        Raises:
+            UnavailableError: no broker answered in time, or they refuse us.
+        """
+        return cluster_metadata(self._consumer, timeout_s)
+
+    def subscribe(self, listener: Listener) -> None:
+        """Join the group; from now on `poll` brings records and calls the listener."""
+        self._listener = listener
+        self._consumer.subscribe(
+            self._topics,
+            on_assign=lambda _, partitions: listener.on_assigned(self._of(partitions)),
+            on_revoke=lambda _, partitions: listener.on_revoked(self._of(partitions)),
+            on_lost=lambda _, partitions: listener.on_lost(self._of(partitions)),
+        )
+
+    def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
+        """Up to `limit` records; waits for the first one at most `timeout_s`.
+
+        Raises:
+            HaltError: librdkafka gave up for good, as when another member uses our instance id.
+        """
+        # consume() with a timeout waits for all `limit` records, so the wait is for one alone.
+        messages = self._consumer.consume(limit, 0)
+        if not messages and timeout_s > 0:
+            message = self._consumer.poll(timeout_s)
+            if message is None:
+                return ()
+            messages = [message]
+        records = [self._record(message) for message in messages if not self._is_error(message)]
+        if self._resets and records:
+            self._report_resets(records)
+        return records
+
+    def pause(self, partitions: Collection[Partition]) -> None:
+        """Stop fetching these; already fetched records come again after `resume`."""
+        self._consumer.pause([TopicPartition(*partition) for partition in partitions])
+
+    def resume(self, partitions: Collection[Partition]) -> None:
+        """Fetch these again."""
+        self._consumer.resume([TopicPartition(*partition) for partition in partitions])
+
+    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+        """Commit; the result comes to `Listener.on_committed`, before returning when `wait` is set."""
+        wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
+        if not wait:
+            self._consumer.commit(offsets=wanted, asynchronous=True)
+            return
+        try:
+            self._on_commit(None, self._consumer.commit(offsets=wanted, asynchronous=False) or [])
+        except KafkaException as error:
+            self._on_commit(error.args[0], wanted)
+
+    def lag(self, partition: Partition, committed: int) -> int | None:
+        """Records between `committed` and the end of the partition, as of the last statistics."""
+        end = self._ends.get(partition)
+        return None if end is None else max(0, end - committed)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing may be arriving, in a sentence; None when all is well."""
+        if not self._brokers_up:
+            return "no Kafka broker can be reached"
+        return next(iter(self._topic_problems.values()), None)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _record(self, message: Message) -> Record:
+        kind, timestamp_ms = message.timestamp()
+        # The stubs allow for None, which only messages that are errors have.
+        place = cast("tuple[str, int]", (message.topic(), message.partition()))
+        partition = self._partitions.get(place)
+        if partition is None:
+            partition = self._partitions[place] = Partition(*place)
+        headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+        return Record(
+            partition,
+            cast("int", message.offset()),
+            None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+            message.key(),
+            message.value(),
+            tuple(headers) if headers else (),
+        )
+
+    def _is_error(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return False
+        if error.fatal() or error.code() == NO_OFFSET:
+            raise HaltError(
+                f"Kafka: {error.str()} ({message.topic()}[{message.partition()}]). The bridge cannot go on "
+                "reading; nothing was lost. See group.instance.id and auto.offset.reset under `kafka`."
+            )
+        topic = message.topic() or "*"
+        if error.code() in NO_TOPIC:
+            text = f"topic {topic} does not exist; waiting for it to be created"
+        else:
+            text = f"{error.name()}: {error.str()}"
+        if self._topic_problems.get(topic) != text:
+            self._topic_problems[topic] = text
+            self._telemetry.kafka_problem(text)
+        return True
+
+    def _of(self, partitions: Sequence[TopicPartition]) -> list[Partition]:
+        return [Partition(p.topic, p.partition) for p in partitions]
+
+    def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
+        failed = error or next((p.error for p in partitions if p.error), None)
+        offsets = {
+            Partition(p.topic, p.partition): p.offset for p in partitions if p.offset != OFFSET_INVALID
+        }
+        self._listener.on_committed(offsets, None if failed is None else str(failed.str()))
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() == ALL_BROKERS_DOWN:
+            self._brokers_up = False
+        self._telemetry.kafka_problem(f"{error.name()}: {error.str()}")
+
+    def _on_statistics(self, text: str) -> None:
+        statistics = json.loads(text)
+        brokers = [b for b in statistics["brokers"].values() if b["nodeid"] >= 0]
+        self._brokers_up = not brokers or any(b["state"] == "UP" for b in brokers)
+        for topic, details in statistics["topics"].items():
+            for number, partition in details["partitions"].items():
+                if partition["hi_offset"] >= 0:
+                    self._ends[Partition(topic, int(number))] = partition["hi_offset"]
+            if topic in self._topic_problems and any(
+                p["fetch_state"] == "active" for p in details["partitions"].values()
+            ):
+                del self._topic_problems[topic]
+
+    def _on_log(self, record: logging.LogRecord) -> None:
+        # librdkafka says that it skipped to another offset in its log only.
+        if found := _RESET.search(record.getMessage()):
+            partition = Partition(found["topic"], int(found["partition"]))
+            self._resets[partition] = int(found["offset"])
+
+    def _report_resets(self, records: Sequence[Record]) -> None:
+        for partition, offset, *_ in records:
+            if (from_offset := self._resets.pop(partition, None)) is not None:
+                self._telemetry.offsets_reset(partition, from_offset=from_offset, to_offset=offset)
+
+
+class KafkaDeadLetters:
+    """Writes dead letters until the broker has them; the `DeadLetters` of the bridge.
+
+    The producer is idempotent and waits for all in-sync replicas. A letter that fails is written
+    again, so a broker that is down or lacks replicas delays settling and loses nothing.
+    """
+
+    def __init__(self, settings: config.Settings, *, version: str, telemetry: Telemetry) -> None:
+        self._topic = settings.dead_letter.topic
+        self._name = settings.name
+        self._version = version
+        self._telemetry = telemetry
+        self._acknowledged: list[Ticket] = []
+        self._again: list[tuple[Letter, Ticket]] = []
+        self._again_s = 0.0
+        self._waiting_since_s: float | None = None
+        self._problem: str | None = None
+        shared = _without_consumer(client_options(settings))
+        self._producer = Producer(
+            {"compression.type": "lz4", "linger.ms": 5}
+            | shared
+            | {"enable.idempotence": True, "acks": "all", "message.timeout.ms": LETTER_TIMEOUT_MS},
+            logger=_SILENT,
+        )
+
+    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
+        """Write a letter, again and again until the broker has it; never blocks."""
+        self._produce(letter(record, failure, bridge_name=self._name, version=self._version), ticket)
+
+    def acknowledged(self) -> Sequence[Ticket]:
+        """The tickets of letters that the broker acknowledged since the last call."""
+        self._producer.poll(0)
+        if self._again and time.monotonic() >= self._again_s:
+            again, self._again = self._again, []
+            for failed, ticket in again:
+                self._produce(failed, ticket)
+        done, self._acknowledged = self._acknowledged, []
+        return done
+
+    @property
+    def problem(self) -> str | None:
+        """Why letters are not being acknowledged, in a sentence; None when all is well."""
+        if self._problem is None and self._waiting_since_s is not None and len(self._producer) > 0:
+            waited_s = time.monotonic() - self._waiting_since_s
+            if waited_s > 5:
+                return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
+        return self._problem
+
+    def _produce(self, written: Letter, ticket: Ticket) -> None:
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
+            self._on_delivery(error, written, ticket)
+
+        if self._waiting_since_s is None:
+            self._waiting_since_s = time.monotonic()
+        try:
+            self._producer.produce(
+                self._topic,
+                key=written.key,
+                value=written.value,
+                headers=list(written.headers),
+                on_delivery=on_delivery,
+            )
+        except BufferError:
+            self._write_again(written, ticket)
+        except KafkaException as error:
+            self._on_delivery(error.args[0], written, ticket)
+
+    def _on_delivery(self, error: KafkaError | None, written: Letter, ticket: Ticket) -> None:
+        if error is None:
+            self._waiting_since_s = time.monotonic() if len(self._producer) > 0 else None
+            if self._problem is not None:
+                self._problem = None
+                self._telemetry.dead_letter_writable()
+            self._acknowledged.append(ticket)
+        elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
+            self._produce(less, ticket)
+        elif error.fatal():
+            raise DeadLetterError(
+                f"the dead-letter producer cannot go on: {error.str()}. Start the bridge again."
+            )
+        else:
+            self._problem = f"{self._topic} cannot be written: {error.name()}: {error.str()}"
+            self._telemetry.dead_letter_unwritable(self._problem)
+            self._write_again(written, ticket)
+
+    def _write_again(self, written: Letter, ticket: Ticket) -> None:
+        if not self._again:
+            self._again_s = time.monotonic() + 1.0
+        self._again.append((written, ticket))
+
+
+def cluster_metadata(client: Consumer | AdminClient, timeout_s: float) -> ClusterMetadata:
+    """What the brokers say of cluster and topics.
+
+    Raises:
+        UnavailableError: no broker answered in time, or they refuse us.
+    """
+    try:
+        return client.list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}", code="kafka") from error
+
+
+def create_dead_letter_topic(settings: config.Settings, timeout_s: float) -> None:
+    """Create the dead-letter topic as `dead_letter` says.
+
+    Raises:
+        DeadLetterError: the brokers refuse.
+    """
+    wanted = settings.dead_letter
+    admin = AdminClient(
+        {k: v for k, v in client_options(settings).items() if k not in CONSUMER_ONLY}, logger=_SILENT
+    )
+    topic = NewTopic(wanted.topic, wanted.partitions, wanted.replication_factor)
+    try:
+        admin.create_topics([topic], request_timeout=timeout_s)[wanted.topic].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise DeadLetterError(
+                f"the dead-letter topic {wanted.topic} cannot be created: {error.args[0].str()}"
+            ) from error
+
+
+def _without_consumer(options: Options) -> Options:
+    return {name: value for name, value in options.items() if name not in CONSUMER_ONLY}
+
+
+class _Forward(logging.Handler):
+    """Hands librdkafka's log lines to a function; they arrive during `poll`."""
+
+    def __init__(self, receive: object) -> None:
+        super().__init__()
+        self._receive = receive
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if callable(self._receive):
+            self._receive(record)
+
+
+def _log_of(receive: object) -> logging.Logger:
+    logger = logging.Logger("librdkafka")
+    logger.addHandler(_Forward(receive))
+    return logger
+
+
+_SILENT = _log_of(None)

@@ -1,0 +1,135 @@
+"""Which offset may be committed when records finish out of order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeAlias
+
+from connector.errors import InvariantError
+from connector.model import Partition
+
+
+class Track:
+    """One assignment of one partition: what was polled from it and is not settled yet.
+
+    A partition that is revoked and comes back gets a new track. Whoever still holds the old one
+    holds something closed: settling on it changes nothing.
+    """
+
+    __slots__ = ("committed", "is_open", "next_offset", "partition", "sent_offset", "unsettled")
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self.is_open = True
+        self.unsettled: dict[int, tuple[int, float]] = {}
+        """offset → (size in bytes, when it was polled)"""
+        self.next_offset: int | None = None
+        """One past the offset polled last; None before the first record."""
+        self.sent_offset = -1
+        """The highest offset of this track that was ever part of a request."""
+        self.committed: int | None = None
+        """What this track last committed."""
+
+    @property
+    def committable(self) -> int | None:
+        """The lowest unsettled offset, or the next one to be polled; None while nothing was polled.
+
+        Only polled offsets are looked at. Compaction and transaction markers leave holes, and a
+        hole is nothing to wait for. Never past the next one to be polled: after the client went
+        back to the start of a topic, older and higher offsets may still be unsettled.
+        """
+        if self.next_offset is None:
+            return None
+        return min(min(self.unsettled, default=self.next_offset), self.next_offset)
+
+    @property
+    def oldest_polled_s(self) -> float | None:
+        """When the record that holds the commit back was polled; None when everything is settled."""
+        return self.unsettled[min(self.unsettled)][1] if self.unsettled else None
+
+
+Ticket: TypeAlias = "tuple[Track, int]"
+"""What is settled, by track and offset, once a dead letter is acknowledged."""
+
+
+class Ledger:
+    """Tracks every record from the moment it is polled until it is settled.
+
+    A record is *settled* once it is in EventBridge, acknowledged in the dead-letter topic, or
+    dropped by a rule the user wrote, and not before. What may be committed for a partition is the
+    lowest offset not yet settled, so a crash at any instant re-reads records and skips none.
+
+    Forgetting to settle stalls the commit, which shows in `oldest_unsettled_seconds`. The opposite
+    mistake would be silent loss, so `settle` refuses a position it does not know.
+    """
+
+    def __init__(self) -> None:
+        self.tracks: dict[Partition, Track] = {}
+        self.pending_records = 0
+        self.pending_bytes = 0
+
+    def assign(self, partitions: Iterable[Partition]) -> None:
+        """Start a fresh track for each partition, closing an older one."""
+        for partition in partitions:
+            self.drop([partition])
+            self.tracks[partition] = Track(partition)
+
+    def begin(self, partition: Partition, offset: int, *, size_bytes: int, now_s: float) -> Track | None:
+        """Take note of a polled record; None when it is not ours to work on.
+
+        That is when its partition was taken away since it was fetched, or when the same offset is
+        being worked on already because the client went back: working on it twice would settle it
+        twice.
+        """
+        track = self.tracks.get(partition)
+        if track is None:
+            return None
+        track.next_offset = offset + 1
+        if offset in track.unsettled:
+            return None
+        track.unsettled[offset] = (size_bytes, now_s)
+        self.pending_records += 1
+        self.pending_bytes += size_bytes
+        return track
+
+    def settle(self, track: Track, offset: int) -> None:
+        """Mark a record as settled.
+
+        Nothing happens on a closed track: its partition belongs to somebody else now.
+
+        Raises:
+            InvariantError: the offset was not begun, or was settled before.
+        """
+        if not track.is_open:
+            return
+        begun = track.unsettled.pop(offset, None)
+        if begun is None:
+            raise InvariantError(f"{track.partition}@{offset} was settled without being pending")
+        self.pending_records -= 1
+        self.pending_bytes -= begun[0]
+
+    def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
+        """The offsets to commit now, for those partitions where that is news."""
+        chosen = self.tracks.values() if partitions is None else self._tracks_of(partitions)
+        return {
+            track.partition: offset
+            for track in chosen
+            if (offset := track.committable) is not None and offset != track.committed
+        }
+
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """Take note that the broker has these offsets."""
+        for partition, offset in offsets.items():
+            if track := self.tracks.get(partition):
+                track.committed = offset
+
+    def drop(self, partitions: Iterable[Partition]) -> None:
+        """Forget partitions: close their tracks, whatever is unsettled."""
+        for track in self._tracks_of(partitions):
+            del self.tracks[track.partition]
+            track.is_open = False
+            self.pending_records -= len(track.unsettled)
+            self.pending_bytes -= sum(size for size, _ in track.unsettled.values())
+
+    def _tracks_of(self, partitions: Iterable[Partition]) -> list[Track]:
+        return [self.tracks[p] for p in partitions if p in self.tracks]

@@ -1,0 +1,149 @@
+"""The values that move through the bridge, one way: Record → Decoded → Event → Entry → Outcome.
+
+The values of the hot path are named tuples, not frozen dataclasses: both are immutable, and a
+named tuple is made in a third of the time (0.3 µs against 1 µs for seven fields).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from connector.errors import ConnectorError
+
+Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
+"""What JSON can hold, as Python values. Times, decimals and bytes are already text here."""
+
+Headers: TypeAlias = "tuple[tuple[str, bytes | None], ...]"
+"""Kafka headers in the order they arrived; a name may occur more than once."""
+
+
+class Partition(NamedTuple):
+    """A partition of a topic, shown as `orders[3]`."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.number}]"
+
+
+class Position(NamedTuple):
+    """Where a record is in Kafka, shown as `orders[3]@1042`."""
+
+    partition: Partition
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.partition}@{self.offset}"
+
+
+class Record(NamedTuple):
+    """One Kafka record, as it arrived."""
+
+    partition: Partition
+    offset: int
+    timestamp_ms: int | None
+    """Unix time in milliseconds, or None where the topic keeps no timestamps."""
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def position(self) -> Position:
+        return Position(self.partition, self.offset)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of key and value; what `delivery.max_pending_bytes` counts."""
+        return len(self.key or b"") + len(self.value or b"")
+
+
+class Decoded(NamedTuple):
+    """A record whose key and value were decoded to JSON-able values."""
+
+    record: Record
+    key: Json
+    value: Json
+
+
+class Event(NamedTuple):
+    """What a record becomes under its topic's mapping, before EventBridge's limits are checked."""
+
+    source: str
+    detail_type: str
+    time_s: float | None
+    """Unix time in seconds, or None to let EventBridge use the time of the call."""
+    resources: Sequence[str]
+    detail: bytes
+    """A JSON object, UTF-8."""
+
+
+class Entry(NamedTuple):
+    """One entry of PutPartnerEvents, checked against every limit and ready for the wire."""
+
+    source: str
+    detail_type: str
+    json: bytes
+    """The entry as it stands in the request body: a JSON object, UTF-8."""
+    size_bytes: int
+    """Its size as EventBridge counts it, which is not `len(json)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """EventBridge took the entry: its own result carried an EventId."""
+
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """EventBridge did not take the entry now and may take it later.
+
+    `throttled` marks refusals that say nothing about the entry, so they are never counted
+    against it.
+    """
+
+    code: str
+    message: str
+    throttled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """EventBridge will never take this entry."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """EventBridge takes nothing from this account, Region or role: going on would only lose."""
+
+    code: str
+    message: str
+
+
+Outcome: TypeAlias = Delivered | Retry | Refused | Forbidden
+"""What became of one entry; outcomes are index-aligned with the entries of their request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one call of PutPartnerEvents came to: `outcomes`, or an `error` for the whole request.
+
+    `error` is one of: ThrottledError and UnavailableError (the same again later), OversizeError and
+    RefusedError (something in it is at fault: split it), HaltError (stop).
+    """
+
+    outcomes: Sequence[Outcome]
+    """One for each entry, in their order; empty when `error` is set."""
+    error: ConnectorError | None
+    request_id: str | None
+    seconds: float
+    """How long the call took."""
+    retry_after_s: float | None = None
+    """How long EventBridge asked us to wait, where it did."""

@@ -1,0 +1,245 @@
+"""One target's way out: what waits for it, what is in flight, and what an answer means for each record."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, assert_never
+
+from connector import config
+from connector.errors import (
+    Code,
+    HaltError,
+    InvariantError,
+    NotAuthorizedError,
+    OversizeError,
+    RecordError,
+    RefusedError,
+    ThrottledError,
+    UnavailableError,
+)
+from connector.ledger import Track
+from connector.model import Answer, Delivered, Entry, Forbidden, Refused, Retry
+from connector.outbox import Outbox, Pending
+from connector.pace import Pace, State, full_jitter
+from connector.telemetry import RequestOutcome, Telemetry
+
+
+class Sink(Protocol):
+    """EventBridge: one call for each batch, answers in any order."""
+
+    def send(self, batch_id: int, entries: Sequence[Entry]) -> None:
+        """Start one call; never blocks."""
+
+    def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
+        """The answers that came in; waits for the first one at most `timeout_s`."""
+
+
+@dataclass(slots=True)
+class Judged:
+    """What an answered request means for its records. Those in neither list are sent again."""
+
+    delivered: list[Pending] = field(default_factory=list)
+    failed: list[tuple[Pending, RecordError]] = field(default_factory=list)
+    """To be dead-lettered."""
+    halt: HaltError | None = None
+
+
+class Outlet:
+    """Sends to one target, and decides what is sent again, when, and in which company.
+
+    Every failure has one of four verdicts: the record is at fault (dead letter), the entry is sent
+    again, the target is down (nobody's fault: pause), or the bridge must halt.
+    """
+
+    def __init__(self, name: str, target: config.Target, *, sink: Sink, telemetry: Telemetry) -> None:
+        self.name = name
+        self._sink = sink
+        self._telemetry = telemetry
+        self._retry = target.retry
+        self._max_in_flight = target.max_in_flight
+        self._period_s = target.batch.period
+        self._outbox = Outbox(max_count=target.batch.count, max_bytes=target.batch.byte_size)
+        self._pace = Pace(
+            max_per_second=target.max_requests_per_second,
+            initial_interval_s=target.retry.initial_interval,
+            max_interval_s=target.retry.max_interval,
+        )
+        self._in_flight: dict[int, tuple[list[Pending], float]] = {}
+        """batch id → (its entries, when it was sent)"""
+        self._batches_sent = 0
+        telemetry.target_state(name, State.OK, reason="starting")
+        self.add = self._outbox.add
+        self.discard = self._outbox.discard
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is in flight."""
+        return bool(self._in_flight)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the target is taken to be down."""
+        return self._pace.state is not State.OK
+
+    def carries(self, tracks: set[Track]) -> bool:
+        """Whether records of these tracks are in flight."""
+        return any(pending.track in tracks for batch, _ in self._in_flight.values() for pending in batch)
+
+    def next_s(self, now_s: float) -> float | None:
+        """When there will be something to do without an answer or a new record; None for never."""
+        due_s = [] if self._outbox.next_wake_s is None else [self._outbox.next_wake_s]
+        if self._outbox.ready_since_s is not None:
+            due_s.append(self._pace.next_s(now_s))
+        return min(due_s, default=None)
+
+    def send(self, now_s: float) -> None:
+        """Start requests while there is something to send and the target may get it.
+
+        A request leaves at once while the target is idle. While it is busy the next one fills up,
+        for `batch.period` at most.
+        """
+        outbox = self._outbox
+        outbox.wake(now_s)
+        while (
+            (since_s := outbox.ready_since_s) is not None
+            and len(self._in_flight) < self._max_in_flight
+            and (not self._in_flight or outbox.has_full_batch() or now_s - since_s >= self._period_s)
+            and self._pace.may_send(now_s, len(self._in_flight))
+        ):
+            batch = outbox.next_batch()
+            for pending in batch:
+                pending.track.sent_offset = max(pending.track.sent_offset, pending.record.offset)
+            self._batches_sent += 1
+            self._in_flight[self._batches_sent] = (batch, now_s)
+            self._pace.sent(now_s)
+            self._sink.send(self._batches_sent, [pending.entry for pending in batch])
+
+    def judge(self, batch_id: int, answer: Answer) -> Judged:
+        """Decide what becomes of each entry of an answered request."""
+        batch, sent_s = self._in_flight.pop(batch_id)
+        now_s = time.monotonic()
+        judged = Judged()
+        again: Sequence[Pending] = batch
+        not_before_s: float | None = None
+        outcome: RequestOutcome
+        match answer.error:
+            case None:
+                again = self._judge_entries(batch, answer, sent_s, judged)
+                not_before_s = now_s + self._backoff_s(again)
+                outcome = "ok" if len(judged.delivered) == len(batch) else "partial"
+            case ThrottledError() as error:
+                outcome = "throttled"
+                self._pace.throttled(now_s, entries=len(batch), retry_after_s=answer.retry_after_s)
+                self._telemetry.entries_retried(self.name, error.code, len(batch))
+            case UnavailableError() as error:
+                outcome = "unavailable"
+                failed = Retry(error.code, str(error))
+                again = [p for p in batch if not self._gives_up(p, failed, sent_s, judged)]
+                if self._pace.last_success_s > sent_s:
+                    # Other requests succeed, so the fault may lie in one of these entries.
+                    _split(again)
+                self._pace.failed(now_s)
+                self._telemetry.entries_retried(self.name, error.code, len(again))
+                not_before_s = now_s + self._backoff_s(again)
+            case OversizeError() | RefusedError() as error:
+                outcome = "oversize" if isinstance(error, OversizeError) else "refused"
+                self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
+                if len(batch) == 1:
+                    again = ()
+                    judged.failed.append((batch[0], error))
+                else:
+                    _split(batch)
+                    self._telemetry.entries_retried(self.name, error.code, len(batch))
+            case HaltError() as error:
+                outcome = "halted"
+                judged.halt = error
+            case error:
+                raise InvariantError(f"an answer carried {type(error).__name__}, which has no verdict")
+        self._outbox.release(batch, again=again, not_before_s=not_before_s)
+        self._telemetry.request_finished(
+            self.name,
+            outcome=outcome,
+            seconds=answer.seconds,
+            entries=len(batch),
+            size_bytes=sum(pending.entry.size_bytes for pending in batch),
+        )
+        self._telemetry.target_state(self.name, self._pace.state, reason=str(answer.error or "answered"))
+        return judged
+
+    def _judge_entries(
+        self, batch: Sequence[Pending], answer: Answer, sent_s: float, judged: Judged
+    ) -> list[Pending]:
+        """Sort the entries of an answer that speaks of each; returns those to send again."""
+        accepted = throttled = 0
+        for outcome in answer.outcomes:
+            accepted += isinstance(outcome, Delivered)
+            throttled += isinstance(outcome, Retry) and outcome.throttled
+        self._pace.answered(time.monotonic(), entries=len(batch), accepted=accepted, throttled=throttled)
+        if accepted == len(batch):
+            judged.delivered.extend(batch)
+            return []
+        again: list[Pending] = []
+        retried: dict[str, int] = {}
+        for pending, outcome in zip(batch, answer.outcomes, strict=True):
+            match outcome:
+                case Delivered():
+                    judged.delivered.append(pending)
+                case Retry():
+                    if not self._gives_up(pending, outcome, sent_s, judged):
+                        retried[outcome.code] = retried.get(outcome.code, 0) + 1
+                        again.append(pending)
+                case Refused(code, message):
+                    reason = f"EventBridge refused the entry: {code}: {message}"
+                    judged.failed.append((pending, RefusedError("entry_refused", reason)))
+                case Forbidden(code, message):
+                    again.append(pending)
+                    judged.halt = NotAuthorizedError(
+                        f"EventBridge refuses entries with {code}: {message}. Nothing was lost; correct the "
+                        "account, role or registration and start again."
+                    )
+                case _:
+                    assert_never(outcome)
+        for code, count in retried.items():
+            self._telemetry.entries_retried(self.name, code, count)
+        return again
+
+    def _gives_up(self, pending: Pending, outcome: Retry, sent_s: float, judged: Judged) -> bool:
+        """Note a failed attempt; True when the record has used up its attempts.
+
+        An attempt counts against the record only if the target accepted something since the record
+        was sent, or since it last failed. Otherwise the target is at fault. A throttle is never the
+        record's fault.
+        """
+        since_s = sent_s if pending.failed_s is None else pending.failed_s
+        pending.failed_s = time.monotonic()
+        pending.tries += 1
+        if pending.first_failure_ms is None:
+            pending.first_failure_ms = int(time.time() * 1000)
+        if not outcome.throttled and self._pace.last_success_s > since_s:
+            pending.attempts += 1
+        if pending.attempts < self._retry.max_attempts:
+            return False
+        code: Code = "source_unknown" if outcome.code == "source_unknown" else "retries_exhausted"
+        reason = (
+            f"{pending.attempts} attempts failed while other events were accepted; "
+            f"the last: {outcome.code}: {outcome.message}"
+        )
+        judged.failed.append((pending, RefusedError(code, reason)))
+        return True
+
+    def _backoff_s(self, again: Sequence[Pending]) -> float:
+        return full_jitter(
+            max((pending.tries for pending in again), default=1),
+            initial_s=self._retry.initial_interval,
+            max_s=self._retry.max_interval,
+            draw=random.random,
+        )
+
+
+def _split(batch: Sequence[Pending]) -> None:
+    """Let the next request of these entries hold half as many, until the culprit is alone."""
+    for pending in batch:
+        pending.batch_limit = max(1, len(batch) // 2)

@@ -1,0 +1,181 @@
+"""One record's way to an entry: decode → tombstone policy → filter and map → check. Pure but for the
+schema registry, which may ask to wait."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Hashable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from connector import config, eventbridge
+from connector.avro import Decode, decoder
+from connector.errors import ConfigError, DecodeError, Problem, RecordError
+from connector.mapping import Mapping
+from connector.model import Decoded, Entry, Json, Record
+from connector.schema_registry import SchemaRegistry
+
+DropReason: TypeAlias = Literal["filter", "tombstone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The user's own rules say that this record is not sent."""
+
+    reason: DropReason
+
+
+FILTERED = Dropped("filter")
+TOMBSTONE = Dropped("tombstone")
+
+
+class Pipeline:
+    """Turns records of the configured topics into entries, or says why not.
+
+    Everything that can be wrong with the configuration is found at construction: templates, filters,
+    schema files, patterns.
+
+    Raises:
+        ConfigError: with every problem of every topic.
+    """
+
+    def __init__(self, settings: config.Settings, registry: SchemaRegistry | None) -> None:
+        self.cluster_id = "unknown"
+        """Part of every event id, so that ids of two clusters never meet. Set once connected."""
+        self._exact: dict[str, Route] = {}
+        self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
+        self._routes: dict[str, Route | None] = {}
+        self._dead_letter_topic = settings.dead_letter.topic
+        problems: list[Problem] = []
+        for name, topic in settings.topics.items():
+            try:
+                route = Route(topic, registry, path=f"topics.{name}", target=settings.eventbridge)
+            except ConfigError as error:
+                problems.extend(error.problems)
+                continue
+            if name.startswith("^"):
+                self._patterns.append((name, re.compile(name), route))
+            else:
+                self._exact[name] = route
+        if problems:
+            raise ConfigError(problems)
+
+    def refusal(self, topic: str) -> str | None:
+        """Why records of this topic must not be read although a subscription matched it, or None.
+
+        The dead-letter topic is never input, whatever a pattern says; a topic that two patterns
+        claim has no single mapping.
+        """
+        if topic == self._dead_letter_topic:
+            return "it is the dead-letter topic"
+        matching = self._matching(topic)
+        if not matching:
+            return "no entry under `topics` matches it"
+        if len(matching) > 1:
+            return f"it is matched by {' and by '.join(matching)}; make one of them narrower"
+        return None
+
+    def is_ambiguous(self, topic: str) -> bool:
+        """Whether more than one entry under `topics` claims this topic."""
+        return len(self._matching(topic)) > 1
+
+    def topics_of(self, pattern: str, existing: Collection[str]) -> list[str]:
+        """Which of the existing topics one pattern of the configuration claims and may read."""
+        return sorted(t for t in existing if pattern in self._matching(t) and self.refusal(t) is None)
+
+    def ordering(self, record: Record) -> Hashable | None:
+        """What this record must stay in order with: equal values wait for each other, None for nobody."""
+        return self._route(record.partition.topic).lane(record)
+
+    def event_id(self, record: Record) -> str:
+        """The stable id of the event this record makes: the same at every attempt and replay."""
+        (topic, number), offset = record.partition, record.offset
+        return f"{self.cluster_id}/{topic}/{number}/{offset}"
+
+    def __call__(self, record: Record) -> Entry | Dropped:
+        """Make the entry of one record.
+
+        Raises:
+            RecordError: it can never become an entry; goes to the dead-letter topic.
+            UnavailableError: its schema is not known yet; the same again later.
+        """
+        return self._route(record.partition.topic)(record, self.event_id(record))
+
+    def _matching(self, topic: str) -> list[str]:
+        exact = [topic] if topic in self._exact else []
+        return exact + [name for name, pattern, _ in self._patterns if pattern.search(topic)]
+
+    def _route(self, topic: str) -> Route:
+        route = self._routes.get(topic)
+        if route is None:
+            route = self._exact.get(topic) or next(
+                route for _, pattern, route in self._patterns if pattern.search(topic)
+            )
+            self._routes[topic] = route
+        return route
+
+
+class Route:
+    """The compiled way of one topic's records."""
+
+    def __init__(
+        self, topic: config.Topic, registry: SchemaRegistry | None, *, path: str, target: config.Target
+    ) -> None:
+        problems: list[Problem] = []
+
+        def collect(build: Callable[[], Decode]) -> Decode | None:
+            try:
+                return build()
+            except ConfigError as error:
+                problems.extend(error.problems)
+                return None
+
+        decode_value = collect(lambda: decoder(topic.value, registry, path=f"{path}.value"))
+        decode_key = collect(lambda: decoder(topic.key, registry, path=f"{path}.key"))
+        try:
+            mapping = Mapping(topic, path=path)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        if problems or decode_value is None or decode_key is None:
+            raise ConfigError(problems)
+        self._decode_value = decode_value
+        self._decode_key = decode_key
+        self._mapping = mapping
+        self._tombstones = topic.tombstones
+        self._max_event_bytes = target.max_event_bytes
+        self.lane = LANES[topic.ordering]
+
+    def __call__(self, record: Record, event_id: str) -> Entry | Dropped:
+        value: Json = None
+        if record.value is not None:
+            value = self._decode_value(record.value)
+        elif self._tombstones == "skip":
+            return TOMBSTONE
+        elif self._tombstones == "dead_letter":
+            raise RecordError("tombstone", "the record has no value, and `tombstones` is dead_letter")
+        event = self._mapping(Decoded(record, self._key(record), value), event_id)
+        if event is None:
+            return FILTERED
+        return eventbridge.entry(event, max_event_bytes=self._max_event_bytes)
+
+    def _key(self, record: Record) -> Json:
+        # A key that no expression looks at is not decoded: a stray key must not cost the record.
+        if record.key is None or not self._mapping.uses_key:
+            return None
+        try:
+            return self._decode_key(record.key)
+        except DecodeError as error:
+            error.stage = "KEY_CONVERTER"
+            raise
+
+
+def _by_key(record: Record) -> Hashable | None:
+    # Kafka promises no order among records without a key, so neither do we.
+    return (record.partition, record.key) if record.key is not None else None
+
+
+LANES: dict[str, Callable[[Record], Hashable | None]] = {
+    "key": _by_key,
+    "partition": lambda record: record.partition,
+    "unordered": lambda _: None,
+}

@@ -1,0 +1,137 @@
+"""What a configuration makes the bridge do, in words: a section for each topic, one for each end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from connector.config import Format, Settings, Topic
+from connector.config_text import show_bytes, show_seconds
+
+
+class Section(NamedTuple):
+    """A title, and lines of a label with what it means."""
+
+    title: str
+    lines: dict[str, str]
+
+
+def plan(settings: Settings) -> Iterator[Section]:
+    """What would happen, topic by topic, then to all of them."""
+    for name, topic in settings.topics.items():
+        title = f"topics that match {name}" if name.startswith("^") else f"topic {name}"
+        yield Section(title, _topic(topic, settings))
+    yield Section("Kafka", _kafka(settings))
+    yield Section("EventBridge", _eventbridge(settings))
+    yield Section("dead letters", _dead_letters(settings))
+    yield Section("limits", _limits(settings))
+
+
+def _topic(topic: Topic, settings: Settings) -> dict[str, str]:
+    event = topic.event
+    tombstones = {
+        "skip": "dropped and counted",
+        "send": "sent, with null as the value",
+        "dead_letter": f"written to {settings.dead_letter.topic}",
+    }
+    ordering = {
+        "key": "records of one key go in their order; records without a key do not wait",
+        "partition": "records of one partition go in their order",
+        "unordered": "no record waits for another",
+    }
+    lines = {
+        "value": _format(topic.value),
+        "key": _format(topic.key),
+        "tombstones": tombstones[topic.tombstones],
+        "filter": f"only where {topic.filter}; others are dropped and counted" if topic.filter else "none",
+        "ordering": ordering[topic.ordering],
+        "source": event.source,
+        "detail type": event.detail_type,
+        "time": event.time or "the record's timestamp",
+    }
+    if event.resources:
+        lines["resources"] = ", ".join(event.resources)
+    detail = event.detail if isinstance(event.detail, str) else json.dumps(event.detail, ensure_ascii=False)
+    lines["detail"] = detail + (
+        f", with the record's position and id as {event.metadata}" * bool(event.metadata)
+    )
+    return lines
+
+
+def _format(form: Format) -> str:
+    match form.format:
+        case "avro" if form.framing == "confluent":
+            text = "Avro, each record naming its schema in the registry (Confluent framing)"
+        case "avro":
+            text = f"Avro without framing, written with {form.schema_file}"
+        case "json":
+            text = "JSON"
+        case "string":
+            text = "text (UTF-8)"
+        case "bytes":
+            text = "bytes, as Base64 text"
+    if form.reader_schema:
+        text += f", read as {form.reader_schema}"
+    return text
+
+
+def _kafka(settings: Settings) -> dict[str, str]:
+    options, registry = settings.kafka.options, settings.schema_registry
+    start = {
+        "earliest": "at the earliest offset: it skips nothing",
+        "latest": "at the end: it skips what is there",
+        "error": "nowhere: the bridge halts",
+    }
+    security = options.get("security.protocol", "SASL_SSL" if settings.kafka.auth else "plaintext").upper()
+    mechanism = settings.kafka.auth or options.get("sasl.mechanism") or options.get("sasl.mechanisms")
+    lines = {
+        "brokers": options["bootstrap.servers"],
+        "security": f"{security}, {mechanism}" if mechanism else security,
+        "group": f"{options['group.id']}; a new one starts {start[options['auto.offset.reset']]}",
+    }
+    if registry:
+        signed_in = (
+            "basic auth" if registry.basic_auth else "bearer token" if registry.bearer_token else "no sign-in"
+        )
+        lines["registry"] = f"{registry.url}, {signed_in}" + ", mutual TLS" * bool(registry.certificate)
+    return lines
+
+
+def _eventbridge(settings: Settings) -> dict[str, str]:
+    target = settings.eventbridge
+    credentials = f"profile {target.profile}" if target.profile else "the usual chain of AWS credentials"
+    if target.role_arn:
+        credentials += f", then role {target.role_arn}" + " with an external id" * bool(target.external_id)
+    kinds = [kind for kind, used in (("FIPS", target.use_fips), ("dual-stack", target.use_dualstack)) if used]
+    return {
+        "region": target.region,
+        "endpoint": target.endpoint_url or f"the Region's own {' '.join(kinds)}".strip(),
+        "credentials": credentials,
+    }
+
+
+def _dead_letters(settings: Settings) -> dict[str, str]:
+    letters = settings.dead_letter
+    created = f"{letters.partitions} partitions, replication factor {letters.replication_factor}"
+    return {
+        "topic": letters.topic,
+        "if missing": f"created with {created}" if letters.create else "the bridge does not start",
+        "halt": f"after {letters.max_consecutive} in a row without one delivery between them",
+    }
+
+
+def _limits(settings: Settings) -> dict[str, str]:
+    target, delivery = settings.eventbridge, settings.delivery
+    rate = f", at most {target.max_requests_per_second:g} a second" if target.max_requests_per_second else ""
+    pending = f"{delivery.max_pending_records} records or {show_bytes(delivery.max_pending_bytes)}"
+    return {
+        "event": f"at most {show_bytes(target.max_event_bytes)}; larger ones are dead-lettered",
+        "request": f"at most {target.batch.count} events and {show_bytes(target.batch.byte_size)}, "
+        f"waiting for others at most {show_seconds(target.batch.period)}",
+        "at once": f"{target.max_in_flight} requests{rate}",
+        "retries": f"{target.retry.max_attempts} attempts, {show_seconds(target.retry.initial_interval)} "
+        f"to {show_seconds(target.retry.max_interval)} apart, then a dead letter; an outage costs no attempt",
+        "memory": f"reading pauses at {pending} not yet settled",
+        "stop": f"drains for at most {show_seconds(delivery.shutdown_timeout)}",
+    }

@@ -1,0 +1,188 @@
+"""A running bridge: the real adapters, wired; signals; the way in and the way out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from connector import __version__, config
+from connector.bridge import Bridge
+from connector.checks import CheckResult
+from connector.errors import ConfigError, ConnectorError, HaltError, Problem, UnavailableError
+from connector.eventbridge import Publisher
+from connector.health import Health, serve
+from connector.io_thread import IoThread
+from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters, KafkaSource, create_dead_letter_topic
+from connector.pipeline import Pipeline
+from connector.schema_registry import SchemaRegistry
+from connector.telemetry import Telemetry, configure_logging
+
+CONNECT_TIMEOUT_S = 2.0
+"""How long one attempt to reach the brokers may take; between attempts signals are looked at."""
+
+METADATA_TIMEOUT_S = 10.0
+
+EXIT_DONE = 0
+EXIT_HALTED = 3
+
+USER_AGENT = f"kafka-partner-bridge/{__version__}"
+
+
+def run(settings: config.Settings) -> int:
+    """Bridge until SIGTERM or SIGINT; returns the exit code: 0 stopped cleanly, 3 halted.
+
+    A second signal ends the process at once. Nothing is lost by it: what was not committed is read
+    again.
+
+    Raises:
+        ConfigError: something in the configuration shows only now; nothing was consumed.
+    """
+    configure_logging(settings.log.level, settings.log.format)
+    telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
+    health = Health()
+    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+    pipeline = Pipeline(settings, registry)
+    try:
+        publisher = Publisher(settings.eventbridge, user_agent=USER_AGENT)
+    except HaltError as error:
+        telemetry.halted(error)
+        return EXIT_HALTED
+    io_thread = IoThread(publisher)
+    io_thread.call(publisher.start())
+    server = io_thread.call(serve(health, telemetry, host=settings.http.host, port=settings.http.port))
+    source = KafkaSource(settings, telemetry=telemetry)
+    dead_letters = KafkaDeadLetters(settings, version=__version__, telemetry=telemetry)
+    bridge = Bridge(
+        settings,
+        pipeline=pipeline,
+        sink=io_thread,
+        dead_letters=dead_letters,
+        telemetry=telemetry,
+        health=health,
+    )
+    stopping = _stop_on_signal(bridge)
+    telemetry.started(name=settings.name, version=__version__, http_port=server.port)
+    try:
+        if _connect(settings, source, pipeline, health, stopping):
+            source.subscribe(bridge)
+            bridge.run(source)
+    except HaltError as error:
+        health.halted(str(error))
+        telemetry.halted(error)
+        return EXIT_HALTED
+    finally:
+        source.close()
+        io_thread.call(server.close())
+        io_thread.call(publisher.close())
+        io_thread.stop()
+        if registry is not None:
+            registry.close()
+    telemetry.stopped()
+    return EXIT_DONE
+
+
+def _stop_on_signal(bridge: Bridge) -> list[int]:
+    """Drain on the first SIGTERM or SIGINT, end at once on the second. Returns the signals so far."""
+    received: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            sys.stderr.flush()
+            os._exit(EXIT_DONE)
+        bridge.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return received
+
+
+def _connect(
+    settings: config.Settings,
+    source: KafkaSource,
+    pipeline: Pipeline,
+    health: Health,
+    stopping: list[int],
+) -> bool:
+    """Wait for the brokers, then check the dead-letter topic; False when asked to stop meanwhile.
+
+    Raises:
+        ConfigError: the dead-letter topic does not exist and may not be created.
+    """
+    while not stopping:
+        health.beat_now()
+        try:
+            metadata = source.metadata(CONNECT_TIMEOUT_S)
+        except UnavailableError as error:
+            health.report("kafka", str(error))
+            continue
+        health.report("kafka", None)
+        pipeline.cluster_id = metadata.cluster_id or pipeline.cluster_id
+        letters = settings.dead_letter
+        if letters.topic not in metadata.topics:
+            if not letters.create:
+                raise ConfigError([Problem("dead_letter.topic", _missing_dead_letter_topic(letters.topic))])
+            create_dead_letter_topic(settings, METADATA_TIMEOUT_S)
+        return True
+    return False
+
+
+def _missing_dead_letter_topic(topic: str) -> str:
+    return f"the topic {topic} does not exist; create it, or set dead_letter.create: true"
+
+
+def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
+    """Try everything that a run would connect to, and report each: ok or not, and what to do.
+
+    Brokers, topics, dead-letter topic, registry, credentials. Changes nothing and joins no group.
+    """
+    configure_logging("error", settings.log.format)
+    source = KafkaSource(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
+    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+    pipeline = Pipeline(settings, registry)
+    try:
+        metadata = source.metadata(METADATA_TIMEOUT_S)
+    except UnavailableError as error:
+        text = f"{error}; see bootstrap.servers and the security settings under `kafka`"
+        yield CheckResult("brokers", ok=False, text=text)
+    else:
+        text = f"{len(metadata.brokers)} in cluster {metadata.cluster_id}"
+        yield CheckResult("brokers", ok=True, text=text)
+        yield from _topic_checks(settings, pipeline, set(metadata.topics))
+    finally:
+        source.close()
+    if registry is not None:
+        yield _check("schema registry", registry.check)
+        registry.close()
+    yield _check("credentials", lambda: Publisher(settings.eventbridge, user_agent=USER_AGENT).check())
+
+
+def _check(name: str, attempt: Callable[[], str | None]) -> CheckResult:
+    try:
+        return CheckResult(name, ok=True, text=attempt() or "answers")
+    except ConnectorError as error:
+        return CheckResult(name, ok=False, text=str(error))
+
+
+def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[str]) -> Iterator[CheckResult]:
+    for name in settings.topics:
+        if name.startswith("^"):
+            text = ", ".join(pipeline.topics_of(name, existing))
+            text = text or "matches no topic now; topics created later will be found"
+            yield CheckResult(f"topics {name}", ok=True, text=text)
+        else:
+            text = "exists" if name in existing else "does not exist; create it, or correct its name"
+            yield CheckResult(f"topic {name}", ok=name in existing, text=text)
+    for topic in sorted(existing):
+        if pipeline.is_ambiguous(topic):
+            yield CheckResult(f"topic {topic}", ok=False, text=pipeline.refusal(topic) or "")
+    letters = settings.dead_letter
+    if letters.topic in existing:
+        yield CheckResult("dead-letter topic", ok=True, text=letters.topic)
+    elif letters.create:
+        yield CheckResult("dead-letter topic", ok=True, text=f"{letters.topic} will be created")
+    else:
+        yield CheckResult("dead-letter topic", ok=False, text=_missing_dead_letter_topic(letters.topic))

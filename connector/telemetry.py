@@ -1,0 +1,520 @@
+"""One function for each thing that happens: it updates the metric and writes the log line, where one is due.
+
+Normal operation logs nothing. What repeats is logged when it changes, or a few times a minute. No
+payload gets into a log line: the fields are names, numbers, codes and positions, texts are those of
+`errors`, and tracebacks come without the values that foreign exceptions carry.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+import time
+import traceback
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Generic, Literal, TextIO, TypeAlias, TypeVar, get_args
+
+import prometheus_client
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.registry import Collector
+from structlog.typing import EventDict, WrappedLogger
+
+from connector import __version__
+from connector.errors import Code, ConnectorError, InvariantError
+from connector.model import Partition, Position
+
+FilterReason: TypeAlias = Literal["filter", "tombstone"]
+PauseReason: TypeAlias = Literal["pending", "schema_registry", "target", "dead_letter", "excluded"]
+RequestOutcome: TypeAlias = Literal[
+    "ok", "partial", "throttled", "unavailable", "refused", "oversize", "halted"
+]
+CommitOutcome: TypeAlias = Literal["ok", "failed"]
+RebalanceKind: TypeAlias = Literal["assigned", "revoked", "lost"]
+
+LOGGER = "connector"
+"""The standard library's logger all lines of the bridge go through."""
+
+MAX_RETRY_CODES = 30
+"""EventBridge names its error codes, not we; past this many, new ones are counted as `other`."""
+
+LETTER_LINES = 10
+"""Dead letters of one code that get a line of their own each minute."""
+
+KAFKA_LINES = 5
+"""Complaints of the Kafka client that get a line each minute; it repeats itself."""
+
+MAX_TEXT = 1_000
+"""Characters of one message in a log line."""
+
+MAX_LISTED = 20
+"""Partitions named in one log line."""
+
+REQUEST_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.5, 5.0, 15.0, 30.0)
+REQUEST_ENTRIES = (1, 2, 5, 10, 15, 19, 20)
+REQUEST_BYTES = (1_024, 4_096, 16_384, 65_536, 131_072, 262_144, 524_288, 1_048_576)
+DELIVERY_SECONDS = (
+    *(0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0),
+)
+
+_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
+
+
+class Telemetry:
+    """Counts and logs what the bridge does; one for each process.
+
+    The bridge thread calls it, and any thread may call `render`. Each object has a metrics registry
+    of its own, so tests make as many as they like. Log lines go to the standard library's logger
+    `connector`; `configure_logging` says where they end up.
+    """
+
+    def __init__(self, *, librdkafka: str = "none", clock_s: Callable[[], float] = time.monotonic) -> None:
+        self.versions = {
+            "version": __version__,
+            "python": platform.python_version(),
+            "librdkafka": librdkafka,
+        }
+        # A second series with the creation time for each counter would double what is scraped.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._log = structlog.wrap_logger(
+            logging.getLogger(LOGGER),
+            wrapper_class=structlog.stdlib.BoundLogger,
+            processors=[
+                structlog.stdlib.filter_by_level,
+                *_SHARED_PROCESSORS,
+                structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+            ],
+        )
+        self._registry = registry = CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=registry)
+        prometheus_client.GCCollector(registry=registry)
+
+        def counter(name: str, text: str, *labels: str) -> _Series[Counter]:
+            return _Series(Counter(f"partner_bridge_{name}", text, labels, registry=registry))
+
+        def gauge(name: str, text: str, *labels: str) -> _Series[Gauge]:
+            return _Series(Gauge(f"partner_bridge_{name}", text, labels, registry=registry))
+
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> _Series[Histogram]:
+            name = f"partner_bridge_{name}"
+            return _Series(Histogram(name, text, ["target"], registry=registry, buckets=buckets))
+
+        self._consumed = counter("records_consumed", "Records polled from Kafka.", "topic")
+        self._delivered = counter("events_delivered", "Events that got an EventId.", "topic", "target")
+        self._dead_lettered = counter("records_dead_lettered", "Dead letters written.", "topic", "code")
+        self._filtered = counter("records_filtered", "Records a rule dropped.", "topic", "reason")
+        self._retried = counter("entries_retried", "Entries to be sent again.", "target", "code")
+        self._requests = counter("requests", "Calls of PutPartnerEvents.", "target", "outcome")
+        self._request_seconds = histogram("request_seconds", "Duration of a call.", REQUEST_SECONDS)
+        self._request_entries = histogram("request_entries", "Entries in a call.", REQUEST_ENTRIES)
+        self._request_bytes = histogram("request_bytes", "Size as EventBridge counts it.", REQUEST_BYTES)
+        self._delivery_seconds = _DeliverySeconds()
+        registry.register(self._delivery_seconds)
+        self._lag = gauge("consumer_lag", "Records from the commit to the end.", "topic", "partition")
+        self._oldest_unsettled = gauge(
+            "oldest_unsettled_seconds", "Age of what holds back the commit.", "topic", "partition"
+        )
+        self._pending_records = gauge("pending_records", "Records polled and not settled.")
+        self._pending_bytes = gauge("pending_bytes", "Bytes of key and value of those records.")
+        self._assigned = gauge("partitions_assigned", "Partitions this process has.")
+        self._paused = gauge("partitions_paused", "Partitions not being read for now.", "reason")
+        self._target_state = gauge("target_state", "0 ok, 1 probing, 2 open.", "target")
+        self._commits = counter("commits", "Offset commits.", "outcome")
+        self._rebalances = counter("rebalances", "Changes of the assignment.", "kind")
+        self._halted = gauge("halted", "1 when going on would lose or flood.")
+        self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
+        self._build_info[tuple(self.versions.values())].set(1)
+        # A series that first appears with its first event hides that event from `rate`. So those
+        # whose labels are known now start at zero.
+        for reason in get_args(PauseReason):
+            self._paused[(reason,)].set(0)
+        for outcome in get_args(CommitOutcome):
+            self._commits[(outcome,)].inc(0)
+        for kind in get_args(RebalanceKind):
+            self._rebalances[(kind,)].inc(0)
+
+        self._allowance = _Allowance(clock_s)
+        self._retry_codes: set[str] = set()
+        self._down: set[str] = set()
+        self._stalled: set[Partition] = set()
+        self._letters_are_written = True
+
+    # The life of the process
+
+    def started(self, *, name: str, version: str, http_port: int) -> None:
+        """Say once what runs, and where it answers."""
+        self._log.info(
+            "started", **(self.versions | {"bridge": name, "version": version}), http_port=http_port
+        )
+
+    def stopped(self) -> None:
+        """Say once that the bridge came to its end."""
+        self._summarise(everything=True)
+        self._log.info("stopped")
+
+    def halted(self, error: BaseException) -> None:
+        """Say why the bridge stops by itself. A bug is logged with its traceback."""
+        self._halted[()].set(1)
+        is_ours = isinstance(error, ConnectorError)
+        is_bug = isinstance(error, InvariantError) or not is_ours
+        self._log.error(
+            "halted",
+            error=type(error).__name__,
+            message=_capped(str(error)) if is_ours else "a bug in the bridge; the traceback says where",
+            exc_info=error if is_bug else None,
+        )
+
+    # Records
+
+    def records_consumed(self, topic: str, n: int) -> None:
+        """`n` records were polled."""
+        self._consumed[(topic,)].inc(n)
+
+    def record_filtered(self, topic: str, reason: FilterReason) -> None:
+        """A record was dropped by a rule of the mapping, which settles it."""
+        self._filtered[topic, reason].inc()
+
+    def record_dead_lettered(
+        self, position: Position, *, code: Code, message: str, target: str | None
+    ) -> None:
+        """A record is in the dead-letter topic. Ten a minute of each code get a line of their own."""
+        self._dead_lettered[position.partition.topic, code].inc()
+        if self._may_log("record_dead_lettered", code, per_minute=LETTER_LINES):
+            self._log.warning(
+                "record_dead_lettered",
+                position=str(position),
+                code=code,
+                message=_capped(message),
+                target=target,
+            )
+
+    def events_delivered(self, topic: str, target: str, seconds: Sequence[float]) -> None:
+        """EventBridge took so many events, each `seconds` after the timestamp of its record."""
+        self._delivered[topic, target].inc(len(seconds))
+        self._delivery_seconds.observe(topic, seconds)
+
+    # Targets
+
+    def entries_retried(self, target: str, code: str, n: int) -> None:
+        """EventBridge answered `n` entries with an error after which they are sent again."""
+        code = code[:64]
+        if code not in self._retry_codes:
+            if len(self._retry_codes) < MAX_RETRY_CODES:
+                self._retry_codes.add(code)
+            else:
+                code = "other"
+        self._retried[target, code].inc(n)
+        if self._may_log("entries_retried", code, per_minute=1):
+            self._log.warning("entries_retried", target=target, code=code, entries=n)
+
+    def request_finished(
+        self, target: str, *, outcome: RequestOutcome, seconds: float, entries: int, size_bytes: int
+    ) -> None:
+        """A call came back, or did not."""
+        self._requests[target, outcome].inc()
+        key = (target,)
+        self._request_seconds[key].observe(seconds)
+        self._request_entries[key].observe(entries)
+        self._request_bytes[key].observe(size_bytes)
+
+    def target_state(self, target: str, state: int, *, reason: str) -> None:
+        """A target is ok (0), being probed (1) or taken to be down (2). Logged when it goes and comes."""
+        if (target,) not in self._target_state:
+            for outcome in get_args(RequestOutcome):
+                self._requests[target, outcome].inc(0)
+        self._target_state[(target,)].set(state)
+        if state and target not in self._down:
+            self._down.add(target)
+            self._log.warning("target_down", target=target, reason=_capped(reason))
+        elif not state and target in self._down:
+            self._down.discard(target)
+            self._log.info("target_up", target=target)
+
+    # Partitions
+
+    def assignment(self, partitions: Collection[Partition]) -> None:
+        """These are all the partitions this process has now."""
+        self._assigned[()].set(len(partitions))
+
+    def rebalanced(self, kind: RebalanceKind, partitions: Collection[Partition]) -> None:
+        """The group gave or took these partitions."""
+        self._rebalances[(kind,)].inc()
+        level = logging.WARNING if kind == "lost" else logging.INFO
+        listed = [str(partition) for partition in sorted(partitions)[:MAX_LISTED]]
+        self._log.log(level, "rebalanced", kind=kind, count=len(partitions), partitions=listed)
+
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """Partitions are no longer assigned: what is shown of each of them goes."""
+        for topic, number in partitions:
+            self._lag.remove(topic, str(number))
+            self._oldest_unsettled.remove(topic, str(number))
+        self._stalled.difference_update(partitions)
+
+    def paused(self, counts: Mapping[PauseReason, int]) -> None:
+        """So many partitions are not being read for each reason; a reason left out has none."""
+        for reason in get_args(PauseReason):
+            self._paused[(reason,)].set(counts.get(reason, 0))
+
+    def pending(self, records: int, size_bytes: int) -> None:
+        """So much is polled and not settled."""
+        self._pending_records[()].set(records)
+        self._pending_bytes[()].set(size_bytes)
+        # The bridge reports this all the time, so summaries come out when nothing else happens.
+        self._summarise()
+
+    def lag(self, partition: Partition, records: int) -> None:
+        """So many records are between the committed offset and the end of the partition."""
+        self._lag[partition.topic, str(partition.number)].set(records)
+
+    def oldest_unsettled(self, partition: Partition, seconds: float) -> None:
+        """The record that holds back the commit was polled `seconds` ago; 0 when nothing is unsettled."""
+        self._oldest_unsettled[partition.topic, str(partition.number)].set(seconds)
+
+    def partition_stalled(self, partition: Partition, reason: str) -> None:
+        """A partition cannot go on for now. Logged once until it resumes."""
+        if partition not in self._stalled:
+            self._stalled.add(partition)
+            self._log.warning("partition_stalled", partition=str(partition), reason=_capped(reason))
+
+    def partition_excluded(self, partition: Partition, reason: str) -> None:
+        """A partition was assigned to us and must not be read, for a `reason`."""
+        self._log.warning("partition_excluded", partition=str(partition), reason=_capped(reason))
+
+    def partition_resumed(self, partition: Partition) -> None:
+        """A stalled partition goes on. Nothing happens for one that was not."""
+        if partition in self._stalled:
+            self._stalled.discard(partition)
+            self._log.info("partition_resumed", partition=str(partition))
+
+    def committed(self, outcome: CommitOutcome, n: int, *, reason: str | None = None) -> None:
+        """The offsets of `n` partitions were committed, or were not for a `reason`."""
+        self._commits[(outcome,)].inc()
+        if outcome == "failed" and self._may_log("commit_failed", "", per_minute=1):
+            self._log.warning("commit_failed", partitions=n, reason=_capped(reason or "unknown"))
+
+    def offsets_reset(self, partition: Partition, *, from_offset: int, to_offset: int | None) -> None:
+        """The offset to read from does not exist any more; reading goes on at `to_offset`, where known."""
+        gone = None if to_offset is None else max(to_offset - from_offset, 0)
+        cause = "Kafka deleted records before they were read, or the topic was made anew"
+        if gone:
+            cause = f"Kafka deleted up to {gone} records before they were read; raise the topic's retention"
+        elif gone == 0:
+            cause = "the offset is past the end: the topic was made anew or truncated"
+        self._log.log(
+            logging.WARNING if gone == 0 else logging.ERROR,
+            "offsets_reset",
+            partition=str(partition),
+            from_offset=from_offset,
+            to_offset=to_offset,
+            records_gone=gone,
+            cause=cause,
+        )
+
+    # Kafka and the dead-letter topic
+
+    def kafka_problem(self, text: str) -> None:
+        """The Kafka client complains; it goes on trying."""
+        if self._may_log("kafka_problem", "", per_minute=KAFKA_LINES):
+            self._log.warning("kafka_problem", reason=_capped(text))
+
+    def dead_letter_unwritable(self, reason: str) -> None:
+        """The dead-letter topic takes nothing, so nothing is committed. Logged once until it does."""
+        if self._letters_are_written:
+            self._letters_are_written = False
+            self._log.error("dead_letter_unwritable", reason=_capped(reason))
+
+    def dead_letter_writable(self) -> None:
+        """The dead-letter topic takes letters. Nothing happens when it did before."""
+        if not self._letters_are_written:
+            self._letters_are_written = True
+            self._log.info("dead_letter_writable")
+
+    # Reading
+
+    def render(self) -> tuple[bytes, str]:
+        """All metrics in Prometheus' text format, and its content type."""
+        text: bytes = prometheus_client.generate_latest(self._registry)
+        return text, prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
+
+    def _may_log(self, event: str, code: str, *, per_minute: int) -> bool:
+        self._summarise()
+        return self._allowance.take(event, code, per_minute=per_minute)
+
+    def _summarise(self, *, everything: bool = False) -> None:
+        for (event, code), n in self._allowance.ended(everything=everything):
+            self._log.warning("more_suppressed", of=event, code=code, lines=n)
+
+
+class _Series(dict[tuple[str, ...], _Metric], Generic[_Metric]):
+    """The series of one metric by their label values, as `series[topic, target].inc()`.
+
+    prometheus_client's own `labels()` costs 0.6 µs for each use; this lookup costs a tenth.
+    """
+
+    def __init__(self, metric: _Metric) -> None:
+        super().__init__()
+        self._metric = metric
+
+    def __missing__(self, labels: tuple[str, ...]) -> _Metric:
+        series = self._metric.labels(*labels) if labels else self._metric
+        self[labels] = series
+        return series
+
+    def remove(self, *labels: str) -> None:
+        """Stop showing one series; nothing happens when there is none."""
+        if self.pop(labels, None) is not None:
+            self._metric.remove(*labels)
+
+
+class _DeliverySeconds(Collector):
+    """The histogram `delivery_seconds`, for which every event counts.
+
+    prometheus_client's Histogram takes two locks and walks the buckets for each observation, 1 µs.
+    Here one thread writes and none waits. A scrape in between may see counts without their sum, and
+    is right again with the next.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[int]] = {}
+        self._sums: dict[str, float] = {}
+
+    def observe(self, topic: str, seconds: Sequence[float]) -> None:
+        counts = self._counts.get(topic)
+        if counts is None:
+            self._sums[topic] = 0.0
+            counts = self._counts[topic] = [0] * (len(DELIVERY_SECONDS) + 1)
+        for value in seconds:
+            counts[bisect_left(DELIVERY_SECONDS, value)] += 1
+        # The clock of a producer may be ahead of ours, and a sum must not fall.
+        self._sums[topic] += (
+            sum(seconds) if min(seconds, default=0.0) >= 0 else sum(v for v in seconds if v > 0)
+        )
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        family = HistogramMetricFamily(
+            "partner_bridge_delivery_seconds",
+            "From the record's timestamp to the EventId.",
+            labels=["topic"],
+        )
+        bounds = [*map(str, DELIVERY_SECONDS), "+Inf"]
+        for topic, counts in self._counts.copy().items():
+            cumulated = accumulate(counts.copy())
+            family.add_metric([topic], list(zip(bounds, cumulated, strict=True)), self._sums[topic])
+        yield family
+
+
+class _Allowance:
+    """How many lines of one event and code may be written each minute; counts the others."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self._clock_s = clock_s
+        self._minutes: dict[tuple[str, str], tuple[float, int]] = {}
+        """event and code → (end of their minute, how many lines are over the allowance)"""
+
+    def take(self, event: str, code: str, *, per_minute: int) -> bool:
+        """Whether a line may be written now."""
+        now_s = self._clock_s()
+        ends_s, over = self._minutes.get((event, code), (now_s, 0))
+        if now_s >= ends_s:
+            ends_s, over = now_s + 60, -per_minute
+        self._minutes[event, code] = (ends_s, over + 1)
+        return over < 0
+
+    def ended(self, *, everything: bool) -> list[tuple[tuple[str, str], int]]:
+        """What had its minute, with how many lines were held back, where any were. Reported once."""
+        now_s = self._clock_s()
+        ended = [key for key, (ends_s, _) in self._minutes.items() if everything or now_s >= ends_s]
+        held_back = [(key, self._minutes.pop(key)[1]) for key in ended]
+        return [(key, over) for key, over in held_back if over > 0]
+
+
+# Logging
+
+
+def configure_logging(
+    level: str,
+    format: Literal["auto", "json", "console"],  # noqa: A002 - the setting has this name
+    *,
+    stream: TextIO | None = None,
+) -> None:
+    """Send all log lines of the process to `stream` (default: stderr), as JSON or for a terminal.
+
+    `level` (debug, info, warning, error) is that of the bridge's own lines. Libraries are heard from
+    WARNING on, whatever they or somebody else set: below it botocore, urllib3 and aiohttp write
+    payloads and signatures.
+    """
+    stream = stream or sys.stderr
+    is_terminal = stream.isatty()
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if format == "console" or (format == "auto" and is_terminal):
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
+        )
+    output = logging.StreamHandler(stream)
+    output.addFilter(_is_ours_or_a_warning)
+    output.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_first_line, structlog.stdlib.add_logger_name, *_SHARED_PROCESSORS],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _traceback_without_values,
+                _in_reading_order,
+                renderer,
+            ],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[output], force=True)
+    logging.getLogger(LOGGER).setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+
+
+def _is_ours_or_a_warning(record: logging.LogRecord) -> bool:
+    return record.name == LOGGER or record.levelno >= logging.WARNING
+
+
+def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # asyncio puts the repr of a failed task on the second line, and with it values of the exception.
+    event["event"] = _capped(str(event["event"]).partition("\n")[0])
+    return event
+
+
+def _traceback_without_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace `exc_info` by a traceback that has the text of our own exceptions only.
+
+    The text of foreign ones may quote what they choked on, which may be a piece of a record. That of
+    OSError says what the system refused.
+    """
+    raised = event.pop("exc_info", None)
+    if isinstance(raised, tuple):
+        raised = raised[1]
+    chain = []
+    while isinstance(raised, BaseException):
+        chain.append(raised)
+        raised = raised.__cause__ or (None if raised.__suppress_context__ else raised.__context__)
+    if chain:
+        parts = []
+        for error in reversed(chain):
+            text = f": {error}" if isinstance(error, ConnectorError | OSError) else ""
+            parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__ + text)
+        event["exception"] = "\n\n".join(parts)
+    return event
+
+
+def _in_reading_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {name: event.pop(name) for name in ("timestamp", "level", "event")} | dict(event)
+
+
+def _capped(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+
+_SHARED_PROCESSORS: list[structlog.typing.Processor] = [
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]

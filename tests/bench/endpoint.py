@@ -1,0 +1,120 @@
+"""The fake EventBridge in a process of its own, so that its CPU time is not counted with anybody else's.
+
+It also remembers when it answered each request, which is what the latency figures need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import urllib3
+from aiohttp import web
+
+from connector.sandbox.eventbridge import FakeEventBridge
+from connector.sandbox.server import json_response
+from connector.sandbox.services import wait_for_signal
+from tests.bench.process import BenchError, Process
+from tests.services.child import free_ports, listening, wait_until
+
+_ANSWERED_PATH = "/_bench/answered"
+_PAGE = 10_000
+
+
+class TimedEventBridge(FakeEventBridge):
+    """The fake, with one more call: GET /_bench/answered, when each request was answered, by its number."""
+
+    def __init__(self, *, port: int) -> None:
+        super().__init__(port=port)
+        self._answered: dict[int, float] = {}
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == _ANSWERED_PATH:
+            return json_response([[number, at_s] for number, at_s in self._answered.items()])
+        if request.path == "/_sandbox/reset":
+            self._answered = {}
+        result = await super().answer(request)
+        if request_id := result.headers.get("x-amzn-RequestId"):
+            self._answered[int(request_id[-12:], 16)] = time.time()
+        return result
+
+
+class Accepted(NamedTuple):
+    """An event that the endpoint accepted."""
+
+    order_id: str
+    at_s: float
+    """Unix time of the answer that said so."""
+
+
+class Endpoint:
+    """That process, and its control API."""
+
+    def __init__(self, *, latency_ms: float) -> None:
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        self._latency_ms = latency_ms
+        self._http = urllib3.PoolManager(timeout=60, retries=False)
+        self._folder = tempfile.TemporaryDirectory(prefix="bench-endpoint-")
+        self.process = Process(
+            "endpoint",
+            ["-m", "tests.bench.endpoint", "--port", str(port)],
+            log=Path(self._folder.name) / "endpoint.log",
+        )
+
+    def __enter__(self) -> Endpoint:
+        self.process.start()
+        port = int(self.url.rpartition(":")[2])
+        wait_until(lambda: listening(port), what="the endpoint listens", timeout_s=30)
+        self.reset()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self._folder.cleanup()
+
+    def reset(self) -> None:
+        """Forgets everything; from now on it answers with the latency again."""
+        self._call("POST", "/_sandbox/reset")
+        self.script(latency_ms=self._latency_ms)
+
+    def script(self, **change: object) -> None:
+        """Changes what goes wrong, as the control API of the sandbox says."""
+        self._call("POST", "/_sandbox/faults", change)
+
+    def accepted(self) -> int:
+        """How many events it has accepted since the reset, repetitions included."""
+        return int(orjson.loads(self._call("GET", "/_sandbox/state"))["accepted"])
+
+    def events(self) -> Iterator[Accepted]:
+        """Every event it has accepted since the reset."""
+        answered: dict[int, float] = dict(orjson.loads(self._call("GET", _ANSWERED_PATH)))
+        seq = 0
+        while lines := self._call("GET", f"/_sandbox/events?after={seq}&limit={_PAGE}").splitlines():
+            for line in lines:
+                event: dict[str, Any] = orjson.loads(line)
+                seq = event["sandbox"]["seq"]
+                yield Accepted(event["detail"]["order_id"], answered[event["sandbox"]["request"]])
+
+    def _call(self, method: str, path: str, asked: object = None) -> bytes:
+        body = b"" if asked is None else orjson.dumps(asked)
+        answer = self._http.request(method, self.url + path, body=body)
+        if answer.status != 200:
+            raise BenchError(f"{method} {path} of the endpoint: {answer.status} {answer.data.decode()[:300]}")
+        return bytes(answer.data)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    with TimedEventBridge(port=parser.parse_args().port):
+        wait_for_signal()
+
+
+if __name__ == "__main__":
+    main()

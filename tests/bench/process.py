@@ -1,0 +1,80 @@
+"""A Python program under measurement: started, stopped, and watched through `/proc`."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.bridge_process import AWS_ENVIRON
+from tests.services.child import Child
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+_STOP_TIMEOUT_S = 60.0
+
+# A program in production has its bytecode at hand; an empty value means "do write it".
+_ENVIRON = {**AWS_ENVIRON, "PYTHONDONTWRITEBYTECODE": ""}
+
+
+class BenchError(Exception):
+    """A run did not come to its end, so there is nothing to report; the message says why."""
+
+
+class Process:
+    """One child with the test credentials, which ends with us whatever happens."""
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], *, log: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self._child = Child([sys.executable, *arguments], log=log, environ={**_ENVIRON, **(environ or {})})
+
+    def start(self) -> None:
+        self._child.start()
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def check(self) -> None:
+        """Raises BenchError with the end of its log where it has ended by itself."""
+        if not self._child.running:
+            raise BenchError(f"{self.name} ended with {self._child.exit_code}:\n{self._child.tail()}")
+
+    def wait(self) -> None:
+        """Returns when it has ended by itself; raises BenchError unless it ended well."""
+        if self._child.wait(timeout_s=_STOP_TIMEOUT_S) != 0:
+            self.check()
+
+    def terminate(self) -> tuple[float, int]:
+        """Sends SIGTERM, and answers the seconds until it ended and its exit code."""
+        began_s = time.monotonic()
+        self._child.signal(signal.SIGTERM)
+        try:
+            code = self._child.wait(timeout_s=_STOP_TIMEOUT_S)
+        except AssertionError as error:
+            raise BenchError(f"{self.name} did not stop: {error}") from None
+        return time.monotonic() - began_s, code
+
+    def cpu_s(self) -> float:
+        """CPU seconds, user and system, of all its threads since it was started."""
+        fields = self._proc("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
+
+    def peak_rss_bytes(self) -> int:
+        """The most memory it ever had resident."""
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", self._proc("status"), re.MULTILINE)
+        if found is None:
+            raise BenchError(f"{self.name}: /proc says nothing of its memory")
+        return int(found[1]) * 1024
+
+    def tail(self) -> str:
+        """The end of what it printed."""
+        return self._child.tail()
+
+    def _proc(self, file: str) -> str:
+        self.check()
+        return Path(f"/proc/{self._child.pid}/{file}").read_text()

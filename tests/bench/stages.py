@@ -1,0 +1,299 @@
+"""Where the microseconds go: each stage by itself, in this process, over the benchmark's own records.
+
+A stage is timed in CPU time of everything it runs on, its best round of several; what it makes is thrown
+away at once, as the bridge does. The sum is what one event costs without the loop around the stages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar, cast
+
+from confluent_kafka import Message
+
+from connector import config
+from connector.avro import decoder
+from connector.bridge import POLL_RECORDS
+from connector.errors import UnavailableError
+from connector.eventbridge import Publisher, entry
+from connector.io_thread import IoThread
+from connector.kafka import KafkaSource
+from connector.ledger import Ledger
+from connector.mapping import Mapping as TopicMapping
+from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
+from connector.outbox import Pending
+from connector.outlet import Outlet
+from connector.pipeline import Pipeline
+from connector.schema_registry import SchemaRegistry
+from connector.telemetry import Telemetry
+from tests.bench import plain_loop, records
+from tests.bench.endpoint import Endpoint
+from tests.bench.process import BenchError
+from tests.bench.runs import PARTITIONS
+from tests.services.child import wait_until
+
+ROUNDS = 3
+RECORDS = 20_000
+CALLS = 16
+"""Requests at once, as the bridge and the loop have."""
+BATCH = 20
+T = TypeVar("T")
+
+
+class Stage(NamedTuple):
+    """What one stage costs for each event."""
+
+    program: str
+    name: str
+    cpu_us: float
+
+
+class Stages:
+    """Times the stages of the bridge and of the plain loop; use as a context."""
+
+    def __init__(self, settings_file: Path, *, endpoint: Endpoint, schema_id: int) -> None:
+        self._settings = config.load(settings_file, environ={})
+        ((name, self._topic),) = self._settings.topics.items()
+        self._endpoint = endpoint
+        self._telemetry = Telemetry()
+        assert self._settings.schema_registry is not None
+        self._registry = SchemaRegistry(self._settings.schema_registry)
+        self._partitions = [Partition(name, number) for number in range(PARTITIONS)]
+        self._records = [_record(number, schema_id, name) for number in range(RECORDS)]
+        wait_until(lambda: self._knows(schema_id), what="the registry answers", timeout_s=10)
+
+    def __enter__(self) -> Stages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._registry.close()
+
+    def bridge(self) -> list[Stage]:
+        """The stages of the bridge, in the order in which a record passes them."""
+        decode_value = decoder(self._topic.value, self._registry, path="")
+        decode_key = decoder(self._topic.key, self._registry, path="")
+        mapping = TopicMapping(self._topic, path="")
+        max_event_bytes = self._settings.eventbridge.max_event_bytes
+        decoded = [
+            Decoded(record, decode_key(record.key or b""), decode_value(record.value or b""))
+            for record in self._records
+        ]
+        events = [mapping(each, "cluster/topic/0/0") for each in decoded]
+        entries = [entry(event, max_event_bytes=max_event_bytes) for event in events if event is not None]
+        pipeline = Pipeline(self._settings, self._registry)
+        return [
+            Stage("bridge", "decode", _each(lambda record: decode_value(record.value or b""), self._records)),
+            Stage("bridge", "map", _each(lambda each: mapping(each, "cluster/topic/0/0"), decoded)),
+            Stage(
+                "bridge", "entry", _each(lambda e: e and entry(e, max_event_bytes=max_event_bytes), events)
+            ),
+            Stage("bridge", "(decode, map and entry together)", _each(pipeline, self._records)),
+            Stage("bridge", "ledger: begin, settle", self._best(self._ledger)),
+            Stage("bridge", "outlet: add, pack, judge", self._best(lambda: self._outlet(entries))),
+            Stage("bridge", "to the I/O thread and back", self._best(lambda: self._hand_over(entries))),
+            Stage("bridge", "publish: sign, send, read", self._best(lambda: self._publish(entries))),
+        ]
+
+    def poll(self, settings_file: Callable[[], Path], count: int) -> Stage:
+        """What it costs to get `count` records out of Kafka, librdkafka's threads included.
+
+        Each round needs a configuration with a group of its own.
+        """
+        rounds = [_poll(config.load(settings_file(), environ={}), count) for _ in range(ROUNDS)]
+        return Stage("bridge", "poll", min(rounds) * 1e6)
+
+    def loop(self, arguments: Sequence[str]) -> list[Stage]:
+        """The stages of the plain loop."""
+        loop = plain_loop.Loop(plain_loop.parse(arguments))
+        try:
+            messages = [cast(Message, _Message(record)) for record in self._records]
+            entries = [loop.entry(message) for message in messages]
+            batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
+
+            def put() -> float:
+                began_s = time.process_time()
+                with ThreadPoolExecutor(CALLS) as pool:
+                    list(pool.map(loop.put, batches))
+                return time.process_time() - began_s
+
+            return [
+                Stage("loop", "decode", _each(lambda each: loop.decode(each.value or b""), self._records)),
+                Stage("loop", "entry with decode", _each(loop.entry, messages)),
+                Stage("loop", f"put_partner_events, {CALLS} threads", self._best(put)),
+            ]
+        finally:
+            loop.consumer.close()
+
+    def _knows(self, schema_id: int) -> bool:
+        try:
+            self._registry.get(schema_id)
+        except UnavailableError:
+            return False
+        return True
+
+    def _best(self, run: Callable[[], float]) -> float:
+        """The CPU time for each record of the best of several rounds, in µs."""
+        return min(self._fresh(run) for _ in range(ROUNDS)) / RECORDS * 1e6
+
+    def _fresh(self, run: Callable[[], float]) -> float:
+        self._endpoint.reset()
+        self._endpoint.script(latency_ms=0)
+        return run()
+
+    def _ledger(self) -> float:
+        ledger = Ledger()
+        ledger.assign(self._partitions)
+        began_s = time.process_time()
+        for start in range(0, RECORDS, POLL_RECORDS):
+            tracks = [
+                (
+                    ledger.begin(record.partition, record.offset, size_bytes=record.size_bytes, now_s=0.0),
+                    record,
+                )
+                for record in self._records[start : start + POLL_RECORDS]
+            ]
+            for track, record in tracks:
+                assert track is not None
+                ledger.settle(track, record.offset)
+        return time.process_time() - began_s
+
+    def _outlet(self, entries: Sequence[Entry]) -> float:
+        sink = _Sink()
+        outlet = Outlet("default", self._settings.eventbridge, sink=sink, telemetry=self._telemetry)
+        ledger = Ledger()
+        ledger.assign(self._partitions)
+        lane = Pipeline(self._settings, self._registry).ordering
+        tracks = ledger.tracks
+        began_s = time.process_time()
+        now_s = time.monotonic()
+        for start in range(0, RECORDS, POLL_RECORDS):
+            for number in range(start, start + POLL_RECORDS):
+                record = self._records[number]
+                outlet.add(Pending(record, tracks[record.partition], entries[number], now_s), lane(record))
+            outlet.send(now_s)
+            while sink.sent:
+                batch_id, count = sink.sent.pop()
+                outlet.judge(batch_id, _accepted(count))
+                outlet.send(now_s)
+        return time.process_time() - began_s
+
+    def _hand_over(self, entries: Sequence[Entry]) -> float:
+        io_thread = IoThread(_NoPublisher())
+        try:
+            began_s = time.process_time()
+            answered = sent = 0
+            while answered < RECORDS:
+                while sent < RECORDS and sent - answered < CALLS * BATCH:
+                    io_thread.send(sent, entries[sent : sent + BATCH])
+                    sent += BATCH
+                answered += sum(len(answer.outcomes) for _, answer in io_thread.answers(1.0))
+            return time.process_time() - began_s
+        finally:
+            io_thread.stop()
+
+    def _publish(self, entries: Sequence[Entry]) -> float:
+        batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
+
+        async def publish() -> float:
+            publisher = Publisher(self._settings.eventbridge, user_agent="bench")
+            await publisher.start()
+            try:
+                began_s = time.process_time()
+                await asyncio.gather(*(_publish_all(publisher, batches[one::CALLS]) for one in range(CALLS)))
+                return time.process_time() - began_s
+            finally:
+                await publisher.close()
+
+        return asyncio.run(publish())
+
+
+async def _publish_all(publisher: Publisher, batches: Iterable[Sequence[Entry]]) -> None:
+    for batch in batches:
+        answer = await publisher.publish(batch)
+        if answer.error is not None:
+            raise BenchError(f"the endpoint refused a request: {answer.error}")
+
+
+def _poll(settings: config.Settings, count: int) -> float:
+    source = KafkaSource(settings, telemetry=Telemetry())
+    try:
+        source.subscribe(_Listener())
+        polled = 0
+        while not polled:
+            polled = len(source.poll(1, 1.0))
+        began_s = time.process_time()
+        while polled < count:
+            polled += len(source.poll(POLL_RECORDS, 1.0))
+        return (time.process_time() - began_s) / (count - 1)
+    finally:
+        source.close()
+
+
+def _each(function: Callable[[T], object], items: Sequence[T]) -> float:
+    """The CPU time of one call, in µs: the best of several rounds over all items."""
+    rounds = []
+    for _ in range(ROUNDS):
+        began_s = time.thread_time()
+        for item in items:
+            function(item)
+        rounds.append(time.thread_time() - began_s)
+    return min(rounds) / len(items) * 1e6
+
+
+def _record(number: int, schema_id: int, topic: str) -> Record:
+    return Record(
+        Partition(topic, number % PARTITIONS),
+        number // PARTITIONS,
+        1_790_000_000_000 + number,
+        records.key(number),
+        records.value(number, schema_id),
+        (),
+    )
+
+
+class _Message:
+    """As much of confluent_kafka's message as the loop looks at."""
+
+    def __init__(self, record: Record) -> None:
+        self.value = lambda: record.value
+
+
+class _Listener:
+    """Takes note of nothing."""
+
+    def on_assigned(self, partitions: Sequence[Partition]) -> None: ...
+    def on_revoked(self, partitions: Sequence[Partition]) -> None: ...
+    def on_lost(self, partitions: Sequence[Partition]) -> None: ...
+    def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None: ...
+
+
+class _Sink:
+    """Keeps what was sent, to be answered by the stage itself."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, int]] = []
+        """batch id, how many entries"""
+
+    def send(self, batch_id: int, entries: Sequence[Entry]) -> None:
+        self.sent.append((batch_id, len(entries)))
+
+    def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
+        return ()
+
+
+class _NoPublisher(Publisher):
+    """Accepts everything at once, so that what remains is the way to the I/O thread and back."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def publish(self, entries: Sequence[Entry]) -> Answer:
+        return _accepted(len(entries))
+
+
+def _accepted(count: int) -> Answer:
+    return Answer([Delivered("id")] * count, None, "request", 0.02)

@@ -1,0 +1,151 @@
+"""The real bridge as a child process, and what a test asks it over HTTP."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from prometheus_client.parser import text_string_to_metric_families
+
+from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from tests.services.child import Child, free_ports, wait_until
+
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 40.0
+
+AWS_ENVIRON = {
+    "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,
+    "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/nonexistent",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+}
+
+
+class BridgeProcess:
+    """`partner-bridge run` with a configuration of the test's own; to be stopped, killed and restarted."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, object],
+        *,
+        folder: Path,
+        name: str = "bridge",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.file = folder / f"{name}.yaml"
+        self.file.write_text(json.dumps(settings, indent=2))  # JSON is YAML
+        self._log = folder / f"{name}.log"
+        self._environ = {**AWS_ENVIRON, **(environ or {})}
+        self._port = 0
+        self._child: Child | None = None
+        self._http = urllib3.PoolManager(timeout=5, retries=False)
+
+    def start(self, *, ready: bool = True) -> BridgeProcess:
+        """Starts it, and by default waits until it says that it is ready."""
+        (self._port,) = free_ports(1)
+        self._child = Child(
+            [sys.executable, "-m", "connector", "run", "--config", str(self.file)],
+            log=self._log,
+            environ={**self._environ, "BRIDGE_HTTP__PORT": str(self._port), "BRIDGE_HTTP__HOST": "127.0.0.1"},
+        )
+        self._child.start()
+        if ready:
+            self.wait_ready()
+        return self
+
+    @property
+    def child(self) -> Child:
+        assert self._child is not None, "not started"
+        return self._child
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.running
+
+    def wait_ready(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
+        def is_ready() -> bool:
+            assert self.running, f"the bridge ended with {self.child.exit_code}:\n{self.log()}"
+            return self.ready()[0] == 200
+
+        wait_until(
+            is_ready, what=lambda: f"the bridge is ready: {self.ready()}\n{self.log()}", timeout_s=timeout_s
+        )
+
+    def wait_unready(self, reason: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Waits until `/readyz` is 503 and gives `reason` among its reasons."""
+        wait_until(
+            lambda: reason in self.ready()[1].get("reasons", {}),
+            what=lambda: f"unready because of {reason}: {self.ready()}\n{self.log()}",
+            timeout_s=timeout_s,
+        )
+
+    def ready(self) -> tuple[int, dict[str, Any]]:
+        """Status and body of `/readyz`; 0 when nothing answers."""
+        try:
+            answer = self._http.request("GET", f"http://127.0.0.1:{self._port}/readyz")
+        except urllib3.exceptions.HTTPError:
+            return 0, {}
+        return answer.status, answer.json()
+
+    def live(self) -> bool:
+        """Whether `/livez` says 200."""
+        return self._http.request("GET", f"http://127.0.0.1:{self._port}/livez").status == 200
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of all series of `partner_bridge_<name>` that have these labels; 0 where there is none."""
+        answer = self._http.request("GET", f"http://127.0.0.1:{self._port}/metrics")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(answer.data.decode())
+            for sample in family.samples
+            if sample.name == f"partner_bridge_{name}" and labels.items() <= sample.labels.items()
+        )
+
+    def wait_metric(self, name: str, wanted: float, *, timeout_s: float = 30, **labels: str) -> None:
+        """Waits until `metric(name, **labels)` is `wanted`."""
+        wait_until(
+            lambda: self.metric(name, **labels) == wanted,
+            what=lambda: f"{name}{labels} is {wanted:g}, not {self.metric(name, **labels):g}\n{self.log()}",
+            timeout_s=timeout_s,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        self.child.signal(number)
+
+    def sigterm(self, *, timeout_s: float = STOP_TIMEOUT_S) -> float:
+        """Stops it in order, expects exit code 0, and answers the seconds that took."""
+        began_s = time.monotonic()
+        self.child.signal(signal.SIGTERM)
+        code = self.child.wait(timeout_s=timeout_s)
+        assert code == 0, f"the bridge ended with {code}, not 0:\n{self.log()}"
+        return time.monotonic() - began_s
+
+    def wait_exit(self, *, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Waits until it ends, and answers its exit code."""
+        return self.child.wait(timeout_s=timeout_s)
+
+    def kill(self) -> None:
+        """Ends it with SIGKILL."""
+        if self._child is not None:
+            self._child.kill()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its log lines of all starts, parsed; what is no JSON is a line with `text` alone."""
+        lines: list[dict[str, Any]] = []
+        for text in self._log.read_text(errors="replace").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                lines.append({"text": text})
+        return lines
+
+    def log(self) -> str:
+        """The end of its log, for failure messages."""
+        return self.child.tail(30) if self._child else ""

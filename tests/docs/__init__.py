@@ -1,0 +1,1 @@
+"""The tables in README, generated, and the tests that they are current."""

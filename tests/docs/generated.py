@@ -1,0 +1,69 @@
+"""What cog writes into README: commands, metrics and codes, taken from the code itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import typer
+from prometheus_client.parser import text_string_to_metric_families
+
+from connector import cli
+from connector.errors import MEANINGS
+from connector.model import Partition, Position
+from connector.telemetry import Telemetry
+
+
+def _table(*rows: Iterable[str]) -> str:
+    head, *body = [f"| {' | '.join(row)} |\n" for row in rows]
+    return head + "|---" * head.count(" | ") + "|---|\n" + "".join(body)
+
+
+def commands() -> str:
+    """Every command with its options and what it does."""
+
+    def rows(group: typer.core.TyperGroup, prefix: str) -> Iterable[tuple[str, str]]:
+        for name, command in group.commands.items():
+            if isinstance(command, typer.core.TyperGroup):
+                yield from rows(command, f"{prefix} {name}")
+                continue
+            options = " ".join(f"[{option.opts[0]}]" for option in command.params if option.opts)
+            summary = (command.help or "").split("\n\n")[0].replace("\n", " ")
+            yield f"`{prefix} {name} {options}`".replace(" `", "`"), summary
+
+    root = typer.main.get_command(cli.app)
+    assert isinstance(root, typer.core.TyperGroup)
+    return _table(("command", "does"), *rows(root, "partner-bridge"))
+
+
+def metrics() -> str:
+    """Every metric of the bridge with its labels."""
+    telemetry = Telemetry()
+    show_every_series(telemetry)
+    text = telemetry.render()[0].decode()
+    rows = []
+    for family in text_string_to_metric_families(text):
+        if family.name.startswith("partner_bridge_"):
+            labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            shown = f"`{name}{{{','.join(sorted(labels))}}}`" if labels else f"`{name}`"
+            rows.append((shown, family.type, family.documentation))
+    return _table(("metric", "type", "meaning"), *rows)
+
+
+def codes() -> str:
+    """Every dead-letter code and its meaning."""
+    return _table(("code", "meaning"), *((f"`{code}`", text) for code, text in MEANINGS.items()))
+
+
+def show_every_series(telemetry: Telemetry) -> None:
+    """Let everything happen once, so that every metric has a series with its labels."""
+    partition = Partition("orders", 0)
+    telemetry.records_consumed("orders", 1)
+    telemetry.record_filtered("orders", "filter")
+    telemetry.record_dead_lettered(Position(partition, 0), code="avro_invalid", message="", target=None)
+    telemetry.events_delivered("orders", "default", [0.1])
+    telemetry.entries_retried("default", "ThrottlingException", 1)
+    telemetry.request_finished("default", outcome="ok", seconds=0.1, entries=1, size_bytes=1)
+    telemetry.target_state("default", 0, reason="")
+    telemetry.lag(partition, 0)
+    telemetry.oldest_unsettled(partition, 0.0)

@@ -1,0 +1,51 @@
+"""README cannot lie: its tables are generated, its links lead somewhere, its commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_tables_are_current() -> None:
+    """`make docs` was run after the last change of a command, setting, metric or code."""
+    checked = subprocess.run(
+        [sys.executable, "-m", "cogapp", "--check", "README.md"], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert 0 == checked.returncode, f"run `make docs`: {checked.stdout}{checked.stderr}"
+
+
+def test_links_into_the_repository_lead_to_files() -> None:
+    """A moved file must not leave a dead link behind."""
+    targets = {target.split("#")[0] for target in re.findall(r"\]\(([^)#:]+)\)", README)}
+
+    assert [] == sorted(target for target in targets if not (ROOT / target).exists())
+
+
+def test_headings_that_the_contents_name_exist() -> None:
+    """The list at the top leads to chapters."""
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    }
+
+    assert set() == set(re.findall(r"\]\(#([^)]+)\)", README)) - anchors
+
+
+@pytest.mark.parametrize("package", sorted(re.findall(r"^    \"([a-z0-9-]+)", (ROOT / "pyproject.toml").read_text().split("[project.optional-dependencies]")[0], re.MULTILINE)))
+def test_every_dependency_has_its_reason(package: str) -> None:
+    """Each dependency of the running bridge is justified in a line of README."""
+    assert f"| {package} |" in README
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "connector").glob("[a-z]*.py")))
+def test_the_file_map_names_every_module(module: str) -> None:
+    """A newcomer finds each room on the map."""
+    assert f"| `{module}` |" in README

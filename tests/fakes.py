@@ -1,0 +1,121 @@
+"""Scripted stand-ins for the three things the bridge talks to, as careful as the real ones."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from connector.bridge import Bridge
+from connector.ledger import Ticket
+from connector.letters import Failure
+from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record
+
+Judge = Callable[[Sequence[Entry]], Answer]
+"""Decides the answer to one request."""
+
+
+def accept(entries: Sequence[Entry]) -> Answer:
+    """EventBridge on a good day."""
+    return outcomes([Delivered(f"id-{i}") for i in range(len(entries))])
+
+
+def outcomes(results: Sequence[Outcome]) -> Answer:
+    return Answer(results, error=None, request_id="request-1", seconds=0.01)
+
+
+class FakeSource:
+    """A topic in memory that is read by one member; honours pause, and keeps what was committed."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self.bridge = bridge
+        self.records: dict[Partition, deque[Record]] = {}
+        self.paused: set[Partition] = set()
+        self.committed: dict[Partition, int] = {}
+        self.commit_error: str | None = None
+        self.problem: str | None = None
+        self.polls = 0
+        self.on_poll: Callable[[int], None] = lambda _: None
+        """Called with the number of each poll, on the bridge thread, as callbacks are."""
+
+    def put(self, *records: Record) -> None:
+        for record in records:
+            self.records.setdefault(record.partition, deque()).append(record)
+
+    def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
+        self.polls += 1
+        self.on_poll(self.polls)
+        taken: list[Record] = []
+        for partition, waiting in self.records.items():
+            while waiting and len(taken) < limit and partition not in self.paused:
+                taken.append(waiting.popleft())
+        return taken
+
+    def pause(self, partitions: Collection[Partition]) -> None:
+        self.paused.update(partitions)
+
+    def resume(self, partitions: Collection[Partition]) -> None:
+        self.paused.difference_update(partitions)
+
+    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+        if self.commit_error is None:
+            self.committed.update(offsets)
+        self.bridge.on_committed(offsets, self.commit_error)
+
+    def lag(self, partition: Partition, committed: int) -> int | None:
+        return len(self.records.get(partition, ()))
+
+
+class FakeSink:
+    """EventBridge that answers by a function, at once or when told to."""
+
+    def __init__(self, judge: Judge = accept) -> None:
+        self.judge = judge
+        self.requests: list[list[Entry]] = []
+        self.held: deque[tuple[int, Sequence[Entry]]] = deque()
+        self.is_holding = False
+        """While set, answers wait for `answer_held`."""
+        self._ready: deque[tuple[int, Answer]] = deque()
+
+    def send(self, batch_id: int, entries: Sequence[Entry]) -> None:
+        self.requests.append(list(entries))
+        if self.is_holding:
+            self.held.append((batch_id, entries))
+        else:
+            self._ready.append((batch_id, self.judge(entries)))
+
+    def answer_held(self) -> None:
+        while self.held:
+            batch_id, entries = self.held.popleft()
+            self._ready.append((batch_id, self.judge(entries)))
+
+    def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
+        answers = list(self._ready)
+        self._ready.clear()
+        return answers
+
+
+class FakeDeadLetters:
+    """A dead-letter topic that acknowledges at once, unless it is down."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[Record, Failure]] = []
+        self.is_down = False
+        self._waiting: list[Ticket] = []
+
+    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
+        self.letters.append((record, failure))
+        self._waiting.append(ticket)
+
+    def acknowledged(self) -> Sequence[Ticket]:
+        if self.is_down:
+            return ()
+        done, self._waiting = self._waiting, []
+        return done
+
+    @property
+    def problem(self) -> str | None:
+        return "the dead-letter topic is down" if self.is_down and self._waiting else None
+
+    @property
+    def codes(self) -> list[str]:
+        return [failure.code for _, failure in self.letters]

@@ -1,0 +1,116 @@
+"""What EventBridge says about single entries, and what becomes of them."""
+
+from __future__ import annotations
+
+from connector.model import Position
+from tests.topics import Sent
+from tests.world import NOTES, World, note, positions, spread
+
+RECORDS = 2_000
+
+
+def test_partial_failures_are_retried_alone(world: World) -> None:
+    """An entry that failed inside an answered request is sent again; its neighbours are not."""
+    partitions = world.topic("notes", partitions=3)
+    topic = partitions[0].topic
+    produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
+    world.aws.script(
+        {
+            "faults": [
+                {"kind": "entry_error", "probability": 0.05},
+                {"kind": "entry_error", "code": "ThrottlingException", "probability": 0.05},
+                {"kind": "entry_blank", "probability": 0.02},
+            ]
+        }
+    )
+    bridge = world.bridge(world.settings({topic: NOTES}))
+    with world.sampler(partitions) as sampler:
+        bridge.start()
+        world.wait_settled(partitions)
+        retried = bridge.metric("entries_retried_total")
+        bridge.sigterm()
+
+    balance = world.balance(produced, samples=sampler.samples)
+    assert (RECORDS, 0) == (balance.delivered, balance.duplicates)
+    assert RECORDS * 0.05 < retried < RECORDS * 0.5
+
+
+def test_retries_exhausted(world: World) -> None:
+    """Events that fail again and again while others are accepted become dead letters that say so."""
+    (partition,) = world.topic("notes")
+    failing = set(range(50, RECORDS, 100))
+    produced = world.produce(
+        [
+            Sent(partition.topic, note(n, tenant="broken" if n in failing else "acme"), key)
+            for n, key in spread(RECORDS)
+        ]
+    )
+    world.aws.script({"faults": [{"kind": "entry_error", "source": "aws.partner/example.com/broken"}]})
+    bridge = world.bridge(
+        world.settings(
+            {partition.topic: NOTES},
+            eventbridge={"retry": {"initial_interval": "10ms", "max_interval": "50ms", "max_attempts": 4}},
+        )
+    )
+    with world.sampler([partition]) as sampler:
+        bridge.start()
+        # An attempt counts only while others succeed, so others go on coming.
+        more: dict[Position, bytes | None] = {}
+        while len(world.letters()) < len(failing):
+            assert len(more) < 20_000, bridge.log()
+            more |= world.produce([Sent(partition.topic, note(n), key) for n, key in spread(200)])
+        produced |= more
+        world.wait_settled([partition])
+        bridge.sigterm()
+
+    dead = dict.fromkeys(positions(produced, failing), "retries_exhausted")
+    assert (
+        len(produced) - len(failing) == world.balance(produced, dead=dead, samples=sampler.samples).delivered
+    )
+    letter = world.letters()[0]
+    assert int(letter.headers["partner-bridge.attempts"]) >= 4
+    assert letter.headers["partner-bridge.source"] == "aws.partner/example.com/broken"
+    assert letter.headers["partner-bridge.request-id"]
+    assert letter.headers["__connect.errors.stage"] == "TASK_PUT"
+
+
+def test_a_source_that_does_not_exist(world: World) -> None:
+    """Events for a deleted partner event source end as dead letters of their own code, and only they."""
+    (partition,) = world.topic("notes")
+    world.aws.set_source("eu-central-1", "aws.partner/example.com/gone", "DELETED")
+    gone = set(range(0, 400, 40))
+    produced = world.produce(
+        [
+            Sent(partition.topic, note(n, tenant="gone" if n in gone else "acme"), key)
+            for n, key in spread(400)
+        ]
+    )
+    bridge = world.bridge(
+        world.settings(
+            {partition.topic: NOTES},
+            eventbridge={"retry": {"initial_interval": "10ms", "max_interval": "50ms", "max_attempts": 2}},
+        )
+    )
+    bridge.start()
+    while len(world.letters()) < len(gone):
+        assert len(produced) < 20_000, bridge.log()
+        produced |= world.produce([Sent(partition.topic, note(n), key) for n, key in spread(200)])
+    world.wait_settled([partition])
+    bridge.sigterm()
+
+    dead = dict.fromkeys(positions(produced, gone), "source_unknown")
+    assert len(produced) - len(gone) == world.balance(produced, dead=dead).delivered
+
+
+def test_one_poisonous_entry_costs_no_neighbour(world: World) -> None:
+    """A request that is refused as a whole is split until the culprit is alone."""
+    (partition,) = world.topic("notes")
+    produced = world.produce([Sent(partition.topic, note(n), key) for n, key in spread(400)])
+    # Too large a request, for what the bridge believes is the limit: split until it fits.
+    world.aws.script({"faults": [{"kind": "too_large", "times": 3}, {"kind": "over_limit", "times": 3}]})
+    bridge = world.bridge(world.settings({partition.topic: NOTES}))
+    bridge.start()
+    world.wait_settled([partition])
+    bridge.sigterm()
+
+    assert 400 == world.balance(produced, order="key").delivered

@@ -1,0 +1,156 @@
+"""What is down comes back, and the bridge goes on by itself: nothing lost, nothing good dead-lettered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.services.child import wait_until
+from tests.services.kafka import Kafka, KafkaCluster
+from tests.services.registry import Apicurio
+from tests.topics import Sent
+from tests.world import NOTES, ORDER, ORDERS, World, note, order, positions, spread
+
+RECORDS = 2_000
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param({"down": True}, id="resets"),
+        pytest.param({"faults": [{"kind": "internal_error"}]}, id="500"),
+        pytest.param({"faults": [{"kind": "throttle"}]}, id="throttles"),
+        pytest.param({"faults": [{"kind": "hang"}]}, id="hangs"),
+        pytest.param({"faults": [{"kind": "garbage", "accept": False}]}, id="garbage"),
+        pytest.param({"faults": [{"kind": "short", "accept": False}]}, id="short"),
+        pytest.param(None, id="refuses"),
+    ],
+)
+def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None) -> None:
+    """While EventBridge is down nothing is committed, dead-lettered or piled up; then it catches up."""
+    partitions = world.topic("notes", partitions=2)
+    topic = partitions[0].topic
+    bridge = world.bridge(
+        world.settings(
+            {topic: NOTES},
+            eventbridge={
+                "timeouts": {"connect": "500ms", "read": "500ms"},
+                "retry": {"initial_interval": "20ms", "max_interval": "500ms", "max_attempts": 3},
+            },
+            delivery={"commit_interval": "200ms", "max_pending_records": 500},
+        )
+    )
+    if fault is None:
+        world.aws.stop()
+    else:
+        world.aws.script(fault)
+    produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
+    with world.sampler(partitions) as sampler:
+        bridge.start()
+        wait_until(
+            lambda: bridge.metric("partitions_paused", reason="pending") == 2,
+            what=lambda: f"the partitions are paused\n{bridge.log()}",
+        )
+        wait_until(
+            lambda: bridge.metric("requests_total") >= 5, what=lambda: f"five requests failed\n{bridge.log()}"
+        )
+        assert 0 == bridge.metric("events_delivered_total")
+        assert 1_000 > bridge.metric("pending_records")
+        assert bridge.live()
+        assert {} == world.topics.committed(world.name, partitions)
+        if fault is None:
+            world.aws.start()
+        else:
+            world.aws.calm()
+        world.wait_settled(partitions)
+        bridge.wait_metric("consumer_lag", 0)
+        bridge.wait_metric("target_state", 0)
+        bridge.sigterm()
+
+    assert RECORDS == world.balance(produced, order="key", samples=sampler.samples).delivered
+    assert [] == world.letters()
+
+
+@pytest.mark.parametrize("outage", ["stopped", "hanging"])
+def test_registry_down_and_back(
+    kafka: Kafka, own_registry: Apicurio, tmp_path_factory: pytest.TempPathFactory, outage: str
+) -> None:
+    """Without the registry only the topics that need it wait; their records are delivered once it is back."""
+    schema_id = own_registry.register("orders-value", ORDER)
+    with World(kafka.client, folder=tmp_path_factory.mktemp("world"), registry_url=own_registry.url) as world:
+        orders, notes = world.topic("orders"), world.topic("notes")
+        settings = world.settings(
+            {orders[0].topic: ORDERS, notes[0].topic: NOTES},
+            schema_registry={"url": own_registry.url, "timeout": "500ms"},
+        )
+        produced = world.produce([Sent(orders[0].topic, order(schema_id, n), key) for n, key in spread(500)])
+        produced |= world.produce([Sent(notes[0].topic, note(n), key) for n, key in spread(500)])
+        if outage == "stopped":
+            own_registry.stop()
+        else:
+            own_registry.hang()
+        bridge = world.bridge(settings)
+        with world.sampler([*orders, *notes]) as sampler:
+            bridge.start()
+            world.wait_settled(notes)
+            bridge.wait_metric("partitions_paused", 1, reason="schema_registry")
+            assert {} == world.topics.committed(world.name, orders)
+            if outage == "stopped":
+                own_registry.start()
+            else:
+                own_registry.resume()
+            world.wait_settled(orders)
+            bridge.wait_metric("partitions_paused", 0, reason="schema_registry")
+            bridge.sigterm()
+
+        assert 1_000 == world.balance(produced, order="key", samples=sampler.samples).delivered
+
+
+def test_dead_letter_topic_down_and_back(world: World) -> None:
+    """While letters cannot be written the bridge is unready, commits nothing past them and keeps trying."""
+    (partition,) = world.topic("notes")
+    bad = {100, 200, 300}
+    produced = world.produce(
+        [Sent(partition.topic, b"{" if n in bad else note(n), key) for n, key in spread(RECORDS)]
+    )
+    world.topics.alter(world.dead_letter_topic, min_insync_replicas="2")  # it has one replica
+    bridge = world.bridge(world.settings({partition.topic: NOTES}))
+    with world.sampler([partition]) as sampler:
+        bridge.start()
+        world.wait_accepted(RECORDS - len(bad))
+        bridge.wait_unready("dead_letter")
+        assert world.topics.committed(world.name, [partition]).get(partition, 0) <= min(bad)
+        assert bridge.live()
+        world.topics.alter(world.dead_letter_topic, min_insync_replicas="1")
+        world.wait_settled([partition])
+        bridge.wait_ready()
+        bridge.sigterm()
+
+    dead = dict.fromkeys(positions(produced, bad), "json_invalid")
+    assert RECORDS - 3 == world.balance(produced, dead=dead, order="key", samples=sampler.samples).delivered
+
+
+@pytest.mark.parametrize("outage", ["stop", "kill"])
+def test_broker_down_and_back(own_world: World, own_kafka: KafkaCluster, outage: str) -> None:
+    """The same process goes on when the brokers are back, with what was produced before and after."""
+    world = own_world
+    partitions = world.topic("notes", partitions=3)
+    topic = partitions[0].topic
+    produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
+    world.aws.script({"latency_ms": 30})
+    bridge = world.bridge(world.settings({topic: NOTES}, eventbridge={"max_in_flight": 1}))
+    with world.sampler(partitions) as sampler:
+        bridge.start()
+        world.wait_accepted(500)
+        getattr(own_kafka, outage)()
+        bridge.wait_unready("kafka")
+        assert bridge.live()
+        own_kafka.start()
+        world.aws.calm()
+        produced |= world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
+        world.wait_settled(partitions)
+        bridge.wait_ready()
+        bridge.sigterm()
+
+    assert 2 * RECORDS == world.balance(produced, samples=sampler.samples).delivered

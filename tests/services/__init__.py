@@ -1,0 +1,11 @@
+"""The real parts the tests run against: Apache Kafka and the Apicurio schema registry.
+
+Each is found in the same order: an address in the environment, a container engine, Maven Central and Java.
+What could not be found raises `MissingServiceError`; `conftest.py` decides whether that skips or fails.
+"""
+
+from __future__ import annotations
+
+
+class MissingServiceError(Exception):
+    """No way to start a real part was found; the message says what was looked for and what to install."""

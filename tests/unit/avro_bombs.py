@@ -1,0 +1,114 @@
+"""Avro bytes that would kill a careless reader, and a process of its own to read them in.
+
+Run as a program it reads each with little memory, and prints a line of JSON for each refusal.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import time
+from typing import Any
+
+import fastavro
+
+from connector.avro_logical import NonFinite
+from connector.avro_reader import compile_reader
+from connector.avro_schema import parse
+from connector.errors import DecodeError
+from connector.model import Json
+
+MEMORY_BYTES = 1_000_000_000
+
+
+def encoded(schema: Any, value: Any) -> bytes:
+    """The bytes that another Avro library writes for a value."""
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), value)
+    return out.getvalue()
+
+
+def decoded(schema: Any, buffer: bytes, *, reader_schema: Any = None, non_finite: NonFinite = "null") -> Json:
+    reader = None if reader_schema is None else parse(reader_schema)
+    return compile_reader(parse(schema), reader, non_finite=non_finite, name="schema 7")(buffer, 0)
+
+
+def logical(kind: str, name: str, **more: object) -> dict[str, object]:
+    return {"type": kind, "logicalType": name, **more}
+
+
+def fixed(size: int, name: str | None = None, **more: object) -> dict[str, object]:
+    return {"type": "fixed", "name": "F", "size": size, **({"logicalType": name} if name else {}), **more}
+
+
+def record_of(*fields: dict[str, object], name: str = "R", **more: object) -> dict[str, object]:
+    return {"type": "record", "name": name, "fields": list(fields), **more}
+
+
+NODE = {"type": "record", "name": "N", "fields": [{"name": "next", "type": ["null", "N"]}]}
+WIDE = {"type": "record", "name": "W", "fields": [
+    {"name": "b", "type": "boolean"}, *({"name": f"n{i}", "type": "null"} for i in range(1000))]}  # fmt: skip
+
+
+def doubling(levels: int) -> dict[str, object]:
+    """A schema of a few lines that stands for 2**levels values and no bytes."""
+    inner: object = {"type": "record", "name": "R0", "fields": []}
+    for level in range(1, levels + 1):
+        fields = [{"name": "a", "type": inner}, {"name": "b", "type": f"R{level - 1}"}]
+        inner = {"type": "record", "name": f"R{level}", "fields": fields}
+    assert isinstance(inner, dict)
+    return inner
+
+
+BOMBS: dict[str, tuple[Any, bytes, Any]] = {
+    "a list linked 5,000 times": (NODE, b"\x02" * 5_000, None),
+    "a list linked a million times": (NODE, b"\x02" * 1_000_000, None),
+    "lists in lists": (
+        {"type": "record", "name": "L", "fields": [{"name": "l", "type": {"type": "array", "items": "L"}}]},
+        b"\x02" * 100_000, None),
+    "a record of itself": (record_of({"name": "n", "type": "R"}), b"", None),
+    "an array of nulls": ({"type": "array", "items": "null"}, encoded("long", 2**62) + b"\x00", None),
+    "an array of the most negative count": (
+        {"type": "array", "items": "null"}, encoded("long", -(2**63)) + b"\x02\x00", None),
+    "many blocks of nulls": (
+        {"type": "array", "items": "null"}, encoded("long", 400_000) * 1000 + b"\x00", None),
+    "arrays of arrays of nulls": (
+        {"type": "array", "items": {"type": "array", "items": "null"}},
+        encoded("long", 100_000) + (encoded("long", 100_000) + b"\x00") * 100_000 + b"\x00", None),
+    "an array of empty records": (
+        {"type": "array", "items": {"type": "record", "name": "E", "fields": []}},
+        encoded("long", 2**40) + b"\x00", None),
+    "an array of fixed of size 0": ({"type": "array", "items": fixed(0)}, encoded("long", 2**40), None),
+    "an array of records of 1,000 nulls": (
+        {"type": "array", "items": WIDE}, encoded("long", 1_000_000) + b"\x01" * 1_000_000 + b"\x00", None),
+    "a record that doubles thirty times": (doubling(30), b"", None),
+    "nulls that the reader ignores": (
+        record_of({"name": "x", "type": {"type": "array", "items": "null"}}),
+        encoded("long", 2**40) + b"\x00", record_of()),
+    "lists that the reader ignores": (record_of({"name": "x", "type": NODE}), b"\x02" * 100_000, record_of()),
+    "defaults of the reader": (
+        {"type": "array", "items": record_of({"name": "b", "type": "boolean"})},
+        encoded("long", 400_000) + b"\x01" * 400_000 + b"\x00",
+        {"type": "array", "items": record_of(
+            {"name": "l", "type": {"type": "array", "items": "int"}, "default": [0] * 1000})}),
+    "a long string that is not there": ("string", encoded("long", 2**62), None),
+    "a decimal of a megabyte": (
+        logical("bytes", "decimal", precision=4300), encoded("bytes", b"\x7f" * 1_000_000), None),
+}  # fmt: skip
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    for name, (schema, buffer, reader_schema) in BOMBS.items():
+        started_s = time.process_time()
+        try:
+            decoded(schema, buffer, reader_schema=reader_schema)
+        except DecodeError as error:
+            print(
+                json.dumps([name, error.code, time.process_time() - started_s, len(str(error))]), flush=True
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,430 @@
+"""The loop, with scripted neighbours: what it settles, commits, retries, pauses, and when it gives up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from connector import config
+from connector.bridge import Bridge
+from connector.errors import (
+    DeadLetterError,
+    NotAuthorizedError,
+    OversizeError,
+    RefusedError,
+    ThrottledError,
+    UnavailableError,
+)
+from connector.health import Health
+from connector.model import Answer, Delivered, Entry, Forbidden, Partition, Record, Refused, Retry
+from connector.pipeline import Pipeline
+from connector.telemetry import Telemetry
+from tests.fakes import FakeDeadLetters, FakeSink, FakeSource, Judge, accept, outcomes
+
+P0 = Partition("orders", 0)
+P1 = Partition("orders", 1)
+
+SETTINGS = """
+name: test
+kafka: {bootstrap.servers: localhost:1, group.id: test}
+eventbridge:
+  region: eu-central-1
+  max_in_flight: 4
+  retry: {initial_interval: 1ms, max_interval: 4ms, max_attempts: 3}
+dead_letter: {topic: orders.dlt, max_consecutive: 10}
+delivery: {max_pending_records: 50, commit_interval: 1ms, shutdown_timeout: 2s}
+topics:
+  ^orders:
+    value: {format: json}
+    filter: "!value.draft"
+    event:
+      source: aws.partner/example.com/orders
+      detail_type: "Order ${value.type}"
+      metadata: null
+"""
+
+
+class Rig:
+    """A bridge with its scripted neighbours."""
+
+    def __init__(self, settings: config.Settings, judge: Judge = accept) -> None:
+        self.sink = FakeSink(judge)
+        self.dead_letters = FakeDeadLetters()
+        self.telemetry = Telemetry()
+        self.health = Health()
+        self.bridge = Bridge(
+            settings,
+            pipeline=Pipeline(settings, None),
+            sink=self.sink,
+            dead_letters=self.dead_letters,
+            telemetry=self.telemetry,
+            health=self.health,
+        )
+        self.source = FakeSource(self.bridge)
+        self.bridge.on_assigned([P0, P1])
+
+    def run(self, until: Callable[[], bool], *, max_polls: int = 5_000) -> None:
+        """Run until the condition holds, then stop; fails when it never does."""
+
+        def on_poll(polls: int) -> None:
+            if until():
+                self.bridge.stop()
+            assert polls < max_polls, "the condition never came true"
+
+        self.source.on_poll = on_poll
+        self.bridge.run(self.source)
+
+    def run_to_the_end(self) -> None:
+        """Run until every record is settled and committed."""
+        records = [record for waiting in self.source.records.values() for record in waiting]
+        ends = {record.partition: record.offset + 1 for record in records}
+        self.run(lambda: ends.items() <= self.source.committed.items())
+
+    @property
+    def delivered_ids(self) -> list[int]:
+        return [number_of(entry) for entries in self.sink.requests for entry in entries]
+
+
+def record(offset: int, *, partition: Partition = P0, key: str | None = None, **value: object) -> Record:
+    """A record whose event carries its offset, to be found again in what was sent."""
+    body = json.dumps({"n": offset, "type": "Made"} | value).encode()
+    return Record(partition, offset, 1_700_000_000_000, key.encode() if key else None, body, ())
+
+
+def number_of(entry: Entry) -> int:
+    return int(json.loads(json.loads(entry.json)["Detail"])["n"])
+
+
+def failing(number: int, result: Retry | Refused | Forbidden) -> Judge:
+    """Accepts everything but one entry."""
+    return lambda entries: outcomes(
+        [result if number_of(entry) == number else Delivered("id") for entry in entries]
+    )
+
+
+def error(reason: Exception) -> Answer:
+    return Answer((), error=reason, request_id=None, seconds=0.01)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> config.Settings:
+    file = tmp_path / "bridge.yaml"
+    file.write_text(SETTINGS)
+    return config.load(file, {})
+
+
+def test_what_is_accepted_is_committed(settings: config.Settings) -> None:
+    """The good day: every record delivered once, the commit at the end."""
+    rig = Rig(settings)
+    rig.source.put(*(record(n) for n in range(100)))
+    rig.run_to_the_end()
+
+    assert list(range(100)) == sorted(rig.delivered_ids)
+    assert {P0: 100} == rig.source.committed
+
+
+def test_a_record_that_cannot_be_decoded_is_a_dead_letter_and_its_neighbours_are_delivered(
+    settings: config.Settings,
+) -> None:
+    """Poison costs nobody else anything."""
+    rig = Rig(settings)
+    poison = Record(P0, 1, None, None, b"{not json", ())
+    rig.source.put(record(0), poison, record(2))
+    rig.run_to_the_end()
+
+    assert [0, 2] == rig.delivered_ids
+    assert ["json_invalid"] == rig.dead_letters.codes
+    assert poison is rig.dead_letters.letters[0][0]
+
+
+def test_a_filtered_record_is_settled_without_being_sent(settings: config.Settings) -> None:
+    """A rule the user wrote settles a record."""
+    rig = Rig(settings)
+    rig.source.put(record(0, draft=True), record(1))
+    rig.run_to_the_end()
+
+    assert [1] == rig.delivered_ids
+    assert {P0: 2} == rig.source.committed
+
+
+def test_only_the_failed_entries_of_an_answer_are_sent_again(settings: config.Settings) -> None:
+    """A partial failure re-sends what failed and nothing else."""
+    failures = iter([Retry("InternalFailure", "once"), Delivered("id")])
+    rig = Rig(
+        settings,
+        lambda entries: outcomes(
+            [next(failures) if number_of(entry) == 3 else Delivered("id") for entry in entries]
+        ),
+    )
+    rig.source.put(*(record(n) for n in range(5)))
+    rig.run_to_the_end()
+
+    assert [0, 1, 2, 3, 3, 4] == sorted(rig.delivered_ids)
+    assert [] == rig.dead_letters.codes
+
+
+def test_a_record_that_keeps_failing_while_others_succeed_is_dead_lettered(
+    settings: config.Settings,
+) -> None:
+    """Its attempts count because the target is healthy."""
+    rig = Rig(settings, failing(3, Retry("InternalFailure", "always")))
+    rig.source.put(*(record(n) for n in range(400)))
+    rig.run_to_the_end()
+
+    assert ["retries_exhausted"] == rig.dead_letters.codes
+    assert 3 == rig.dead_letters.letters[0][1].attempts
+
+
+def test_a_throttled_entry_is_never_dead_lettered(settings: config.Settings) -> None:
+    """However often: throttling says nothing about the record."""
+    tries = iter(range(30))
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        throttled = Retry("ThrottlingException", "slow down", throttled=True)
+        return outcomes(
+            [
+                throttled if number_of(entry) == 3 and next(tries, 99) < 20 else Delivered("id")
+                for entry in entries
+            ]
+        )
+
+    rig = Rig(settings, judge)
+    rig.source.put(*(record(n) for n in range(200)))
+    rig.run_to_the_end()
+
+    assert [] == rig.dead_letters.codes
+
+
+@pytest.mark.parametrize(
+    "reason", [UnavailableError("connection refused"), ThrottledError("slow down")], ids=["down", "throttled"]
+)
+def test_an_outage_dead_letters_nothing(settings: config.Settings, reason: Exception) -> None:
+    """A target that answers nothing is nobody's fault; when it is back all is delivered."""
+    calls = iter(range(1000))
+    rig = Rig(settings, lambda entries: error(reason) if next(calls) < 30 else accept(entries))
+    rig.source.put(*(record(n) for n in range(40)))
+    rig.run_to_the_end()
+
+    assert [] == rig.dead_letters.codes
+    assert set(range(40)) == set(rig.delivered_ids)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (RefusedError("request_refused", "ValidationException"), "request_refused"),
+        (OversizeError("request_too_large", "413"), "request_too_large"),
+    ],
+)
+def test_a_refused_request_is_bisected_to_the_culprit(
+    settings: config.Settings, reason: Exception, code: str
+) -> None:
+    """One bad entry never costs its neighbours, though EventBridge refuses the request as a whole."""
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        return error(reason) if any(number_of(entry) == 7 for entry in entries) else accept(entries)
+
+    rig = Rig(settings, judge)
+    rig.source.put(*(record(n) for n in range(20)))
+    rig.run_to_the_end()
+
+    assert [code] == rig.dead_letters.codes
+    assert 7 == rig.dead_letters.letters[0][0].offset
+    assert set(range(20)) == set(rig.delivered_ids)
+
+
+def test_an_entry_refused_for_good_is_dead_lettered_at_once(settings: config.Settings) -> None:
+    """What can never succeed is not tried again."""
+    rig = Rig(settings, failing(3, Refused("MalformedDetail", "Detail is malformed.")))
+    rig.source.put(*(record(n) for n in range(5)))
+    rig.run_to_the_end()
+
+    assert ["entry_refused"] == rig.dead_letters.codes
+    assert list(range(5)) == sorted(rig.delivered_ids)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: error(NotAuthorizedError("AccessDeniedException: not allowed")),
+        failing(3, Forbidden("NotAuthorizedForSourceException", "Not authorized for the source.")),
+    ],
+    ids=["request", "entry"],
+)
+def test_being_refused_for_who_we_are_halts_and_loses_nothing(
+    settings: config.Settings, answer: Judge
+) -> None:
+    """The next record would fare no better, so nothing is dead-lettered and nothing unsettled committed."""
+    rig = Rig(settings, answer)
+    rig.source.put(*(record(n) for n in range(20)))
+
+    with pytest.raises(NotAuthorizedError):
+        rig.run(lambda: False)
+
+    assert [] == rig.dead_letters.codes
+    assert rig.source.committed.get(P0, 0) <= 3
+
+
+def test_a_flood_of_dead_letters_halts(settings: config.Settings) -> None:
+    """More than `max_consecutive` in a row is a broken mapping rather than a run of bad records."""
+    rig = Rig(settings)
+    rig.source.put(*(record(n, type=None) for n in range(30)))
+
+    with pytest.raises(DeadLetterError, match="template_null"):
+        rig.run(lambda: False)
+
+
+def test_deliveries_between_dead_letters_are_no_flood(settings: config.Settings) -> None:
+    """A tenth of bad records, for ever, is a day like any other."""
+    rig = Rig(settings)
+    rig.source.put(*(record(n, type=None if n % 10 == 0 else "Made") for n in range(300)))
+    rig.run_to_the_end()
+
+    assert 30 == len(rig.dead_letters.codes)
+
+
+def test_nothing_is_committed_past_a_letter_that_is_not_acknowledged(settings: config.Settings) -> None:
+    """While the dead-letter topic is down the bridge is unready, and goes on when it is back."""
+    rig = Rig(settings)
+    rig.dead_letters.is_down = True
+    rig.source.put(record(0), record(1, type=None), record(2))
+
+    def until() -> bool:
+        if rig.source.polls == 300:
+            assert {P0: 1} == rig.source.committed
+            assert not rig.health.ready()[0]
+            rig.dead_letters.is_down = False
+        return {P0: 3} == rig.source.committed
+
+    rig.run(until)
+
+    assert [0, 2] == rig.delivered_ids
+
+
+def test_too_much_pending_pauses_and_goes_on_later(settings: config.Settings) -> None:
+    """Memory is bounded: while EventBridge does not answer, reading stops and polling goes on."""
+    rig = Rig(settings)
+    rig.sink.is_holding = True
+    rig.source.put(*(record(n) for n in range(500)))
+
+    def until() -> bool:
+        if rig.source.polls == 50:
+            assert {P0, P1} == rig.source.paused
+            rig.sink.is_holding = False
+        if rig.source.polls >= 50:
+            rig.sink.answer_held()
+        return {P0: 500} == rig.source.committed
+
+    rig.run(until)
+
+    assert set() == rig.source.paused
+
+
+def test_records_of_one_key_are_never_in_two_requests_at_once(settings: config.Settings) -> None:
+    """The default `ordering: key`: a later request of a key waits for the earlier one."""
+    rig = Rig(settings)
+    rig.sink.is_holding = True
+    rig.source.put(*(record(n, key="a") for n in range(45)))
+
+    def until() -> bool:
+        if rig.source.polls == 10:
+            assert 1 == len(rig.sink.requests)
+            rig.sink.is_holding = False
+        if rig.source.polls >= 10:
+            rig.sink.answer_held()
+        return {P0: 45} == rig.source.committed
+
+    rig.run(until)
+
+    assert list(range(45)) == rig.delivered_ids
+
+
+def test_a_revoked_partition_is_drained_and_committed(settings: config.Settings) -> None:
+    """What is in flight is brought to an end; what was not sent is left to the next owner."""
+    rig = Rig(settings)
+    rig.sink.is_holding = True
+    rig.source.put(*(record(n) for n in range(45)))
+
+    def until() -> bool:
+        if rig.source.polls == 10:
+            rig.sink.is_holding = False
+            rig.sink.answer_held()
+            sent = max(rig.delivered_ids)
+            rig.bridge.on_revoked([P0])
+            assert {P0: sent + 1} == rig.source.committed
+        return rig.source.polls == 20
+
+    rig.run(until)
+
+    assert len(set(rig.delivered_ids)) == len(rig.delivered_ids)
+
+
+def test_a_lost_partition_is_forgotten_without_a_commit(settings: config.Settings) -> None:
+    """Somebody else reads it already: a commit now would move their position."""
+    rig = Rig(settings)
+    rig.sink.is_holding = True
+    rig.source.put(*(record(n) for n in range(20)))
+
+    def until() -> bool:
+        if rig.source.polls == 10:
+            rig.bridge.on_lost([P0])
+            rig.sink.is_holding = False
+            rig.sink.answer_held()
+        return rig.source.polls == 20
+
+    rig.run(until)
+
+    assert {} == rig.source.committed
+
+
+def test_stopping_sends_what_holds_back_the_commit_and_no_more(settings: config.Settings) -> None:
+    """A stop under load is quick and makes no duplicates: untouched records are left to the next reader."""
+    rig = Rig(settings)
+    rig.source.put(*(record(n) for n in range(500)))
+    rig.run(lambda: len(rig.sink.requests) >= 3)
+
+    sent = rig.delivered_ids
+    assert len(sent) < 500
+    assert {P0: max(sent) + 1} == rig.source.committed
+    assert sorted(sent) == list(range(max(sent) + 1))
+
+
+def test_stopping_during_an_outage_does_not_wait_for_its_end(settings: config.Settings) -> None:
+    """A target that is down is not worth the grace period."""
+    rig = Rig(settings, lambda _: error(UnavailableError("connection refused")))
+    rig.source.put(*(record(n) for n in range(20)))
+    rig.run(lambda: len(rig.sink.requests) > 10)
+
+    assert {P0: 0} == rig.source.committed
+
+
+def test_a_failed_commit_is_repeated(settings: config.Settings) -> None:
+    """A commit that the broker refused is tried again with the next one."""
+    rig = Rig(settings)
+    rig.source.commit_error = "coordinator is loading"
+    rig.source.put(record(0))
+
+    def until() -> bool:
+        if rig.source.polls == 20:
+            rig.source.commit_error = None
+        return {P0: 1} == rig.source.committed
+
+    rig.run(until)
+
+    assert [0] == rig.delivered_ids
+
+
+def test_the_dead_letter_topic_is_never_read(settings: config.Settings) -> None:
+    """Whatever a pattern says: reading our own letters would go round for ever."""
+    rig = Rig(settings)
+    letters = Partition("orders.dlt", 0)
+    rig.bridge.on_assigned([letters])
+    rig.source.put(record(0, partition=letters), record(1))
+
+    rig.run(lambda: P0 in rig.source.committed and letters in rig.source.paused)
+
+    assert [1] == rig.delivered_ids
+    assert letters not in rig.source.committed

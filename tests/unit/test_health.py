@@ -1,0 +1,306 @@
+"""What Kubernetes and Prometheus get to see."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from connector import __version__, health
+from connector.errors import ConfigError
+from connector.health import BEAT_LIMIT_S, MAX_TOPICS, Health, Server, serve
+from connector.telemetry import Telemetry
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def running(clock: Clock) -> Health:
+    """A bridge that has its partitions and beats."""
+    state = Health(clock_s=clock)
+    state.assigned(3)
+    return state
+
+
+def reasons(state: Health) -> set[str]:
+    is_ready, details = state.ready()
+    found = details["reasons"]
+    assert isinstance(found, dict)
+    assert is_ready is (not found)
+    return set(found)
+
+
+def with_server(
+    state: Health,
+    use: Callable[[Server, aiohttp.ClientSession], Awaitable[None]],
+    telemetry: Telemetry | None = None,
+) -> None:
+    """Run `use` against a real server on a free port."""
+
+    async def run() -> None:
+        server = await serve(state, telemetry or Telemetry(librdkafka="2.16.0"), host="127.0.0.1", port=0)
+        try:
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+                await use(server, session)
+        finally:
+            await server.close()
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
+async def get(session: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
+    async with session.get(path) as response:
+        return response.status, await response.json()
+
+
+# State
+
+
+def test_live_while_the_loop_beats(clock: Clock) -> None:
+    """A loop that hangs is restarted; one that beats is not, whatever else is wrong."""
+    state = Health(clock_s=clock)
+    state.report("kafka", "all brokers are down")
+    clock.now_s += BEAT_LIMIT_S - 1
+
+    assert state.live()[0]
+
+    state.beat(clock.now_s)
+    clock.now_s += BEAT_LIMIT_S - 1
+
+    assert state.live()[0]
+
+    clock.now_s += 2
+
+    assert not state.live()[0]
+
+    state.beat_now()
+
+    assert state.live()[0]
+
+
+def test_ready_once_the_group_answered(clock: Clock) -> None:
+    """A member without partitions is idle, and that is well."""
+    state = Health(clock_s=clock)
+
+    assert {"starting"} == reasons(state)
+
+    state.assigned(0)
+
+    assert set() == reasons(state)
+
+
+def test_a_problem_holds_until_it_is_gone(running: Health) -> None:
+    """Each reason comes and goes by itself."""
+    running.report("dead_letter", "orders.dlt cannot be written")
+    running.report("kafka", "all brokers are down")
+    running.report("kafka", None)
+    running.report("never", None)
+
+    assert {"dead_letter"} == reasons(running)
+
+    running.report("dead_letter", None)
+
+    assert set() == reasons(running)
+
+
+def test_a_bridge_that_stops_or_hangs_is_not_ready(running: Health, clock: Clock) -> None:
+    """It takes no more work."""
+    clock.now_s += BEAT_LIMIT_S + 1
+
+    assert {"loop"} == reasons(running)
+
+    running.beat_now()
+    running.stopping()
+    running.halted("flooded")
+
+    assert {"stopping", "halted"} == reasons(running)
+
+
+def test_an_error_of_a_topic_is_shown_and_harmless(running: Health) -> None:
+    """Bad records are dead-lettered; the bridge is fine."""
+    running.failed("orders", "avro_invalid: truncated")
+    _, details = running.ready()
+    errors = details["last_errors"]
+
+    assert set() == reasons(running)
+    assert isinstance(errors, dict)
+    assert isinstance(shown := errors["orders"], dict)
+    assert "avro_invalid: truncated" == shown["error"]
+    assert str(shown["at"]).endswith("Z")
+
+
+def test_errors_are_bounded(running: Health) -> None:
+    """A pattern may match thousands of topics; the ones that failed last are kept."""
+    for number in range(MAX_TOPICS + 20):
+        running.failed("first", "x" * 10_000)
+        running.failed(f"topic{number}", "x" * 10_000)
+    errors = running.ready()[1]["last_errors"]
+
+    assert isinstance(errors, dict)
+    assert MAX_TOPICS == len(errors)
+    assert "first" in errors
+    assert "topic0" not in errors
+    assert 100_000 > len(json.dumps(errors))
+
+
+# HTTP
+
+
+def test_probes_answer_by_status_and_say_why(running: Health, clock: Clock) -> None:
+    """Kubernetes reads the status, people read the JSON."""
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        status, body = await get(session, "/livez")
+        assert (200, True) == (status, body["live"])
+
+        status, body = await get(session, "/readyz")
+        assert (200, True, 3) == (status, body["ready"], body["partitions_assigned"])
+
+        running.report("dead_letter", "orders.dlt cannot be written")
+        status, body = await get(session, "/readyz")
+        assert (503, {"dead_letter": "orders.dlt cannot be written"}) == (status, body["reasons"])
+
+        clock.now_s += BEAT_LIMIT_S + 15
+        status, body = await get(session, "/livez")
+        assert (503, False, 75.0) == (status, body["live"], body["beat_age_s"])
+
+    with_server(running, use)
+
+
+def test_metrics_are_those_of_telemetry(running: Health) -> None:
+    """Prometheus scrapes the same process that the probes look at."""
+    telemetry = Telemetry()
+    telemetry.records_consumed("orders", 7)
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        async with session.get("/metrics") as response:
+            text = await response.text()
+            assert "text/plain; version=0.0.4; charset=utf-8" == response.headers["Content-Type"]
+            assert 'partner_bridge_records_consumed_total{topic="orders"} 7.0\n' in text
+
+    with_server(running, use, telemetry)
+
+
+def test_version_says_what_runs(running: Health) -> None:
+    """The first question of every support case."""
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        status, body = await get(session, "/version")
+        assert (200, __version__, "2.16.0") == (status, body["version"], body["librdkafka"])
+
+    with_server(running, use)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/livez/", 404),
+        ("GET", "/../etc/passwd", 404),
+        ("POST", "/livez", 405),
+        ("DELETE", "/metrics", 405),
+        ("POST", "/other", 404),
+    ],
+)
+def test_everything_else_is_refused_in_json(running: Health, method: str, path: str, status: int) -> None:
+    """One error shape, and no way in."""
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        async with session.request(
+            method, path, data=b"x" * 100_000 if method == "POST" else None
+        ) as response:
+            assert status == response.status
+            assert "error" in await response.json()
+
+    with_server(running, use)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/version"])
+def test_head_answers_without_a_body(running: Health, path: str) -> None:
+    """Some load balancers probe with HEAD."""
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        async with session.head(path) as response:
+            assert (200, b"") == (response.status, await response.read())
+
+    with_server(running, use)
+
+
+def test_oversized_headers_are_refused(running: Health) -> None:
+    """A client cannot make us keep what it likes."""
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        async with session.get("/livez", headers={"X-Large": "x" * 20_000}) as response:
+            assert 400 == response.status
+
+    with_server(running, use)
+
+
+def test_slow_clients_hold_up_nobody(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that send half a request are closed, and others are answered meanwhile."""
+    monkeypatch.setattr(health, "IDLE_TIMEOUT_S", 0.2)
+
+    async def use(server: Server, session: aiohttp.ClientSession) -> None:
+        slow = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(50)]
+        for _, writer in slow:
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        status, _ = await get(session, "/livez")
+        assert 200 == status
+        for reader, writer in slow:
+            assert b"" == await reader.read()
+            writer.close()
+
+    with_server(running, use)
+
+
+def test_a_port_in_use_is_a_configuration_error(running: Health) -> None:
+    """Said with the setting to change, not with a traceback."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError) as error:
+            asyncio.run(serve(running, Telemetry(), host="127.0.0.1", port=port))
+    [problem] = error.value.problems
+
+    assert "http.port" == problem.path
+    assert f"port {port} on 127.0.0.1 is in use; choose another, or 0 for any free one" == problem.message
+
+
+def test_an_address_of_somebody_else_is_a_configuration_error(running: Health) -> None:
+    """192.0.2.1 is reserved for documentation, so no machine has it."""
+    with pytest.raises(ConfigError) as error:
+        asyncio.run(serve(running, Telemetry(), host="192.0.2.1", port=0))
+
+    assert ["http.host"] == [problem.path for problem in error.value.problems]
+
+
+def test_the_port_is_free_again_after_close(running: Health) -> None:
+    """A restart in the same place must work."""
+
+    async def run() -> None:
+        first = await serve(running, Telemetry(), host="127.0.0.1", port=0)
+        await first.close()
+        second = await serve(running, Telemetry(), host="127.0.0.1", port=first.port)
+        await second.close()
+        assert first.port == second.port
+
+    asyncio.run(run())

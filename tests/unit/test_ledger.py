@@ -1,0 +1,137 @@
+"""Which offset may be committed when records finish out of order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.errors import InvariantError
+from connector.ledger import Ledger, Track
+from connector.model import Partition
+
+P0 = Partition("orders", 0)
+P1 = Partition("orders", 1)
+
+
+def begin(ledger: Ledger, offset: int, partition: Partition = P0) -> Track:
+    track = ledger.begin(partition, offset, size_bytes=10, now_s=float(offset))
+    assert track is not None
+    return track
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    ledger = Ledger()
+    ledger.assign([P0, P1])
+    return ledger
+
+
+def test_nothing_polled_commits_nothing(ledger: Ledger) -> None:
+    """A partition from which nothing was read has nothing to commit."""
+    assert {} == ledger.committable()
+
+
+def test_an_unsettled_record_holds_the_commit(ledger: Ledger) -> None:
+    """Later records may settle first; the commit waits at the lowest unsettled one."""
+    track = begin(ledger, 5)
+    begin(ledger, 6)
+    ledger.settle(track, 6)
+
+    assert {P0: 5} == ledger.committable()
+
+
+def test_everything_settled_commits_the_next_offset(ledger: Ledger) -> None:
+    """With nothing pending the next offset to poll is committed, across holes in the log."""
+    track = begin(ledger, 5)
+    begin(ledger, 9)
+    ledger.settle(track, 5)
+    ledger.settle(track, 9)
+
+    assert {P0: 10} == ledger.committable()
+
+
+def test_what_the_broker_has_is_not_committed_again(ledger: Ledger) -> None:
+    """Only news is committed, and a failed commit stays news."""
+    track = begin(ledger, 5)
+    ledger.settle(track, 5)
+    ledger.committed({P0: 6})
+
+    assert {} == ledger.committable()
+
+
+def test_settling_what_is_not_pending_is_a_bug(ledger: Ledger) -> None:
+    """Settling twice would hide a record that was never settled, so it stops the bridge."""
+    track = begin(ledger, 5)
+    ledger.settle(track, 5)
+
+    with pytest.raises(InvariantError, match=r"orders\[0\]@5"):
+        ledger.settle(track, 5)
+
+
+def test_a_late_outcome_for_a_revoked_partition_changes_nothing(ledger: Ledger) -> None:
+    """The partition came back meanwhile: the old outcome must not settle the new read."""
+    old = begin(ledger, 5)
+    ledger.drop([P0])
+    ledger.assign([P0])
+    begin(ledger, 5)
+    ledger.settle(old, 5)
+
+    assert {P0: 5} == ledger.committable()
+    assert 1 == ledger.pending_records
+
+
+def test_a_second_delivery_of_a_pending_offset_is_ignored(ledger: Ledger) -> None:
+    """A client that went back delivers offsets that are being worked on."""
+    begin(ledger, 5)
+
+    assert ledger.begin(P0, 5, size_bytes=10, now_s=0.0) is None
+    assert 1 == ledger.pending_records
+
+
+def test_a_record_of_a_partition_that_was_taken_away_is_ignored(ledger: Ledger) -> None:
+    """It was fetched before the partition was revoked, and is somebody else's now."""
+    ledger.drop([P0])
+
+    assert ledger.begin(P0, 5, size_bytes=10, now_s=0.0) is None
+    assert {} == ledger.committable()
+
+
+def test_a_topic_that_starts_over_never_commits_an_old_offset(ledger: Ledger) -> None:
+    """After a reset to the start, offsets of the old topic are above anything that may be committed."""
+    track = begin(ledger, 900)
+    begin(ledger, 0)
+    ledger.settle(track, 0)
+
+    assert {P0: 1} == ledger.committable()
+
+
+def test_dropping_gives_back_what_was_pending(ledger: Ledger) -> None:
+    """Forgotten records no longer count against the limits."""
+    begin(ledger, 1)
+    begin(ledger, 2, P1)
+    ledger.drop([P0])
+
+    assert (1, 10) == (ledger.pending_records, ledger.pending_bytes)
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=30),
+    st.randoms(use_true_random=False),
+)
+def test_the_commit_is_always_the_lowest_unsettled(steps: list[int], draw: object) -> None:
+    """In whatever order records settle, the commit equals the model's lowest unsettled offset."""
+    ledger = Ledger()
+    ledger.assign([P0])
+    offsets = [sum(steps[: i + 1]) for i in range(len(steps))]
+    track = None
+    for offset in offsets:
+        track = begin(ledger, offset)
+    assert track is not None
+    left = list(offsets)
+    draw.shuffle(left)  # type: ignore[attr-defined]
+
+    while left:
+        ledger.settle(track, left.pop())
+        assert min(left, default=offsets[-1] + 1) == ledger.committable()[P0]
+        assert len(left) * 10 == ledger.pending_bytes

@@ -1,0 +1,677 @@
+"""Rules of `mapping` and `templates`: what a record becomes, and what a configuration may say."""
+
+from __future__ import annotations
+
+import copy
+
+import jmespath
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from connector.config import Topic
+from connector.errors import ConfigError, MappingError
+from connector.mapping import Mapping
+from connector.model import Decoded, Event, Headers, Json, Partition, Record
+from connector.templates import Compiler, Scope
+
+PATH = "topics.orders.v1"
+TIMESTAMP_MS = 1_769_860_800_123
+VALUE: dict[str, Json] = {
+    "tenant_id": "acme",
+    "order_id": 4711,
+    "status": "SHIPPED",
+    "updated_at": "2026-01-31T12:00:00.123Z",
+    "total": 12.5,
+    "gift": True,
+    "note": None,
+    "lines": [{"sku": "a"}, {"sku": "b"}],
+}
+
+
+def topic(*, filter: str | None = None, **event: Json) -> Topic:  # noqa: A002  (named as in the YAML)
+    """A topic with the template of every field that a test does not name as plain text."""
+    fields: dict[str, Json] = {
+        "source": "aws.partner/example.com/acme",
+        "detail_type": "Order",
+        "time": None,
+        "resources": [],
+        "detail": "${value}",
+        "metadata": None,
+    }
+    return Topic.model_validate({"filter": filter, "event": {**fields, **event}})
+
+
+def decoded(
+    value: Json, *, key: Json = "k", timestamp_ms: int | None = TIMESTAMP_MS, headers: Headers = ()
+) -> Decoded:
+    record = Record(Partition("orders.v1", 3), 1042, timestamp_ms, b"k", b"v", headers)
+    return Decoded(record, key, value)
+
+
+def mapped(record: Decoded, *, filter: str | None = None, **event: Json) -> Event:  # noqa: A002
+    made = Mapping(topic(filter=filter, **event), path=PATH)(record, "c1/orders.v1/3/1042")
+    assert made is not None
+    return made
+
+
+def detail(record: Decoded, **event: Json) -> Json:
+    made: Json = orjson.loads(mapped(record, filter=None, **event).detail)
+    return made
+
+
+def of_object(found: Json) -> dict[str, Json]:
+    assert isinstance(found, dict)
+    return found
+
+
+def refused(record: Decoded, *, filter: str | None = None, **event: Json) -> MappingError:  # noqa: A002
+    with pytest.raises(MappingError) as caught:
+        Mapping(topic(filter=filter, **event), path=PATH)(record, "id")
+    return caught.value
+
+
+def problems(*, filter: str | None = None, **event: Json) -> list[str]:  # noqa: A002
+    with pytest.raises(ConfigError) as caught:
+        Mapping(topic(filter=filter, **event), path=PATH)
+    return [str(problem).removeprefix(f"{PATH}.") for problem in caught.value.problems]
+
+
+# --- the whole event ----------------------------------------------------------------------------
+
+
+def test_a_record_becomes_an_event() -> None:
+    """The mapping of the documentation makes the event that the documentation shows."""
+    made = mapped(
+        decoded(VALUE),
+        filter="value.status != 'DRAFT'",
+        source="aws.partner/example.com/${value.tenant_id}",
+        detail_type="Order ${value.status}",
+        time="${value.updated_at}",
+        resources=["order/${value.order_id}"],
+        metadata="_kafka",
+    )
+
+    metadata = {
+        "id": "c1/orders.v1/3/1042",
+        "topic": "orders.v1",
+        "partition": 3,
+        "offset": 1042,
+        "timestamp": "2026-01-31T12:00:00.123Z",
+    }
+    assert made.source == "aws.partner/example.com/acme"
+    assert made.detail_type == "Order SHIPPED"
+    assert made.time_s == TIMESTAMP_MS / 1000
+    assert ["order/4711"] == list(made.resources)
+    assert {**VALUE, "_kafka": metadata} == orjson.loads(made.detail)
+
+
+@pytest.mark.parametrize("key", ["a", None, 1, {"id": 1}])
+def test_every_root_name_is_the_records_own(key: Json) -> None:
+    """Expressions read value, key, headers, topic, partition, offset and timestamp."""
+    record = decoded({"a": 1}, key=key, headers=(("h", b"x"),))
+    names: list[Json] = ["value", "key", "headers", "topic", "partition", "offset", "timestamp"]
+
+    assert {
+        "value": [{"a": 1}, key, {"h": "x"}, "orders.v1", 3, 1042, TIMESTAMP_MS],
+    } == detail(record, detail=[f"${{{name}}}" for name in names])
+
+
+def test_the_record_is_not_changed() -> None:
+    """Mapping leaves the decoded value as it was, with or without metadata."""
+    value = copy.deepcopy(VALUE)
+    mapped(decoded(value), metadata="_kafka")
+
+    assert VALUE == value
+
+
+def test_the_filter_drops_what_is_falsy() -> None:
+    """A filter that yields null, false or something empty drops the record; 0 does not."""
+    mapping = Mapping(topic(filter="value.x"), path=PATH)
+    dropped: list[Json] = [None, False, "", [], {}]
+    kept: list[Json] = [0, 0.0, True, "x", [0], {"a": None}]
+
+    assert [None] * len(dropped) == [mapping(decoded({"x": x}), "id") for x in dropped]
+    assert all(mapping(decoded({"x": x}), "id") for x in kept)
+    assert mapping(decoded(None), "id") is None
+
+
+def test_a_filter_that_fails_is_an_error() -> None:
+    """A filter that cannot be evaluated never drops a record in silence."""
+    error = refused(decoded({"name": None}), filter="starts_with(value.name, 'a')")
+
+    assert error.code == "template_failed"
+    assert str(error).startswith(f"{PATH}.filter: starts_with(value.name, 'a') failed: ")
+
+
+@pytest.mark.parametrize(
+    ("expression", "uses_key"), [("value", False), ("key.id", True), ("@", True), ("value.key", False)]
+)
+def test_uses_key_says_whether_the_key_matters(expression: str, uses_key: bool) -> None:
+    """A key that no expression reads need not be decoded."""
+    assert uses_key == Mapping(topic(detail=f"${{{expression}}}"), path=PATH).uses_key
+
+
+# --- templates ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("plain", "plain"),
+        ("", ""),
+        ("${value.s}/${value.i}", "text/7"),
+        ("a ${value.i} ${value.f} ${value.big} ${value.t} ${value.n}", "a 7 1.5 1e+16 true -1"),
+        ("x${value.s}", "xtext"),
+        (r"\${value.s} ${value.s}", "${value.s} text"),
+        (r"$ { } $$ \$ \\${", "$ { } $$ \\$ \\${"),
+        ("${ value.s }!", "text!"),
+        ("${value.s || '}'}.", "text."),
+        ("${value.none || '}'}.", "}."),
+        ('${value.none || `"}"`}.', "}."),
+        (r"${value.none || '\'}'}.", "'}."),
+        ('${value."a}b"}.', "brace."),
+        ("${to_string({a: value.i, b: {c: '{'}})}.", '{"a":7,"b":{"c":"{"}}.'),
+        ("${value.s}${value.s}", "texttext"),
+        ("${value.s}\n${value.s}", "text\ntext"),
+    ],
+)
+def test_joined_text(template: str, expected: str) -> None:
+    r"""Text around expressions is kept, values are written as JSON writes them, and `\${` is literal."""
+    value: Json = {"s": "text", "i": 7, "f": 1.5, "big": 1e16, "t": True, "n": -1, "a}b": "brace"}
+
+    assert {"x": expected} == detail(decoded(value), detail={"x": template})
+
+
+@pytest.mark.parametrize("found", [None, True, 0, 1.5, "", "x", [1, [None]], {"a": {"b": []}}])
+def test_a_lone_expression_keeps_its_type(found: Json) -> None:
+    """In `detail`, a template that is one expression is the value itself, null included."""
+    assert {"x": found} == detail(decoded({"a": found}), detail={"x": "${value.a}"})
+
+
+@pytest.mark.parametrize("field", ["source", "detail_type"])
+@pytest.mark.parametrize(("found", "expected"), [("x", "x"), ("", ""), (5, "5"), (-(2**63), str(-(2**63)))])
+def test_a_text_field_takes_strings_and_integers(field: str, found: Json, expected: str) -> None:
+    """A lone expression for text may be an integer; emptiness is judged with EventBridge's limits."""
+    assert expected == getattr(mapped(decoded({"a": found}), **{field: "${value.a}"}), field)
+
+
+@pytest.mark.parametrize("field", ["source", "detail_type"])
+@pytest.mark.parametrize("template", ["${value.secret}", "x${value.secret}", "${value.secret}${topic}"])
+@pytest.mark.parametrize("value", [None, {}, {"secret": None}, [], "text"])
+def test_null_in_text_is_an_error(field: str, template: str, value: Json) -> None:
+    """A missing or null value is never an empty string; the message says where and what to do."""
+    error = refused(decoded(value), **{field: template})
+
+    assert error.code == "template_null"
+    assert str(error).startswith(f"{PATH}.event.{field}: ${{value.secret}} is null or missing. ")
+    assert "`||`" in str(error)
+
+
+@pytest.mark.parametrize("found", [True, 1.5, ["secret"], {"secret": 1}])
+def test_other_types_are_not_text(found: Json) -> None:
+    """A lone expression that is no string or integer cannot be a source or a resource."""
+    errors = [
+        refused(decoded({"a": found}), source="${value.a}"),
+        refused(decoded({"a": found}), detail_type="${value.a}"),
+        refused(decoded({"a": [[found]]}), resources=["${value.a}"]),
+    ]
+
+    assert ["template_type"] * 3 == [error.code for error in errors]
+    assert not any("secret" in str(error) for error in errors)
+
+
+@pytest.mark.parametrize("found", [["secret"], {"secret": 1}, [], {}])
+def test_arrays_and_objects_do_not_join_text(found: Json) -> None:
+    """Joined text takes scalars only."""
+    error = refused(decoded({"a": found}), detail={"x": ["a ${value.a}"]})
+
+    assert error.code == "template_type"
+    assert str(error).startswith(f"{PATH}.event.detail.x[0]: ${{value.a}} is an ")
+    assert "secret" not in str(error)
+
+
+# --- resources ----------------------------------------------------------------------------------
+
+
+def test_resources_expand_lists() -> None:
+    """A lone expression that is a list gives one resource for each item; none for an empty one."""
+    made = mapped(
+        decoded({"ids": ["a", "b", 3], "none": []}),
+        resources=["first", "${value.ids}", "${value.none}", "x/${value.ids[0]}"],
+    )
+
+    assert ["first", "a", "b", "3", "x/a"] == list(made.resources)
+
+
+@pytest.mark.parametrize("value", [{}, {"ids": None}, {"ids": ["a", None]}])
+def test_null_resources_are_errors(value: Json) -> None:
+    """Null is no resource, alone or in a list."""
+    error = refused(decoded(value), resources=["fixed", "${value.ids}"])
+
+    assert error.code == "template_null"
+    assert str(error).startswith(f"{PATH}.event.resources[1]: ")
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("2026-01-31T12:00:00Z", 1_769_860_800.0),
+        ("2026-01-31T12:00:00.5+02:00", 1_769_853_600.5),
+        ("2026-01-31T12:00:00.123456789Z", 1_769_860_800.123456),
+        (TIMESTAMP_MS, TIMESTAMP_MS / 1000),
+        (1500.5, 1.5005),
+        (0, 0.0),
+        ("9999-12-31T23:59:59Z", 253_402_300_799.0),
+    ],
+)
+def test_time_is_iso_text_or_milliseconds(found: Json, expected: float) -> None:
+    """`time` reads ISO 8601 with a zone, or Unix time in milliseconds as Kafka has it."""
+    assert expected == mapped(decoded({"t": found}), time="${value.t}").time_s
+
+
+def test_time_joins_text() -> None:
+    """A zone can be written after a local time."""
+    made = mapped(decoded({"t": "2026-01-31T12:00:00"}), time="${value.t}Z")
+
+    assert made.time_s == 1_769_860_800.0
+
+
+@pytest.mark.parametrize("timestamp_ms", [None, 0, TIMESTAMP_MS])
+def test_time_defaults_to_the_records_timestamp(timestamp_ms: int | None) -> None:
+    """Without `time`, the event has the record's timestamp, or none where the record has none."""
+    expected = None if timestamp_ms is None else timestamp_ms / 1000
+
+    assert expected == mapped(decoded(VALUE, timestamp_ms=timestamp_ms)).time_s
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (None, "template_null"),
+        (True, "template_type"),
+        (["secret"], "template_type"),
+        ("secret", "template_type"),
+        ("", "template_type"),
+        ("2026-01-31T12:00:00", "template_type"),
+        ("2026-01-31", "template_type"),
+        ("1500000000000", "template_type"),
+        (-1, "time_out_of_range"),
+        (253_402_300_800_000, "time_out_of_range"),
+        (1e300, "time_out_of_range"),
+        ("1969-12-31T23:59:59Z", "time_out_of_range"),
+        ("9999-12-31T23:59:59-01:00", "time_out_of_range"),
+        ("0001-01-01T00:00:00+23:00", "time_out_of_range"),
+    ],
+)
+def test_times_that_cannot_be(found: Json, code: str) -> None:
+    """What is no time, has no zone, or lies outside 1970 to 9999 is refused under its own code."""
+    error = refused(decoded({"t": found}), time="${value.t}")
+
+    assert code == error.code
+    assert str(error).startswith(f"{PATH}.event.time: ${{value.t}} ")
+    assert not isinstance(found, str) or not found or found not in str(error)
+
+
+def test_a_time_without_zone_says_so() -> None:
+    """The message for a local time names the missing zone."""
+    assert "no time zone" in str(refused(decoded({"t": "2026-01-31T12:00:00"}), time="${value.t}"))
+
+
+def test_a_broken_record_timestamp_is_refused_only_where_it_is_used() -> None:
+    """A timestamp no calendar holds is an error for the default time, and null in the metadata."""
+    record = decoded({"t": 0}, timestamp_ms=2**62)
+
+    metadata = of_object(detail(record, time="${value.t}", metadata="m"))["m"]
+
+    assert refused(record).code == "time_out_of_range"
+    assert of_object(metadata)["timestamp"] is None
+
+
+# --- detail -------------------------------------------------------------------------------------
+
+
+def test_detail_nests_templates_at_any_depth() -> None:
+    """Mappings and lists are kept, keys and scalars are literal, and text is evaluated."""
+    made = detail(
+        decoded(VALUE),
+        detail={
+            "type": "order",
+            "${value}": 1,
+            "nested": [{"id": "${value.order_id}", "label": "no ${value.order_id}"}, 2.5, None, True],
+            "none": "${value.note}",
+        },
+    )
+
+    assert {
+        "type": "order",
+        "${value}": 1,
+        "nested": [{"id": 4711, "label": "no 4711"}, 2.5, None, True],
+        "none": None,
+    } == made
+
+
+@pytest.mark.parametrize("value", [None, "text", 5, 1.5, False, [1, 2]])
+def test_a_detail_that_is_no_object_is_wrapped(value: Json) -> None:
+    """EventBridge takes objects only, so anything else becomes `{"value": …}`."""
+    assert {"value": value} == detail(decoded(value))
+
+
+def test_null_in_joined_detail_text_is_an_error() -> None:
+    """Only a lone expression may be null."""
+    assert refused(decoded({"a": None}), detail={"x": "a ${value.a}"}).code == "template_null"
+
+
+def test_headers_are_text_and_the_last_wins() -> None:
+    """Headers are UTF-8 text, else base64; of several with one name the last counts."""
+    headers: Headers = (("a", b"1"), ("b", b"\xff\x00"), ("a", "ä".encode()), ("c", None))
+
+    assert {"a": "ä", "b": "/wA=", "c": None} == detail(decoded(1, headers=headers), detail="${headers}")
+    assert "ä" == mapped(decoded(1, headers=headers), source="${headers.a}").source
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ((("traceparent", b"00-aa-bb-01"),), "00-aa-bb-01"),
+        ((("traceparent", b"old"), ("other", b"x"), ("traceparent", b"new")), "new"),
+        ((("traceparent", b"\xff"),), None),
+        ((("traceparent", None),), None),
+        ((("other", b"x"),), None),
+    ],
+)
+def test_metadata_carries_the_trace(headers: Headers, expected: str | None) -> None:
+    """A `traceparent` header that is text goes into the metadata."""
+    metadata = of_object(detail(decoded({}, headers=headers), metadata="m"))["m"]
+
+    assert expected == of_object(metadata).get("traceparent")
+
+
+@pytest.mark.parametrize(
+    ("timestamp_ms", "expected"),
+    [
+        (None, None),
+        (-1, None),
+        (0, "1970-01-01T00:00:00.000Z"),
+        (7, "1970-01-01T00:00:00.007Z"),
+        (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_metadata_timestamp_has_exact_milliseconds(timestamp_ms: int | None, expected: str | None) -> None:
+    """The record's timestamp is written in UTC with milliseconds, or null."""
+    record = decoded({"t": 0}, timestamp_ms=timestamp_ms)
+    metadata = of_object(detail(record, time="${value.t}", metadata="m"))["m"]
+
+    assert expected == of_object(metadata)["timestamp"]
+
+
+def test_metadata_never_replaces_a_field() -> None:
+    """A detail that already has the metadata's key is refused, not overwritten."""
+    error = refused(decoded({"_kafka": "mine"}), metadata="_kafka")
+
+    assert error.code == "detail_invalid"
+    assert "Choose another name" in str(error)
+
+
+def test_details_that_json_cannot_carry() -> None:
+    """Too deep, beyond 64 bit, or no Unicode: each is refused with its own code and without values."""
+    deep: Json = "secret"
+    for _ in range(255):
+        deep = [deep]
+    cases: list[tuple[Json, str]] = [
+        (deep, "detail_too_deep"),
+        ({"a": 2**64}, "detail_invalid"),
+        ({"a": "secret\ud800"}, "detail_invalid"),
+    ]
+    errors = [refused(decoded(value)) for value, _ in cases]
+
+    assert [code for _, code in cases] == [error.code for error in errors]
+    assert "254 levels" in str(errors[0])
+    assert not any("secret" in str(error) or str(2**64) in str(error) for error in errors)
+
+
+# --- errors at runtime --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("length(value.n)", "length() takes string or array or object, and was given number"),
+        ("join(',', value.names)", "join() takes array-string, and was given null"),
+        ("sort_by(value.rows, &a)", "sort_by() takes string, and was given number"),
+        ("value.rows[*].abs(a)", "abs() takes number, and was given string"),
+        ("contains(value.s, value.n)", "contains() failed with TypeError"),
+        ("to_number(value.digits)", "to_number() made a number that JSON cannot carry"),
+        ("to_number('NaN')", "to_number() made a number that JSON cannot carry"),
+        ("sum(value.huge)", "sum() made a number that JSON cannot carry"),
+    ],
+)
+def test_an_expression_that_fails_names_types_and_no_values(expression: str, reason: str) -> None:
+    """A function's refusal names the setting, the expression and the types, never what was in the record."""
+    value: Json = {
+        "n": 424242,
+        "s": "secret",
+        "names": ["secret", None],
+        "rows": [{"a": "secret"}, {"a": 424242}],
+        "digits": "9" * 30,
+        "huge": [1e308, 1e308],
+    }
+    error = refused(decoded(value), detail={"x": f"${{{expression}}}"})
+
+    assert error.code == "template_failed"
+    assert f"{PATH}.event.detail.x: ${{{expression}}} failed: {reason}." == str(error)
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+
+
+def test_comparing_what_nests_too_deeply_is_an_error_of_the_record() -> None:
+    """A hostile record cannot stop the bridge with recursion."""
+    deep: Json = []
+    twin: Json = []
+    for _ in range(100_000):
+        deep, twin = [deep], [twin]
+
+    assert refused(decoded({"a": deep, "b": twin}), filter="value.a == value.b").code == "template_failed"
+
+
+# --- problems at start --------------------------------------------------------------------------
+
+
+def test_every_problem_is_reported_with_its_path() -> None:
+    """One start shows everything that is wrong, in the order of the configuration."""
+    found = problems(
+        filter="value.status = 'DRAFT'",
+        source="${vlaue.tenant_id}/${kye}",
+        detail_type="${value.}",
+        time="${value.t",
+        resources=["ok", "${asb(key)}"],
+        detail={"a": [{"b": "${abs(key, key)}"}], "c": float("nan")},
+    )
+
+    assert [
+        "filter: value.status = 'DRAFT', column 14: not JMESPath: Unknown token '='",
+        "event.source: ${vlaue.tenant_id}, column 3: unknown name 'vlaue'; did you mean 'value'?",
+        "event.source: ${kye}, column 22: unknown name 'kye'; did you mean 'key'?",
+        "event.detail_type: ${value.}, column 9: not JMESPath: it ends too early",
+        r"event.time: ${value.t, column 1: this ${ is never closed by a }; for a literal one write \${",
+        "event.resources[1]: ${asb(key)}, column 3: JMESPath has no function 'asb'; did you mean 'abs'?",
+        "event.detail.a[0].b: ${abs(key, key)}, column 3: abs() takes 1 argument, and is given 2",
+        "event.detail.c: JSON cannot carry this number: it is not finite, or an integer beyond 64 bit",
+    ] == found
+
+
+@pytest.mark.parametrize(
+    ("expression", "part"),
+    [
+        ("", "the expression is empty"),
+        ("  ", "ends too early"),
+        ("value ~ 1", "column 9: not JMESPath: Unknown token ~"),
+        ("value value", "column 9: not JMESPath: value cannot stand here"),
+        ("value.a || 'x", "column 14: the ' that opens here is never closed"),
+        ("(value.a[?vlaue == topic] | [0].foo) || tpoic", "column 43: unknown name 'tpoic'"),
+        ("@.vlaue", "column 5: unknown name 'vlaue'"),
+        ("{a: valu}", "column 7: unknown name 'valu'"),
+        ("not_null()", "not_null() takes at least 1 argument, and is given 0"),
+        ("sort_by(value, 'a')", "sort_by() argument 2 must be an &expression"),
+        ("length(&value)", "length() argument 1 cannot be an &expression"),
+        ("&value", "&expression is only for functions"),
+        ("value[::0]", "the step of a slice cannot be 0"),
+        ("`[1e999]`", "JSON cannot carry this literal"),
+        ("(" * 5000 + "value" + ")" * 5000, "nests too deeply"),
+        ("value[" + "9" * 5000 + "]", "a number has too many digits"),
+    ],
+)
+def test_expressions_that_can_never_work_are_refused_at_start(expression: str, part: str) -> None:
+    """Syntax, unknown names and functions, and wrong arity are found before anything is consumed."""
+    (found,) = problems(source=f"${{{expression}}}")
+
+    assert part in found
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "value.items[?price > `10`].name | [0]",
+        "sort_by(value.rows, &row.vlaue)[0]",
+        "map(&name, value.rows)",
+        "value.rows[*].{a: name, b: other}",
+        "@.value.x",
+        "*",
+        "not_null(value.a, value.b, 'c')",
+        'headers."content-type"',
+        "value | name",
+    ],
+)
+def test_names_inside_a_projection_are_not_root_names(expression: str) -> None:
+    """Only what is looked up in the record's scope must be one of its names."""
+    Mapping(topic(detail=f"${{{expression}}}"), path=PATH)
+
+
+def test_a_filter_is_no_template() -> None:
+    """The likely mistake has its own message."""
+    assert ["filter: a filter is one expression; write it without ${ }"] == problems(filter="${value.a}")
+
+
+@pytest.mark.filterwarnings("ignore:deprecated string literal")
+@given(st.text(alphabet="${}'`\"\\ab.value[]()&|!=<>?*@:,01 ", max_size=30))
+def test_any_text_compiles_or_is_a_problem(text: str) -> None:
+    """No configuration text makes the compiler fail in another way."""
+    compiler = Compiler()
+    compiler.template(text, path="x")
+    compiler.expression(text, path="x")
+
+    assert all(problem.path == "x" for problem in compiler.problems)
+
+
+# --- the same results as jmespath ---------------------------------------------------------------
+
+NAMES = ["a", "b", "c"]
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 2),
+    st.sampled_from([0.0, 1.0, 0.5, -0.0]),
+    st.sampled_from(["", "a", "b", "1"]),
+)
+documents = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+steps = st.one_of(st.sampled_from([f".{name}" for name in NAMES]), st.sampled_from(["[0]", "[1]", "[-1]"]))
+chains = st.builds(
+    lambda root, more: root + "".join(more), st.sampled_from(["value", "key"]), st.lists(steps, max_size=3)
+)
+literals = documents.map(lambda found: "`" + orjson.dumps(found).decode() + "`")
+expressions = st.recursive(
+    st.one_of(chains, literals, st.sampled_from(["'a'", "''"])),
+    lambda inner: st.one_of(
+        st.builds(
+            lambda left, sign, right: f"({left} {sign} {right})",
+            inner,
+            st.sampled_from(["==", "!=", "<", "<=", ">", ">=", "||", "&&"]),
+            inner,
+        ),
+        inner.map(lambda negated: f"!({negated})"),
+    ),
+    max_leaves=6,
+)
+
+
+@given(expression=expressions, value=documents, key=documents)
+def test_compiled_expressions_agree_with_jmespath(expression: str, value: Json, key: Json) -> None:
+    """What is compiled to Python yields exactly what jmespath yields."""
+    scope: Scope = {"value": value, "key": key}
+    compiler = Compiler()
+    compiled = compiler.expression(expression, path="x").evaluate(scope)
+
+    assert not compiler.problems
+    try:
+        expected = jmespath.search(expression, scope)
+    except TypeError:
+        return  # jmespath fails on ordering a string and a number; see the next test
+    assert repr(expected) == repr(compiled)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "value.one == value.yes",
+        "value.one != value.yes",
+        "value.zero == value.no",
+        "value.no == value.no",
+        "value.one == `1.0`",
+        "value.ones == `[true]`",
+        "value.list[-1]",
+        "value.list[-2].a",
+        "value.list[-3]",
+        "value.list[2]",
+        "value.text[0]",
+        "value[0]",
+        "value.list.a",
+        "value.text.a.b",
+        "!value.zero",
+        "!value.text",
+        "!value.empty",
+        "value.zero || 'x'",
+        "value.empty || 'x'",
+        "value.zero && 'x'",
+        "value.empty && 'x'",
+        "value.yes < `2`",
+        "value.text < 'z'",
+        "value.list < `1`",
+        "value.one >= `1`",
+        "(value.missing || value).text",
+        "value | text",
+        "value.[one, text]",
+        "[0]",
+        "@.value.one",
+    ],
+)
+def test_the_corners_of_jmespath(expression: str) -> None:
+    """Type-strict equality, truth, negative indexes and nulls are jmespath's."""
+    one: dict[str, Json] = {"one": 1, "zero": 0, "yes": True, "no": False, "empty": {}, "text": "t"}
+    scope: Scope = {"value": {**one, "ones": [1], "list": [{"a": 1}, 2]}, "headers": {}}
+    compiled = Compiler().expression(expression, path="x").evaluate(scope)
+
+    assert repr(jmespath.search(expression, scope)) == repr(compiled)
+
+
+@pytest.mark.parametrize("expression", ["value.n < value.s", "value.rows[?n < s] == `[]` && `null`"])
+def test_ordering_a_string_and_a_number_is_null(expression: str) -> None:
+    """As JMESPath's specification has it, compiled or interpreted."""
+    value: Json = {"n": 1, "s": "a", "rows": [{"n": 1, "s": "a"}]}
+
+    assert {"x": None} == detail(decoded(value), detail={"x": f"${{{expression}}}"})
+
+
+@given(value=documents)
+def test_every_document_becomes_a_detail(value: Json) -> None:
+    """The default detail is the value, wrapped where it is no object."""
+    assert (value if isinstance(value, dict) else {"value": value}) == detail(decoded(value))

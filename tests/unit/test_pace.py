@@ -1,0 +1,141 @@
+"""When the next request may leave."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector.pace import FAILURES_TO_OPEN, WINDOW_S, Pace, State, full_jitter
+
+
+def pace(*, max_per_second: float | None = None) -> Pace:
+    """A pace whose jitter always draws the whole range."""
+    return Pace(
+        max_per_second=max_per_second, initial_interval_s=0.1, max_interval_s=30.0, draw=lambda: 1.0
+    )
+
+
+def sent_in(pace: Pace, start_s: float, seconds: float, *, throttled: int = 0) -> int:
+    """How many requests of 20 entries leave when the target answers each at once."""
+    count = 0
+    for tick in range(int(seconds * 1000)):
+        now_s = start_s + tick / 1000
+        while pace.may_send(now_s, 0) and count < 100_000 and count <= tick * 2:
+            pace.sent(now_s)
+            pace.answered(now_s, entries=20, accepted=20 - throttled, throttled=throttled)
+            count += 1
+    return count
+
+
+def test_a_configured_rate_is_kept() -> None:
+    """`max_requests_per_second` bounds what leaves, with a tenth of a second saved up at most."""
+    assert 100 <= sent_in(pace(max_per_second=50), 0.0, 2.0) <= 106
+
+
+def test_failures_in_a_row_open_the_breaker() -> None:
+    """A target that answers nothing gets one probe at a time, after a pause."""
+    p = pace()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        p.failed(0.0)
+    assert State.OK is p.state
+
+    p.failed(0.0)
+
+    assert State.OPEN is p.state
+    assert not p.may_send(0.05, 0)
+    assert p.may_send(0.11, 0)
+    assert not p.may_send(0.11, 1)
+
+
+def test_an_answer_between_failures_keeps_the_breaker_closed() -> None:
+    """One request in a hundred that fails is not an outage."""
+    p = pace()
+    for _ in range(FAILURES_TO_OPEN * 3):
+        p.failed(0.0)
+        p.answered(0.0, entries=1, accepted=1, throttled=0)
+
+    assert State.OK is p.state
+
+
+def test_an_answered_probe_closes_the_breaker() -> None:
+    """Recovery needs one answer, not a restart."""
+    p = pace()
+    for _ in range(FAILURES_TO_OPEN):
+        p.failed(0.0)
+    p.sent(1.0)
+    assert State.PROBING is p.state
+
+    p.answered(1.1, entries=20, accepted=20, throttled=0)
+
+    assert State.OK is p.state
+    assert p.may_send(1.1, 5)
+
+
+def test_failed_probes_wait_longer_each_time_up_to_the_limit() -> None:
+    """An outage of hours costs one probe every `max_interval`, and recovery is seen within it."""
+    p = pace()
+    now_s = 0.0
+    waits = []
+    for _ in range(FAILURES_TO_OPEN + 12):
+        p.failed(now_s)
+        waits.append(p.next_s(now_s) - now_s)
+        now_s = p.next_s(now_s)
+        p.sent(now_s)
+
+    opened = waits[FAILURES_TO_OPEN - 1 :]
+    assert sorted(opened) == opened
+    assert 30.0 == pytest.approx(opened[-1])
+
+
+def test_a_throttled_request_waits_as_long_as_asked() -> None:
+    """`x-amz-retry-after` wins over our own backoff."""
+    p = pace()
+    p.throttled(0.0, entries=20, retry_after_s=2.0)
+
+    assert not p.may_send(1.9, 0)
+    assert p.may_send(2.1, 0)
+    assert State.OK is p.state
+
+
+def test_throttling_everything_halves_the_rate() -> None:
+    """Each window in which all was throttled halves what is allowed, down to a floor."""
+    p = pace(max_per_second=100)
+    p.throttled(0.0, entries=20, retry_after_s=None)
+    p.throttled(WINDOW_S, entries=20, retry_after_s=None)
+    assert 50 == p.rate
+    for window in range(2, 30):
+        p.throttled(WINDOW_S * window, entries=20, retry_after_s=None)
+
+    assert 1.0 == p.rate
+
+
+def test_a_few_throttled_entries_cost_little() -> None:
+    """A steady 1 % of throttled entries must not bring the bridge to its knees."""
+    p = pace(max_per_second=1000)
+    for window in range(4000):
+        now_s = window * WINDOW_S
+        p.sent(now_s)
+        p.answered(now_s, entries=100, accepted=99, throttled=1)
+
+    assert p.rate is not None
+    assert p.rate > 900
+
+
+def test_the_rate_comes_back_without_throttles() -> None:
+    """Twenty seconds of success restore the rate, and then the limit that was not configured is gone."""
+    p = pace()
+    for window in range(8):
+        for _ in range(100):
+            p.sent(window * WINDOW_S)
+        p.throttled(window * WINDOW_S, entries=20, retry_after_s=None)
+    assert p.rate is not None
+
+    for second in range(4, 300):
+        p.answered(float(second), entries=20, accepted=20, throttled=0)
+
+    assert p.rate is None
+
+
+def test_jitter_spreads_over_the_range_and_never_retries_at_once() -> None:
+    """Clients that failed together must not come back together, nor immediately."""
+    assert 0.1 == pytest.approx(full_jitter(1, initial_s=1.0, max_s=30.0, draw=lambda: 0.0))
+    assert 30.0 == pytest.approx(full_jitter(99, initial_s=1.0, max_s=30.0, draw=lambda: 1.0))
