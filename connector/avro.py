@@ -6,7 +6,6 @@ What a producer put around the value (the framing) is known here; Avro itself is
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -35,7 +34,8 @@ _GUESSES = {
 }
 
 _MIN_LONG, _MAX_UNSIGNED = -(2**63), 2**64 - 1
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_ALL_DIGITS_0 = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = b"0" * 19
 
 
 def decoder(format: config.Format, registry: SchemaRegistry | None, *, path: str) -> Decode:  # noqa: A002
@@ -87,19 +87,21 @@ def _avro(format: config.Format, registry: SchemaRegistry | None, path: str) -> 
 
 
 def _confluent(registry: SchemaRegistry, reader: Type | None, format: config.Format) -> Decode:  # noqa: A002
-    readers: dict[int, Callable[[bytes, int], Json]] = {}
+    # By the header as it stands in the record: one look-up says that it is one, and which schema it names.
+    readers: dict[bytes, Callable[[bytes, int], Json]] = {}
 
-    def learn(schema_id: int) -> Callable[[bytes, int], Json]:
+    def learn(value: bytes) -> Callable[[bytes, int], Json]:
+        if len(value) < _HEADER_BYTES or value[0] != 0:
+            raise _not_confluent(value)
+        header = value[:_HEADER_BYTES]
+        schema_id = int.from_bytes(header[1:], "big")
         writer = registry.get(schema_id)
         read = compile_reader(writer, reader, non_finite=format.non_finite, name=f"schema {schema_id}")
-        readers[schema_id] = read
+        readers[header] = read
         return read
 
     def decode(value: bytes) -> Json:
-        if len(value) < _HEADER_BYTES or value[0] != 0:
-            raise _not_confluent(value)
-        schema_id = int.from_bytes(value[1:5], "big")
-        read = readers.get(schema_id) or learn(schema_id)
+        read = readers.get(value[:_HEADER_BYTES]) or learn(value)
         return read(value, _HEADER_BYTES)
 
     return decode
@@ -137,7 +139,8 @@ def _decode_json(value: bytes) -> Json:
             "json_invalid", f"not JSON: {error.msg}, at {error.pos} of {len(value)}.{guess}"
         ) from None
     # orjson makes a float of an integer that is too long for it, and digits are lost in silence.
-    if _LONG_NUMBER.search(value) is not None:
+    # Looking for 19 digits first costs a tenth of what a regular expression does.
+    if _LONG_NUMBER in value.translate(_ALL_DIGITS_0):
         try:
             json.loads(value, parse_int=_check_int)
         except RecursionError:

@@ -86,11 +86,18 @@ def note(number: int, *, tenant: str = "acme", **more: Json) -> bytes:
 class World:
     """Names, topics and processes that belong to one test. Use as a context: it ends what it started."""
 
-    def __init__(self, client: Mapping[str, str], *, folder: Path, registry_url: str | None = None) -> None:
+    def __init__(
+        self,
+        client: Mapping[str, str],
+        *,
+        folder: Path,
+        registry_url: str | None = None,
+        max_request_bytes: int = 262_144,
+    ) -> None:
         self.name = f"t{uuid.uuid4().hex[:10]}"
         """The group, the bridge's name, and what all topics of this test begin with."""
         self.topics = Topics(client)
-        self.aws = FakeEventBridge()
+        self.aws = FakeEventBridge(max_request_bytes=max_request_bytes)
         self.dead_letter_topic = f"{self.name}.dlt"
         self._client = client
         self._registry_url = registry_url

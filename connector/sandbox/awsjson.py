@@ -96,7 +96,7 @@ def signed_region(
     scope = f"{date}/{region}/events/aws4_request"
     text = f"{_ALGORITHM}\n{timestamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
     expected = hmac.digest(_signing_key(credential.secret, date, region), text.encode(), "sha256").hex()
-    if not signature:
+    if not hmac.compare_digest(expected, signature):
         raise ApiError(
             "InvalidSignatureException",
             "The request signature we calculated does not match the signature you provided. Check your AWS "

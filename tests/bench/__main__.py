@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import tempfile
 import time
@@ -20,6 +21,7 @@ from tests.bench.process import BenchError
 from tests.bench.report import Results, machine, markdown
 from tests.bench.runs import Bench, Program
 from tests.bench.stages import Stage, Stages
+from tests.bridge_process import AWS_ENVIRON
 from tests.services import MissingServiceError
 from tests.services.kafka import shared
 
@@ -36,6 +38,7 @@ def main() -> int:
     wanted = set(asked.only or NAMES)
     if asked.quick and not asked.only:
         wanted.discard("memory")
+    os.environ.update(AWS_ENVIRON)  # the stages run in this process
     try:
         results = _run(asked, wanted)
     except (BenchError, MissingServiceError) as error:

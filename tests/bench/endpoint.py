@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,6 @@ from aiohttp import web
 
 from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sandbox.server import json_response
-from connector.sandbox.services import wait_for_signal
 from tests.bench.process import BenchError, Process
 from tests.services.child import free_ports, listening, wait_until
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     with TimedEventBridge(port=parser.parse_args().port):
-        wait_for_signal()
+        threading.Event().wait()  # until it is killed
 
 
 if __name__ == "__main__":

@@ -69,10 +69,9 @@ class Loop:
             "Detail": json.dumps(order, default=str),
         }
 
-    def decode(self, value: Any) -> dict[str, Any]:
+    def decode(self, value: Any) -> Any:
         schema = self.schema(int.from_bytes(value[1:5], "big"))
-        order: dict[str, Any] = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema)  # type: ignore[call-arg]
-        return order
+        return fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
 
     def schema(self, schema_id: int) -> Any:
         if schema_id not in self.schemas:

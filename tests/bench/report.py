@@ -33,8 +33,8 @@ class Results:
     @property
     def lost(self) -> int:
         """Records that no event was ever accepted for, over all runs."""
-        runs = [*self.throughput, *self.stop, *self.latency, *filter(None, [self.memory])]
-        return sum(run.lost for run in runs)
+        runs: list[Throughput | Stop | Latency | Memory] = [*self.throughput, *self.stop, *self.latency]
+        return sum(run.lost for run in runs) + (self.memory.lost if self.memory else 0)
 
 
 class Row(NamedTuple):
@@ -52,7 +52,7 @@ def machine(kafka: str) -> dict[str, str]:
     """What the figures were taken on, and with which versions."""
     model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
-        "machine": f"{os.cpu_count()} cores, {model[1] if model else platform.machine()}, {platform.system()}",
+        "machine": f"{os.cpu_count()} cores, {model[1] if model else platform.machine()}",
         "load before": f"{os.getloadavg()[0]:.1f}",
         "commit": _commit(),
         "Kafka": kafka,
@@ -106,8 +106,12 @@ def _latency_rows(results: Results) -> list[Row]:
         return []
     bridge, loop = of["bridge"], of.get("loop")
     return [
-        _row("record → EventId at 100/s, p50, ms", bridge.p50_ms, loop and loop.p50_ms, at_most=40.0),
-        _row("record → EventId at 100/s, p99, ms", bridge.p99_ms, loop and loop.p99_ms, at_most=120.0),
+        _row(
+            "record → EventId at 100/s, p50, ms", bridge.p50_ms, loop.p50_ms if loop else None, at_most=40.0
+        ),
+        _row(
+            "record → EventId at 100/s, p99, ms", bridge.p99_ms, loop.p99_ms if loop else None, at_most=120.0
+        ),
     ]
 
 
@@ -116,7 +120,13 @@ def _stop_rows(results: Results) -> list[Row]:
     if "bridge" not in of:
         return []
     bridge, loop = of["bridge"], of.get("loop")
-    row = _row("SIGTERM under load to exit, s", bridge.seconds, loop and loop.seconds, at_most=2.02, digits=2)
+    row = _row(
+        "SIGTERM under load to exit, s",
+        bridge.seconds,
+        loop.seconds if loop else None,
+        at_most=2.02,
+        digits=2,
+    )
     if bridge.exit_code != 0:
         row = row._replace(bridge=f"{row.bridge}, exit code {bridge.exit_code}", met="no")
     return [row]

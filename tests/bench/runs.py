@@ -119,7 +119,7 @@ class Bench:
     # The programs
 
     def settings(self, topic: str, group: str | None = None) -> Path:
-        """Writes a `bridge.yaml` for one topic, all of it defaults but for addresses; by default for a new group."""
+        """Writes a `bridge.yaml` for one topic, by default with a new group. Defaults but for addresses."""
         group = group or _group()
         (port,) = free_ports(1)
         settings = {
@@ -137,7 +137,7 @@ class Bench:
         return file
 
     def loop_arguments(self, topic: str, group: str | None = None, *, threads: int) -> list[str]:
-        """What `plain_loop.py` is told; by default for a new group."""
+        """What `plain_loop.py` is told; without a group it gets a new one."""
         given = {
             "bootstrap": self.client["bootstrap.servers"],
             "topic": topic,

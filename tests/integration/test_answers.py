@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from connector.model import Position
+from tests.services.kafka import Kafka
 from tests.topics import Sent
 from tests.world import NOTES, World, note, positions, spread
 
@@ -102,15 +105,17 @@ def test_a_source_that_does_not_exist(world: World) -> None:
     assert len(produced) - len(gone) == world.balance(produced, dead=dead).delivered
 
 
-def test_one_poisonous_entry_costs_no_neighbour(world: World) -> None:
-    """A request that is refused as a whole is split until the culprit is alone."""
-    (partition,) = world.topic("notes")
-    produced = world.produce([Sent(partition.topic, note(n), key) for n, key in spread(400)])
-    # Too large a request, for what the bridge believes is the limit: split until it fits.
-    world.aws.script({"faults": [{"kind": "too_large", "times": 3}, {"kind": "over_limit", "times": 3}]})
-    bridge = world.bridge(world.settings({partition.topic: NOTES}))
-    bridge.start()
-    world.wait_settled([partition])
-    bridge.sigterm()
+def test_a_request_too_large_is_split(kafka: Kafka, tmp_path: Path) -> None:
+    """Where EventBridge takes less in one request than was configured, requests shrink until they fit."""
+    with World(kafka.client, folder=tmp_path, max_request_bytes=8_000) as world:
+        (partition,) = world.topic("notes")
+        produced = world.produce(
+            [Sent(partition.topic, note(n, text="x" * 1_000), key) for n, key in spread(400)]
+        )
+        bridge = world.bridge(world.settings({partition.topic: NOTES}))
+        bridge.start()
+        world.wait_settled([partition])
+        assert bridge.metric("requests_total", outcome="oversize") > 0
+        bridge.sigterm()
 
-    assert 400 == world.balance(produced, order="key").delivered
+        assert 400 == world.balance(produced, order="key").delivered

@@ -7,11 +7,11 @@ and can stop, kill and restart them on the same ports and data.
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import shutil
 import subprocess
 import tempfile
-import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,7 +102,8 @@ class KafkaCluster:
         self.description = f"Apache Kafka {VERSION} ({how})"
         addresses = ",".join(f"127.0.0.1:{ports[0]}" for ports in self._ports)
         self.client = {"bootstrap.servers": addresses, **(client or {})}
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Begins with "A": one that began with "-" would be taken for an option of the command.
+        cluster_id = urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
         self.nodes = [self._node(number, cluster_id, properties or {}) for number in range(brokers)]
 
     def start(self) -> KafkaCluster:
@@ -177,10 +178,10 @@ class KafkaCluster:
                 IMAGE, ["sh", "-c", script], ports=self._ports[number], files={where: file}
             )
         formatted = subprocess.run(format_storage, capture_output=True, text=True, timeout=60, check=False)
-        if formatted.returncode:
-            raise MissingServiceError(
-                f"Kafka cannot run here: {(formatted.stdout + formatted.stderr).strip()[-500:]}"
-            )
+        output = formatted.stdout + formatted.stderr
+        if "UnsupportedClassVersionError" in output:
+            raise MissingServiceError("Java is too old (17 or newer is needed)")
+        assert formatted.returncode == 0, f"Kafka's storage was not formatted: {output}"
         return Child(run, log=folder / "kafka.log")
 
     def _properties(self, number: int, properties: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,141 @@
+"""What EventBridge allows in one entry of PutPartnerEvents, most of which boto3 does not check.
+
+A shape that EventBridge's API does not allow fails the *whole request*, with up to 19 innocent
+neighbours, so nothing leaves that was not checked here.
+Source of the rules: the API model of PutPartnerEventsRequestEntry, and for the size
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-putevent-size
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import orjson
+
+from connector.errors import Code, MappingError, OversizeError
+from connector.model import Entry, Event
+
+MAX_SOURCE_CHARACTERS = 256
+MAX_DETAIL_TYPE_CHARACTERS = 128
+MAX_RESOURCE_CHARACTERS = 2048
+TIME_BYTES = 14
+"""What a Time counts for, whatever its value."""
+END_OF_TIME_S = 253_402_300_800
+"""The first second of the year 10000."""
+
+_SOURCE = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
+
+
+def entry(event: Event, *, max_event_bytes: int) -> Entry:
+    """Check an event against every limit and write it as it will stand in the request.
+
+    The size is counted as EventBridge does: 14 bytes for a Time, and the UTF-8 bytes of Source,
+    DetailType, Detail and every one of Resources. JSON's own quotes and escapes do not count.
+
+    Raises:
+        MappingError: source_invalid, source_too_long, detail_type_invalid, detail_type_too_long,
+            resource_invalid, resource_too_long, detail_invalid, time_out_of_range.
+        OversizeError: event_too_large.
+    """
+    source, detail_type, time_s, resources, detail = event
+    size_bytes = _checked_source(source) + len(detail)
+
+    if not 0 < len(detail_type) <= MAX_DETAIL_TYPE_CHARACTERS:
+        raise _detail_type_error(detail_type)
+    size_bytes += (
+        len(detail_type) if detail_type.isascii() else _utf8_bytes(detail_type, "detail_type_invalid")
+    )
+
+    members: dict[str, object] = {}
+    if time_s is not None:
+        if not 0 <= time_s < END_OF_TIME_S:  # also false for NaN, which JSON cannot hold
+            raise MappingError(
+                "time_out_of_range",
+                "The event's time is not between the years 1970 and 9999. Correct `event.time`.",
+            )
+        size_bytes += TIME_BYTES
+        members["Time"] = time_s
+    members["Source"] = source
+    if resources:
+        for number, resource in enumerate(resources):
+            if not 0 < len(resource) <= MAX_RESOURCE_CHARACTERS:
+                raise _resource_error(resource, number)
+            size_bytes += len(resource) if resource.isascii() else _utf8_bytes(resource, "resource_invalid")
+        members["Resources"] = resources
+    members["DetailType"] = detail_type
+
+    if not detail.startswith(b"{"):
+        raise MappingError(
+            "detail_invalid",
+            "The detail is not a JSON object, and EventBridge takes nothing else. Wrap it in one.",
+        )
+    if size_bytes > max_event_bytes:
+        raise OversizeError(
+            "event_too_large",
+            f"The event counts {size_bytes} bytes with a detail of {len(detail)}; "
+            f"`eventbridge.max_event_bytes` allows {max_event_bytes}. Send less of the record in `event.detail`, "
+            "or raise the limit where the account has the 1 MB limit.",
+        )
+    try:
+        members["Detail"] = detail.decode()
+    except UnicodeDecodeError as error:
+        raise MappingError(
+            "detail_invalid", f"The detail is not UTF-8: byte {error.start} is not valid there."
+        ) from None
+    return Entry(source, detail_type, orjson.dumps(members), size_bytes)
+
+
+@lru_cache(maxsize=4096)
+def _checked_source(source: str) -> int:
+    """The size of a legal source. Cached: a topic has few sources and many events."""
+    length = len(source)
+    if length > MAX_SOURCE_CHARACTERS:
+        raise MappingError(
+            "source_too_long",
+            f"The source has {length} characters; EventBridge allows {MAX_SOURCE_CHARACTERS}. Shorten "
+            "`event.source`.",
+        )
+    if not _SOURCE.fullmatch(source):
+        raise MappingError(
+            "source_invalid",
+            f"The source of {length} characters is not `aws.partner/` with at least two segments of letters, "
+            "digits, `.`, `-` and `_` after it, as in aws.partner/example.com/orders. Correct `event.source`.",
+        )
+    return length
+
+
+def _detail_type_error(detail_type: str) -> MappingError:
+    if not detail_type:
+        return MappingError(
+            "detail_type_invalid",
+            f"The detail type is empty; EventBridge wants 1 to {MAX_DETAIL_TYPE_CHARACTERS} characters. Give "
+            "`event.detail_type` a default with `||`.",
+        )
+    return MappingError(
+        "detail_type_too_long",
+        f"The detail type has {len(detail_type)} characters; EventBridge allows "
+        f"{MAX_DETAIL_TYPE_CHARACTERS}. Shorten `event.detail_type`.",
+    )
+
+
+def _resource_error(resource: str, number: int) -> MappingError:
+    where = f"`event.resources[{number}]`"
+    if not resource:
+        return MappingError(
+            "resource_invalid", f"{where} is empty. Leave it out, or give it a default with `||`."
+        )
+    return MappingError(
+        "resource_too_long",
+        f"{where} has {len(resource)} characters; EventBridge allows {MAX_RESOURCE_CHARACTERS}. Shorten it.",
+    )
+
+
+def _utf8_bytes(text: str, code: Code) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        # `from None`: the cause holds the text.
+        raise MappingError(
+            code, f"Character {error.start} is half of a surrogate pair, which UTF-8 cannot hold."
+        ) from None
