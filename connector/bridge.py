@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from connector import config
@@ -87,7 +87,9 @@ class Bridge:
         dead_letters: DeadLetters,
         telemetry: Telemetry,
         health: Health,
+        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock_s = clock_s
         self._pipeline = pipeline
         self._sink = sink
         self._dead_letters = dead_letters
@@ -96,7 +98,7 @@ class Bridge:
         self._delivery = settings.delivery
         self._max_consecutive_letters = settings.dead_letter.max_consecutive
 
-        self._outlet = Outlet("default", settings.eventbridge, sink=sink, telemetry=telemetry)
+        self._outlet = Outlet("default", settings.eventbridge, sink=sink, telemetry=telemetry, clock_s=clock_s)
         self._ledger = Ledger()
         self._letters: dict[Ticket, Failure] = {}
         """Written to the dead-letter topic and not acknowledged yet."""
@@ -138,11 +140,11 @@ class Bridge:
     # One pass of the loop
 
     def _step(self) -> None:
-        now_s = time.monotonic()
+        now_s = self._clock_s()
         is_busy = self._outlet.is_busy
         records = self._source.poll(POLL_RECORDS, 0.0 if is_busy else self._idle_wait_s(now_s))
         if records:
-            self._take(records, time.monotonic())
+            self._take(records, self._clock_s())
         self._pump(BUSY_WAIT_S if is_busy and not records else 0.0)
         self._control_flow()
         if now_s >= self._commit_due_s:
@@ -155,7 +157,7 @@ class Bridge:
             self._judge(batch_id, answer)
         for ticket in self._dead_letters.acknowledged():
             self._letter_acknowledged(ticket)
-        now_s = time.monotonic()
+        now_s = self._clock_s()
         if self._stalled:
             self._retry_stalled(now_s)
         if send:
@@ -336,8 +338,8 @@ class Bridge:
         self._outlet.discard(
             lambda p: p.track in chosen and (not send or p.record.offset > p.track.sent_offset)
         )
-        deadline_s = time.monotonic() + timeout_s
-        while self._is_draining(chosen, send=send) and (left_s := deadline_s - time.monotonic()) > 0:
+        deadline_s = self._clock_s() + timeout_s
+        while self._is_draining(chosen, send=send) and (left_s := deadline_s - self._clock_s()) > 0:
             self._pump(min(BUSY_WAIT_S, left_s), send=send)
 
     def _is_draining(self, tracks: set[Track], *, send: bool) -> bool:

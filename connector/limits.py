@@ -74,8 +74,8 @@ def entry(event: Event, *, max_event_bytes: int) -> Entry:
         raise OversizeError(
             "event_too_large",
             f"The event counts {size_bytes} bytes with a detail of {len(detail)}; "
-            f"`eventbridge.max_event_bytes` allows {max_event_bytes}. Send less of the record in `event.detail`, "
-            "or raise the limit where the account has the 1 MB limit.",
+            f"`eventbridge.max_event_bytes` allows {max_event_bytes}. Send less of the record in "
+            "`event.detail`, or raise the limit where the account has the 1 MB limit.",
         )
     try:
         members["Detail"] = detail.decode()
@@ -100,7 +100,7 @@ def _checked_source(source: str) -> int:
         raise MappingError(
             "source_invalid",
             f"The source of {length} characters is not `aws.partner/` with at least two segments of letters, "
-            "digits, `.`, `-` and `_` after it, as in aws.partner/example.com/orders. Correct `event.source`.",
+            "digits, `.`, `-` and `_`, as in aws.partner/example.com/orders. Correct `event.source`.",
         )
     return length
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, assert_never
 
@@ -54,8 +54,17 @@ class Outlet:
     again, the target is down (nobody's fault: pause), or the bridge must halt.
     """
 
-    def __init__(self, name: str, target: config.Target, *, sink: Sink, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        name: str,
+        target: config.Target,
+        *,
+        sink: Sink,
+        telemetry: Telemetry,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
+        self._clock_s = clock_s
         self._sink = sink
         self._telemetry = telemetry
         self._retry = target.retry
@@ -120,7 +129,7 @@ class Outlet:
     def judge(self, batch_id: int, answer: Answer) -> Judged:
         """Decide what becomes of each entry of an answered request."""
         batch, sent_s = self._in_flight.pop(batch_id)
-        now_s = time.monotonic()
+        now_s = self._clock_s()
         judged = Judged()
         again: Sequence[Pending] = batch
         not_before_s: float | None = None
@@ -177,7 +186,7 @@ class Outlet:
         for outcome in answer.outcomes:
             accepted += isinstance(outcome, Delivered)
             throttled += isinstance(outcome, Retry) and outcome.throttled
-        self._pace.answered(time.monotonic(), entries=len(batch), accepted=accepted, throttled=throttled)
+        self._pace.answered(self._clock_s(), entries=len(batch), accepted=accepted, throttled=throttled)
         if accepted == len(batch):
             judged.delivered.extend(batch)
             return []
@@ -214,7 +223,7 @@ class Outlet:
         record's fault.
         """
         since_s = sent_s if pending.failed_s is None else pending.failed_s
-        pending.failed_s = time.monotonic()
+        pending.failed_s = self._clock_s()
         pending.tries += 1
         if pending.first_failure_ms is None:
             pending.first_failure_ms = int(time.time() * 1000)

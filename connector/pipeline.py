@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from connector import config, eventbridge
+from connector import config
 from connector.avro import Decode, decoder
 from connector.errors import ConfigError, DecodeError, Problem, RecordError
+from connector.limits import entry
 from connector.mapping import Mapping
 from connector.model import Decoded, Entry, Json, Record
 from connector.schema_registry import SchemaRegistry
@@ -156,7 +157,7 @@ class Route:
         event = self._mapping(Decoded(record, self._key(record), value), event_id)
         if event is None:
             return FILTERED
-        return eventbridge.entry(event, max_event_bytes=self._max_event_bytes)
+        return entry(event, max_event_bytes=self._max_event_bytes)
 
     def _key(self, record: Record) -> Json:
         # A key that no expression looks at is not decoded: a stray key must not cost the record.

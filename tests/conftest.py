@@ -45,7 +45,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed and isinstance(item, pytest.Function):
         for name, fixture in item.funcargs.items():
-            if isinstance(fixture, Logged):
+            if isinstance(fixture, Logged) and callable(fixture.log):
                 report.sections.append((f"log of {name}", fixture.log()))
     return report
 

@@ -10,6 +10,20 @@ from connector.ledger import Ticket
 from connector.letters import Failure
 from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record
 
+POLL_S = 0.005
+"""What one empty-handed look costs, on the scripted clock."""
+
+
+class FakeClock:
+    """A monotonic clock that stands still until somebody waits."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 Judge = Callable[[Sequence[Entry]], Answer]
 """Decides the answer to one request."""
 
@@ -26,8 +40,9 @@ def outcomes(results: Sequence[Outcome]) -> Answer:
 class FakeSource:
     """A topic in memory that is read by one member; honours pause, and keeps what was committed."""
 
-    def __init__(self, bridge: Bridge) -> None:
+    def __init__(self, bridge: Bridge, clock: FakeClock) -> None:
         self.bridge = bridge
+        self._clock = clock
         self.records: dict[Partition, deque[Record]] = {}
         self.paused: set[Partition] = set()
         self.committed: dict[Partition, int] = {}
@@ -43,6 +58,7 @@ class FakeSource:
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
         self.polls += 1
+        self._clock.now_s += max(timeout_s, POLL_S)
         self.on_poll(self.polls)
         taken: list[Record] = []
         for partition, waiting in self.records.items():
@@ -68,8 +84,9 @@ class FakeSource:
 class FakeSink:
     """EventBridge that answers by a function, at once or when told to."""
 
-    def __init__(self, judge: Judge = accept) -> None:
+    def __init__(self, clock: FakeClock, judge: Judge = accept) -> None:
         self.judge = judge
+        self._clock = clock
         self.requests: list[list[Entry]] = []
         self.held: deque[tuple[int, Sequence[Entry]]] = deque()
         self.is_holding = False
@@ -89,6 +106,7 @@ class FakeSink:
             self._ready.append((batch_id, self.judge(entries)))
 
     def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
+        self._clock.now_s += 0.0 if self._ready else timeout_s
         answers = list(self._ready)
         self._ready.clear()
         return answers

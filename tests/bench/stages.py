@@ -19,10 +19,11 @@ from connector import config
 from connector.avro import decoder
 from connector.bridge import POLL_RECORDS
 from connector.errors import UnavailableError
-from connector.eventbridge import Publisher, entry
+from connector.eventbridge import Publisher
 from connector.io_thread import IoThread
 from connector.kafka import KafkaSource
 from connector.ledger import Ledger
+from connector.limits import entry
 from connector.mapping import Mapping as TopicMapping
 from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
 from connector.outbox import Pending

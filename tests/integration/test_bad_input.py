@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Callable
 from hashlib import sha256
-
-import pytest
 
 import connector
 from connector.errors import CODES
@@ -100,7 +99,7 @@ BAD_EVENTS: dict[str, tuple[str, bytes | None]] = {
     "a resource over 2,048": ("resource_too_long", _event(resource="r" * 2049)),
     "a detail over the limit": ("event_too_large", _event(detail={"card": SECRET, "fill": "f" * 262_144})),
     "a detail too deep": ("detail_too_deep", _deep(1_001)),
-    "the year 10000": ("time_out_of_range", _event(time=253_402_300_800)),
+    "the year 10000": ("time_out_of_range", _event(time=253_402_300_800_000)),
     "a time that is none": ("template_type", _event(time="yesterday")),
 }
 NEIGHBOURS = 19
@@ -217,12 +216,11 @@ def test_a_detail_that_is_no_object_is_wrapped(world: World) -> None:
     assert details == [detail["value"] for detail in world.details()]
 
 
-@pytest.mark.parametrize("allowed_bytes", [4_000])
-def test_a_letter_too_large_for_its_topic_goes_without_its_value(world: World, allowed_bytes: int) -> None:
+def test_a_letter_too_large_for_its_topic_goes_without_its_value(world: World) -> None:
     """A letter that its topic refuses does not block: it says what was left out."""
     (partition,) = world.topic("notes")
-    world.topics.alter(world.dead_letter_topic, max_message_bytes=str(allowed_bytes))
-    large = b"{" + bytes(i % 251 for i in range(20_000))
+    world.topics.alter(world.dead_letter_topic, max_message_bytes="4000")
+    large = b"{" + random.Random(1).randbytes(20_000)  # which no compression makes smaller
     produced = world.produce(
         [Sent(partition.topic, large if n in {5, 15} else note(n), b"key", (("h", b"1"),)) for n in range(20)]
     )

@@ -22,7 +22,7 @@ from connector.health import Health
 from connector.model import Answer, Delivered, Entry, Forbidden, Partition, Record, Refused, Retry
 from connector.pipeline import Pipeline
 from connector.telemetry import Telemetry
-from tests.fakes import FakeDeadLetters, FakeSink, FakeSource, Judge, accept, outcomes
+from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeSource, Judge, accept, outcomes
 
 P0 = Partition("orders", 0)
 P1 = Partition("orders", 1)
@@ -35,11 +35,11 @@ eventbridge:
   max_in_flight: 4
   retry: {initial_interval: 1ms, max_interval: 4ms, max_attempts: 3}
 dead_letter: {topic: orders.dlt, max_consecutive: 10}
-delivery: {max_pending_records: 50, commit_interval: 1ms, shutdown_timeout: 2s}
+delivery: {max_pending_records: 50, commit_interval: 100ms, shutdown_timeout: 2s}
 topics:
   ^orders:
     value: {format: json}
-    filter: "!value.draft"
+    filter: "!(value.draft)"
     event:
       source: aws.partner/example.com/orders
       detail_type: "Order ${value.type}"
@@ -51,10 +51,11 @@ class Rig:
     """A bridge with its scripted neighbours."""
 
     def __init__(self, settings: config.Settings, judge: Judge = accept) -> None:
-        self.sink = FakeSink(judge)
+        self.clock = FakeClock()
+        self.sink = FakeSink(self.clock, judge)
         self.dead_letters = FakeDeadLetters()
         self.telemetry = Telemetry()
-        self.health = Health()
+        self.health = Health(clock_s=self.clock)
         self.bridge = Bridge(
             settings,
             pipeline=Pipeline(settings, None),
@@ -62,8 +63,9 @@ class Rig:
             dead_letters=self.dead_letters,
             telemetry=self.telemetry,
             health=self.health,
+            clock_s=self.clock,
         )
-        self.source = FakeSource(self.bridge)
+        self.source = FakeSource(self.bridge, self.clock)
         self.bridge.on_assigned([P0, P1])
 
     def run(self, until: Callable[[], bool], *, max_polls: int = 5_000) -> None:
@@ -377,7 +379,7 @@ def test_a_lost_partition_is_forgotten_without_a_commit(settings: config.Setting
 
     rig.run(until)
 
-    assert {} == rig.source.committed
+    assert {P0: 0} == rig.source.committed
 
 
 def test_stopping_sends_what_holds_back_the_commit_and_no_more(settings: config.Settings) -> None:
