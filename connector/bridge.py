@@ -98,7 +98,8 @@ class Bridge:
         self._delivery = settings.delivery
         self._max_consecutive_letters = settings.dead_letter.max_consecutive
 
-        self._outlet = Outlet("default", settings.eventbridge, sink=sink, telemetry=telemetry, clock_s=clock_s)
+        target = settings.eventbridge
+        self._outlet = Outlet("default", target, sink=sink, telemetry=telemetry, clock_s=clock_s)
         self._ledger = Ledger()
         self._letters: dict[Ticket, Failure] = {}
         """Written to the dead-letter topic and not acknowledged yet."""

@@ -68,7 +68,7 @@ MEANINGS: dict[Code, str] = {
     "avro_invalid": "The bytes are not what the schema says: truncated, too long, or malicious.",
     "json_invalid": "The bytes are not JSON.",
     "text_invalid": "The bytes are not UTF-8.",
-    "value_out_of_range": "A value its JSON form cannot hold: a year past 9999, a decimal with too many digits.",
+    "value_out_of_range": "A value its JSON form cannot hold, such as a year past 9999.",
     "tombstone": "The record has no value, and `tombstones` is `dead_letter`.",
     "template_null": "A template of source, detail type, time or resources found nothing.",
     "template_type": "A template found a value of the wrong type.",

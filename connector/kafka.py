@@ -24,6 +24,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
 from connector import config
 from connector.errors import DeadLetterError, HaltError, Problem, UnavailableError
+from connector.kafka_options import Kafka
 from connector.ledger import Ticket
 from connector.letters import Failure, Letter, letter, smaller
 from connector.model import Partition, Record
@@ -96,7 +97,7 @@ def client_options(settings: config.Settings) -> Options:
     return options
 
 
-def option_problems(kafka: config.Kafka) -> list[Problem]:
+def option_problems(kafka: Kafka) -> list[Problem]:
     """Every librdkafka setting that librdkafka does not accept, found by asking it."""
     options: Options = dict(CONSUMER_DEFAULTS | kafka.options)
     problems: list[Problem] = []

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias
 
 from connector.errors import ConnectorError
 
-Json: TypeAlias = "str | int | float | bool | None | list[Json] | dict[str, Json]"
+Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 """What JSON can hold, as Python values. Times, decimals and bytes are already text here."""
 
 Headers: TypeAlias = "tuple[tuple[str, bytes | None], ...]"

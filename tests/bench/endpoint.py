@@ -48,8 +48,8 @@ class Accepted(NamedTuple):
     """An event that the endpoint accepted."""
 
     order_id: str
-    at_s: float
-    """Unix time of the answer that said so."""
+    request: int
+    """The number of the request that brought it."""
 
 
 class Endpoint:
@@ -93,13 +93,16 @@ class Endpoint:
 
     def events(self) -> Iterator[Accepted]:
         """Every event it has accepted since the reset."""
-        answered: dict[int, float] = dict(orjson.loads(self._call("GET", _ANSWERED_PATH)))
         seq = 0
         while lines := self._call("GET", f"/_sandbox/events?after={seq}&limit={_PAGE}").splitlines():
             for line in lines:
                 event: dict[str, Any] = orjson.loads(line)
                 seq = event["sandbox"]["seq"]
-                yield Accepted(event["detail"]["order_id"], answered[event["sandbox"]["request"]])
+                yield Accepted(event["detail"]["order_id"], event["sandbox"]["request"])
+
+    def answered(self) -> dict[int, float]:
+        """When it answered each request since the reset (Unix time), by the request's number."""
+        return dict(orjson.loads(self._call("GET", _ANSWERED_PATH)))
 
     def _call(self, method: str, path: str, asked: object = None) -> bytes:
         body = b"" if asked is None else orjson.dumps(asked)

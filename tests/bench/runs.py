@@ -258,8 +258,9 @@ class Bench:
             process.terminate()
         finally:
             process.kill()
+        answered = self._endpoint.answered()
         took_ms = sorted(
-            (event.at_s - sent[event.order_id]) * 1000
+            (answered[event.request] - sent[event.order_id]) * 1000
             for event in self._endpoint.events()
             if event.order_id in sent
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from connector.errors import (
     UnavailableError,
 )
 from connector.health import Health
-from connector.model import Answer, Delivered, Entry, Forbidden, Partition, Record, Refused, Retry
+from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Record, Refused, Retry
 from connector.pipeline import Pipeline
 from connector.telemetry import Telemetry
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeSource, Judge, accept, outcomes
@@ -102,9 +102,12 @@ def number_of(entry: Entry) -> int:
 
 def failing(number: int, result: Retry | Refused | Forbidden) -> Judge:
     """Accepts everything but one entry."""
-    return lambda entries: outcomes(
-        [result if number_of(entry) == number else Delivered("id") for entry in entries]
-    )
+    return each(lambda n: result if n == number else Delivered("id"))
+
+
+def each(judge: Callable[[int], Outcome]) -> Judge:
+    """Judges every entry by its number alone."""
+    return lambda entries: outcomes([judge(number_of(entry)) for entry in entries])
 
 
 def error(reason: Exception) -> Answer:
@@ -154,13 +157,8 @@ def test_a_filtered_record_is_settled_without_being_sent(settings: config.Settin
 
 def test_only_the_failed_entries_of_an_answer_are_sent_again(settings: config.Settings) -> None:
     """A partial failure re-sends what failed and nothing else."""
-    failures = iter([Retry("InternalFailure", "once"), Delivered("id")])
-    rig = Rig(
-        settings,
-        lambda entries: outcomes(
-            [next(failures) if number_of(entry) == 3 else Delivered("id") for entry in entries]
-        ),
-    )
+    failures: Iterator[Outcome] = iter([Retry("InternalFailure", "once"), Delivered("id")])
+    rig = Rig(settings, each(lambda n: next(failures) if n == 3 else Delivered("id")))
     rig.source.put(*(record(n) for n in range(5)))
     rig.run_to_the_end()
 
@@ -184,16 +182,12 @@ def test_a_throttled_entry_is_never_dead_lettered(settings: config.Settings) -> 
     """However often: throttling says nothing about the record."""
     tries = iter(range(30))
 
-    def judge(entries: Sequence[Entry]) -> Answer:
-        throttled = Retry("ThrottlingException", "slow down", throttled=True)
-        return outcomes(
-            [
-                throttled if number_of(entry) == 3 and next(tries, 99) < 20 else Delivered("id")
-                for entry in entries
-            ]
-        )
+    def judge(number: int) -> Outcome:
+        if number == 3 and next(tries, 99) < 20:
+            return Retry("ThrottlingException", "slow down", throttled=True)
+        return Delivered("id")
 
-    rig = Rig(settings, judge)
+    rig = Rig(settings, each(judge))
     rig.source.put(*(record(n) for n in range(200)))
     rig.run_to_the_end()
 

@@ -166,7 +166,7 @@ def test_whatever_fails_each_key_is_delivered_once_in_order(
             outbox.release(answered, again=answered[kept:], not_before_s=delay)
 
     assert list(range(len(keys))) == sorted(delivered)
-    for key in {"a", "b", "c"}:
+    for key in ("a", "b", "c"):
         of_key = [offset for offset in delivered if keys[offset] == key]
         assert sorted(of_key) == of_key
     assert 0 == outbox.unsent
