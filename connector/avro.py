@@ -6,22 +6,25 @@ What a producer put around the value (the framing) is known here; Avro itself is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import orjson
 
 from connector import config
 from connector.avro_logical import base64_text
-from connector.avro_reader import compile_reader
-from connector.avro_schema import Type, parse
+from connector.avro_reader import compile_reader, reader_schema
 from connector.errors import ConfigError, DecodeError, Problem
 from connector.model import Json
 from connector.schema_registry import SchemaRegistry
 
 Decode: TypeAlias = Callable[[bytes], Json]
 """Gives the value, or raises DecodeError, or UnavailableError while the schema is not at hand."""
+
+Read: TypeAlias = Callable[[bytes, int], Json]
+T = TypeVar("T")
 
 _HEADER_BYTES = 5
 
@@ -61,42 +64,46 @@ def decoder(format: config.Format, registry: SchemaRegistry | None, *, path: str
 def _avro(format: config.Format, registry: SchemaRegistry | None, path: str) -> Decode:  # noqa: A002
     problems: list[Problem] = []
 
-    def parsed(file: Path | None, key: str) -> Type | None:
+    def of_file(file: Path | None, key: str, use: Callable[[Json], T]) -> T | None:
         try:
-            return None if file is None else parse(orjson.loads(file.read_bytes()))
+            return None if file is None else use(orjson.loads(file.read_bytes()))
         except (OSError, ValueError, DecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             problems.append(Problem(f"{path}.{key}", f"{file} is not a usable Avro schema: {reason}"))
             return None
 
-    writer = parsed(format.schema_file, "schema")
-    reader = parsed(format.reader_schema, "reader_schema")
-    if writer is not None and format.schema_file is not None and not problems:
+    reader = of_file(
+        format.reader_schema,
+        "reader_schema",
+        lambda schema: reader_schema(schema, non_finite=format.non_finite),
+    )
+    compiled = partial(compile_reader, reader=reader, non_finite=format.non_finite)
+    if format.schema_file is not None:
         name = f"schema {format.schema_file.name}"
-        try:
-            read = compile_reader(writer, reader, non_finite=format.non_finite, name=name)
-        except DecodeError as error:
-            problems.append(Problem(f"{path}.reader_schema", str(error)))
-        else:
+        read = of_file(format.schema_file, "schema", lambda schema: compiled([schema], name=name))
+        if read is not None and not problems:
             return lambda value: read(value, 0)
-    elif registry is None and not problems:
+    elif registry is None:
         problems.append(Problem(path, "Avro needs `schema_registry`, or framing `none` and a schema"))
     if problems or registry is None:
         raise ConfigError(problems)
-    return _confluent(registry, reader, format)
+    return _confluent(registry, lambda schemas, name: compiled(schemas, name=name))
 
 
-def _confluent(registry: SchemaRegistry, reader: Type | None, format: config.Format) -> Decode:  # noqa: A002
+def _confluent(registry: SchemaRegistry, compiled: Callable[[Sequence[Json], str], Read]) -> Decode:
     # By the header as it stands in the record: one look-up says that it is one, and which schema it names.
-    readers: dict[bytes, Callable[[bytes, int], Json]] = {}
+    readers: dict[bytes, Read] = {}
 
-    def learn(value: bytes) -> Callable[[bytes, int], Json]:
+    def learn(value: bytes) -> Read:
         if len(value) < _HEADER_BYTES or value[0] != 0:
             raise _not_confluent(value)
         header = value[:_HEADER_BYTES]
         schema_id = int.from_bytes(header[1:], "big")
-        writer = registry.get(schema_id)
-        read = compile_reader(writer, reader, non_finite=format.non_finite, name=f"schema {schema_id}")
+        schemas = registry.get(schema_id)
+        try:
+            read = compiled(schemas, f"schema {schema_id}")
+        except DecodeError as error:
+            read = _refuse(str(error))
         readers[header] = read
         return read
 
@@ -105,6 +112,15 @@ def _confluent(registry: SchemaRegistry, reader: Type | None, format: config.For
         return read(value, _HEADER_BYTES)
 
     return decode
+
+
+def _refuse(rule: str) -> Read:
+    """Refuse every record of a schema that cannot be used, without trying the schema again."""
+
+    def read(_value: bytes, _start: int) -> Json:
+        raise DecodeError("schema_invalid", rule)
+
+    return read
 
 
 def _not_confluent(value: bytes) -> DecodeError:

@@ -25,6 +25,10 @@ from connector.telemetry import PauseReason, Telemetry
 POLL_RECORDS = 100
 """Records taken in one go. Decoding and mapping them takes a few ms, the longest that an answer waits."""
 
+POLL_INTERVAL_S = 0.25
+"""While the target has enough to do nothing more is read ahead: decoding would only keep answers waiting.
+Polling goes on at this interval, since rebalances are handled inside it."""
+
 BUSY_WAIT_S = 0.005
 """With requests in flight the loop waits for answers, and looks this often for new records."""
 
@@ -114,6 +118,7 @@ class Bridge:
         self._halt: HaltError | None = None
         """Why the loop must end. Kept rather than raised, so that the other answers of the same
         moment are not lost with it."""
+        self._poll_due_s = 0.0
         self._commit_due_s = 0.0
         self._report_due_s = 0.0
 
@@ -143,7 +148,10 @@ class Bridge:
     def _step(self) -> None:
         now_s = self._clock_s()
         is_busy = self._outlet.is_busy
-        records = self._source.poll(POLL_RECORDS, 0.0 if is_busy else self._idle_wait_s(now_s))
+        records: Sequence[Record] = ()
+        if now_s >= self._poll_due_s or not self._outlet.has_enough:
+            self._poll_due_s = now_s + POLL_INTERVAL_S
+            records = self._source.poll(POLL_RECORDS, 0.0 if is_busy else self._idle_wait_s(now_s))
         if records:
             self._take(records, self._clock_s())
         self._pump(BUSY_WAIT_S if is_busy and not records else 0.0)
@@ -156,8 +164,9 @@ class Bridge:
         """Everything but polling: answers, acknowledgements, retries, sending."""
         for batch_id, answer in self._sink.answers(timeout_s):
             self._judge(batch_id, answer)
-        for ticket in self._dead_letters.acknowledged():
-            self._letter_acknowledged(ticket)
+        if self._letters:
+            for ticket in self._dead_letters.acknowledged():
+                self._letter_acknowledged(ticket)
         now_s = self._clock_s()
         if self._stalled:
             self._retry_stalled(now_s)
@@ -311,13 +320,18 @@ class Bridge:
             return
         wanted: dict[Partition, PauseReason] = dict.fromkeys(self._excluded, "excluded")
         if self._is_full:
-            wanted.update(dict.fromkeys(self._ledger.tracks, "pending"))
+            wanted.update(dict.fromkeys(self._ledger.tracks, self._why_full()))
         wanted.update(dict.fromkeys(self._stalled, "schema_registry"))
         if pause := wanted.keys() - self._paused.keys():
             self._source.pause(pause)
         if resume := self._paused.keys() - wanted.keys():
             self._source.resume(resume)
         self._paused = wanted
+
+    def _why_full(self) -> PauseReason:
+        if self._outlet.is_down:
+            return "target"
+        return "dead_letter" if self._dead_letters.problem else "pending"
 
     # Commit, drain
 

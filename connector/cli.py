@@ -5,45 +5,37 @@ What a command needs is imported when it runs, so `--help` is instant and `run` 
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from connector import __version__
-from connector.errors import ConfigError, HaltError, Problem
+from connector.cli_dead_letters import dead_letters_app
+from connector.cli_options import (
+    EXIT_DONE,
+    EXIT_HALTED,
+    EXIT_NOT_WELL,
+    EXIT_USAGE,
+    AsJson,
+    ConfigFile,
+    examples,
+    file_of,
+    print_json,
+    settings_of,
+)
+from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 
 if TYPE_CHECKING:
     from connector.checks import CheckResult
     from connector.config import Settings
     from connector.plan import Section
 
-EXIT_DONE = 0
-"""Done, or stopped cleanly by SIGTERM or SIGINT."""
-EXIT_BUG = 1
-"""A bug; Python's own code for a traceback."""
-EXIT_USAGE = 2
-"""The configuration or the command line cannot be used; typer's own code for the latter."""
-EXIT_HALTED = 3
-"""Going on would lose or flood."""
-EXIT_NOT_WELL = 4
-"""The command worked, and what it checked is not well."""
-
-DEFAULT_FILE = Path("bridge.yaml")
-
-
-def _examples(*commands: str) -> str:
-    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
-
-
 app = typer.Typer(
     name="partner-bridge",
     help="Delivers Avro events from Kafka topics to Amazon EventBridge partner event sources.",
-    epilog=_examples(
+    epilog=examples(
         "partner-bridge demo",
         "partner-bridge check --connect --config bridge.yaml",
         "partner-bridge run --config bridge.yaml",
@@ -56,23 +48,12 @@ app = typer.Typer(
 )
 config_app = typer.Typer(
     help="Show the settings in force, or the schema of all.",
-    epilog=_examples("partner-bridge config show", "partner-bridge config schema > config.json"),
+    epilog=examples("partner-bridge config show", "partner-bridge config schema > config.json"),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 app.add_typer(config_app, name="config")
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        envvar="BRIDGE_CONFIG",
-        metavar="FILE",
-        help=f"The YAML file. Without it, ./{DEFAULT_FILE} if there is one, else BRIDGE_ variables alone.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for machines.")]
+app.add_typer(dead_letters_app, name="dead-letters")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -85,6 +66,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except HaltError as error:
         typer.echo(f"Halted: {error}", err=True)
         sys.exit(EXIT_HALTED)
+    except UnavailableError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(EXIT_NOT_WELL)
     sys.exit(EXIT_DONE)
 
 
@@ -105,7 +89,7 @@ def _options(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "partner-bridge run",
         "partner-bridge run --config /etc/partner-bridge/bridge.yaml",
         "BRIDGE_EVENTBRIDGE__REGION=eu-west-1 partner-bridge run",
@@ -117,14 +101,14 @@ def run(config: ConfigFile = None) -> None:
     SIGTERM or Ctrl-C drains and exits 0; a second one stops at once. Exit code 2 means that the
     configuration cannot be used, 3 that going on would lose or flood.
     """
-    settings = _settings(config)
+    settings = settings_of(config)
     from connector import service  # noqa: PLC0415
 
     raise typer.Exit(service.run(settings))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "partner-bridge check",
         "partner-bridge check --connect --config bridge.yaml",
         "partner-bridge check --json | jq .plan",
@@ -145,11 +129,11 @@ def check(
     Exit code 2 lists problems of the configuration, 4 means that something tried by --connect is not well.
     """
     try:
-        settings = _settings(config)
+        settings = settings_of(config)
     except ConfigError as error:
         if not as_json:
             raise
-        _print_json({"ok": False, "problems": [problem._asdict() for problem in error.problems]})
+        print_json({"ok": False, "problems": [problem._asdict() for problem in error.problems]})
         raise typer.Exit(EXIT_USAGE) from None
     from connector.plan import plan  # noqa: PLC0415
 
@@ -160,29 +144,29 @@ def check(
     well = all(result.ok for result in results)
     if as_json:
         tried = [{"name": result.name, "ok": result.ok, "text": result.text} for result in results]
-        _print_json({"ok": well, "plan": dict(sections), "connections": tried})
+        print_json({"ok": well, "plan": dict(sections), "connections": tried})
     raise typer.Exit(EXIT_DONE if well else EXIT_NOT_WELL)
 
 
 @config_app.command(
     "show",
-    epilog=_examples("partner-bridge config show", "partner-bridge config show --json | jq .eventbridge"),
+    epilog=examples("partner-bridge config show", "partner-bridge config show --json | jq .eventbridge"),
 )
 def config_show(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Show the settings in force, secrets as ***.
 
     File, environment and defaults together.
     """
-    from connector import config as settings_of  # noqa: PLC0415
+    from connector import config as values  # noqa: PLC0415
 
-    settings = settings_of.load(_file(config))
+    settings = values.load(file_of(config))
     if as_json:
-        _print_json(settings_of.as_json(settings))
+        print_json(values.as_json(settings))
     else:
-        typer.echo(settings_of.as_yaml(settings), nl=False)
+        typer.echo(values.as_yaml(settings), nl=False)
 
 
-@config_app.command("schema", epilog=_examples("partner-bridge config schema > config.json"))
+@config_app.command("schema", epilog=examples("partner-bridge config schema > config.json"))
 def config_schema() -> None:
     """Print the JSON Schema of the YAML file."""
     from connector.config_reference import json_schema  # noqa: PLC0415
@@ -194,9 +178,7 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 
 
 
 @app.command(
-    epilog=_examples(
-        "partner-bridge sandbox | tee bridge.yaml", "partner-bridge sandbox --registry-port 8081"
-    )
+    epilog=examples("partner-bridge sandbox | tee bridge.yaml", "partner-bridge sandbox --registry-port 8081")
 )
 def sandbox(*, eventbridge_port: Port = 0, registry_port: Port = 0) -> None:
     """Keep a broker, EventBridge and registry up, for your tests.
@@ -209,7 +191,7 @@ def sandbox(*, eventbridge_port: Port = 0, registry_port: Port = 0) -> None:
     raise typer.Exit(commands.sandbox(eventbridge_port=eventbridge_port, registry_port=registry_port))
 
 
-@app.command(epilog=_examples("partner-bridge demo", "partner-bridge demo --records 20000 --keep"))
+@app.command(epilog=examples("partner-bridge demo", "partner-bridge demo --records 20000 --keep"))
 def demo(
     *,
     records: Annotated[int, typer.Option(min=1, help="How many records to produce.")] = 4000,
@@ -225,32 +207,10 @@ def demo(
     raise typer.Exit(commands.demo(records=records, keep=keep))
 
 
-def _file(config: Path | None) -> Path | None:
-    if config is None and DEFAULT_FILE.exists():
-        return DEFAULT_FILE
-    if config is None and not any(name.startswith("BRIDGE_") for name in os.environ):
-        hint = f"no configuration: write ./{DEFAULT_FILE}, or name a file with --config or $BRIDGE_CONFIG"
-        raise ConfigError([Problem("", hint)])
-    return config
-
-
-def _settings(config: Path | None) -> Settings:
-    """The settings, checked as far as possible without connecting to anything."""
-    file = _file(config)
-    from connector import checks  # noqa: PLC0415
-    from connector.config import load  # noqa: PLC0415
-
-    return load(file, also=checks.problems)
-
-
 def _tell_problems(problems: Iterable[Problem]) -> None:
     listed = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
     title = "The configuration has a problem:" if len(listed) == 1 else "The configuration has problems:"
     typer.echo("\n".join([title, *listed]), err=True)
-
-
-def _print_json(result: object) -> None:
-    typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
 
 
 def _print_plan(name: str, sections: Iterable[Section]) -> None:

@@ -40,6 +40,8 @@ from connector.model import Json
 MAX_ENTRIES = 20
 """Entries in one PutPartnerEvents request, at most."""
 MAX_REQUEST_BYTES = 1024 * 1024
+MAX_TOPIC_NAME = 249
+"""Characters of a Kafka topic's name, at most."""
 
 _folder: ContextVar[Path] = ContextVar("_folder", default=Path())
 """The folder of the file being loaded: what paths in it are relative to."""
@@ -58,7 +60,7 @@ def _url(value: str) -> str:
 
 def _topic_name(name: str) -> str:
     if not name.startswith("^"):
-        if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", name) or name in {".", ".."}:
+        if not re.fullmatch(rf"[a-zA-Z0-9._-]{{1,{MAX_TOPIC_NAME}}}", name) or name in {".", ".."}:
             raise ValueError(
                 "is no Kafka topic name (1 to 249 of a-z A-Z 0-9 . _ -); a pattern starts with ^"
             )
@@ -187,9 +189,25 @@ class DeadLetter(Group):
     max_consecutive: int = Field(
         default=1000, ge=1, description="Halt after this many dead letters without one delivery between them."
     )
+    resolutions_topic: TopicName | None = Field(
+        default=None,
+        description="The compacted topic that remembers what became of each dead letter, written by "
+        "`partner-bridge dead-letters`. Default: the dead-letter topic's name with `.resolutions` behind it.",
+    )
+    max_replays: int = Field(
+        default=3, ge=0, description="A letter replayed so often that fails again is parked: left for you."
+    )
+    count_open_every: Annotated[Seconds, Field(ge=1)] | None = Field(
+        default=None, description="How often to count open letters for `dead_letters_open`; null for never."
+    )
     create: bool = Field(default=False, description="Create the topic at start where it is missing.")
     partitions: int = Field(default=1, ge=1, description="Partitions of a topic created so.")
     replication_factor: int = Field(default=3, ge=1, description="Replicas of a topic created so.")
+
+    @property
+    def resolutions(self) -> str:
+        """The resolutions topic's name, also where it is not written."""
+        return self.resolutions_topic or f"{self.topic}.resolutions"
 
 
 class Http(Group):
@@ -408,12 +426,24 @@ def _topic_problems(settings: Settings) -> Iterator[Problem]:
     dead_letters = settings.dead_letter.topic
     if dead_letters.startswith("^"):
         yield Problem("dead_letter.topic", "must be a topic's name, not a pattern")
+    resolutions = settings.dead_letter.resolutions
+    if resolutions.startswith("^") and not dead_letters.startswith("^"):
+        yield Problem("dead_letter.resolutions_topic", "must be a topic's name, not a pattern")
+    elif resolutions == dead_letters:
+        yield Problem("dead_letter.resolutions_topic", "must not be dead_letter.topic")
+    elif len(resolutions) > MAX_TOPIC_NAME:
+        yield Problem(
+            "dead_letter.resolutions_topic",
+            f"the default, {resolutions}, is longer than a topic's name may be; set a shorter one",
+        )
     for name in settings.topics:
         if name == dead_letters:
             yield Problem(
                 f"topics.{name}",
                 f"is also dead_letter.topic ({dead_letters}): letters would come back as input",
             )
+        elif name == resolutions:
+            yield Problem(f"topics.{name}", "is also the topic of resolutions of dead letters")
         for pattern in (p for p in settings.topics if p.startswith("^") and not name.startswith("^")):
             if re.search(pattern, name):
                 yield Problem(

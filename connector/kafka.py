@@ -148,7 +148,7 @@ class KafkaSource:
                 "stats_cb": self._on_statistics,
                 "on_commit": self._on_commit,
             },
-            logger=_log_of(self._on_log),
+            logger=log_of(self._on_log),
         )
 
     def metadata(self, timeout_s: float) -> ClusterMetadata:
@@ -315,7 +315,7 @@ class KafkaDeadLetters:
         self._again_s = 0.0
         self._waiting_since_s: float | None = None
         self._problem: str | None = None
-        shared = _without_consumer(client_options(settings))
+        shared = without_consumer(client_options(settings))
         self._producer = Producer(
             {"compression.type": "lz4", "linger.ms": 5}
             | shared
@@ -389,7 +389,7 @@ class KafkaDeadLetters:
         self._again.append((written, ticket))
 
 
-def cluster_metadata(client: Consumer | AdminClient, timeout_s: float) -> ClusterMetadata:
+def cluster_metadata(client: Consumer | Producer | AdminClient, timeout_s: float) -> ClusterMetadata:
     """What the brokers say of cluster and topics.
 
     Raises:
@@ -421,7 +421,8 @@ def create_dead_letter_topic(settings: config.Settings, timeout_s: float) -> Non
             ) from error
 
 
-def _without_consumer(options: Options) -> Options:
+def without_consumer(options: Options) -> Options:
+    """The options that a producer or admin client understands too."""
     return {name: value for name, value in options.items() if name not in CONSUMER_ONLY}
 
 
@@ -437,10 +438,11 @@ class _Forward(logging.Handler):
             self._receive(record)
 
 
-def _log_of(receive: object) -> logging.Logger:
+def log_of(receive: object) -> logging.Logger:
+    """A logger for a client of librdkafka; None for a silent one."""
     logger = logging.Logger("librdkafka")
     logger.addHandler(_Forward(receive))
     return logger
 
 
-_SILENT = _log_of(None)
+_SILENT = log_of(None)

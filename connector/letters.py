@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from connector.errors import Code, Stage
+from connector.errors import Code, ConnectorError, Stage
 from connector.model import Headers, Partition, Position, Record
 
 CONNECT = "__connect.errors."
@@ -22,7 +23,12 @@ MAX_SOURCE = 256
 MAX_DETAIL_TYPE = 128
 """Characters kept of each text; the last two are EventBridge's own limits."""
 
+MAX_PARTITION_DIGITS = 10
+MAX_OFFSET_DIGITS = 19
 MAX_REPLAY_COUNT_DIGITS = 6
+
+CODE_CONNECT = "connect"
+"""The code of a letter that has the headers of Kafka Connect only: a sink wrote it, not a bridge."""
 
 COMPONENTS: dict[Stage, str] = {
     "KEY_CONVERTER": "connector.avro",
@@ -164,11 +170,146 @@ def smaller(written: Letter) -> Letter | None:
     return Letter(None, None, tuple(headers))
 
 
+class UnreadableLetter(ConnectorError):  # noqa: N818 - it names what was found
+    """A record in the dead-letter topic whose headers do not say where it came from."""
+
+
+class DeadLetter(NamedTuple):
+    """A dead letter, read back."""
+
+    id: Position
+    """Where it is in the dead-letter topic."""
+    record: Record
+    """The record as it was read at its origin: origin's position and timestamp, headers without ours."""
+    written_ms: int
+    """When the letter was written, Unix time in milliseconds; 0 where the topic keeps no timestamps."""
+    code: str
+    """One of `errors.CODES`, or `connect`, or one that a newer version of the bridge knows."""
+    message: str
+    stage: str
+    source: str | None
+    detail_type: str | None
+    attempts: int
+    first_failure_ms: int
+    last_failure_ms: int
+    replay_count: int
+    """How often it was replayed already and failed again."""
+    event_id: str | None
+    """The stable id of the event; None where a sink of Kafka Connect wrote the letter."""
+    bridge: str | None
+    """Name of the bridge, or connector, that wrote it."""
+    value_digest: bytes | None
+    """Size and SHA-256 of a value that was left out, as `without_value` writes them."""
+    key_digest: bytes | None
+    are_headers_omitted: bool
+
+    @property
+    def is_value_omitted(self) -> bool:
+        """Whether something of the record has to be read again at its origin."""
+        return self.value_digest is not None or self.key_digest is not None or self.are_headers_omitted
+
+
+class Label(NamedTuple):
+    """What filters and totals look at, read in a fifth of the time that a whole letter takes."""
+
+    code: str
+    topic: str
+    """Of the record's origin, as are `partition` and `offset`."""
+    partition: int
+    offset: int
+    source: str | None
+    detail_type: str | None
+    attempts: int
+    replay_count: int
+    bridge: str | None
+
+
+def label(written: Record) -> Label:
+    """Read what filters and totals look at of a record of the dead-letter topic.
+
+    Raises:
+        UnreadableLetter: the headers do not say where the record came from.
+    """
+    return _label(dict(written.headers))
+
+
+def read(written: Record) -> DeadLetter:
+    """Read a record of the dead-letter topic as a letter, ours or one of Kafka Connect.
+
+    Where a sink wrote it, the times are those of the record, and `code` is `connect`.
+
+    Raises:
+        UnreadableLetter: the headers do not say where the record came from.
+    """
+    raw = dict(written.headers)
+    code, topic, number, offset, source, detail_type, attempts, replay_count, bridge = _label(raw)
+    written_ms = written.timestamp_ms or 0
+    if raw.get(_CODE):
+        original_ms = _digits(raw.get(_TIMESTAMP), 15)
+        arrived = tuple([header for header in written.headers if header[0] not in NAMES])
+    else:
+        original_ms = written.timestamp_ms
+        arrived = tuple([h for h in written.headers if not h[0].startswith(CONNECT) and h[0] not in NAMES])
+    return DeadLetter(
+        id=Position(written.partition, written.offset),
+        record=Record(Partition(topic, number), offset, original_ms, written.key, written.value, arrived),
+        written_ms=written_ms,
+        code=code,
+        message=_text(raw, _MESSAGE) or _text(raw, _CLASS) or "",
+        stage=_text(raw, _STAGE) or "",
+        source=source,
+        detail_type=detail_type,
+        attempts=attempts,
+        first_failure_ms=_digits(raw.get(_FIRST), 15) or written_ms,
+        last_failure_ms=_digits(raw.get(_LAST), 15) or written_ms,
+        replay_count=replay_count,
+        event_id=_text(raw, _EVENT_ID),
+        bridge=bridge,
+        value_digest=raw.get(_VALUE_OMITTED),
+        key_digest=raw.get(_KEY_OMITTED),
+        are_headers_omitted=_HEADERS_OMITTED in raw,
+    )
+
+
+def restored(found: DeadLetter, origin: Record) -> Record | None:
+    """The record of a letter with what was left out, read again at its origin.
+
+    None where what is at the origin now is another record: its topic was made anew.
+    """
+    key, value, headers = found.record.key, found.record.value, found.record.headers
+    if found.value_digest is not None:
+        value = origin.value
+        if value is None or _digest(value) != found.value_digest:
+            return None
+    if found.key_digest is not None:
+        key = origin.key
+        if key is None or _digest(key) != found.key_digest:
+            return None
+    if found.are_headers_omitted:
+        headers = origin.headers
+    return found.record._replace(key=key, value=value, headers=headers)
+
+
+def letter_id(position: Position) -> str:
+    """A letter's name everywhere, as `orders-bridge.dlt/3/1042`."""
+    (topic, number), offset = position
+    return f"{topic}/{number}/{offset}"
+
+
+def parse_id(text: str) -> Position | None:
+    """The position that `letter_id` wrote; None where the text is none of its."""
+    topic, _, rest = text.partition("/")
+    number, _, offset = rest.partition("/")
+    if not topic or not _is_number(number, MAX_PARTITION_DIGITS) or not _is_number(offset, MAX_OFFSET_DIGITS):
+        return None
+    return Position(Partition(topic, int(number)), int(offset))
+
+
 def original_position(headers: Headers) -> Position | None:
     """Where the record of a letter came from; None where the headers do not say."""
     topic = dict(headers).get(CONNECT + "topic")
-    number = _number(headers, CONNECT + "partition", 10)
-    offset = _number(headers, CONNECT + "offset", 19)
+    number = _number(headers, CONNECT + "partition", MAX_PARTITION_DIGITS)
+    offset = _number(headers, CONNECT + "offset", MAX_OFFSET_DIGITS)
     if not topic or number is None or offset is None:
         return None
     return Position(Partition(topic.decode("utf-8", "replace"), number), offset)
@@ -177,6 +318,64 @@ def original_position(headers: Headers) -> Position | None:
 def _number(headers: Headers, name: str, max_digits: int) -> int | None:
     text = dict(headers).get(name) or b""
     return int(text) if text.isdigit() and len(text) <= max_digits else None
+
+
+_TOPIC, _PARTITION, _OFFSET = CONNECT + "topic", CONNECT + "partition", CONNECT + "offset"
+_BRIDGE, _STAGE = CONNECT + "connector.name", CONNECT + "stage"
+_CLASS, _MESSAGE = CONNECT + "exception.class.name", CONNECT + "exception.message"
+_CODE, _ATTEMPTS, _TIMESTAMP = OURS + "code", OURS + "attempts", OURS + "timestamp"
+_FIRST, _LAST = OURS + "first-failure", OURS + "last-failure"
+_SOURCE, _DETAIL_TYPE, _EVENT_ID = OURS + "source", OURS + "detail-type", OURS + "event-id"
+_REPLAYS = OURS + "replay-count"
+_VALUE_OMITTED, _KEY_OMITTED = OURS + "value-omitted", OURS + "key-omitted"
+_HEADERS_OMITTED = OURS + "headers-omitted"
+
+
+def _label(raw: dict[str, bytes | None]) -> Label:
+    get = raw.get
+    topic, number, offset = get(_TOPIC), get(_PARTITION), get(_OFFSET)
+    if (
+        not topic
+        or number is None
+        or offset is None
+        or not number.isdigit()
+        or not offset.isdigit()
+        or len(number) > MAX_PARTITION_DIGITS
+        or len(offset) > MAX_OFFSET_DIGITS
+    ):
+        raise UnreadableLetter(_why_unreadable(raw))
+    code, source, detail_type, bridge = get(_CODE), get(_SOURCE), get(_DETAIL_TYPE), get(_BRIDGE)
+    return Label(
+        CODE_CONNECT if not code else code.decode("utf-8", "replace"),
+        topic.decode("utf-8", "replace"),
+        int(number),
+        int(offset),
+        None if source is None else source.decode("utf-8", "replace"),
+        None if detail_type is None else detail_type.decode("utf-8", "replace"),
+        _digits(get(_ATTEMPTS), 10) or 0,
+        _digits(get(_REPLAYS), MAX_REPLAY_COUNT_DIGITS) or 0,
+        None if bridge is None else bridge.decode("utf-8", "replace"),
+    )
+
+
+def _text(raw: dict[str, bytes | None], name: str) -> str | None:
+    text = raw.get(name)
+    return None if text is None else text.decode("utf-8", "replace")
+
+
+def _digits(text: bytes | None, max_digits: int) -> int | None:
+    return int(text) if text is not None and text.isdigit() and len(text) <= max_digits else None
+
+
+def _is_number(text: str, max_digits: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= max_digits
+
+
+def _why_unreadable(raw: dict[str, bytes | None]) -> str:
+    missing = [name for name in (_TOPIC, _PARTITION, _OFFSET) if not raw.get(name)]
+    if missing:
+        return f"it has no header {missing[0]}, so nothing says where it came from"
+    return f"its headers {_PARTITION} and {_OFFSET} are no numbers"
 
 
 def _digest(content: bytes) -> bytes:

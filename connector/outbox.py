@@ -132,6 +132,11 @@ class Outbox:
         return len(ready) >= self.max_count or (bool(ready) and len(ready[0].waiting) >= self.max_count)
 
     @property
+    def ready_lanes(self) -> int:
+        """How many lanes could give an entry to the next request."""
+        return len(self._ready)
+
+    @property
     def ready_since_s(self) -> float | None:
         """When the entry that leaves next was added; None when nothing may leave now."""
         return self._ready[0].waiting[0].added_s if self._ready else None

@@ -89,6 +89,14 @@ class Outlet:
         return bool(self._in_flight)
 
     @property
+    def has_enough(self) -> bool:
+        """Whether every request that may be in flight is, and as many full ones are ready."""
+        return (
+            len(self._in_flight) >= self._max_in_flight
+            and self._outbox.ready_lanes >= self._max_in_flight * self._outbox.max_count
+        )
+
+    @property
     def is_down(self) -> bool:
         """Whether the target is taken to be down."""
         return self._pace.state is not State.OK

@@ -47,6 +47,7 @@ class Pipeline:
         self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
         self._routes: dict[str, Route | None] = {}
         self._dead_letter_topic = settings.dead_letter.topic
+        self._resolutions_topic = settings.dead_letter.resolutions
         problems: list[Problem] = []
         for name, topic in settings.topics.items():
             try:
@@ -64,11 +65,13 @@ class Pipeline:
     def refusal(self, topic: str) -> str | None:
         """Why records of this topic must not be read although a subscription matched it, or None.
 
-        The dead-letter topic is never input, whatever a pattern says; a topic that two patterns
-        claim has no single mapping.
+        The dead-letter topic and its resolutions are never input, whatever a pattern says; a topic
+        that two patterns claim has no single mapping.
         """
         if topic == self._dead_letter_topic:
             return "it is the dead-letter topic"
+        if topic == self._resolutions_topic:
+            return "it is the topic of resolutions of dead letters"
         matching = self._matching(topic)
         if not matching:
             return "no entry under `topics` matches it"
@@ -93,14 +96,27 @@ class Pipeline:
         (topic, number), offset = record.partition, record.offset
         return f"{self.cluster_id}/{topic}/{number}/{offset}"
 
-    def __call__(self, record: Record) -> Entry | Dropped:
-        """Make the entry of one record.
+    def decode_key(self, record: Record) -> Json:
+        """The key of a record as a JSON-able value, or None where it has none.
+
+        Raises:
+            DecodeError: the bytes are not what the topic's format says.
+            UnavailableError: its schema is not known yet; the same again later.
+        """
+        return None if record.key is None else self._route(record.partition.topic).key(record.key)
+
+    def decode_value(self, record: Record) -> Json:
+        """The same for the value."""
+        return None if record.value is None else self._route(record.partition.topic).value(record.value)
+
+    def __call__(self, record: Record, event_id: str | None = None) -> Entry | Dropped:
+        """Make the entry of one record; with `event_id` where the event has one from an earlier attempt.
 
         Raises:
             RecordError: it can never become an entry; goes to the dead-letter topic.
             UnavailableError: its schema is not known yet; the same again later.
         """
-        return self._route(record.partition.topic)(record, self.event_id(record))
+        return self._route(record.partition.topic)(record, event_id or self.event_id(record))
 
     def _matching(self, topic: str) -> list[str]:
         exact = [topic] if topic in self._exact else []
@@ -139,8 +155,8 @@ class Route:
             problems.extend(error.problems)
         if problems or decode_value is None or decode_key is None:
             raise ConfigError(problems)
-        self._decode_value = decode_value
-        self._decode_key = decode_key
+        self.value = decode_value
+        self.key = decode_key
         self._mapping = mapping
         self._tombstones = topic.tombstones
         self._max_event_bytes = target.max_event_bytes
@@ -149,7 +165,7 @@ class Route:
     def __call__(self, record: Record, event_id: str) -> Entry | Dropped:
         value: Json = None
         if record.value is not None:
-            value = self._decode_value(record.value)
+            value = self.value(record.value)
         elif self._tombstones == "skip":
             return TOMBSTONE
         elif self._tombstones == "dead_letter":
@@ -164,7 +180,7 @@ class Route:
         if record.key is None or not self._mapping.uses_key:
             return None
         try:
-            return self._decode_key(record.key)
+            return self.key(record.key)
         except DecodeError as error:
             error.stage = "KEY_CONVERTER"
             raise

@@ -14,13 +14,12 @@ import time
 from base64 import b64encode
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
 import orjson
 
 from connector import __version__, config
-from connector.avro_schema import Names, Type, parse
 from connector.errors import (
     ConfigError,
     ConnectorError,
@@ -35,12 +34,17 @@ MAX_REFERENCES = 100
 MAX_SCHEMA_ID = 2**31 - 1
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+LOOKS = 2
+"""How often an id has to be not found before it counts as unknown, with a pause of GRACE_S between."""
 GRACE_S = 1.0
 """How long a schema may take from its registration to every replica of the registry."""
 UNKNOWN_S = 30.0
 """How long an id that the registry does not know is not asked for again."""
 MAX_TRACKED = 1000
 """Ids under way or unknown that are remembered; bytes that are no ids must not fill memory."""
+
+Schemas: TypeAlias = list[Any]
+"""A schema's JSON, behind those of the schemas that it refers to, the innermost first."""
 
 
 class _NotFoundError(Exception):
@@ -53,9 +57,13 @@ class _Attempts:
 
     reason: str
     failures: int = 0
-    not_found: bool = False
-    queued: bool = True
-    retry_at_s: float = 0.0
+    looks: int = 0
+    """How often the registry said that it has no such id."""
+    queued: bool = False
+    again_at_s: float = 0.0
+
+    def put_off(self, reason: str, pause_s: float) -> None:
+        self.reason, self.queued, self.again_at_s = reason, False, time.monotonic() + pause_s
 
 
 class SchemaRegistry:
@@ -70,19 +78,18 @@ class SchemaRegistry:
 
     def __init__(self, settings: config.SchemaRegistry) -> None:
         self._http = _Http(settings)
-        self._known: dict[int, Type | str] = {}
+        self._known: dict[int, Schemas | str] = {}
         """Schemas, or why what the registry has under this id can never be used."""
-        self._waiting: dict[int, _Attempts] = {}
-        self._unknown: dict[int, tuple[float, str]] = {}
-        """Until when, and why; oldest first."""
+        self._attempts: dict[int, _Attempts] = {}
+        """For every other id of late; oldest first."""
         self._problem: str | None = None
         # Two threads meet here: the one that calls `get`, and the worker. Neither holds it for long.
         self._lock = threading.Lock()
         self._queue: SimpleQueue[int | None] = SimpleQueue()
         threading.Thread(target=self._work, name="schema-registry", daemon=True).start()
 
-    def get(self, schema_id: int) -> Type:
-        """Give a schema, at once.
+    def get(self, schema_id: int) -> Schemas:
+        """Give a schema, at once, and what it refers to. It is parsed JSON, and not checked to be Avro.
 
         Raises:
             UnavailableError: it is not here yet; the same again later.
@@ -94,17 +101,17 @@ class SchemaRegistry:
         if known is not None:
             return known
         if not 0 <= schema_id <= MAX_SCHEMA_ID:
-            raise DecodeError(
-                "schema_unknown", f"schema id {schema_id:,} is beyond what a registry gives out"
-            )
-        now_s = time.monotonic()
+            rule = f"schema id {schema_id:,} is beyond what a registry gives out"
+            raise DecodeError("schema_unknown", rule)
         with self._lock:
-            if schema_id in self._unknown:
-                until_s, reason = self._unknown[schema_id]
-                if now_s < until_s:
-                    raise DecodeError("schema_unknown", reason)
-                del self._unknown[schema_id]
-            raise UnavailableError(self._ask_for(schema_id, now_s), code="schema_registry")
+            attempts = self._attempts_for(schema_id)
+            if not attempts.queued and time.monotonic() >= attempts.again_at_s:
+                attempts.looks %= LOOKS
+                attempts.queued = True
+                self._queue.put(schema_id)
+            if attempts.looks == LOOKS:
+                raise DecodeError("schema_unknown", attempts.reason)
+            raise UnavailableError(attempts.reason, code="schema_registry")
 
     def problem(self) -> str | None:
         """Why schemas cannot be had, or None when the registry's last answer was a good one."""
@@ -118,78 +125,61 @@ class SchemaRegistry:
             UnavailableError: it does not answer, or not as a registry does.
         """
         # The same call as for real, so that it needs no other permission. Any id will do.
-        try:
+        with contextlib.suppress(_NotFoundError):
             self._http.get("/schemas/ids/1")
-        except _NotFoundError:
-            return
 
     def close(self) -> None:
         """Stop fetching. Does not wait for what is under way."""
         self._queue.put(None)
 
-    def _ask_for(self, schema_id: int, now_s: float) -> str:
-        attempts = self._waiting.get(schema_id)
-        if attempts is None:
-            if len(self._waiting) >= MAX_TRACKED:  # forget pauses rather than fetches
-                self._waiting = {each: found for each, found in self._waiting.items() if found.queued}
-            if len(self._waiting) >= MAX_TRACKED:
-                return f"{MAX_TRACKED:,} other schemas are being fetched from {self._http.shown_url}"
-            attempts = _Attempts(f"schema {schema_id} is being fetched from {self._http.shown_url}")
-            self._waiting[schema_id] = attempts
-            self._queue.put(schema_id)
-        elif not attempts.queued and now_s >= attempts.retry_at_s:
-            attempts.queued = True
-            self._queue.put(schema_id)
-        return attempts.reason
+    def _attempts_for(self, schema_id: int) -> _Attempts:
+        if schema_id not in self._attempts:
+            if len(self._attempts) >= MAX_TRACKED:
+                oldest = next((each for each, found in self._attempts.items() if not found.queued), None)
+                if oldest is None:
+                    reason = f"{MAX_TRACKED:,} other schemas are being fetched from {self._http.shown_url}"
+                    raise UnavailableError(reason, code="schema_registry")
+                del self._attempts[oldest]
+            reason = f"schema {schema_id} is being fetched from {self._http.shown_url}"
+            self._attempts[schema_id] = _Attempts(reason)
+        return self._attempts[schema_id]
 
-    # What the worker thread does
+    # What the worker thread does. What it works on is queued, and not forgotten for that long.
 
     def _work(self) -> None:
         while (schema_id := self._queue.get()) is not None:
-            found: Type | str
             try:
-                found = self._fetch(schema_id)
-            except _NotFoundError as error:
-                self._not_found(schema_id, str(error))
-                continue
+                self._learned(schema_id, self._fetch(schema_id))
             except DecodeError as error:
-                found = str(error)
+                self._learned(schema_id, str(error))
+            except _NotFoundError as error:
+                self._missed(schema_id, str(error))
             except ConnectorError as error:
                 self._failed(schema_id, str(error))
-                continue
             except Exception as error:  # noqa: BLE001  # a dead worker would stall every new schema in silence
                 self._failed(schema_id, f"{type(error).__name__} while fetching schema {schema_id}")
-                continue
-            with self._lock:
-                self._known[schema_id] = found
-                self._waiting.pop(schema_id, None)
-                self._problem = None
 
-    def _not_found(self, schema_id: int, reason: str) -> None:
-        now_s = time.monotonic()
+    def _learned(self, schema_id: int, found: Schemas | str) -> None:
         with self._lock:
+            self._known[schema_id] = found
+            del self._attempts[schema_id]
+            self._problem = None
+
+    def _missed(self, schema_id: int, reason: str) -> None:
+        with self._lock:
+            attempts = self._attempts[schema_id]
+            attempts.looks += 1
+            attempts.put_off(reason, UNKNOWN_S if attempts.looks == LOOKS else GRACE_S)
             self._problem = None  # it answered
-            attempts = self._waiting.get(schema_id)
-            if attempts is not None and not attempts.not_found:
-                attempts.not_found, attempts.queued = True, False
-                attempts.reason, attempts.retry_at_s = reason, now_s + GRACE_S
-                return
-            self._waiting.pop(schema_id, None)
-            if len(self._unknown) >= MAX_TRACKED:
-                del self._unknown[next(iter(self._unknown))]
-            self._unknown[schema_id] = now_s + UNKNOWN_S, reason
 
     def _failed(self, schema_id: int, reason: str) -> None:
         with self._lock:
+            attempts = self._attempts[schema_id]
+            attempts.put_off(reason, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempts.failures))
+            attempts.failures = min(attempts.failures + 1, 10)
             self._problem = reason
-            attempts = self._waiting.get(schema_id)
-            if attempts is not None:
-                pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempts.failures)
-                attempts.failures = min(attempts.failures + 1, 10)
-                attempts.reason, attempts.queued = reason, False
-                attempts.retry_at_s = time.monotonic() + pause_s
 
-    def _fetch(self, schema_id: int) -> Type:
+    def _fetch(self, schema_id: int) -> Schemas:
         try:
             answer = self._http.get(f"/schemas/ids/{schema_id}")
         except _NotFoundError:
@@ -197,12 +187,11 @@ class SchemaRegistry:
             raise _NotFoundError(
                 f"schema {schema_id} is not in the registry at {self._http.shown_url}.{guess}"
             ) from None
-        names: Names = {}
-        self._learn_references(answer, names, set())
-        return _parse_answer(answer, names, f"schema {schema_id}")
+        return [*self._references(answer, set()), _schema(answer, f"schema {schema_id}")]
 
-    def _learn_references(self, answer: dict[str, Any], names: Names, seen: set[tuple[str, int]]) -> None:
-        """Add the types that a schema refers to, the innermost first."""
+    def _references(self, answer: dict[str, Any], seen: set[tuple[str, int]]) -> Schemas:
+        """Give the schemas that a schema refers to, directly or not, the innermost first and each once."""
+        schemas: Schemas = []
         references = answer.get("references") or []
         if not isinstance(references, list):
             raise self._http.garbage("`references` is not a list")
@@ -223,20 +212,19 @@ class SchemaRegistry:
                 raise _NotFoundError(
                     f"it refers to version {version} of {subject}, which is not in the registry"
                 ) from None
-            self._learn_references(inner, names, seen)
-            _parse_answer(inner, names, f"version {version} of {subject}")
+            schemas += self._references(inner, seen)
+            schemas.append(_schema(inner, f"version {version} of {subject}"))
+        return schemas
 
 
-def _parse_answer(answer: dict[str, Any], names: Names, name: str) -> Type:
+def _schema(answer: dict[str, Any], name: str) -> Any:
     schema_type = answer.get("schemaType") or "AVRO"
     if schema_type != "AVRO":
         raise DecodeError("schema_invalid", f"{name} is a {schema_type} schema, and the format says avro")
     try:
-        return parse(orjson.loads(answer["schema"]), names)
+        return orjson.loads(answer["schema"])
     except ValueError as error:
         raise DecodeError("schema_invalid", f"{name} is not a usable Avro schema: {error}") from None
-    except DecodeError as error:
-        raise DecodeError(error.code, f"{name} is not a usable Avro schema: {error}") from None
 
 
 class _Http:
@@ -291,24 +279,23 @@ class _Http:
             if self._tls is None
             else http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
         )
+        # The connection's own timeout is for each read: an answer that drips in would never end.
         expired = threading.Event()
-        deadline = threading.Timer(self._timeout_s, lambda: None)
+        deadline = threading.Timer(self._timeout_s, _cut, [connection, expired])
+        deadline.daemon = True
+        deadline.start()
         try:
             connection.connect()
-            # The connection's own timeout is for each read: an answer that drips in would never end.
-            deadline = threading.Timer(self._timeout_s, _cut, [connection.sock, expired])
-            deadline.daemon = True
-            deadline.start()
+            _check(expired)  # it may have struck when there was no socket to cut yet
             connection.request("GET", self._path + path, headers=self._headers)
             response = connection.getresponse()
             body = response.read(MAX_ANSWER_BYTES + 1)
+            _check(expired)
         except (OSError, http.client.HTTPException) as error:
-            raise self._unavailable(self._reason(error, expired=expired.is_set())) from error
+            raise self._unavailable(self._reason(TimeoutError() if expired.is_set() else error)) from error
         finally:
             deadline.cancel()
             connection.close()
-        if expired.is_set():
-            raise self._unavailable(self._reason(TimeoutError(), expired=True))
         if len(body) > MAX_ANSWER_BYTES:
             raise self.garbage(f"it is over {MAX_ANSWER_BYTES:,} bytes")
         return response.status, body
@@ -319,11 +306,9 @@ class _Http:
     def _unavailable(self, what: str) -> UnavailableError:
         return UnavailableError(f"the schema registry at {self.shown_url} {what}", code="schema_registry")
 
-    def _reason(self, error: Exception, *, expired: bool) -> str:
+    def _reason(self, error: Exception) -> str:
         match error:
-            case TimeoutError() if not expired:
-                return f"gives no answer within {self._timeout_s:g} s; see schema_registry.timeout"
-            case _ if expired:
+            case TimeoutError():
                 return f"gives no whole answer within {self._timeout_s:g} s; see schema_registry.timeout"
             case ssl.SSLCertVerificationError():
                 return f"is not trusted ({error.verify_message}); set schema_registry.ca to its CA"
@@ -335,11 +320,17 @@ class _Http:
                 return f"breaks off its answer ({type(error).__name__}); it is asked again until it recovers"
 
 
-def _cut(connected: socket.socket, expired: threading.Event) -> None:
+def _cut(connection: http.client.HTTPConnection, expired: threading.Event) -> None:
     expired.set()
     # Not the method of an SSLSocket, which would take the TLS layer away under the thread that reads.
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)
+    if connection.sock is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
+
+def _check(expired: threading.Event) -> None:
+    if expired.is_set():
+        raise TimeoutError
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -359,9 +350,7 @@ def _authorization(settings: config.SchemaRegistry) -> str | None:
         return None
     token = settings.bearer_token.get_secret_value()
     if not (token.isascii() and token.isprintable()):  # http.client would show it in its complaint
-        raise ConfigError(
-            [Problem("schema_registry.bearer_token", "holds characters that no header may hold")]
-        )
+        raise _problem("bearer_token", "holds characters that no header may hold")
     return f"Bearer {token}"
 
 
@@ -369,12 +358,16 @@ def _tls(settings: config.SchemaRegistry) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca)
     except OSError as error:
-        raise ConfigError([Problem("schema_registry.ca", f"{settings.ca} is not usable: {error}")]) from None
+        raise _problem("ca", f"{settings.ca} is not usable: {error}") from None
     if settings.certificate is not None:
         try:
             # An empty password, so that an encrypted key is an error and not a prompt.
             context.load_cert_chain(settings.certificate, settings.private_key, password="")
         except OSError as error:
             reason = f"{settings.certificate} with its private_key is not usable: {error}"
-            raise ConfigError([Problem("schema_registry.certificate", reason)]) from None
+            raise _problem("certificate", reason) from None
     return context
+
+
+def _problem(key: str, message: str) -> ConfigError:
+    return ConfigError([Problem(f"schema_registry.{key}", message)])

@@ -13,6 +13,7 @@ import hashlib
 import hmac
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -114,8 +115,16 @@ class Signers:
     nobody waits: they are renewed behind the scenes.
     """
 
-    def __init__(self, target: config.Target, *, url: str, user_agent: str) -> None:
+    def __init__(
+        self,
+        target: config.Target,
+        *,
+        url: str,
+        user_agent: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._target = target
+        self._clock = clock
         self._build = partial(Signer, region=target.region, url=url, user_agent=user_agent)
         self._resolved: Resolved | None = None
         self._check_at_s = 0.0
@@ -131,7 +140,7 @@ class Signers:
         resolved = self._resolved
         if resolved is None:
             return (await asyncio.shield(self._renew(None))).signer
-        now_s = time.monotonic()
+        now_s = self._clock()
         if now_s < self._check_at_s:
             return resolved.signer
         self._check_at_s = now_s + CHECK_INTERVAL_S
@@ -205,7 +214,7 @@ class Signers:
         resolved = self._resolved
         if resolved and resolved.expires_within(None) and not resolved.expires_within(LAST_MOMENT_S):
             # It failed, and there is time left; boto keeps the old ones in silence then.
-            self._check_at_s = time.monotonic() + RETRY_INTERVAL_S
+            self._check_at_s = self._clock() + RETRY_INTERVAL_S
 
 
 NO_CREDENTIALS = (
@@ -216,7 +225,7 @@ NO_CREDENTIALS = (
 _ROLE = (
     "Check `eventbridge.role_arn` and `external_id`, and that the role's trust policy allows this identity."
 )
-_PERMANENT = (
+PERMANENT = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
     boto.ConfigParseError,
@@ -253,7 +262,7 @@ def credential_error(error: Exception) -> ConnectorError:
             verdict not in {Verdict.UNAVAILABLE, Verdict.THROTTLED} and status not in {429, *range(500, 600)}
         ):
             return NotAuthorizedError(f"AWS refuses to give credentials ({said}). {_ROLE}")
-    elif isinstance(error, _PERMANENT):
+    elif isinstance(error, PERMANENT):
         return NotAuthorizedError(
             f"The AWS credentials cannot be used ({said}). Correct their configuration."
         )

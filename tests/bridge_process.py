@@ -45,11 +45,13 @@ class BridgeProcess:
         self._environ = {**AWS_ENVIRON, **(environ or {})}
         self._port = 0
         self._child: Child | None = None
+        self._exit_awaited = False
         self._http = urllib3.PoolManager(timeout=5, retries=False)
 
     def start(self, *, ready: bool = True) -> BridgeProcess:
         """Starts it, and by default waits until it says that it is ready."""
         (self._port,) = free_ports(1)
+        self._exit_awaited = False
         self._child = Child(
             [sys.executable, "-m", "connector", "run", "--config", str(self.file)],
             log=self._log,
@@ -68,6 +70,11 @@ class BridgeProcess:
     @property
     def running(self) -> bool:
         return self._child is not None and self._child.running
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended by itself although nobody waited for that."""
+        return not self._exit_awaited and self._child is not None and (self._child.exit_code or 0) > 0
 
     def wait_ready(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
         def is_ready() -> bool:
@@ -129,6 +136,7 @@ class BridgeProcess:
 
     def wait_exit(self, *, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Waits until it ends, and answers its exit code."""
+        self._exit_awaited = True
         return self.child.wait(timeout_s=timeout_s)
 
     def kill(self) -> None:

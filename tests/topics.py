@@ -47,12 +47,23 @@ class Topics:
         return AdminClient(self._client)
 
     def create(
-        self, name: str, *, partitions: int = 1, replicas: int = 1, config: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *,
+        partitions: int = 1,
+        broker: int | None = None,
+        config: Mapping[str, str] | None = None,
     ) -> list[Partition]:
-        """Creates a topic, waits until the brokers show it, and answers its partitions."""
-        new = NewTopic(
-            name, num_partitions=partitions, replication_factor=replicas, config=dict(config or {})
-        )
+        """Creates a topic without copies, waits until the brokers show it, and answers its partitions.
+
+        All of it lies on `broker` where one is named.
+        """
+        if broker is None:
+            new = NewTopic(name, partitions, 1, config=dict(config or {}))
+        else:
+            new = NewTopic(
+                name, partitions, replica_assignment=[[broker]] * partitions, config=dict(config or {})
+            )
         admin = self._admin
         admin.create_topics([new])[name].result(TIMEOUT_S)
         deadline = time.monotonic() + TIMEOUT_S

@@ -84,7 +84,10 @@ def note(number: int, *, tenant: str = "acme", **more: Json) -> bytes:
 
 
 class World:
-    """Names, topics and processes that belong to one test. Use as a context: it ends what it started."""
+    """Names, topics and processes that belong to one test. Use as a context: it ends what it started.
+
+    The dead-letter topic lies on the broker `dead_letters_on` alone, where that is given.
+    """
 
     def __init__(
         self,
@@ -93,12 +96,14 @@ class World:
         folder: Path,
         registry_url: str | None = None,
         max_request_bytes: int = 262_144,
+        dead_letters_on: int | None = None,
     ) -> None:
         self.name = f"t{uuid.uuid4().hex[:10]}"
         """The group, the bridge's name, and what all topics of this test begin with."""
         self.topics = Topics(client)
         self.aws = FakeEventBridge(max_request_bytes=max_request_bytes)
         self.dead_letter_topic = f"{self.name}.dlt"
+        self._dead_letters_on = dead_letters_on
         self._client = client
         self._registry_url = registry_url
         self._folder = folder
@@ -107,7 +112,9 @@ class World:
 
     def __enter__(self) -> World:
         self.aws.start()
-        self._dead_letter_partitions = self.topics.create(self.dead_letter_topic)
+        self._dead_letter_partitions = self.topics.create(
+            self.dead_letter_topic, broker=self._dead_letters_on
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -119,11 +126,9 @@ class World:
         """The end of each bridge's log, for failure messages."""
         return "\n".join(bridge.log() for bridge in self._bridges)
 
-    def topic(
-        self, name: str, *, partitions: int = 1, config: Mapping[str, str] | None = None
-    ) -> list[Partition]:
+    def topic(self, name: str, *, partitions: int = 1, broker: int | None = None) -> list[Partition]:
         """Creates the topic `<this test>.<name>` and answers its partitions."""
-        return self.topics.create(f"{self.name}.{name}", partitions=partitions, config=config)
+        return self.topics.create(f"{self.name}.{name}", partitions=partitions, broker=broker)
 
     def settings(self, topics: Mapping[str, Json], **changes: Mapping[str, Json]) -> dict[str, Any]:
         """A configuration for these topics; `changes` go into its sections (`delivery={...}`).
@@ -153,8 +158,8 @@ class World:
         if settings["kafka"].get("group.protocol") != "consumer":
             # With the consumer protocol the brokers decide about these.
             settings["kafka"] = {
-                "session.timeout.ms": 6000,
-                "heartbeat.interval.ms": 500,
+                "session.timeout.ms": 4000,
+                "heartbeat.interval.ms": 400,
                 **settings["kafka"],
             }
         return {"name": self.name, **settings, "topics": dict(topics)}
@@ -193,7 +198,7 @@ class World:
             }
 
         wait_until(
-            lambda: not missing(),
+            lambda: self._alive() and not missing(),
             what=lambda: f"all is committed; missing (committed, end): {missing()}\n{self.log()}",
             timeout_s=timeout_s,
             every_s=0.1,
@@ -202,11 +207,17 @@ class World:
     def wait_accepted(self, count: int, *, timeout_s: float = 60) -> None:
         """Waits until EventBridge has accepted so many events, repetitions included."""
         wait_until(
-            lambda: self.aws.counts().accepted >= count,
+            lambda: self._alive() and self.aws.counts().accepted >= count,
             what=lambda: f"{count} events accepted, not {self.aws.counts().accepted}\n{self.log()}",
             timeout_s=timeout_s,
             every_s=0.005,
         )
+
+    def _alive(self) -> bool:
+        """Ends a wait at once when a bridge has ended by itself."""
+        for bridge in self._bridges:
+            assert not bridge.has_failed, f"a bridge ended by itself\n{bridge.log()}"
+        return True
 
     def details(self) -> list[dict[str, Any]]:
         """The detail of each accepted event, in the order of acceptance."""

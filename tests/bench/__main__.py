@@ -19,7 +19,7 @@ from tests.bench import records
 from tests.bench.endpoint import Endpoint
 from tests.bench.process import BenchError
 from tests.bench.report import Results, machine, markdown
-from tests.bench.runs import Bench, Program
+from tests.bench.runs import COMPARED, Bench
 from tests.bench.stages import Stage, Stages
 from tests.bridge_process import AWS_ENVIRON
 from tests.services import MissingServiceError
@@ -30,7 +30,6 @@ LATENCY_MS = 20.0
 LATENCY_RUN_S = 20.0
 ONE_THREAD_SHARE = 0.1
 """The loop with one thread is so slow that it gets this share of the topic."""
-COMPARED: tuple[Program, Program] = ("bridge", "loop")
 
 
 def main() -> int:

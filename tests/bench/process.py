@@ -44,11 +44,6 @@ class Process:
         if not self._child.running:
             raise BenchError(f"{self.name} ended with {self._child.exit_code}:\n{self._child.tail()}")
 
-    def wait(self) -> None:
-        """Returns when it has ended by itself; raises BenchError unless it ended well."""
-        if self._child.wait(timeout_s=_STOP_TIMEOUT_S) != 0:
-            self.check()
-
     def terminate(self) -> tuple[float, int]:
         """Sends SIGTERM, and answers the seconds until it ended and its exit code."""
         began_s = time.monotonic()

@@ -29,6 +29,7 @@ LATENCY_PER_SECOND = 100
 OUTAGE_S = 10.0
 
 Program: TypeAlias = Literal["bridge", "loop", "loop, one thread"]
+COMPARED: tuple[Program, Program] = ("bridge", "loop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +163,20 @@ class Bench:
         return process
 
     def warm_up(self) -> None:
-        """Lets Python write the bytecode of everything imported, so that no start has to."""
-        for module in ("connector.service", "connector.cli", "tests.bench.plain_loop"):
-            process = Process(module, ["-c", f"import {module}"], log=self._folder / "warm-up.log")
-            process.start()
-            process.wait()
+        """Runs each program once, unmeasured.
+
+        Otherwise the first of them would write the bytecode of its libraries, and wait for the broker to
+        make the topic in which groups keep their offsets.
+        """
+        topic = self.topic("warm-up", 1000)
+        for program in COMPARED:
+            self._endpoint.reset()
+            process = self.start(program, topic, _group())
+            try:
+                self._wait(process, 1000)
+                process.terminate()
+            finally:
+                process.kill()
 
     # The runs
 

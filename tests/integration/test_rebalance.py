@@ -26,14 +26,20 @@ def test_a_second_member_comes_and_goes(world: World, group: dict[str, Json], le
     produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
     world.aws.script(
         {
-            "latency_ms": 30,
+            "latency_ms": 200,
             "faults": [
                 {"kind": "throttle", "probability": 0.02},
                 {"kind": "entry_error", "probability": 0.02},
             ],
         }
     )
-    settings = world.settings({topic: NOTES}, kafka=group, eventbridge={"max_in_flight": 1})
+    # Slow, and with little read ahead: the backlog must outlive the rebalances.
+    settings = world.settings(
+        {topic: NOTES},
+        kafka=group,
+        eventbridge={"max_in_flight": 4},
+        delivery={"commit_interval": "200ms", "max_pending_records": 300},
+    )
     first, second = world.bridge(settings, name="first"), world.bridge(settings, name="second")
     with world.sampler(partitions) as sampler:
         first.start()
@@ -83,3 +89,30 @@ def test_revoked_while_every_request_is_retried(world: World, group: dict[str, J
 
     assert all(delivered)
     assert 1_000 == world.balance(produced, order="key", samples=sampler.samples).delivered
+
+
+@pytest.mark.parametrize("group", PROTOCOLS, ids=["classic", "consumer"])
+def test_a_partition_paused_when_it_left_is_read_when_it_comes_back(
+    world: World, group: dict[str, Json]
+) -> None:
+    """A pause belongs to one assignment. librdkafka would keep it for the next, and nothing would be read."""
+    partitions = world.topic("notes", partitions=6)
+    topic = partitions[0].topic
+    produced = world.produce([Sent(topic, note(number), key) for number, key in spread(2_000)])
+    world.aws.script({"down": True})
+    settings = world.settings(
+        {topic: NOTES}, kafka=group, delivery={"commit_interval": "200ms", "max_pending_records": 300}
+    )
+    first, second = world.bridge(settings, name="first"), world.bridge(settings, name="second")
+    with world.sampler(partitions) as sampler:
+        first.start()
+        first.wait_metric("partitions_paused", 6, reason="pending")
+        second.start()
+        second.wait_metric("partitions_assigned", 3)
+        second.sigterm()
+        first.wait_metric("partitions_assigned", 6)
+        world.aws.calm()
+        world.wait_settled(partitions)
+        first.sigterm()
+
+    assert 2_000 == world.balance(produced, order="key", samples=sampler.samples).delivered

@@ -21,14 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.avro import decoder
-from connector.avro_binary import MAX_VALUES
 from connector.avro_logical import NonFinite
-from connector.avro_reader import compile_reader
-from connector.avro_schema import parse
+from connector.avro_reader import compile_reader, reader_schema
+from connector.avro_walk import MAX_DEPTH, MAX_VALUES
 from connector.config import Format
 from connector.errors import ConfigError, DecodeError
 from connector.model import Json
-from tests.unit.avro_bombs import BOMBS, decoded, encoded, fixed, logical, record_of
+from tests.unit.avro_bombs import BOMBS, NODE, chain, decoded, encoded, fixed, logical, record_of
 
 ORDER = {
     "type": "record",
@@ -40,6 +39,13 @@ ORDER = {
             "type": "record", "name": "Line", "fields": [{"name": "sku", "type": "string"}]}}},
     ],
 }  # fmt: skip
+
+
+def nested_schema(levels: int) -> Any:
+    schema: Any = "int"
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return schema
 
 
 def refusal(attempt: Callable[[], object]) -> DecodeError:
@@ -90,6 +96,11 @@ def refusal(attempt: Callable[[], object]) -> DecodeError:
         (fixed(4, "duration"), fixed(4), b"abcd", "YWJjZA=="),
         (logical("bytes", "decimal", precision=2, scale=3), "bytes", b"\x01", "AQ=="),
         (logical("bytes", "decimal"), "bytes", b"\x01", "AQ=="),
+        (logical("bytes", "decimal", precision=0), "bytes", b"\x01", "AQ=="),
+        (logical("bytes", "decimal", precision=2, scale=-1), "bytes", b"\x01", "AQ=="),
+        (logical("bytes", "decimal", precision=4301), "bytes", b"\x01", "AQ=="),
+        (fixed(2, "decimal", precision=5), fixed(2), b"\x00\x01", "AAE="),
+        ({"type": "bytes", "logicalType": ["no", "text"]}, "bytes", b"\x01", "AQ=="),
         ({"type": {"type": "string"}}, "string", "nested", "nested"),
     ],
 )  # fmt: skip
@@ -117,10 +128,10 @@ def test_each_type_has_one_form_in_json(schema: Any, raw_schema: Any, raw: Any, 
         (logical("string", "uuid"), "string", "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}", "uuid"),
     ],
 )
-def test_a_value_outside_its_logical_type_names_field_and_rule(
+def test_a_value_outside_its_logical_type_names_the_rule(
     schema: Any, raw_schema: Any, raw: Any, rule: str
 ) -> None:
-    """The letter says which field broke which rule, and not what was in it."""
+    """The letter says which type of which schema broke which rule, and not what was in it."""
 
     def record(of: Any) -> dict[str, object]:
         row = record_of({"name": "ok", "type": "int"}, {"name": "at", "type": of}, name="Row")
@@ -130,7 +141,7 @@ def test_a_value_outside_its_logical_type_names_field_and_rule(
     error = refusal(lambda: decoded(record(schema), buffer))
 
     assert "value_out_of_range" == error.code
-    assert "at rows[0].at: " in str(error)
+    assert "(schema 7)" in str(error)
     assert rule in str(error)
     assert str(raw) not in str(error)
 
@@ -203,36 +214,62 @@ def test_the_written_schema_is_taken_as_java_takes_it() -> None:
     ("schema", "rule"),
     [
         ("Missing", "Missing, which is not defined"),
-        ({"type": "record", "name": "R"}, "no list of fields"),
-        ({"type": "array"}, "not NoneType"),
-        ({"type": "fixed", "name": "F"}, "no size"),
+        ({"type": "record", "name": "R"}, "record has no name or list of fields"),
+        ({"type": "record", "fields": []}, "record has no name or list of fields"),
+        ({"type": "array"}, "array has no items"),
+        ({"type": "array", "items": None}, "not NoneType"),
+        ({"type": "fixed", "name": "F"}, "fixed has no name or size"),
+        ({"type": "fixed", "name": "F", "size": -1}, "fixed has no name or size"),
         ([], "no branches"),
-        (["null", ["int"]], "directly inside a union"),
         ({"type": "record", "name": "R", "fields": [{"name": "a"}]}, "no name or no type"),
         (
             [{"type": "enum", "name": "E", "symbols": []}, {"type": "enum", "name": "E", "symbols": []}],
-            "twice",
+            "redefined named type: E",
         ),
-        ({"type": "enum", "name": "E", "symbols": "AB"}, "`symbols` in E is not a list"),
+        ({"type": "enum", "name": "E", "symbols": "AB"}, "enum has no name or list of symbols"),
+        ({"type": "enum", "name": "E", "symbols": [5]}, "symbol"),
         (5, "not int"),
+        (nested_schema(5_000), "nested too deeply"),
     ],
 )
 def test_a_schema_that_is_none_says_what_is_wrong(schema: Any, rule: str) -> None:
     """An unusable schema is `schema_invalid`, with the rule that it breaks."""
-    error = refusal(lambda: parse(schema))
+    error = refusal(lambda: decoded(schema, b""))
 
     assert "schema_invalid" == error.code
+    assert str(error).startswith("schema 7 is not a usable Avro schema: ")
     assert rule in str(error)
+
+
+def test_a_deep_schema_is_read() -> None:
+    """A schema may be nested far deeper than anybody writes."""
+    assert decoded(nested_schema(150), b"\x02" * 150 + b"\x54" + b"\x00" * 150) is not None
+
+
+def test_a_name_belongs_to_the_namespace_around_it() -> None:
+    """A name without a namespace is of the one around it, and the namespace "" is none."""
+    inner = {"type": "enum", "name": "E", "symbols": ["A"]}
+    free = {"type": "enum", "name": "Free", "namespace": "", "symbols": ["B"]}
+    schema = record_of(
+        {"name": "a", "type": inner}, {"name": "b", "type": "E"}, {"name": "c", "type": "n.E"},
+        {"name": "d", "type": {"type": "E"}}, {"name": "e", "type": free}, name="n.R",
+    )  # fmt: skip
+
+    assert {"a": "A", "b": "A", "c": "A", "d": "A", "e": "B"} == decoded(schema, b"\0" * 5)
 
 
 # Reader schema
 
 
 def test_a_reader_schema_renames_drops_promotes_and_fills_in() -> None:
-    """Values come out in the reader's shape: aliases, ignored fields, promotions, defaults."""
+    """Values come out in the reader's shape: aliases, ignored fields, promotions, defaults.
+
+    What a number means is up to the writer: no unit or scale of the reader's is put on it.
+    """
     writer = record_of(
         {"name": "old", "type": "int"}, {"name": "gone", "type": logical("long", "timestamp-millis")},
         {"name": "text", "type": "string"}, {"name": "raw", "type": "bytes"}, {"name": "n", "type": "int"},
+        {"name": "at", "type": logical("long", "timestamp-micros")},
         {"name": "state", "type": {"type": "enum", "name": "S", "symbols": ["A", "B"]}},
         {"name": "maybe", "type": ["null", "int"]}, name="a.W",
     )  # fmt: skip
@@ -240,6 +277,7 @@ def test_a_reader_schema_renames_drops_promotes_and_fills_in() -> None:
         {"name": "new", "type": "double", "aliases": ["old"]}, {"name": "text", "type": "bytes"},
         {"name": "raw", "type": ["null", "string"]},
         {"name": "n", "type": logical("long", "timestamp-millis")},
+        {"name": "at", "type": logical("long", "timestamp-millis")},
         {"name": "state", "type": {"type": "enum", "name": "S", "symbols": ["B", "C"], "default": "C"}},
         {"name": "maybe", "type": ["string", "long", "null"]},
         {"name": "day", "type": ["null", logical("int", "date")], "default": 1},
@@ -250,26 +288,14 @@ def test_a_reader_schema_renames_drops_promotes_and_fills_in() -> None:
         name="b.W",
     )  # fmt: skip
     buffer = encoded(
-        writer, {"old": 3, "gone": 0, "text": "hi", "raw": b"ok", "n": 5, "state": "A", "maybe": 4}
+        writer, {"old": 3, "gone": 0, "text": "hi", "raw": b"ok", "n": 5, "at": 6, "state": "A", "maybe": 4}
     )
     value = decoded(writer, buffer, reader_schema=reader)
 
     assert {
-        "new": 3.0, "text": "aGk=", "raw": "ok", "n": "1970-01-01T00:00:00.005Z", "state": "C", "maybe": 4,
-        "day": "1970-01-02", "bin": "/w==", "sub": {"x": 5}, "list": [1.0],
+        "new": 3.0, "text": "aGk=", "raw": "ok", "n": 5, "at": "1970-01-01T00:00:00.000006Z", "state": "C",
+        "maybe": 4, "day": "1970-01-02", "bin": "/w==", "sub": {"x": 5}, "list": [1.0],
     } == value  # fmt: skip
-
-
-def test_a_default_is_a_fresh_value_each_time() -> None:
-    """What a mapping does to one event's default never shows in the next."""
-    reader = record_of({"name": "list", "type": {"type": "array", "items": "int"}, "default": [1]})
-    read = compile_reader(parse(record_of()), parse(reader), non_finite="null", name="s")
-    first = read(b"", 0)
-    assert isinstance(first, dict)
-    assert isinstance(first["list"], list)
-    first["list"].append(2)
-
-    assert {"list": [1]} == read(b"", 0)
 
 
 def test_what_the_reader_ignores_cannot_cost_the_record() -> None:
@@ -284,28 +310,89 @@ def test_what_the_reader_ignores_cannot_cost_the_record() -> None:
     )
 
 
+def test_every_way_to_read_past_a_field_leaves_the_next_one_right() -> None:
+    """Whatever kind a field is that the reader schema leaves out, the field after it is read."""
+    kinds: list[tuple[Any, Any]] = [
+        ("null", None), ("boolean", True), ("int", -7), ("long", 2**40), ("float", 1.5), ("double", 1.5),
+        ("bytes", b"abc"), ("string", "abc"), (fixed(3), b"abc"), (["null", "string"], "abc"),
+        ({"type": "enum", "name": "E", "symbols": ["A", "B"]}, "B"),
+        ({"type": "array", "items": "int"}, [1, 2]), ({"type": "map", "values": "string"}, {"k": "v"}),
+        (NODE, {"next": {"next": None}}),
+        (logical("bytes", "decimal", precision=4, scale=1), Decimal("1.5")),
+    ]  # fmt: skip
+    reader = record_of({"name": "z", "type": "string"})
+    for kind, value in kinds:
+        writer = record_of({"name": "a", "type": kind}, {"name": "z", "type": "string"})
+        buffer = encoded(writer, {"a": value, "z": "end"})
+
+        assert {"z": "end"} == decoded(writer, buffer, reader_schema=reader), kind
+
+
 @pytest.mark.parametrize(
-    ("writer", "reader", "rule"),
+    ("reader", "rule"),
     [
-        ("string", "int", "string cannot be read as int"),
-        ("long", "int", "long cannot be read as int"),
-        (logical("long", "timestamp-micros"), logical("long", "timestamp-millis"), "timestamp-micros"),
-        (logical("bytes", "decimal", precision=9, scale=2), logical("bytes", "decimal", precision=9, scale=3),
-         "decimal(9, 2)"),
-        (record_of(), record_of({"name": "a", "type": "int"}), "at a: the writer schema lacks this field"),
-        (record_of(), record_of({"name": "a", "type": "int", "default": "x"}), "the default is not a value"),
-        (record_of({"name": "a", "type": "string"}), record_of({"name": "a", "type": "int"}), "at a: "),
-        (record_of(name="A"), record_of(name="B"), "record A cannot be read as record B"),
-        (fixed(2), fixed(3), "fixed F of 2 bytes"),
-        (["null", "int"], "string", "null cannot be read as string"),
+        (record_of({"name": "a", "type": "int", "default": "x"}), "the default of a field"),
+        (record_of({"name": "a", "type": fixed(2), "default": "x"}), "the default of a field"),
+        (record_of({"name": "a", "type": ["null", "int"], "default": "x"}), "the default of a field"),
+        (record_of({"name": "a", "type": "R", "default": {}}), "nested too deeply"),
+        ("Missing", "Missing, which is not defined"),
     ],
-)  # fmt: skip
-def test_schemas_that_do_not_fit_are_refused_before_any_record(writer: Any, reader: Any, rule: str) -> None:
-    """Resolution is checked once for the two schemas: a wrong unit or scale is never silently misread."""
-    error = refusal(lambda: compile_reader(parse(writer), parse(reader), non_finite="null", name="schema 7"))
+)
+def test_a_reader_schema_that_is_none_says_what_is_wrong(reader: Any, rule: str) -> None:
+    """A default of another type could never be delivered, so it is found before any record."""
+    error = refusal(lambda: reader_schema(reader, non_finite="null"))
 
     assert "schema_invalid" == error.code
     assert rule in str(error)
+
+
+@pytest.mark.parametrize(
+    ("writer", "reader", "value"),
+    [
+        ("string", "int", "x"),
+        ("long", "int", 1),
+        (record_of(), record_of({"name": "a", "type": "int"}), {}),
+        (record_of({"name": "a", "type": "string"}), record_of({"name": "a", "type": "int"}), {"a": "x"}),
+        (record_of(name="A"), record_of(name="B"), {}),
+        (fixed(2), fixed(3), b"ab"),
+        (["null", "int"], "string", 5),
+        (
+            {"type": "enum", "name": "E", "symbols": ["x"]},
+            {"type": "enum", "name": "E", "symbols": ["B"]},
+            "x",
+        ),
+    ],
+)
+def test_schemas_that_do_not_fit_are_the_schemas_fault(writer: Any, reader: Any, value: Any) -> None:
+    """What the reader schema has no place for is `schema_invalid`, and not a damaged record."""
+    buffer = encoded(writer, value)
+    error = refusal(lambda: decoded(writer, buffer, reader_schema=reader))
+
+    assert "schema_invalid" == error.code
+    assert "does not fit the reader schema" in str(error)
+
+
+def test_no_cut_goes_unnoticed_because_the_reader_ignores_the_field() -> None:
+    """Every cut of a good record is refused, also where only ignored fields are cut."""
+    fields: list[dict[str, object]] = [
+        {"name": name, "type": kind}
+        for name, kind in (
+            ("a", "string"),
+            ("d", "double"),
+            ("f", fixed(3)),
+            ("t", "boolean"),
+            ("s", "bytes"),
+        )
+    ]
+    writer = record_of(*fields)
+    buffer = encoded(writer, {"a": "x", "d": 1.5, "f": b"abc", "t": True, "s": b"xyz"})
+    reader = record_of(fields[0])
+
+    assert {"a": "x"} == decoded(writer, buffer, reader_schema=reader)
+    for size in range(len(buffer)):
+        error = refusal(partial(decoded, writer, buffer[:size], reader_schema=reader))
+
+        assert ("avro_invalid", True) == (error.code, "end too early" in str(error)), size
 
 
 def test_a_branch_that_the_reader_lacks_costs_only_the_records_that_use_it() -> None:
@@ -321,14 +408,15 @@ def test_a_branch_that_the_reader_lacks_costs_only_the_records_that_use_it() -> 
 # Bad and hostile bytes
 
 
-def test_bytes_that_end_too_early_name_the_field() -> None:
+def test_bytes_that_end_too_early_are_refused() -> None:
     """Every cut of a good record is refused, and never read as something shorter."""
     buffer = encoded(ORDER, {"id": "o-1", "lines": [{"sku": "a"}, {"sku": "b"}]})
     cuts = [buffer[:size] for size in range(len(buffer))]
     errors = [refusal(partial(decoded, ORDER, cut)) for cut in cuts]
 
     assert {"avro_invalid"} == {error.code for error in errors}
-    assert str(errors[7]).startswith("at lines[1].sku: ")
+    assert "end too early" in str(errors[7])
+    assert "schema 7" in str(errors[7])
 
 
 def test_bytes_left_over_are_an_error() -> None:
@@ -346,21 +434,18 @@ def test_bytes_left_over_are_an_error() -> None:
         ("string", b"\x04\xff\xfe"),
         ("bytes", b"\x03a"),
         ("bytes", b"\xfe\xff\xff\xff\x0fa"),
-        ("boolean", b"\x02"),
-        ("int", b"\x80\x80\x80\x80\x10"),
-        ("long", b"\xff" * 9 + b"\x03"),
-        ("long", b"\x80" * 11 + b"\x00"),
         ({"type": "enum", "name": "E", "symbols": ["A"]}, b"\x02"),
         ({"type": "enum", "name": "E", "symbols": ["A"]}, b"\x01"),
         (["null", "int"], b"\x04"),
-        (["null", "int"], b"\x01"),
+        (["null", "int"], b"\x01\x02"),
+        (["null", "int"], b"\x03\x02"),
         (["int", "string", "null"], b"\x06"),
-        (["int", "string", "null"], b"\x01"),
+        (["int", "string", "null"], b"\x01\x02"),
         ({"type": "array", "items": "int"}, b"\xff" * 9 + b"\x01\x00"),
     ],
 )
 def test_numbers_that_avro_does_not_allow_are_refused(schema: Any, buffer: bytes) -> None:
-    """Negative lengths, indexes beyond the schema, numbers that are too long: errors, never a wrap-around."""
+    """Negative lengths and indexes, and those beyond the schema: errors, never the last branch or symbol."""
     assert "avro_invalid" == refusal(lambda: decoded(schema, buffer)).code
 
 
@@ -400,6 +485,51 @@ def test_a_large_honest_record_is_read() -> None:
     assert 400_000 < MAX_VALUES
 
 
+def test_a_large_record_of_a_harmless_schema_is_read_however_large() -> None:
+    """A record may be larger than what is read without a look: the look finds nothing wrong."""
+    schema = {"type": "map", "values": {"type": "array", "items": ["null", "double", ORDER]}}
+    value = {
+        str(n): [None, float(n), {"id": "x" * 50, "lines": [{"sku": "y" * 20}] * 3}] for n in range(1000)
+    }
+
+    assert value == decoded(schema, encoded(schema, value))
+
+
+def test_a_tree_may_be_as_deep_as_json_is_written() -> None:
+    """Depth up to the limit is read, and a level more is refused by name, whatever the schema."""
+    deepest = b"\x02" * (MAX_DEPTH - 1) + b"\x00"
+
+    orjson.dumps(decoded(NODE, deepest))
+    assert f"nested more than {MAX_DEPTH} levels" in str(refusal(lambda: decoded(NODE, b"\x02" + deepest)))
+    flat = chain(MAX_DEPTH)
+    buffer = encoded("long", MAX_DEPTH) + b"\x02" * MAX_DEPTH + b"\x01" + b"\x00" * MAX_DEPTH
+    assert "nested more than" in str(refusal(lambda: decoded(flat, buffer)))
+
+
+def test_a_schema_may_use_types_of_others() -> None:
+    """What is referred to comes first, and is converted like the rest; recursion is found there as well."""
+    money = {"type": "record", "name": "shop.Money", "fields": [
+        {"name": "amount", "type": logical("bytes", "decimal", precision=4, scale=2)},
+        {"name": "at", "type": ["null", logical("int", "date")]}]}  # fmt: skip
+    order = record_of({"name": "price", "type": "Money"}, {"name": "list", "type": NODE}, name="shop.Order")
+    read = compile_reader([money, "int", order], None, non_finite="null", name="schema 7")
+
+    price = {"amount": "1.00", "at": "1970-01-02"}
+    assert {"price": price, "list": {"next": None}} == read(b"\x02\x64" + b"\x02\x02" + b"\x00", 0)
+    assert "avro_invalid" == refusal(lambda: read(b"\x02\x64\x03\x02\x00", 0)).code
+    assert "levels deep" in str(refusal(lambda: read(b"\x02\x64\x00" + b"\x02" * 50_000, 0)))
+
+
+def test_a_schema_that_cannot_be_used_is_tried_once() -> None:
+    """Each of its records is refused with the same words."""
+    registry = Registry({1: {"type": "arry"}})
+    decode = decode_with(registry, format="avro")
+    errors = [refusal(lambda: decode(b"\0\0\0\0\x01\x02")) for _ in range(3)]
+
+    assert {("schema_invalid", str(errors[0]))} == {(error.code, str(error)) for error in errors}
+    assert [1] == registry.asked
+
+
 # Framing and the other formats
 
 
@@ -412,7 +542,7 @@ class Registry:
 
     def get(self, schema_id: int) -> Any:
         self.asked.append(schema_id)
-        return parse(self.schemas[schema_id])
+        return [self.schemas[schema_id]]
 
 
 def decode_with(registry: Registry | None = None, /, **keys: Any) -> Callable[[bytes], Json]:
@@ -471,7 +601,7 @@ def test_framing_none_takes_the_schema_from_a_file(tmp_path: Path) -> None:
         ("{", None, "topics.t.value.schema", "not a usable Avro schema"),
         ('{"type": "arry"}', None, "topics.t.value.schema", "arry, which is not defined"),
         ('"int"', '"Missing"', "topics.t.value.reader_schema", "Missing"),
-        ('"string"', '"int"', "topics.t.value.reader_schema", "string cannot be read as int"),
+        ('"int"', '{"type": "record", "name": "R"}', "topics.t.value.reader_schema", "no name or list"),
     ],
 )
 def test_a_schema_file_that_is_none_is_a_problem_of_the_configuration(
@@ -659,17 +789,35 @@ def test_what_fastavro_writes_comes_out_as_json(case: Case) -> None:
     assert expected == orjson.loads(orjson.dumps(decoded(schema, buffer)))
 
 
+def _walked(schema: Any) -> Any:
+    """The same in a record that could hold itself, which is reason enough to look before it is read."""
+    return record_of({"name": "again", "type": ["null", "R"]}, {"name": "v", "type": schema})
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases().filter(lambda case: _named_once(case[0])))
+def test_looking_first_changes_nothing_about_a_good_record(case: Case) -> None:
+    """Records of schemas that could do harm come out as all others."""
+    schema, value, expected = case
+    buffer = encoded(_walked(schema), {"again": {"again": None, "v": value}, "v": value})
+
+    assert {"again": {"again": None, "v": expected}, "v": expected} == decoded(_walked(schema), buffer)
+
+
 @settings(max_examples=100, deadline=None)
 @given(cases().filter(lambda case: _named_once(case[0])), st.data())
 def test_damaged_bytes_are_decoded_or_refused_and_nothing_else(case: Case, data: st.DataObject) -> None:
     """Whatever is done to the bytes, the answer is a value that orjson takes, or a DecodeError."""
     schema, value, _ = case
+    if data.draw(st.booleans()):
+        schema, value = _walked(schema), {"again": None, "v": value}
+    reader = data.draw(st.sampled_from([None, schema, record_of()]))
     buffer = bytearray(encoded(schema, value) + data.draw(st.binary(max_size=3)))
     for _ in range(data.draw(st.integers(1, 4))):
         if buffer:
             buffer[data.draw(st.integers(0, len(buffer) - 1))] = data.draw(st.integers(0, 255))
     try:
-        result = decoded(schema, bytes(buffer))
+        result = decoded(schema, bytes(buffer), reader_schema=reader)
     except DecodeError:
         return
 

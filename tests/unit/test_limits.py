@@ -18,6 +18,7 @@ NO_LIMIT = 10**9
 
 
 def make(
+    *,
     source: str = SOURCE,
     detail_type: str = "Order PAID",
     time_s: float | None = 1704067200.123,

@@ -21,9 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from connector import config, schema_registry
-from connector.avro_schema import Primitive, Record, Type
 from connector.errors import ConfigError, DecodeError, NotAuthorizedError, UnavailableError
-from connector.schema_registry import SchemaRegistry
+from connector.schema_registry import SchemaRegistry, Schemas
 
 DEADLINE_S = 5.0
 
@@ -116,9 +115,9 @@ def eventually(attempt: Callable[[], Any]) -> Any:
             threading.Event().wait(0.005)
 
 
-def fetched(client: SchemaRegistry, schema_id: int) -> Type:
-    schema: Type = eventually(lambda: client.get(schema_id))
-    return schema
+def fetched(client: SchemaRegistry, schema_id: int) -> Schemas:
+    schemas: Schemas = eventually(lambda: client.get(schema_id))
+    return schemas
 
 
 def refusal(client: SchemaRegistry, schema_id: int) -> DecodeError:
@@ -147,11 +146,11 @@ def test_a_schema_is_asked_for_once(server: Server) -> None:
     with registry_at(server.url) as registry:
         with pytest.raises(UnavailableError, match=r"schema 7 is being fetched from http://127\.0\.0\.1"):
             registry.get(7)
-        schema = fetched(registry, 7)
+        schemas = fetched(registry, 7)
         server.answers.clear()
 
-        assert isinstance(schema, Primitive)
-        assert schema is registry.get(7)
+        assert ["string"] == schemas
+        assert schemas is registry.get(7)
         assert ["/schemas/ids/7"] == server.requests
         assert registry.problem() is None
 
@@ -185,18 +184,17 @@ def test_a_url_may_have_a_path_and_credentials_go_along(server: Server) -> None:
 
 def test_references_are_fetched_innermost_first(server: Server) -> None:
     """A schema may use types of other subjects, and those of more; each version is fetched once."""
-    server.version("money", 2, {"type": "record", "name": "shop.Money", "fields": []})
+    a_money = {"type": "record", "name": "shop.Money", "fields": []}
+    server.version("money", 2, a_money)
     money = {"name": "shop.Money", "subject": "money", "version": 2}
     line = {"type": "record", "name": "shop.Line", "fields": [{"name": "price", "type": "Money"}]}
     server.version("line%2Fv1", 1, line, references=[money])
-    order = {"type": "record", "name": "shop.Order", "fields": [
-        {"name": "line", "type": "Line"}, {"name": "total", "type": "shop.Money"}]}  # fmt: skip
+    order = {"type": "record", "name": "shop.Order", "fields": [{"name": "line", "type": "Line"}]}
     server.schema(1, order, references=[{"name": "x", "subject": "line/v1", "version": 1}, money])
     with registry_at(server.url) as registry:
-        schema = fetched(registry, 1)
+        schemas = fetched(registry, 1)
 
-    assert isinstance(schema, Record)
-    assert ["shop.Line", "shop.Money"] == [str(field.type).removeprefix("record ") for field in schema.fields]
+    assert [a_money, line, order] == schemas
     assert [
         "/schemas/ids/1",
         "/subjects/line%2Fv1/versions/1",
@@ -221,7 +219,7 @@ def test_an_unknown_id_gets_one_grace_then_is_remembered(
         monkeypatch.setattr("connector.schema_registry.time.monotonic", later(30.1))
         server.schema(8, "int")
 
-        assert isinstance(fetched(registry, 8), Primitive)
+        assert ["int"] == fetched(registry, 8)
 
 
 def later(seconds: float) -> Callable[[], float]:
@@ -241,7 +239,7 @@ def test_a_schema_that_appears_within_the_grace_is_used(
 
     server.answers["/schemas/ids/8"] = appears
     with registry_at(server.url) as registry:
-        assert isinstance(fetched(registry, 8), Primitive)
+        assert ["int"] == fetched(registry, 8)
 
 
 def test_what_is_remembered_is_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,8 +250,7 @@ def test_what_is_remembered_is_bounded(server: Server, monkeypatch: pytest.Monke
         for schema_id in range(10, 20):
             refusal(registry, schema_id)
 
-        assert 3 == len(registry._unknown)
-        assert len(registry._waiting) <= 3
+        assert 3 == len(registry._attempts)
 
 
 def test_an_id_that_no_registry_gives_out_is_not_asked_for(server: Server) -> None:
@@ -272,10 +269,8 @@ def test_an_id_that_no_registry_gives_out_is_not_asked_for(server: Server) -> No
             {"schema": "{}", "schemaType": "PROTOBUF"},
             "schema 1 is a PROTOBUF schema, and the format says avro",
         ),
-        ({"schema": '{"type": "record"}'}, "schema 1 is not a usable Avro schema: a record has no name"),
         ({"schema": "no json"}, "schema 1 is not a usable Avro schema"),
         ({"schema": "[" * 5000}, "schema 1 is not a usable Avro schema"),
-        ({"schema": '{"type":"array","items":' * 1010 + '"int"' + "}" * 1010}, "nested too deeply"),
     ],
 )
 def test_a_schema_that_is_not_avro_costs_its_records(server: Server, answer: object, rule: str) -> None:
@@ -334,7 +329,7 @@ def test_a_registry_in_trouble_is_nobodys_fault(server: Server, respond: Respond
         assert shown.startswith("the schema registry at http://127.0.0.1:")
         assert reason in shown
         assert "t0k3n" not in shown
-        assert isinstance(fetched(registry, 1), Primitive)
+        assert ["int"] == fetched(registry, 1)
         assert registry.problem() is None
 
 
@@ -450,7 +445,7 @@ def test_tls_with_an_own_ca_and_a_client_certificate(tmp_path: Path) -> None:
     own = {"certificate": tmp_path / "client.pem", "private_key": tmp_path / "client.key"}
     try:
         with registry_at(server.url, ca=tmp_path / "ca.pem", **own) as registry:
-            assert isinstance(fetched(registry, 1), Primitive)
+            assert ["int"] == fetched(registry, 1)
         with registry_at(server.url, ca=tmp_path / "ca.pem") as registry:
             assert "the schema registry at https://127.0.0.1" in failure(registry)
         with registry_at(server.url, **own) as registry:

@@ -1,0 +1,195 @@
+"""Walks over Avro bytes, for the schemas with which bytes could do harm to a reader that trusts them.
+
+fastavro's compiled reader recurses on the C stack as deep as the bytes say, and makes as many values. For
+most schemas each value takes about a byte, and there is nothing to fear. With a recursive type, or items
+that take no bytes, a few bytes can end the process. This walk comes first then: it makes nothing, and
+refuses depth, counts and lengths beyond the limits.
+
+https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from connector.errors import DecodeError
+
+MAX_VALUES = 500_000
+"""The most values (fields, items, entries, nested records) in a record. Each takes two bytes of JSON or
+more, and an event has at most 1,000,000, so more could not be sent. Walking as many takes half a second."""
+
+MAX_DEPTH = 250
+"""The deepest nesting of records, arrays and maps; orjson writes 254 levels."""
+
+VALUES_PER_BYTE = 8
+"""How many values for each of its bytes a record may have without being walked."""
+
+_WIDTHS = {"null": 0, "boolean": 1, "float": 4, "double": 8}
+
+Skip: TypeAlias = Callable[[bytes, int, int], int]
+"""Takes bytes, the position of a value, and its depth; gives the position after it."""
+
+
+class Walk(NamedTuple):
+    """How to make sure that a record is harmless, before it is read."""
+
+    above_bytes: float
+    """Records of this schema that are no longer than this are harmless, whatever is in them."""
+    check: Callable[[bytes, int], None]
+    """Raises DecodeError `avro_invalid`, or IndexError where the bytes end too early."""
+
+
+def walk_of(schema: Any, names: Mapping[str, Any], *, default_values: int) -> Walk:
+    """Give the walk for a schema as fastavro parsed it, with its named types.
+
+    `default_values` are added to each record: so many values can the defaults of a reader schema be.
+    """
+    compiler = _Compiler(names, default_values)
+    node = compiler.node(schema)
+
+    def check(buffer: bytes, start: int) -> None:
+        compiler.left = MAX_VALUES
+        node.skip(buffer, start, 0)
+
+    surplus = node.surplus if node.height <= MAX_DEPTH else math.inf
+    return Walk((MAX_VALUES - surplus) / VALUES_PER_BYTE, check)
+
+
+class _Node(NamedTuple):
+    skip: Skip
+    surplus: float
+    """By how much its values can outnumber its bytes times VALUES_PER_BYTE."""
+    height: int = 0
+    """How many levels of records, arrays and maps it has."""
+
+
+class _Compiler:
+    """Makes the function that skips a type, for one thread at a time."""
+
+    def __init__(self, names: Mapping[str, Any], default_values: int) -> None:
+        self.left = MAX_VALUES
+        """How many more values the record at hand may hold."""
+        self._names = names
+        self._default_values = default_values
+        self._records: dict[str, _Node] = {}
+
+    def node(self, schema: Any) -> _Node:
+        if isinstance(schema, list):
+            return self._union([self.node(branch) for branch in schema])
+        kind = schema if isinstance(schema, str) else schema["type"]
+        match kind:
+            case "record":
+                return self._record(schema)
+            case "array":
+                return self._blocks(self.node(schema["items"]), _skip_nothing, 0)
+            case "map":
+                return self._blocks(self.node(schema["values"]), _skip_text, VALUES_PER_BYTE)
+            case "fixed":
+                return _Node(_skip_fixed(schema["size"]), 1 - VALUES_PER_BYTE * schema["size"])
+            case "enum" | "int" | "long":
+                return _Node(_skip_number, 1 - VALUES_PER_BYTE)
+            case "bytes" | "string":
+                return _Node(_skip_text, 1 - VALUES_PER_BYTE)
+            case "null" | "boolean" | "float" | "double":
+                return _Node(_skip_fixed(_WIDTHS[kind]), 1 - VALUES_PER_BYTE * _WIDTHS[kind])
+        return self.node(self._names[kind])
+
+    def _record(self, schema: Any) -> _Node:
+        name = schema["name"]
+        if name in self._records:
+            return self._records[name]
+        fields: list[Skip] = []
+        count = 1 + len(schema["fields"]) + self._default_values
+
+        def skip(buffer: bytes, pos: int, depth: int) -> int:
+            self._enter(count, depth)
+            for field in fields:
+                pos = field(buffer, pos, depth + 1)
+            return pos
+
+        # What its own fields get when they refer to it: there is no limit to what recursion makes.
+        self._records[name] = _Node(skip, math.inf)
+        nodes = [self.node(field["type"]) for field in schema["fields"]]
+        fields += [node.skip for node in nodes]
+        surplus = 1 + self._default_values + sum(node.surplus for node in nodes)
+        self._records[name] = _Node(skip, surplus, 1 + max((node.height for node in nodes), default=0))
+        return self._records[name]
+
+    def _blocks(self, item: _Node, skip_key: Skip, key_surplus: int) -> _Node:
+        skip_item = item.skip
+
+        def skip(buffer: bytes, pos: int, depth: int) -> int:
+            while True:
+                count, pos = _number(buffer, pos)
+                if count == 0:
+                    return pos
+                end = None
+                if count < 0:
+                    size, pos = _number(buffer, pos)
+                    count, end = -count, pos + size
+                self._enter(count, depth)
+                for _ in range(count):
+                    pos = skip_item(buffer, skip_key(buffer, pos, depth), depth + 1)
+                if end is not None and end != pos:  # some read the items, some believe the size
+                    raise _broken("a block does not have the size that it says")
+
+        return _Node(skip, math.inf if item.surplus > key_surplus else 1 - VALUES_PER_BYTE, 1 + item.height)
+
+    def _union(self, branches: list[_Node]) -> _Node:
+        skips = [branch.skip for branch in branches]
+
+        def skip(buffer: bytes, pos: int, depth: int) -> int:
+            index, pos = _number(buffer, pos)
+            if not 0 <= index < len(skips):
+                raise _broken(f"a union has {len(skips)} branches, and this is another one")
+            return skips[index](buffer, pos, depth)
+
+        surplus = max((branch.surplus for branch in branches), default=0) - VALUES_PER_BYTE
+        return _Node(skip, surplus, max((branch.height for branch in branches), default=0))
+
+    def _enter(self, count: int, depth: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise DecodeError("avro_invalid", f"the record holds more than {MAX_VALUES:,} values")
+        if depth > MAX_DEPTH:
+            raise DecodeError("avro_invalid", f"the value is nested more than {MAX_DEPTH} levels deep")
+
+
+def _number(buffer: bytes, pos: int) -> tuple[int, int]:
+    byte = buffer[pos]
+    number, shift = byte & 0x7F, 7
+    while byte > 0x7F:
+        pos += 1
+        byte = buffer[pos]
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if shift > 70 or number >> 64:
+            raise _broken("a number is longer than 64 bits")
+    return (number >> 1) ^ -(number & 1), pos + 1
+
+
+def _skip_nothing(_buffer: bytes, pos: int, _depth: int) -> int:
+    return pos
+
+
+def _skip_number(buffer: bytes, pos: int, _depth: int) -> int:
+    while buffer[pos] > 0x7F:
+        pos += 1
+    return pos + 1
+
+
+def _skip_text(buffer: bytes, pos: int, _depth: int) -> int:
+    length, pos = _number(buffer, pos)
+    if length < 0:
+        raise _broken("a length is negative")
+    return pos + length
+
+
+def _skip_fixed(size_bytes: int) -> Skip:
+    return lambda _buffer, pos, _depth: pos + size_bytes
+
+
+def _broken(rule: str) -> DecodeError:
+    return DecodeError("avro_invalid", f"{rule}. Was it written with another schema?")

@@ -1,0 +1,373 @@
+"""`partner-bridge dead-letters`: what is asked for on the command line, and the commands."""
+
+from __future__ import annotations
+
+import getpass
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast, get_args
+
+import typer
+
+from connector.cli_options import AsJson, ConfigFile, examples, settings_of
+from connector.dead_letters import Ids, Selection, Wanted, parse_ids
+
+if TYPE_CHECKING:
+    from connector.config import Settings
+
+dead_letters_app = typer.Typer(
+    help="See what failed and why, look at one, send again, or discard.",
+    epilog=examples(
+        "partner-bridge dead-letters list",
+        "partner-bridge dead-letters list --code template_null --since 2h",
+        "partner-bridge dead-letters show orders-bridge.dlt/3/1042",
+        "partner-bridge dead-letters replay --code template_null --execute",
+        "partner-bridge dead-letters discard --topic old.v1 --reason 'topic retired' --execute",
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def _time_ms(text: str) -> int:
+    """`2h` ago, or a time such as 2026-11-22T10:00Z, as Unix time in milliseconds."""
+    if found := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
+        return int(time.time() * 1000) - int(found[1]) * _UNIT_MS[found[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text} is neither how long ago, as 30m, 2h or 3d, nor a time, as 2026-11-22T10:00Z"
+        ) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _key(text: str) -> bytes:
+    if not text.startswith("hex:"):
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        return bytes.fromhex(text[4:])
+    except ValueError:
+        raise typer.BadParameter(f"{text}: after hex: come pairs of 0-9 a-f") from None
+
+
+def _state(text: str) -> str:
+    if text not in get_args(Wanted):
+        raise typer.BadParameter(f"{text} is none of {', '.join(get_args(Wanted))}")
+    return text
+
+
+Texts = list[str] | None
+Numbers = list[int] | None
+
+Code = Annotated[
+    Texts, typer.Option(help="Why it failed. Here and below: more than once for any; * is any text.")
+]
+Topic = Annotated[Texts, typer.Option(help="Topic the record came from.")]
+Partition = Annotated[Numbers, typer.Option(min=0, help="Its partition there.")]
+Offset = Annotated[Numbers, typer.Option(min=0, help="Its offset there.")]
+Key = Annotated[Texts, typer.Option(help="Its key, as text, or as hex:00ff.")]
+Source = Annotated[Texts, typer.Option(help="Source of the event.")]
+DetailType = Annotated[Texts, typer.Option(help="Detail type of the event.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="WHEN", help="Written then or later: 2h (ago), or 2026-11-22T10:00Z.")
+]
+Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Written before that.")]
+MinAttempts = Annotated[int, typer.Option(min=0, help="Sent so often before it was given up.")]
+State = Annotated[
+    str, typer.Option(callback=_state, metavar="STATE", help=f"One of {', '.join(get_args(Wanted))}.")
+]
+IdsFile = Annotated[
+    str | None,
+    typer.Option("--ids", metavar="FILE", help="Exactly these, as `list --json` wrote them; - is stdin."),
+]
+Execute = Annotated[bool, typer.Option("--execute", help="Do it. Without this, only say what would be done.")]
+
+
+def _ids(file: str | None, settings: Settings, also: Sequence[str] = ()) -> Ids | None:
+    """The ids in a file and on the command line; None where there are none of either."""
+    if file is None and not also:
+        return None
+    topic = settings.dead_letter.topic
+    try:
+        if file is None:
+            return parse_ids(also, topic)
+        if file == "-":
+            return parse_ids([*also, *sys.stdin], topic)
+        with Path(file).open(encoding="utf-8", errors="replace") as lines:
+            return parse_ids((line for part in (also, lines) for line in part), topic)
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--ids") from None
+
+
+def selection_of(
+    settings: Settings,
+    *,
+    code: Texts,
+    topic: Texts,
+    partition: Numbers,
+    offset: Numbers,
+    key: Texts,
+    source: Texts,
+    detail_type: Texts,
+    since: str | None,
+    until: str | None,
+    min_attempts: int = 0,
+    state: str = "open",
+    ids: str | None = None,
+) -> Selection:
+    """The letters that the options ask for."""
+    return Selection(
+        codes=code or (),
+        topics=topic or (),
+        partitions=partition or (),
+        offsets=offset or (),
+        keys=[_key(text) for text in key or ()],
+        sources=source or (),
+        detail_types=detail_type or (),
+        since_ms=None if since is None else _time_ms(since),
+        until_ms=None if until is None else _time_ms(until),
+        min_attempts=min_attempts,
+        state=cast("Wanted", state),
+        ids=_ids(ids, settings),
+    )
+
+
+@dead_letters_app.command(
+    "list",
+    epilog=examples(
+        "partner-bridge dead-letters list",
+        "partner-bridge dead-letters list --code 'template_*' --topic orders.v1 --since 2h",
+        "partner-bridge dead-letters list --state parked --json > parked.jsonl",
+    ),
+)
+def list_letters(
+    *,
+    config: ConfigFile = None,
+    code: Code = None,
+    topic: Topic = None,
+    partition: Partition = None,
+    offset: Offset = None,
+    key: Key = None,
+    source: Source = None,
+    detail_type: DetailType = None,
+    since: Since = None,
+    until: Until = None,
+    min_attempts: MinAttempts = 0,
+    state: State = "open",
+    ids: IdsFile = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Letters shown one by one. Default: 10, or all with --json.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the dead letters and show the first ones.
+
+    By code, origin topic, source, detail type and hour, each with the oldest and the newest. With --json,
+    one line of JSON for each letter, and no totals. Reads what the topic holds now, and joins no group.
+
+    Exit code 4 means that an id of --ids does not exist, or that Kafka does not answer.
+    """
+    settings = settings_of(config)
+    from connector import dead_letter_desk  # noqa: PLC0415
+
+    selection = selection_of(
+        settings,
+        code=code,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=key,
+        source=source,
+        detail_type=detail_type,
+        since=since,
+        until=until,
+        min_attempts=min_attempts,
+        state=state,
+        ids=ids,
+    )
+    raise typer.Exit(dead_letter_desk.list_letters(settings, selection, limit=limit, as_json=as_json))
+
+
+@dead_letters_app.command(
+    "show",
+    epilog=examples(
+        "partner-bridge dead-letters show orders-bridge.dlt/3/1042",
+        "partner-bridge dead-letters show orders-bridge.dlt/3/1042 --payload",
+    ),
+)
+def show(
+    letters: Annotated[
+        list[str] | None, typer.Argument(metavar="ID...", help="As `list` shows them.")
+    ] = None,
+    *,
+    config: ConfigFile = None,
+    ids: IdsFile = None,
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Show values too, and not only names, shapes and sizes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show all there is to know of a letter.
+
+    What failed, in words, the decoded record, what became of the letter, and what the configuration as
+    it is now makes of it: the event, or the error it would still get.
+
+    Exit code 4 means that an id does not exist, or that Kafka does not answer.
+    """
+    if not letters and ids is None:
+        raise typer.BadParameter("name a letter, as orders-bridge.dlt/3/1042, or a file with --ids")
+    settings = settings_of(config)
+    from connector import dead_letter_desk  # noqa: PLC0415
+
+    wanted = _ids(ids, settings, letters or ())
+    assert wanted is not None  # noqa: S101 - there is one or the other
+    raise typer.Exit(dead_letter_desk.show(settings, wanted, payload=payload, as_json=as_json))
+
+
+@dead_letters_app.command(
+    "discard",
+    epilog=examples(
+        "partner-bridge dead-letters discard --code tombstone",
+        "partner-bridge dead-letters discard --code tombstone --reason 'not needed, OPS-17' --execute",
+    ),
+)
+def discard(
+    *,
+    config: ConfigFile = None,
+    code: Code = None,
+    topic: Topic = None,
+    partition: Partition = None,
+    offset: Offset = None,
+    key: Key = None,
+    source: Source = None,
+    detail_type: DetailType = None,
+    since: Since = None,
+    until: Until = None,
+    min_attempts: MinAttempts = 0,
+    state: State = "open",
+    ids: IdsFile = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Why; kept with each letter. Needed with --execute.")
+    ] = None,
+    who: Annotated[str | None, typer.Option(help="Who does it; kept too. Default: the user.")] = None,
+    execute: Execute = False,
+) -> None:
+    """Mark letters as not to be sent, ever.
+
+    They stay in the topic for as long as it retains them. Without --execute it only counts them.
+
+    Exit code 4 means that an id of --ids does not exist, or that Kafka does not answer.
+    """
+    if state not in {"open", "parked"}:
+        raise typer.BadParameter("only open or parked letters can be discarded", param_hint="--state")
+    if execute and not (reason or "").strip():
+        raise typer.BadParameter("say why, in a few words", param_hint="--reason")
+    settings = settings_of(config)
+    from connector import dead_letter_desk  # noqa: PLC0415
+
+    selection = selection_of(
+        settings,
+        code=code,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=key,
+        source=source,
+        detail_type=detail_type,
+        since=since,
+        until=until,
+        min_attempts=min_attempts,
+        state=state,
+        ids=ids,
+    )
+    raise typer.Exit(
+        dead_letter_desk.discard(
+            settings, selection, reason=(reason or "").strip(), who=who or _user(), execute=execute
+        )
+    )
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"  # a container may run as a number that has no name
+
+
+@dead_letters_app.command(
+    "replay",
+    epilog=examples(
+        "partner-bridge dead-letters replay --code template_null",
+        "partner-bridge dead-letters replay --code template_null --execute",
+        "partner-bridge dead-letters replay --ids parked.jsonl --max-replays 10 --rate 0 --execute",
+    ),
+)
+def replay(
+    *,
+    config: ConfigFile = None,
+    code: Code = None,
+    topic: Topic = None,
+    partition: Partition = None,
+    offset: Offset = None,
+    key: Key = None,
+    source: Source = None,
+    detail_type: DetailType = None,
+    since: Since = None,
+    until: Until = None,
+    min_attempts: MinAttempts = 0,
+    ids: IdsFile = None,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Letters a second, at most; 0 for as fast as EventBridge takes them.")
+    ] = 100,
+    max_letters: Annotated[
+        int | None, typer.Option("--max", min=1, help="Letters tried, at most. Default: all.")
+    ] = None,
+    max_replays: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Leave letters that were replayed so often. Default: dead_letter.max_replays."
+        ),
+    ] = None,
+    execute: Execute = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send open letters again, with the configuration as it is now.
+
+    Without --execute it says what would become of them. Each event has the id it had before. What
+    fails again becomes a new letter. Stop it, or kill it, and run it again: what was recorded is not
+    sent again.
+
+    Exit code 4 means that letters were left open because they could not be tried, that an id of --ids
+    does not exist, or that Kafka does not answer; 3 that going on would only fail.
+    """
+    settings = settings_of(config)
+    from connector import cli_replay  # noqa: PLC0415
+
+    selection = selection_of(
+        settings,
+        code=code,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        key=key,
+        source=source,
+        detail_type=detail_type,
+        since=since,
+        until=until,
+        min_attempts=min_attempts,
+        ids=ids,
+    )
+    request = cli_replay.Request(
+        selection,
+        cli_replay.Limits(rate or None, max_letters),
+        max_replays=settings.dead_letter.max_replays if max_replays is None else max_replays,
+        as_json=as_json,
+    )
+    raise typer.Exit(cli_replay.replay(settings, request, execute=execute))

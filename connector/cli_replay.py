@@ -1,0 +1,297 @@
+"""`partner-bridge dead-letters replay`: the real parts wired, signals, and what people read."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from connector import __version__, config
+from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
+from connector.dead_letter_desk import Desk
+from connector.dead_letters import Found, Ranges, Selection, missing_text, scan
+from connector.eventbridge import Publisher
+from connector.io_thread import IoThread
+from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters
+from connector.kafka_letters import ReplayGuard
+from connector.replay import Limits, Replay
+from connector.resolutions import Resolved
+from connector.service import USER_AGENT
+from connector.telemetry import Telemetry
+from connector.trial import Tally, Trial, plan
+
+READ_AT_ONCE = 500
+LINE_INTERVAL_S = 5.0
+"""How often progress is a line, where there is no terminal."""
+
+SPEED_S = 15.0
+"""The time to come is told from the speed of the last seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What was asked for on the command line."""
+
+    selection: Selection
+    limits: Limits
+    max_replays: int
+    as_json: bool
+
+
+class Work:
+    """What a plan and a replay have in common: the letters selected, and the trial of each."""
+
+    def __init__(self, desk: Desk, request: Request) -> None:
+        self._desk = desk
+        self._request = request
+        self._resolved = Resolved(desk.topic.name, desk.ranges)
+        self._trial = Trial(desk.pipeline, desk.topic.fetch_origin)
+        ids = request.selection.ids
+        self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
+
+    def plan(self) -> Tally:
+        """What a replay would do."""
+        with _progress("looked at", self._letters) as shown:
+            return plan(
+                self._selected(self._desk.ranges, shown, timeout_s=0.1),
+                trial=self._trial,
+                max_letters=self._request.limits.max_letters,
+                report=shown,
+            )
+
+    def execute(self) -> Tally:
+        """Replay until done, or until a signal; a second signal ends the process at once.
+
+        Raises:
+            HaltError: going on would only fail; what was sent is recorded.
+        """
+        settings, ranges = self._desk.settings, self._desk.ranges
+        self._desk.resolutions.ensure(len(ranges))
+        telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
+        publisher = Publisher(settings.eventbridge, user_agent=USER_AGENT)
+        io_thread = IoThread(publisher)
+        io_thread.call(publisher.start())
+        try:
+            with _progress("replayed", self._letters) as shown:
+                replay = Replay(
+                    settings,
+                    ranges=ranges,
+                    scan=lambda ranges: self._selected(ranges, shown, timeout_s=0.0),
+                    trial=self._trial,
+                    limits=self._request.limits,
+                    resolutions=self._desk.resolutions,
+                    sink=io_thread,
+                    dead_letters=KafkaDeadLetters(settings, version=__version__, telemetry=telemetry),
+                    telemetry=telemetry,
+                    report=shown,
+                )
+                with _stop_on_signal(replay):
+                    guard = ReplayGuard(
+                        settings,
+                        on_assigned=replay.on_assigned,
+                        on_revoked=replay.on_revoked,
+                        on_lost=replay.on_lost,
+                    )
+                    try:
+                        return replay.run(guard)
+                    finally:
+                        guard.close()
+        finally:
+            io_thread.call(publisher.close())
+            io_thread.stop()
+
+    def _selected(self, ranges: Ranges, shown: Shown, *, timeout_s: float) -> Iterator[Sequence[Found]]:
+        """The selected letters, with what is resolved as of now."""
+        self._desk.resolutions.read_into(self._resolved, list(ranges))
+        return scan(
+            self._desk.topic,
+            self._resolved,
+            self._request.selection,
+            ranges,
+            max_replays=self._request.max_replays,
+            on_read=shown.looked_at,
+            limit=READ_AT_ONCE,
+            timeout_s=timeout_s,
+        )
+
+
+def replay(settings: config.Settings, request: Request, *, execute: bool) -> int:
+    """Show what a replay would do, or do it; the exit code.
+
+    Raises:
+        ConfigError: a topic is missing or not fit.
+        HaltError: going on would only fail; what was sent is recorded.
+    """
+    with Desk(settings) as desk:
+        work = Work(desk, request)
+        tally = work.execute() if execute else work.plan()
+        ids = request.selection.ids
+        is_whole = not (
+            tally.is_stopped or tally.elsewhere or tally.tried_in_all == request.limits.max_letters
+        )
+        missing = [missing_text(letter, desk.ranges) for letter in ids.unseen()] if ids and is_whole else []
+    if request.as_json:
+        print_json({**asdict(tally), "executed": execute, "missing": missing})
+    elif execute:
+        _print_result(tally, settings)
+    else:
+        _print_plan(tally, settings, request)
+    for text in missing:
+        typer.echo(text, err=True)
+    return EXIT_NOT_WELL if missing or tally.left or tally.elsewhere else EXIT_DONE
+
+
+def _print_plan(tally: Tally, settings: config.Settings, request: Request) -> None:
+    if not (tally.tried or tally.left or tally.parked):
+        typer.echo(f"Nothing to replay: no open letter of {settings.dead_letter.topic} is selected.")
+        return
+    typer.secho(
+        f"A replay would try {_letters(tally.tried_in_all)} of {settings.dead_letter.topic}:", bold=True
+    )
+    _print_counts(tally.tried)
+    typer.echo("  of these, with the configuration as it is now")
+    _print_outcomes(tally, sent="would be sent", failed="would fail again", indent="    ")
+    _print_left(tally)
+    rate = request.limits.rate
+    if tally.delivered and rate is None:
+        typer.echo("As fast as EventBridge takes them: there is no --rate.")
+    elif tally.delivered and rate is not None:
+        typer.echo(f"At {rate:g} a second that takes about {_duration(tally.tried_in_all / rate)}.")
+    if tally.tried:
+        typer.echo("Nothing was sent. Add --execute to do it.")
+
+
+def _print_result(tally: Tally, settings: config.Settings) -> None:
+    if not (tally.tried or tally.left or tally.parked or tally.is_stopped or tally.elsewhere):
+        typer.echo(f"Nothing to replay: no open letter of {settings.dead_letter.topic} is selected.")
+        return
+    title = "Stopped. Replayed" if tally.is_stopped else "Replayed"
+    typer.secho(f"{title} {_letters(tally.tried_in_all)} of {settings.dead_letter.topic}:", bold=True)
+    _print_outcomes(tally, sent="delivered", failed="failed again, each a new letter", indent="  ")
+    _print_left(tally)
+    if tally.elsewhere:
+        numbers = ", ".join(map(str, tally.elsewhere[:20]))
+        typer.echo(f"Another replay has the letters of partition {numbers}: they were left to it.")
+    if tally.is_stopped or tally.elsewhere:
+        typer.echo("What was sent is recorded and is not sent again. To go on with the rest:")
+        typer.echo(f"  {shlex.join(['partner-bridge', *sys.argv[1:]])}")
+
+
+def _print_outcomes(tally: Tally, *, sent: str, failed: str, indent: str) -> None:
+    rows = {sent: tally.delivered}
+    rows |= {f"not sent, by {rule} of the configuration": count for rule, count in tally.dropped.items()}
+    if tally.failed:
+        rows[failed] = sum(tally.failed.values())
+    _print_counts(rows, indent=indent)
+    for code, count in tally.failed.items():
+        typer.echo(f"{indent}  {count:>9,}  {code}: {tally.messages.get(code, '')}")
+
+
+def _print_left(tally: Tally) -> None:
+    if tally.parked:
+        typer.echo(f"Parked, and left so: {_letters(tally.parked)} failed as often as --max-replays allows.")
+    for reason, count in tally.left.items():
+        typer.echo(f"Left open: {_letters(count)}: {reason}.")
+
+
+def _print_counts(counts: Mapping[str, int], *, indent: str = "  ") -> None:
+    width = max(map(len, counts), default=0)
+    for name, count in counts.items():
+        typer.echo(f"{indent}{name:<{width}}  {count:>9,}")
+
+
+def _letters(count: int) -> str:
+    return f"{count:,} letter" if count == 1 else f"{count:,} letters"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def _stop_on_signal(replay: Replay) -> Iterator[None]:
+    """Stop in order on the first SIGTERM or SIGINT, end at once on the second."""
+    received: list[int] = []
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        sys.stderr.write("\nStopping: what is in flight comes to its end. Once more ends at once.\n")
+        replay.stop()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+class Shown:
+    """How far it is: a bar on a terminal, else a line every few seconds."""
+
+    def __init__(self, verb: str, letters: int, bar: Progress | None) -> None:
+        self._verb = verb
+        self._letters = letters
+        self._bar = bar
+        self._task = bar.add_task(verb, total=letters, text="") if bar else None
+        self._seen = 0
+        self._marks: deque[tuple[float, int, int]] = deque([(time.monotonic(), 0, 0)])
+        self._line_due_s = time.monotonic() + LINE_INTERVAL_S
+
+    def looked_at(self, count: int) -> None:
+        """Take note of letters read."""
+        self._seen += count
+
+    def __call__(self, tally: Tally, problem: str | None) -> None:
+        now_s = time.monotonic()
+        if self._bar is None and now_s < self._line_due_s and problem is None:
+            return
+        text = self._text(tally, problem, now_s)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=min(self._seen, self._letters), text=text)
+        elif now_s >= self._line_due_s:
+            self._line_due_s = now_s + LINE_INTERVAL_S
+            typer.echo(f"{self._verb} {tally.tried_in_all:,} letters; {text}", err=True)
+
+    def _text(self, tally: Tally, problem: str | None, now_s: float) -> str:
+        tried = tally.tried_in_all
+        self._marks.append((now_s, self._seen, tried))
+        while now_s - self._marks[0][0] > SPEED_S:
+            self._marks.popleft()
+        since_s, seen, tried_then = self._marks[0]
+        elapsed_s = max(now_s - since_s, 1e-6)
+        parts = [f"{tally.delivered:,} sent", f"{sum(tally.failed.values()):,} failing"]
+        parts.append(f"{(tried - tried_then) / elapsed_s:,.0f}/s")
+        if problem is not None:
+            return f"{', '.join(parts)}; {problem}"
+        if self._seen > seen:
+            left = max(0, self._letters - self._seen)
+            parts.append(f"{_duration(left / (self._seen - seen) * elapsed_s)} left")
+        return ", ".join(parts)
+
+
+@contextmanager
+def _progress(verb: str, letters: int) -> Iterator[Shown]:
+    talk = Console(stderr=True, highlight=False)
+    if not talk.is_terminal:
+        yield Shown(verb, letters, None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+    with Progress(*columns, console=talk, transient=True) as bar:
+        yield Shown(verb, letters, bar)

@@ -1,0 +1,482 @@
+"""List, show and discard: the topics opened, the work done, and what people and scripts read of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Self, TypeVar, cast
+
+import orjson
+import typer
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from connector import config
+from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
+from connector.dead_letters import Found, Group, Ids, Ranges, Selection, Totals, missing_text, scan
+from connector.errors import MEANINGS, Code, RecordError, UnavailableError
+from connector.kafka_letters import LetterTopic, ResolutionTopic
+from connector.letters import CODE_CONNECT, NAMES, DeadLetter, letter_id
+from connector.model import Json, Record
+from connector.pipeline import Dropped, Pipeline
+from connector.resolutions import Resolution, Resolved, State
+from connector.schema_registry import SchemaRegistry
+from connector.telemetry import configure_logging
+from connector.trial import CannotTry, Trial
+
+LISTED = 10
+"""Letters shown one by one, where nothing else is asked for."""
+
+ROWS = 15
+"""Values of one dimension that are shown; the rest is summed up in a row."""
+
+MAX_MISSING = 10
+"""Ids that do not exist, named one by one."""
+
+PATIENCE_S = 10.0
+"""How long `show` waits for a schema."""
+
+FLUSH_S = 60.0
+
+MAX_DEPTH = 6
+MAX_FIELDS = 50
+"""Of a shape; what is deeper or longer is summed up."""
+
+MAX_MS = 253_402_300_799_000
+
+T = TypeVar("T")
+
+
+class Desk:
+    """The two topics and the configuration as it is now. Use it as a context."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        configure_logging("error", settings.log.format)
+        self.settings = settings
+        self.topic = LetterTopic(settings)
+        self.resolutions = ResolutionTopic(settings)
+        self._registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+        self.pipeline = Pipeline(settings, self._registry)
+
+    def __enter__(self) -> Self:
+        self.ranges: Ranges = self.topic.snapshot()
+        self.pipeline.cluster_id = self.topic.cluster_id or self.pipeline.cluster_id
+        if (problem := self.resolutions.problem(len(self.ranges))) is not None:
+            _note(problem)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.topic.close()
+        self.resolutions.close()
+        if self._registry is not None:
+            self._registry.close()
+
+    def selected(self, selection: Selection) -> Iterator[Sequence[Found]]:
+        """The selected letters in batches, with a progress bar on a terminal."""
+        resolved = Resolved(self.topic.name, self.ranges)
+        if strange := self.resolutions.read_into(resolved):
+            _note(f"{strange:,} records of {self.resolutions.name} are no resolutions and were left out")
+        total = sum(high - low for low, high in self.ranges.values())
+        with _bar("reading", None if selection.ids is not None else total) as advance:
+            yield from scan(
+                self.topic,
+                resolved,
+                selection,
+                self.ranges,
+                max_replays=self.settings.dead_letter.max_replays,
+                on_read=advance,
+            )
+
+
+# The commands ------------------------------------------------------------------------------------
+
+
+def list_letters(settings: config.Settings, selection: Selection, *, limit: int | None, as_json: bool) -> int:
+    """Print totals and the first letters, or every letter as a line of JSON; returns the exit code.
+
+    Raises:
+        ConfigError: the dead-letter topic does not exist.
+        UnavailableError: Kafka does not answer.
+    """
+    with Desk(settings) as desk:
+        totals = Totals()
+        first: list[Found] = []
+        left = limit if as_json else LISTED if limit is None else limit
+        for batch in desk.selected(selection):
+            for found in batch:
+                totals.add(found)
+                if left is None or left > 0:
+                    left = None if left is None else left - 1
+                    if as_json:
+                        sys.stdout.write(orjson.dumps(_as_json(found)).decode() + "\n")
+                    else:
+                        first.append(found)
+            if as_json and left == 0:
+                break
+        if not as_json:
+            _print_totals(desk, selection, totals)
+            _print_letters(first, totals.count)
+        _tell_oddities(desk, totals)
+        return _tell_missing(desk, selection.ids if left != 0 or not as_json else None)
+
+
+def discard(settings: config.Settings, selection: Selection, *, reason: str, who: str, execute: bool) -> int:
+    """Count the selected letters, and with `execute` mark them as discarded; returns the exit code.
+
+    Raises:
+        ConfigError: a topic does not exist, or is not fit for resolutions.
+        DeadLetterError: what was done cannot be written.
+        UnavailableError: Kafka does not answer.
+    """
+    with Desk(settings) as desk:
+        if execute:
+            desk.resolutions.ensure(len(desk.ranges))
+        totals = Totals()
+        try:
+            for batch in desk.selected(selection):
+                for found in batch:
+                    if execute:
+                        desk.resolutions.write(
+                            found.id,
+                            Resolution(
+                                state=State.DISCARDED,
+                                at_ms=int(time.time() * 1000),
+                                written_ms=found.written_ms,
+                                reason=reason,
+                                who=who,
+                            ),
+                        )
+                    totals.add(found)
+        finally:
+            desk.resolutions.flush(FLUSH_S)
+        if not totals.count:
+            typer.echo(_nothing(desk, selection))
+        elif execute:
+            typer.echo(f"Discarded {_letters(totals.count)} of {desk.topic.name}, as {who}: {reason}")
+        else:
+            typer.echo(f"This would discard {_letters(totals.count)} of {desk.topic.name}:")
+            _print_groups("code", totals.by_code)
+            typer.echo("\nNothing was changed. Add --reason and --execute to do it.")
+        _tell_oddities(desk, totals)
+        return _tell_missing(desk, selection.ids)
+
+
+def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -> int:
+    """Print all there is to know of some letters; returns the exit code.
+
+    Raises:
+        ConfigError: the dead-letter topic does not exist.
+        UnavailableError: Kafka does not answer.
+    """
+    with Desk(settings) as desk:
+        resolutions = desk.resolutions.find(list(ids))
+        is_first = True
+        for batch in desk.selected(Selection(ids=ids, state="all")):
+            for found in batch:
+                report = _report(desk, found, resolutions.get(found.id), payload=payload)
+                if as_json:
+                    print_json(report)
+                    continue
+                # YAML also escapes what a terminal would take for commands.
+                typer.echo("" if is_first else "---\n", nl=False)
+                told = {name: field for name, field in report.items() if field is not None}
+                typer.echo(yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=110), nl=False)
+                is_first = False
+        return _tell_missing(desk, ids)
+
+
+# One letter --------------------------------------------------------------------------------------
+
+
+def _as_json(found: Found) -> dict[str, Json]:
+    """A letter as `list --json` writes it. The id comes first: `--ids` looks for it there."""
+    start: dict[str, Json] = {"id": letter_id(found.id), "state": found.state.label}
+    written = _iso(found.written_ms)
+    letter = found.letter
+    if letter is None:
+        return start | {"code": "unreadable", "message": found.problem, "written": written}
+    (topic, partition), offset = letter.record.position
+    return start | {
+        "code": letter.code,
+        "message": letter.message,
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "timestamp": None if letter.record.timestamp_ms is None else _iso(letter.record.timestamp_ms),
+        "source": letter.source,
+        "detail_type": letter.detail_type,
+        "attempts": letter.attempts,
+        "first_failure": _iso(letter.first_failure_ms),
+        "last_failure": _iso(letter.last_failure_ms),
+        "written": written,
+        "replay_count": letter.replay_count,
+        "event_id": letter.event_id,
+        "bridge": letter.bridge,
+        "key_bytes": _size(letter.record.key),
+        "value_bytes": _size(letter.record.value),
+        "value_omitted": letter.is_value_omitted,
+    }
+
+
+def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload: bool) -> dict[str, Json]:
+    """A letter as `show` tells it."""
+    report = _as_json(found)
+    letter = found.letter
+    if letter is not None:
+        report["meaning"] = _meaning(letter.code)
+    if resolution is not None and found.state not in {State.OPEN, State.PARKED}:
+        report["resolution"] = {
+            "at": _iso(resolution.at_ms),
+            "event_id": resolution.event_id,
+            "reason": resolution.reason,
+            "who": resolution.who,
+        }
+    report["headers"] = {name: _text(value) for name, value in found.record.headers if name in NAMES}
+    if letter is None:
+        return report
+    report["headers_arrived"] = [
+        {"name": name, "value": _text(value)} if payload else {"name": name, "bytes": _size(value)}
+        for name, value in letter.record.headers
+    ]
+    trial = Trial(desk.pipeline, desk.topic.fetch_origin)
+    try:
+        letter = trial.whole(letter)
+    except CannotTry as error:
+        return report | {"now": {"outcome": "cannot be sent", "why": str(error)}}
+    for name, decode in (("key", desk.pipeline.decode_key), ("value", desk.pipeline.decode_value)):
+        decoded = _decoded(decode, letter.record)
+        report[name] = decoded if payload else _shape(decoded)
+    return report | {"now": _prospect(trial, letter, payload=payload)}
+
+
+class _Undecodable(dict[str, Json]):
+    """The error that stands where a value would."""
+
+
+def _decoded(decode: Callable[[Record], Json], record: Record) -> Json:
+    try:
+        return _patiently(lambda: decode(record))
+    except (RecordError, UnavailableError) as error:
+        return _Undecodable(cannot_be_decoded=str(error))
+
+
+def _prospect(trial: Trial, letter: DeadLetter, *, payload: bool) -> Json:
+    """What the configuration as it is now makes of a letter."""
+    try:
+        result = _patiently(lambda: trial(letter))
+    except RecordError as error:
+        return {"outcome": "would fail again", "code": error.code, "why": str(error)}
+    except UnavailableError as error:
+        return {"outcome": "cannot be said now", "why": str(error)}
+    if isinstance(result, Dropped):
+        return {"outcome": "would not be sent", "why": f"the topic's `{result.reason}` rule drops it"}
+    entry = cast("dict[str, Json]", orjson.loads(result.json))
+    detail = cast("Json", orjson.loads(cast("str", entry.pop("Detail"))))
+    return {
+        "outcome": "would be sent",
+        "event_id": trial.event_id(letter),
+        "size_bytes": result.size_bytes,
+        "entry": entry | {"Detail": detail if payload else _shape(detail)},
+    }
+
+
+def _patiently(attempt: Callable[[], T]) -> T:
+    """The result; waits a while for a schema, which the registry fetches on a thread of its own."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return attempt()
+        except UnavailableError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.02)
+
+
+def _shape(value: Json, depth: int = 0) -> Json:
+    """Names, kinds and sizes, and no values: what may be shown to anybody."""
+    match value:
+        case _Undecodable():
+            return value
+        case dict() if depth < MAX_DEPTH:
+            shown: dict[str, Json] = {
+                name: _shape(field, depth + 1) for name, field in list(value.items())[:MAX_FIELDS]
+            }
+            return shown | ({"…": f"{len(value) - MAX_FIELDS} more"} if len(value) > MAX_FIELDS else {})
+        case list() if depth < MAX_DEPTH and value:
+            return [f"{len(value)} of", _shape(value[0], depth + 1)]
+        case dict() | list():
+            return f"{'object' if isinstance(value, dict) else 'list'} of {len(value)}"
+        case str():
+            return f"text of {len(value)}"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "number"
+        case None:
+            return None
+
+
+def _meaning(code: str) -> str:
+    if code == CODE_CONNECT:
+        return "A sink of Kafka Connect gave it up; the message is all it says."
+    return MEANINGS.get(cast("Code", code), "This version of the bridge does not know the code.")
+
+
+# What people read --------------------------------------------------------------------------------
+
+
+def _print_totals(desk: Desk, selection: Selection, totals: Totals) -> None:
+    if totals.all is None:
+        typer.echo(_nothing(desk, selection))
+        return
+    kind = "" if selection.state == "all" else f"{selection.state} "
+    begin, end = _moment(totals.all.oldest_ms), _moment(totals.all.newest_ms)
+    typer.secho(
+        f"{totals.count:,} {kind}dead {'letter' if totals.count == 1 else 'letters'} in {desk.topic.name}, "
+        f"written {begin} to {end} UTC",
+        bold=True,
+    )
+    _print_groups("code", totals.by_code)
+    _print_groups("origin topic", totals.by_topic)
+    _print_groups("source", totals.by_source)
+    _print_groups("detail type", totals.by_detail_type)
+    _print_groups("hour", totals.by_hour, in_order=True)
+    if len(totals.by_state) > 1:
+        _print_groups("state", totals.by_state)
+    if len(totals.by_bridge) > 1:
+        _print_groups("written by", totals.by_bridge)
+
+
+def _print_groups(title: str, groups: Mapping[str, Group], *, in_order: bool = False) -> None:
+    if not groups:
+        return
+    ranked = sorted(groups.items(), key=(lambda g: g[0]) if in_order else (lambda g: (-g[1].count, g[0])))
+    shown, rest = (ranked[-ROWS:], ranked[:-ROWS]) if in_order else (ranked[:ROWS], ranked[ROWS:])
+    rows = [
+        (value, f"{group.count:,}", _moment(group.oldest_ms), _moment(group.newest_ms))
+        for value, group in shown
+    ]
+    if rest:
+        rows.append((f"{len(rest):,} more", f"{sum(group.count for _, group in rest):,}", "", ""))
+    _print_table((title, "letters", "oldest", "newest"), rows)
+
+
+def _print_letters(first: Sequence[Found], count: int) -> None:
+    if not first:
+        return
+    rows = [
+        (
+            letter_id(found.id),
+            found.state.label,
+            "unreadable" if found.label is None else found.label.code,
+            found.problem or "" if found.letter is None else str(found.letter.record.position),
+            _moment(found.written_ms),
+        )
+        for found in first
+    ]
+    _print_table(("id", "state", "code", "origin", "written"), rows)
+    if count > len(first):
+        typer.echo(f"  and {count - len(first):,} more: see --limit and --json")
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table for a terminal, and aligned text elsewhere, whole lines both times."""
+    typer.echo()
+    console = Console(highlight=False)
+    cleaned = [[_printable(cell) for cell in row] for row in rows]
+    if console.is_terminal:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in header:
+            table.add_column(title, justify="right" if title == "letters" else "left", overflow="fold")
+        for row in cleaned:
+            table.add_row(*map(Text, row))
+        console.print(table)
+        return
+    widths = [max(len(row[at]) for row in (header, *cleaned)) for at in range(len(header))]
+    for row in ([*header], *cleaned):
+        cells = [
+            f"{cell:>{width}}" if title == "letters" else f"{cell:<{width}}"
+            for title, cell, width in zip(header, row, widths, strict=True)
+        ]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _nothing(desk: Desk, selection: Selection) -> str:
+    held = sum(high - low for low, high in desk.ranges.values())
+    if not held:
+        return f"{desk.topic.name} is empty: there are no dead letters."
+    kind = "" if selection.state == "all" else f"{selection.state} "
+    return f"No {kind}dead letter matches; {desk.topic.name} holds {_letters(held)} in all."
+
+
+def _tell_oddities(desk: Desk, totals: Totals) -> None:
+    """What is unusual about some letters, and stops none of the others."""
+    for problem, group in totals.problems.items():
+        _note(f"{_letters(group.count)} cannot be read: {problem}")
+    for topic, group in totals.by_topic.items():
+        if refusal := desk.pipeline.refusal(topic):
+            _note(f"{_letters(group.count)} came from {topic} and cannot be sent again: {refusal}")
+    ours = desk.settings.name
+    for bridge, group in totals.by_bridge.items():
+        if bridge != ours:
+            _note(f"{_letters(group.count)} were written by {bridge}, not by {ours}")
+
+
+def _tell_missing(desk: Desk, ids: Ids | None) -> int:
+    """Name the ids that were asked for and are not there; the exit code."""
+    missing = list(ids.unseen()) if ids is not None else []
+    for letter in missing[:MAX_MISSING]:
+        typer.echo(missing_text(letter, desk.ranges), err=True)
+    if len(missing) > MAX_MISSING:
+        typer.echo(f"and {len(missing) - MAX_MISSING:,} more ids that do not exist", err=True)
+    return EXIT_NOT_WELL if missing else EXIT_DONE
+
+
+@contextmanager
+def _bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr where that is a terminal; call what is given with how many more were done."""
+    talk = Console(stderr=True, highlight=False)
+    if not talk.is_terminal:
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=talk, transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {_printable(text)}", err=True)
+
+
+def _letters(count: int) -> str:
+    return "1 letter" if count == 1 else f"{count:,} letters"
+
+
+def _size(content: bytes | None) -> int | None:
+    return None if content is None else len(content)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")
+
+
+def _printable(text: str) -> str:
+    """Text of foreign origin, without what a terminal would take for commands."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _moment(unix_ms: int) -> str:
+    return _iso(unix_ms)[:19].replace("T", " ")
+
+
+def _iso(unix_ms: int) -> str:
+    # A producer may write any time, and the calendar ends with the year 9999.
+    moment = datetime.fromtimestamp(min(max(unix_ms, 0), MAX_MS) / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

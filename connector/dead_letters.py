@@ -1,0 +1,396 @@
+"""Which letters a command is about, and what there is of them: selection, scan, totals."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple, Protocol, TypeAlias
+
+from connector.letters import DeadLetter, Label, UnreadableLetter, label, letter_id, parse_id, read
+from connector.model import Partition, Position, Record
+from connector.resolutions import Resolved, State
+
+Wanted: TypeAlias = Literal["open", "delivered", "discarded", "parked", "all"]
+"""What `--state` takes. `open` has the parked ones in it, `all` also those that were dead-lettered again."""
+
+CODE_UNREADABLE = "unreadable"
+"""The code of what is in the topic and is no letter."""
+
+OTHER = "other"
+
+MAX_GROUPS = 1_000
+"""Values of one dimension that are counted apart; more are counted as `other`."""
+
+LAST_HOUR = 253_402_300_799 // 3600
+
+MAX_GAP = 5_000
+"""Between two wanted ids it is faster to read so many letters than to begin anew behind them."""
+
+Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
+"""Partition → (first offset, one past the last)."""
+
+_STATES: dict[Wanted, frozenset[State]] = {
+    "open": frozenset({State.OPEN, State.PARKED}),
+    "delivered": frozenset({State.DELIVERED}),
+    "discarded": frozenset({State.DISCARDED}),
+    "parked": frozenset({State.PARKED}),
+    "all": frozenset(State),
+}
+
+
+class Found(NamedTuple):
+    """One record of the dead-letter topic, and what became of it."""
+
+    id: Position
+    state: State
+    label: Label | None
+    """None where its headers do not say where it came from."""
+    problem: str | None
+    """Why it cannot be read, where it cannot."""
+    record: Record
+    """As it is in the dead-letter topic."""
+
+    @property
+    def written_ms(self) -> int:
+        """When it was written, Unix time in milliseconds; 0 where the topic keeps no timestamps."""
+        return self.record.timestamp_ms or 0
+
+    @property
+    def letter(self) -> DeadLetter | None:
+        """The whole letter, read anew each time; None where it cannot be read."""
+        return None if self.label is None else read(self.record)
+
+
+class Ids:
+    """The ids of letters that were asked for, and which of them were seen; nine bytes each."""
+
+    def __init__(self, topic: str, offsets: Mapping[int, Iterable[int]]) -> None:
+        self.topic = topic
+        self._offsets = {number: array("q", sorted(set(given))) for number, given in offsets.items()}
+        self._seen = {number: bytearray(len(given)) for number, given in self._offsets.items()}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._offsets.values()))
+
+    def __iter__(self) -> Iterator[Position]:
+        for number, offsets in sorted(self._offsets.items()):
+            partition = Partition(self.topic, number)
+            for offset in offsets:
+                yield Position(partition, offset)
+
+    def take(self, letter: Position) -> bool:
+        """Whether this letter was asked for; from now on it counts as seen."""
+        (_, number), offset = letter
+        offsets = self._offsets.get(number)
+        if offsets is None:
+            return False
+        place = bisect_left(offsets, offset)
+        if place == len(offsets) or offsets[place] != offset:
+            return False
+        self._seen[number][place] = 1
+        return True
+
+    def unseen(self) -> Iterator[Position]:
+        """What was asked for and was not there."""
+        for number, seen in sorted(self._seen.items()):
+            place = seen.find(0)
+            while place >= 0:
+                yield Position(Partition(self.topic, number), self._offsets[number][place])
+                place = seen.find(0, place + 1)
+
+    def rounds(self, ranges: Ranges) -> Iterator[dict[int, tuple[int, int]]]:
+        """The parts of these ranges that hold the ids, without the long stretches between them.
+
+        Each round has at most one part of each partition.
+        """
+        parts = {n: self._parts(self._offsets[n], *ranges[n]) for n in self._offsets.keys() & ranges.keys()}
+        while any(parts.values()):
+            yield {number: waiting.pop(0) for number, waiting in parts.items() if waiting}
+
+    @staticmethod
+    def _parts(offsets: array[int], low: int, high: int) -> list[tuple[int, int]]:
+        parts: list[tuple[int, int]] = []
+        for offset in offsets:
+            if low <= offset < high:
+                if parts and offset - parts[-1][1] <= MAX_GAP:
+                    parts[-1] = (parts[-1][0], offset + 1)
+                else:
+                    parts.append((offset, offset + 1))
+        return parts
+
+
+def parse_ids(lines: Iterable[str], topic: str) -> Ids:
+    """The ids in lines of text, or in the lines that `list --json` writes.
+
+    Raises:
+        ValueError: a line is neither, or names a letter of another topic; says which line.
+    """
+    offsets: dict[int, array[int]] = {}
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text:
+            continue
+        if found := _ID_IN_JSON.match(text):
+            text = found[1]
+        position = parse_id(text)
+        if position is None:
+            raise ValueError(f"line {number} is no id of a dead letter, such as {topic}/0/1042")
+        if position.partition.topic != topic:
+            raise ValueError(
+                f"line {number}: {text[:300]} is not in {topic}, the dead-letter topic configured"
+            )
+        offsets.setdefault(position.partition.number, array("q")).append(position.offset)
+    return Ids(topic, offsets)
+
+
+_ID_IN_JSON = re.compile(r'\{"id": ?"([^"\\]+)"[,}]')
+"""The beginning of what `list --json` writes; parsing a million such lines whole would take longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters a command is about. What is left empty matches every letter.
+
+    `topics`, `partitions`, `offsets` and `keys` are those of the record at its origin. In `codes`,
+    `topics`, `sources` and `detail_types` a `*` stands for any text.
+    """
+
+    codes: Sequence[str] = ()
+    topics: Sequence[str] = ()
+    partitions: Collection[int] = ()
+    offsets: Collection[int] = ()
+    keys: Collection[bytes] = ()
+    sources: Sequence[str] = ()
+    detail_types: Sequence[str] = ()
+    since_ms: int | None = None
+    """Written at this time or later."""
+    until_ms: int | None = None
+    """Written before this time."""
+    min_attempts: int = 0
+    state: Wanted = "open"
+    ids: Ids | None = None
+
+    @property
+    def is_about_content(self) -> bool:
+        """Whether only a letter that can be read can match; `codes` may be for `unreadable`."""
+        return bool(
+            self.topics
+            or self.partitions
+            or self.offsets
+            or self.keys
+            or self.sources
+            or self.detail_types
+            or self.min_attempts
+        )
+
+    def matcher(self, *, max_replays: int) -> Callable[[Record, Resolved], Found | None]:
+        """A function that says what a record of the dead-letter topic is, or None where it is not selected.
+
+        It looks at the headers only when position, time and state do not rule the letter out.
+        """
+        states, ids, keys = _STATES[self.state], self.ids, frozenset(self.keys)
+        # Whether an open letter is parked shows in its headers.
+        worth_reading = states | {State.OPEN} if State.PARKED in states else states
+        since_ms = self.since_ms if self.since_ms is not None else -1
+        until_ms = self.until_ms if self.until_ms is not None else float("inf")
+        tests = list(self._tests())
+        takes_unreadable = not self.is_about_content and _is_in(self.codes)(CODE_UNREADABLE)
+
+        def match(record: Record, resolved: Resolved) -> Found | None:
+            written_ms = record.timestamp_ms or 0
+            if not since_ms <= written_ms < until_ms:
+                return None
+            position = Position(record.partition, record.offset)
+            if ids is not None and not ids.take(position):
+                return None
+            state = resolved.state(position, written_ms)
+            if state not in worth_reading:
+                return None
+            if keys and record.key not in keys:
+                return None
+            try:
+                found = label(record)
+            except UnreadableLetter as error:
+                if not takes_unreadable or state not in states:
+                    return None
+                return Found(position, state, None, str(error), record)
+            if state is State.OPEN and found.replay_count >= max_replays:
+                state = State.PARKED
+            if state not in states:
+                return None
+            for test in tests:
+                if not test(found):
+                    return None
+            return Found(position, state, found, None, record)
+
+        return match
+
+    def _tests(self) -> Iterator[Callable[[Label], bool]]:
+        """One test for each filter that is set, the cheap ones first."""
+        if self.partitions:
+            partitions = frozenset(self.partitions)
+            yield lambda label: label.partition in partitions
+        if self.offsets:
+            offsets = frozenset(self.offsets)
+            yield lambda label: label.offset in offsets
+        if self.min_attempts:
+            yield lambda label: label.attempts >= self.min_attempts
+        if self.codes:
+            is_code = _is_in(self.codes)
+            yield lambda label: is_code(label.code)
+        if self.topics:
+            is_topic = _is_in(self.topics)
+            yield lambda label: is_topic(label.topic)
+        if self.sources:
+            is_source = _is_in(self.sources)
+            yield lambda label: is_source(label.source)
+        if self.detail_types:
+            is_detail_type = _is_in(self.detail_types)
+            yield lambda label: is_detail_type(label.detail_type)
+
+
+def _is_in(wanted: Sequence[str]) -> Callable[[str | None], bool]:
+    """Whether a text is one of those wanted, in which `*` stands for any text; anything is, of none."""
+    if not wanted:
+        return lambda _: True
+    exact = frozenset(text for text in wanted if "*" not in text)
+    patterns = ["".join(".*" if c == "*" else re.escape(c) for c in text) for text in wanted if "*" in text]
+    if not patterns:
+        return exact.__contains__
+    pattern = re.compile("|".join(patterns), re.DOTALL)
+    return lambda text: text is not None and (text in exact or pattern.fullmatch(text) is not None)
+
+
+class Letters(Protocol):
+    """Where letters are read from: `kafka_letters.LetterTopic`."""
+
+    def read(
+        self, ranges: Ranges, *, since_ms: int | None, limit: int, timeout_s: float
+    ) -> Iterator[Sequence[Record]]: ...
+
+
+def scan(
+    letters: Letters,
+    resolved: Resolved,
+    selection: Selection,
+    ranges: Ranges,
+    *,
+    max_replays: int,
+    on_read: Callable[[int], None] = lambda _: None,
+    limit: int = 100,
+    timeout_s: float = 0.1,
+) -> Iterator[Sequence[Found]]:
+    """The selected letters among these ranges, in batches; some are empty, see `LetterTopic.read`.
+
+    In offset order within a partition. What cannot be read is among them where the selection asks for
+    nothing that only a readable letter has. `on_read` is told how many records were looked at.
+    """
+    match = selection.matcher(max_replays=max_replays)
+    for part in [ranges] if selection.ids is None else selection.ids.rounds(ranges):
+        for records in letters.read(part, since_ms=selection.since_ms, limit=limit, timeout_s=timeout_s):
+            yield [found for record in records if (found := match(record, resolved)) is not None]
+            on_read(len(records))
+
+
+class Group:
+    """How many letters have something in common, and when the first and the last was written."""
+
+    __slots__ = ("count", "newest_ms", "oldest_ms")
+
+    def __init__(self, written_ms: int) -> None:
+        self.count = 0
+        self.oldest_ms = self.newest_ms = written_ms
+
+    def add(self, written_ms: int) -> None:
+        """Count one."""
+        self.count += 1
+        if written_ms > self.newest_ms:
+            self.newest_ms = written_ms
+        elif written_ms < self.oldest_ms:
+            self.oldest_ms = written_ms
+
+
+class Totals:
+    """How many letters there are of each code, origin topic and so on, in bounded memory.
+
+    Attributes are dimensions: value → group. Past a thousand values of one, more are counted as `other`.
+    """
+
+    def __init__(self) -> None:
+        self.all: Group | None = None
+        self.by_state: dict[str, Group] = {}
+        self.by_code: dict[str, Group] = {}
+        self.by_topic: dict[str, Group] = {}
+        self.by_source: dict[str, Group] = {}
+        self.by_detail_type: dict[str, Group] = {}
+        self.by_hour: dict[str, Group] = {}
+        """By the hour they were written in, as `2026-11-22T10:00Z`."""
+        self.by_bridge: dict[str, Group] = {}
+        self.problems: dict[str, Group] = {}
+        """Why some cannot be read."""
+        self._hours: dict[int, str] = {}
+
+    @property
+    def count(self) -> int:
+        """How many letters there are."""
+        return 0 if self.all is None else self.all.count
+
+    def add(self, found: Found) -> None:
+        """Count one."""
+        written_ms, label = found.record.timestamp_ms or 0, found.label
+        if self.all is None:
+            self.all = Group(written_ms)
+        self.all.add(written_ms)
+        _add(self.by_state, found.state.label, written_ms)
+        hour = self._hours.get(written_ms // 3_600_000)
+        if hour is None:
+            hour = self._hour(written_ms // 3_600_000)
+        _add(self.by_hour, hour, written_ms)
+        if label is None:
+            _add(self.by_code, CODE_UNREADABLE, written_ms)
+            _add(self.problems, found.problem or "", written_ms)
+            return
+        _add(self.by_code, label.code, written_ms)
+        _add(self.by_topic, label.topic, written_ms)
+        if label.source is not None:
+            _add(self.by_source, label.source, written_ms)
+        if label.detail_type is not None:
+            _add(self.by_detail_type, label.detail_type, written_ms)
+        if label.bridge is not None:
+            _add(self.by_bridge, label.bridge, written_ms)
+
+    def _hour(self, number: int) -> str:
+        # A producer may write any time, and the calendar ends with the year 9999.
+        text = f"{datetime.fromtimestamp(min(max(number, 0), LAST_HOUR) * 3600, UTC):%Y-%m-%dT%H:00Z}"
+        if len(self._hours) < MAX_GROUPS:
+            self._hours[number] = text
+        return text
+
+
+def _add(groups: dict[str, Group], value: str, written_ms: int) -> None:
+    group = groups.get(value)
+    if group is None:
+        if len(groups) >= MAX_GROUPS:
+            value = OTHER
+            group = groups.get(OTHER)
+        if group is None:
+            group = groups[value] = Group(written_ms)
+    group.add(written_ms)
+
+
+def missing_text(letter: Position, ranges: Ranges) -> str:
+    """Why a letter that was asked for is not there, in a sentence."""
+    (topic, number), offset = letter
+    name = letter_id(letter)
+    if number not in ranges:
+        return f"{name} does not exist: {topic} has no partition {number}"
+    low, high = ranges[number]
+    if offset >= high:
+        return f"{name} does not exist: partition {number} ends before {high}"
+    if offset < low:
+        return f"{name} is gone: retention deleted it, partition {number} begins at {low}"
+    return f"{name} does not exist: there is no record at this offset"

@@ -1,0 +1,615 @@
+"""The dead-letter topic and its resolutions, for the tools: read a snapshot, write what became of a letter.
+
+Nothing here joins the bridge's own consumer group or commits. Only `ReplayGuard` joins a group, its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Self, TypeAlias, cast
+
+from confluent_kafka import (
+    OFFSET_END,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewPartitions, NewTopic
+
+from connector import config
+from connector.errors import ConfigError, DeadLetterError, HaltError, Problem, UnavailableError
+from connector.kafka import (
+    CONSUMER_DEFAULTS,
+    NO_TOPIC,
+    client_options,
+    cluster_metadata,
+    log_of,
+    without_consumer,
+)
+from connector.letters import DeadLetter, letter_id, restored
+from connector.model import Headers, Partition, Position, Record
+from connector.resolutions import Resolution, Resolved, UnreadableResolution, decode, encode
+
+Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
+"""Partition → (first offset, one past the last)."""
+
+TIMEOUT_S = 10.0
+"""How long one question to the brokers may take."""
+
+PATIENCE_S = 30.0
+"""How long nothing may arrive before reading is given up."""
+
+BATCH = 100
+"""Records taken in one go. More would keep more small objects alive, which costs Python twice the time."""
+
+WRITE_TIMEOUT_MS = 60_000
+"""How long librdkafka tries to write a resolution; then it is said that it cannot be written."""
+
+QUEUED = 10_000
+"""Resolutions on their way to the broker, at most."""
+
+READER = {
+    "enable.auto.commit": "false",
+    "enable.auto.offset.store": "false",
+    "enable.partition.eof": "true",
+    # Where retention ate the letters since the snapshot, reading goes on with those that are left.
+    "auto.offset.reset": "earliest",
+    # A broker may return this much at once, whatever the queue's limit.
+    "fetch.max.bytes": "8388608",
+}
+
+NO_GROUP = ("group.instance.id", "group.protocol", "group.remote.assignor")
+
+END_OF_PARTITION = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's name for it
+UNCHECKABLE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+
+NO_LEADER = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+
+_SILENT = log_of(None)
+
+
+class _Reader:
+    """A consumer that is assigned what it reads: no group, no commits."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self._last_error: str | None = None
+        options = CONSUMER_DEFAULTS | client_options(settings) | READER
+        for name in NO_GROUP:
+            options.pop(name, None)
+        self._consumer = Consumer(options | {"error_cb": self._on_error}, logger=_SILENT)
+        self.close = self._consumer.close
+
+    def metadata(self) -> ClusterMetadata:
+        return cluster_metadata(self._consumer, TIMEOUT_S)
+
+    def ends(self, topic: str, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
+        """The first offset of each partition, and one past the last.
+
+        Raises:
+            UnavailableError: no broker answered in time, or they refuse us.
+        """
+        return {number: self._range(TopicPartition(topic, number)) for number in numbers}
+
+    def not_before(self, topic: str, ranges: Ranges, since_ms: int) -> dict[int, tuple[int, int]]:
+        """The ranges, beginning at the first record that is not older than `since_ms`."""
+        try:
+            found = self._offsets_at(topic, ranges, since_ms)
+            if any(offset < 0 for offset in found.values()):
+                # Negative is "all are older", and also the answer of a broker that cannot search.
+                for number, first in self._offsets_at(topic, ranges, 0).items():
+                    if first < 0:
+                        found[number] = 0
+        except KafkaException as error:
+            raise _unavailable(topic, error) from error
+        return {
+            number: (high if found[number] < 0 else min(max(low, found[number]), high), high)
+            for number, (low, high) in ranges.items()
+        }
+
+    def read(
+        self, topic: str, ranges: Ranges, *, limit: int = BATCH, timeout_s: float = 0.1
+    ) -> Iterator[list[Message]]:
+        """The messages in these ranges, in batches that may be empty.
+
+        Raises:
+            UnavailableError: nothing arrived for too long, or the brokers refuse us.
+        """
+        last = {number: high - 1 for number, (low, high) in ranges.items() if low < high}
+        if not last:
+            return
+        unread = set(last)
+        assigned = [TopicPartition(topic, number, ranges[number][0]) for number in unread]
+        self._consumer.assign(assigned)
+        # librdkafka remembers which partitions an earlier read paused, whatever was assigned since.
+        self._consumer.resume(assigned)
+        heard_s = time.monotonic()
+        while unread:
+            messages = self._consumer.consume(limit, timeout_s)
+            batch = []
+            for message in messages:
+                # The stubs allow for None, which only messages of no partition have.
+                number, offset = cast("int", message.partition()), cast("int", message.offset())
+                if message.error() is not None:
+                    if self._is_end(message):
+                        unread.discard(number)
+                    continue
+                end = last[number]
+                if offset <= end:
+                    batch.append(message)
+                if offset >= end and number in unread:
+                    unread.discard(number)
+                    if unread:
+                        self._consumer.pause([TopicPartition(topic, number)])
+            if messages:
+                heard_s = time.monotonic()
+            elif time.monotonic() - heard_s > PATIENCE_S:
+                why = self._last_error or "the brokers do not say why"
+                raise UnavailableError(
+                    f"{topic}: nothing arrived for {PATIENCE_S:.0f} s: {why}", code="kafka"
+                )
+            yield batch
+        self._consumer.unassign()
+
+    def at(self, position: Position) -> Message | None:
+        """The message at one position; None where there is none."""
+        (topic, number), offset = position
+        for batch in self.read(topic, {number: (offset, offset + 1)}, limit=1):
+            for message in batch:
+                if message.offset() == offset:
+                    return message
+        return None
+
+    def _range(self, partition: TopicPartition) -> tuple[int, int]:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return self._consumer.get_watermark_offsets(partition, timeout=TIMEOUT_S, cached=False)
+            except KafkaException as error:
+                # A topic that was just made may wait for its leaders a moment.
+                if error.args[0].code() not in NO_LEADER or time.monotonic() > deadline_s:
+                    raise _unavailable(partition.topic, error) from error
+                self._consumer.poll(0.1)
+
+    def _offsets_at(self, topic: str, ranges: Ranges, time_ms: int) -> dict[int, int]:
+        wanted = [TopicPartition(topic, number, time_ms) for number in ranges]
+        return {p.partition: p.offset for p in self._consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)}
+
+    def _is_end(self, message: Message) -> bool:
+        error = cast("KafkaError", message.error())
+        if error.code() == END_OF_PARTITION or error.code() in NO_TOPIC:
+            return True
+        self._last_error = error.str()
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise UnavailableError(f"{message.topic()} may not be read: {error.str()}", code="kafka")
+        return False
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._last_error = error.str()
+
+
+class LetterTopic:
+    """Reads the dead-letter topic without joining a group.
+
+    For one thread, and one `read` at a time. Use it as a context, or call `close`.
+    """
+
+    def __init__(self, settings: config.Settings) -> None:
+        self.name = settings.dead_letter.topic
+        self.cluster_id: str | None = None
+        """Part of event ids, for `Pipeline.cluster_id`. Known once `snapshot` was called."""
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._reader = _Reader(settings)
+        self._origins: _Reader | None = None
+        self._settings = settings
+
+    def snapshot(self) -> dict[int, tuple[int, int]]:
+        """What the topic holds now: partition → (first offset, one past the last).
+
+        Raises:
+            ConfigError: the topic does not exist.
+            UnavailableError: no broker answered in time, or they refuse us.
+        """
+        metadata = self._reader.metadata()
+        self.cluster_id = metadata.cluster_id
+        topic = metadata.topics.get(self.name)
+        if topic is None or not topic.partitions:
+            text = f"the topic {self.name} does not exist, so there are no dead letters to look at"
+            raise ConfigError([Problem("dead_letter.topic", text)])
+        return self._reader.ends(self.name, sorted(topic.partitions))
+
+    def read(
+        self,
+        ranges: Ranges,
+        *,
+        since_ms: int | None = None,
+        limit: int = BATCH,
+        timeout_s: float = 0.1,
+    ) -> Iterator[Sequence[Record]]:
+        """All records in these ranges, in batches of at most `limit`, empty when none arrived in `timeout_s`.
+
+        So a caller with a loop of its own gets to run it. In offset order within a partition. It ends
+        when every range is read, also where retention or compaction left holes. With `since_ms` it
+        begins at the first record that is not older.
+
+        Raises:
+            UnavailableError: nothing arrived for 30 s, or the brokers refuse us.
+        """
+        if since_ms is not None:
+            ranges = self._reader.not_before(self.name, ranges, since_ms)
+        for messages in self._reader.read(self.name, ranges, limit=limit, timeout_s=timeout_s):
+            yield [self._record(message) for message in messages]
+
+    def fetch(self, letter: Position) -> Record | None:
+        """The record at one position; None where there is none, or none any more."""
+        message = self._reader.at(letter)
+        return None if message is None else self._record(message)
+
+    def fetch_origin(self, letter: DeadLetter) -> Record | None:
+        """The record of a letter that was written without its value, read again at its origin, whole.
+
+        None where it is there no more, or where another record has its place.
+        """
+        # A reader of its own: this may be called while letters are being read.
+        if self._origins is None:
+            self._origins = _Reader(self._settings)
+        message = self._origins.at(letter.record.position)
+        return None if message is None else restored(letter, self._record(message))
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._reader.close()
+        if self._origins is not None:
+            self._origins.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _record(self, message: Message) -> Record:
+        kind, timestamp_ms = message.timestamp()
+        place = cast("tuple[str, int]", (message.topic(), message.partition()))
+        partition = self._partitions.get(place)
+        if partition is None:
+            partition = self._partitions[place] = Partition(*place)
+        headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
+        arrived: Headers = tuple(headers) if headers else ()
+        return Record(
+            partition,
+            cast("int", message.offset()),
+            None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+            message.key(),
+            message.value(),
+            arrived,
+        )
+
+
+class ResolutionTopic:
+    """Reads and writes what became of letters. Resolutions of partition p are in partition p.
+
+    The producer is idempotent and waits for all in-sync replicas. Use it as a context, or call `close`.
+    """
+
+    def __init__(self, settings: config.Settings) -> None:
+        self.name = settings.dead_letter.resolutions
+        self._letters = settings.dead_letter
+        self._settings = settings
+        self._reader = _Reader(settings)
+        self._producer: Producer | None = None
+        self._failure: str | None = None
+
+    def problem(self, partitions: int) -> str | None:
+        """What is wrong with the topic for a dead-letter topic of so many partitions, and what mends it.
+
+        It is missing, not compacted, forgets too early, or has fewer partitions. None when all is well,
+        and when `ensure` would mend it.
+
+        Raises:
+            UnavailableError: no broker answered in time, or they refuse us.
+        """
+        metadata = self._reader.metadata()
+        topic = metadata.topics.get(self.name)
+        if self._letters.create and (topic is None or len(topic.partitions) < partitions):
+            return None
+        if topic is None:
+            return (
+                f"the topic {self.name} does not exist, so nothing is known of what became of letters; set "
+                f"dead_letter.create: true, or: kafka-topics.sh --create --topic {self.name} "
+                f"--partitions {partitions} --replication-factor {self._letters.replication_factor} "
+                "--config cleanup.policy=compact"
+            )
+        if len(topic.partitions) < partitions:
+            return (
+                f"the topic {self.name} has {len(topic.partitions)} partitions and {self._letters.topic} has "
+                f"{partitions}, so for letters in the others nothing can be remembered; set "
+                f"dead_letter.create: true, or: kafka-topics.sh --alter --topic {self.name} "
+                f"--partitions {partitions}"
+            )
+        # A broker without a controller, as that of the sandbox, cannot be asked about a topic.
+        return None if metadata.controller_id < 0 else self._policy_problem()
+
+    def ensure(self, partitions: int) -> None:
+        """Make the topic fit to be written: create or widen it where `dead_letter.create` allows.
+
+        Raises:
+            ConfigError: it is not fit, as `problem` says.
+            DeadLetterError: the brokers refuse to create it.
+            UnavailableError: no broker answered in time, or they refuse us.
+        """
+        metadata = self._reader.metadata()
+        topic = metadata.topics.get(self.name)
+        has = 0 if topic is None else len(topic.partitions)
+        if has < partitions and self._letters.create:
+            self._create(has, partitions)
+        if (problem := self.problem(partitions)) is not None:
+            raise ConfigError([Problem("dead_letter.resolutions_topic", problem)])
+        # Its first steps take up to a second, in which the first resolutions would wait.
+        cluster_metadata(self._writer(), TIMEOUT_S)
+
+    def read_into(self, resolved: Resolved, partitions: Collection[int] | None = None) -> int:
+        """Note every resolution written so far; returns how many records of the topic are none.
+
+        Reads all partitions or some to their ends as of the call. A topic that does not exist has no
+        resolutions.
+
+        Raises:
+            UnavailableError: nothing arrived for 30 s, or the brokers refuse us.
+        """
+        unreadable = 0
+        for message in self._messages(partitions):
+            try:
+                resolved.note(*decode(message.key(), message.value()))
+            except UnreadableResolution:
+                unreadable += 1
+        return unreadable
+
+    def find(self, letters: Collection[Position]) -> dict[Position, Resolution]:
+        """The resolutions of a few letters, whole."""
+        found: dict[Position, Resolution] = {}
+        by_key = {letter_id(letter).encode(): letter for letter in letters}
+        for message in self._messages({letter.partition.number for letter in letters}):
+            letter = by_key.get(message.key() or b"")
+            if letter is None:
+                continue
+            try:
+                _, resolution = decode(message.key(), message.value())
+            except UnreadableResolution:
+                continue
+            if resolution is None:
+                found.pop(letter, None)
+            else:
+                found[letter] = resolution
+        return found
+
+    def write(self, letter: Position, resolution: Resolution) -> None:
+        """Write a resolution; waits only while the producer's queue is full.
+
+        Raises:
+            DeadLetterError: this or an earlier one could not be written.
+        """
+        key, value = encode(letter, resolution)
+        producer = self._writer()
+        while True:
+            self._raise_failure()
+            try:
+                producer.produce(
+                    self.name,
+                    key=key,
+                    value=value,
+                    partition=letter.partition.number,
+                    on_delivery=self._on_delivery,
+                )
+            except BufferError:
+                producer.poll(0.1)
+            except KafkaException as error:
+                self._failure = error.args[0].str()
+            else:
+                producer.poll(0)
+                return
+
+    def flush(self, timeout_s: float) -> None:
+        """Return once the broker has every resolution that was written.
+
+        Raises:
+            DeadLetterError: some could not be written, or not in time.
+        """
+        if self._producer is None:
+            return
+        left = self._producer.flush(timeout_s)
+        self._raise_failure()
+        if left:
+            self._failure = f"{left} were not acknowledged within {timeout_s:.0f} s"
+            self._raise_failure()
+
+    @property
+    def unwritten(self) -> int:
+        """Resolutions the broker has not acknowledged."""
+        if self._producer is None:
+            return 0
+        self._producer.poll(0)
+        return len(self._producer)
+
+    def close(self) -> None:
+        """Disconnect. What was not flushed may be lost."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _messages(self, partitions: Collection[int] | None) -> Iterator[Message]:
+        topic = self._reader.metadata().topics.get(self.name)
+        if topic is None:
+            return
+        chosen = topic.partitions if partitions is None else topic.partitions.keys() & set(partitions)
+        for messages in self._reader.read(self.name, self._reader.ends(self.name, chosen)):
+            yield from messages
+
+    def _policy_problem(self) -> str | None:
+        admin = self._admin()
+        asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in (self.name, self._letters.topic)]
+        try:
+            ours, letters = (
+                future.result()
+                for future in admin.describe_configs(asked, request_timeout=TIMEOUT_S).values()
+            )
+        except KafkaException as error:
+            if error.args[0].code() in UNCHECKABLE:
+                return None  # asking takes a permission that nothing else here needs
+            raise _unavailable(self.name, error) from error
+        alter = f"kafka-configs.sh --alter --topic {self.name} --add-config cleanup.policy=compact"
+        policy = {part.strip() for part in ours["cleanup.policy"].value.split(",")}
+        if "compact" not in policy:
+            return (
+                f"the topic {self.name} is not compacted, so it forgets what became of letters, and they "
+                f"would be sent again; {alter}"
+            )
+        if "delete" in policy:
+            kept_ms, letters_ms = (_retention_ms(c["retention.ms"].value) for c in (ours, letters))
+            if kept_ms < letters_ms or int(ours["retention.bytes"].value) >= 0:
+                return (
+                    f"the topic {self.name} may delete what became of letters that {self._letters.topic} "
+                    f"still holds; raise its retention over that, or: {alter}"
+                )
+        return None
+
+    def _create(self, has: int, partitions: int) -> None:
+        admin = self._admin()
+        try:
+            if has:
+                widened = admin.create_partitions(
+                    [NewPartitions(self.name, partitions)], request_timeout=TIMEOUT_S
+                )
+                widened[self.name].result()
+            else:
+                replicas = self._letters.replication_factor
+                topic = NewTopic(self.name, partitions, replicas, config={"cleanup.policy": "compact"})
+                admin.create_topics([topic], request_timeout=TIMEOUT_S)[self.name].result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise DeadLetterError(
+                    f"the topic {self.name} cannot be created: {error.args[0].str()}"
+                ) from error
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline_s:
+            # Every broker hears of it in its own time.
+            topic_now = self._reader.metadata().topics.get(self.name)
+            if topic_now is not None and len(topic_now.partitions) >= partitions:
+                return
+            time.sleep(0.05)
+
+    def _admin(self) -> AdminClient:
+        return AdminClient(without_consumer(client_options(self._settings)), logger=_SILENT)
+
+    def _writer(self) -> Producer:
+        if self._producer is None:
+            self._producer = Producer(
+                {"compression.type": "lz4", "linger.ms": 5}
+                | without_consumer(client_options(self._settings))
+                | {
+                    "enable.idempotence": True,
+                    "acks": "all",
+                    "message.timeout.ms": WRITE_TIMEOUT_MS,
+                    "queue.buffering.max.messages": QUEUED,
+                },
+                logger=_SILENT,
+            )
+        return self._producer
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and self._failure is None:
+            self._failure = f"{error.name()}: {error.str()}"
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise DeadLetterError(
+                f"{self.name} cannot be written: {self._failure}. What became of some letters is not "
+                "remembered, so they are still open; mend the topic and run the same command again."
+            )
+
+
+class ReplayGuard:
+    """Membership in the group `<group.id>.replay`, so that no two replays work on one partition.
+
+    The group is subscribed to the resolutions topic and reads nothing of it: being assigned partition
+    p is the permission to replay the letters of partition p, once its resolutions were read *after*
+    the assignment. When told `on_revoked`, bring those letters to an end and flush their resolutions
+    before returning: the next owner reads them right after.
+
+    What remains possible: a process that hangs past its session while a request is in flight may
+    deliver a letter that the next owner sends as well. Both carry the same event id.
+
+    Callbacks run inside `poll`, with partition numbers, on the same thread.
+    """
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        *,
+        on_assigned: Callable[[Sequence[int]], None],
+        on_revoked: Callable[[Sequence[int]], None],
+        on_lost: Callable[[Sequence[int]], None],
+    ) -> None:
+        self._on_assigned = on_assigned
+        options = CONSUMER_DEFAULTS | client_options(settings)
+        for name in NO_GROUP:
+            options.pop(name, None)
+        self.group = f"{options['group.id']}.replay"
+        self._consumer = Consumer(
+            options
+            | {
+                "group.id": self.group,
+                "enable.auto.commit": "false",
+                "enable.auto.offset.store": "false",
+                "auto.offset.reset": "latest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                # After a replay was killed the next one waits so long for its partitions.
+                "session.timeout.ms": "6000",
+                "heartbeat.interval.ms": "1000",
+            },
+            logger=_SILENT,
+        )
+        self._consumer.subscribe(
+            [settings.dead_letter.resolutions],
+            on_assign=self._assigned,
+            on_revoke=lambda _, given: on_revoked([p.partition for p in given]),
+            on_lost=lambda _, given: on_lost([p.partition for p in given]),
+        )
+
+    def poll(self, timeout_s: float) -> None:
+        """Stay a member; call it at least every few seconds. Waits at most `timeout_s`.
+
+        Raises:
+            HaltError: the group refuses us.
+        """
+        message = self._consumer.poll(timeout_s)
+        error = None if message is None else message.error()
+        if error is not None and (error.fatal() or error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED):
+            raise HaltError(f"the group {self.group}, which keeps two replays apart: {error.str()}")
+
+    def close(self) -> None:
+        """Leave the group; calls `on_revoked` for what is still assigned."""
+        self._consumer.close()
+
+    def _assigned(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        # From the end and paused: what is in the topic is read elsewhere.
+        partitions = [TopicPartition(p.topic, p.partition, OFFSET_END) for p in given]
+        consumer.incremental_assign(partitions)
+        consumer.pause(partitions)
+        self._on_assigned([p.partition for p in given])
+
+
+def _unavailable(topic: str, error: KafkaException) -> UnavailableError:
+    return UnavailableError(f"Kafka does not answer about {topic}: {error.args[0].str()}", code="kafka")
+
+
+def _retention_ms(text: str) -> float:
+    return float("inf") if int(text) < 0 else int(text)

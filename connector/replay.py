@@ -1,0 +1,429 @@
+"""Dead letters sent again: what would become of them with the current configuration, and sending them.
+
+The order of things is what makes a replay safe to kill and to repeat. A letter is resolved only after
+EventBridge gave its event an EventId, or after the broker has the new letter of one that failed again.
+And a replay sends letters only of partitions that its consumer group gave it, after it read what is
+resolved there.
+
+What remains possible: an event is sent twice where a replay is killed between the EventId and the
+acknowledged resolution, or where it was cut off for longer than the group's session with a request
+under way, and another replay took over. Both times it has the same event id.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from connector import config
+from connector.bridge import DeadLetters
+from connector.dead_letters import Found, Ranges
+from connector.errors import DeadLetterError, HaltError, RecordError, UnavailableError
+from connector.ledger import Ledger, Ticket, Track
+from connector.letters import OURS, DeadLetter, Failure
+from connector.model import Answer, Delivered, Entry, Partition, Position
+from connector.outbox import Pending
+from connector.outlet import Outlet, Sink
+from connector.pipeline import Dropped
+from connector.resolutions import Resolution, State
+from connector.telemetry import Telemetry
+from connector.trial import CannotTry, Report, Tally, Trial
+
+MAX_PENDING_LETTERS = 2_000
+MAX_PENDING_BYTES = 64 * 1024**2
+"""Letters tried and not yet recorded, at most. This bounds the memory."""
+
+MAX_UNRECORDED = 500
+"""Resolutions on their way to the broker with which more is sent. Together with the requests in flight
+they are what a kill makes go twice."""
+
+TAKE = 100
+"""Letters tried in one go; a few ms, the longest that an answer waits."""
+
+BUSY_WAIT_S = 0.005
+STALL_WAIT_S = 0.05
+REPORT_INTERVAL_S = 0.25
+
+WAITING = "waiting for its turn: another replay is at work, or was killed some seconds ago"
+
+
+class Guard(Protocol):
+    """Membership in the group that says who may replay which partition of the dead-letter topic.
+
+    It calls `on_assigned`, `on_revoked` and `on_lost` of the replay inside `poll`.
+    """
+
+    def poll(self, timeout_s: float) -> None:
+        """Take part in the group; waits at most so long."""
+
+
+class Resolutions(Protocol):
+    """The resolutions topic, for writing."""
+
+    @property
+    def unwritten(self) -> int:
+        """Resolutions that the broker has not acknowledged up to now."""
+
+    def write(self, letter: Position, resolution: Resolution) -> None:
+        """Record what became of a letter; waits only while there is no room for it.
+
+        Raises:
+            DeadLetterError: an earlier one could not be written.
+        """
+
+    def flush(self, timeout_s: float) -> None:
+        """Return once the broker has all of them.
+
+        Raises:
+            DeadLetterError: some could not be written, or not in time.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is replayed, and how fast."""
+
+    rate: float | None = None
+    """Letters a second, at most; None for as fast as EventBridge takes them."""
+    max_letters: int | None = None
+    """Letters tried, at most."""
+
+
+class Resent(Pending):
+    """The event of a letter on its way."""
+
+    __slots__ = ("letter",)
+
+    def __init__(self, letter: DeadLetter, track: Track, entry: Entry, now_s: float) -> None:
+        super().__init__(letter.record, track, entry, now_s)
+        self.letter = letter
+
+
+class Allowance:
+    """Lets through so many letters a second."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._saved = 1.0
+        self._refilled_s: float | None = None
+
+    def take(self, now_s: float) -> bool:
+        """Whether one more may pass at this moment."""
+        if self._rate is None:
+            return True
+        since_s = 0.0 if self._refilled_s is None else now_s - self._refilled_s
+        # A tenth of a second may be saved up, so that a loop that looks every few ms keeps the rate.
+        self._saved = min(max(1.0, self._rate / 10), self._saved + since_s * self._rate)
+        self._refilled_s = now_s
+        if self._saved < 1.0:
+            return False
+        self._saved -= 1.0
+        return True
+
+
+class Replay:
+    """Sends the selected letters of the partitions it is given, and records what becomes of each.
+
+    Letters of one key go in the order they have in the dead-letter topic. A target or registry that is
+    down is waited for. Call `run` once; `stop` may be called from a signal handler.
+    """
+
+    def __init__(
+        self,
+        settings: config.Settings,
+        *,
+        ranges: Ranges,
+        scan: Callable[[Ranges], Iterator[Sequence[Found]]],
+        trial: Trial,
+        limits: Limits,
+        resolutions: Resolutions,
+        sink: Sink,
+        dead_letters: DeadLetters,
+        telemetry: Telemetry,
+        report: Report,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`scan` brings the selected letters of these ranges, after it read what is resolved there."""
+        self.tally = Tally()
+        self._topic = settings.dead_letter.topic
+        self._max_consecutive = settings.dead_letter.max_consecutive
+        self._drain_timeout_s = settings.delivery.shutdown_timeout
+        self._ranges = ranges
+        self._starts = {number: low for number, (low, _) in ranges.items()}
+        """Where the reading of each partition goes on."""
+        self._scan = scan
+        self._trial = trial
+        self._limits = limits
+        self._resolutions = resolutions
+        self._sink = sink
+        self._dead_letters = dead_letters
+        self._report = report
+        self._clock_s = clock_s
+        self._outlet = Outlet(
+            "default", settings.eventbridge, sink=sink, telemetry=telemetry, clock_s=clock_s
+        )
+        self._ledger = Ledger()
+        """Letters tried and not recorded, by their place in the dead-letter topic."""
+        self._allowance = Allowance(limits.rate)
+        self._batches: Iterator[Sequence[Found]] | None = None
+        self._chosen: deque[tuple[DeadLetter, Track]] = deque()
+        """Read and not tried yet."""
+        self._again: dict[Ticket, tuple[DeadLetter, str]] = {}
+        """Failed again, with the new letter on its way to the broker, and its code."""
+        self._consecutive = 0
+        self._problem: str | None = WAITING
+        self._stalled_until_s = float("-inf")
+        self._report_due_s = float("-inf")
+        self._is_read = False
+        self._stopping = False
+        self._halt: HaltError | None = None
+
+    def stop(self) -> None:
+        """Ask `run` to bring what is in flight to an end, record it, and return."""
+        self._stopping = True
+
+    def run(self, guard: Guard) -> Tally:
+        """Replay until all is done or `stop` is called.
+
+        Raises:
+            HaltError: going on would only fail. What was sent is recorded by then.
+        """
+        try:
+            while not (self._stopping or self._halt or self._is_done):
+                guard.poll(0.0)
+                self._pump(0.0 if self._take(self._clock_s()) else BUSY_WAIT_S)
+        except HaltError as error:
+            self._halt = self._halt or error
+        self.tally.is_stopped = not self._is_done
+        if self._is_read:
+            elsewhere = self._ranges.keys() - {partition.number for partition in self._ledger.tracks}
+            self.tally.elsewhere = sorted(n for n in elsewhere if self._starts[n] < self._ranges[n][1])
+        self._drain(set(self._ledger.tracks.values()))
+        self._report(self.tally, None)
+        if self._halt is not None:
+            raise self._halt
+        return self.tally
+
+    @property
+    def _is_enough(self) -> bool:
+        return self.tally.tried_in_all == self._limits.max_letters
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether all letters of the partitions given were tried and recorded."""
+        is_over = self._is_enough or (self._is_read and not self._chosen)
+        return is_over and not self._ledger.pending_records
+
+    # One pass of the loop
+
+    def _pump(self, timeout_s: float, *, send: bool = True) -> None:
+        for batch_id, answer in self._sink.answers(timeout_s):
+            self._judge(batch_id, answer)
+        for ticket in self._dead_letters.acknowledged():
+            self._letter_acknowledged(ticket)
+        now_s = self._clock_s()
+        if send and self._resolutions.unwritten < MAX_UNRECORDED:
+            self._outlet.send(now_s)
+        if now_s >= self._report_due_s:
+            self._report_due_s = now_s + REPORT_INTERVAL_S
+            self._report(self.tally, self._problem or self._dead_letters.problem)
+
+    # Letters in
+
+    def _take(self, now_s: float) -> bool:
+        """Try the next letters while there is room; False when there was nothing to do."""
+        if now_s < self._stalled_until_s or not self._ledger.tracks:
+            return False
+        room = MAX_PENDING_LETTERS - self._ledger.pending_records - self._resolutions.unwritten
+        for count in range(min(TAKE, room)):
+            if self._is_enough or self._ledger.pending_bytes >= MAX_PENDING_BYTES:
+                return count > 0
+            if not (self._chosen or self._read()) or not self._allowance.take(now_s):
+                return count > 0
+            letter, track = self._chosen.popleft()
+            # Read twice, after the reading began anew, is not tried twice.
+            if letter.id.offset in track.unsettled:
+                continue
+            try:
+                self._try(letter, track, now_s)
+            except UnavailableError as error:
+                self._chosen.appendleft((letter, track))
+                self._stall(error)
+                return False
+        return room > 0
+
+    def _read(self) -> bool:
+        """Bring more letters to try; False when there are none at this moment."""
+        try:
+            if self._batches is None:
+                self._batches = self._scan(dict(map(self._range, self._ledger.tracks.values())))
+            batch = next(self._batches, None)
+        except UnavailableError as error:
+            self._batches = None
+            self._stall(error)
+            return False
+        if batch is None:
+            self._is_read = True
+            return False
+        for letter in filter(None, map(self.tally.choose, batch)):
+            self._chosen.append((letter, self._ledger.tracks[letter.id.partition]))
+        return bool(self._chosen)
+
+    def _range(self, track: Track) -> tuple[int, tuple[int, int]]:
+        number = track.partition.number
+        return number, (track.next_offset or self._starts[number], self._ranges[number][1])
+
+    def _stall(self, error: UnavailableError) -> None:
+        """Wait a moment before the next try: what is missing may come."""
+        self._problem = str(error)
+        self._stalled_until_s = self._clock_s() + STALL_WAIT_S
+
+    def _try(self, letter: DeadLetter, track: Track, now_s: float) -> None:
+        failure: RecordError | None = None
+        try:
+            letter = self._trial.whole(letter)
+            result = self._trial(letter)
+        except CannotTry as error:
+            self.tally.count(self.tally.left, str(error))
+            return
+        except RecordError as error:
+            failure = error
+        self.tally.count(self.tally.tried, letter.code)
+        size_bytes = letter.record.size_bytes
+        self._ledger.begin(track.partition, letter.id.offset, size_bytes=size_bytes, now_s=now_s)
+        if failure is not None:
+            self._fail(letter, track, failure)
+        elif isinstance(result, Dropped):
+            self.tally.count(self.tally.dropped, result.reason)
+            reason = f"{result.reason} of the configuration at replay"
+            self._record(letter, track, State.DISCARDED, reason=reason)
+        else:
+            # Of one lane are only letters of one partition, so that it can be given away whole.
+            order = self._trial.ordering(letter.record)
+            lane = None if order is None else (track, order)
+            self._outlet.add(Resent(letter, track, result, now_s), lane)
+
+    # Answers back
+
+    def _judge(self, batch_id: int, answer: Answer) -> None:
+        judged = self._outlet.judge(batch_id, answer)
+        self._problem = None if answer.error is None else str(answer.error)
+        event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))
+        for pending, event_id in zip(judged.delivered, event_ids, strict=True):
+            resent = cast("Resent", pending)
+            self.tally.delivered += 1
+            self._consecutive = 0
+            # Also when the partition was lost meanwhile: it is true, and whoever reads it will not send it.
+            self._record(resent.letter, resent.track, State.DELIVERED, event_id=event_id)
+        for pending, error in judged.failed:
+            resent = cast("Resent", pending)
+            self._fail(resent.letter, resent.track, error, pending=resent, request_id=answer.request_id)
+        self._halt = judged.halt or self._halt
+
+    def _fail(
+        self,
+        letter: DeadLetter,
+        track: Track,
+        error: RecordError,
+        *,
+        pending: Resent | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        """Write the new letter of one that failed again; the old one is resolved once the broker has it."""
+        if not track.is_open:
+            return
+        failure = Failure(
+            code=error.code,
+            stage=error.stage,
+            message=str(error),
+            exception_class=type(error).__name__,
+            attempts=letter.attempts + (pending.tries if pending else 0),
+            first_failure_ms=letter.first_failure_ms,
+            last_failure_ms=int(time.time() * 1000),
+            request_id=request_id,
+            target=self._outlet.name if pending else None,
+            source=pending.entry.source if pending else None,
+            detail_type=pending.entry.detail_type if pending else None,
+            event_id=self._trial.event_id(letter),
+        )
+        self.tally.count(self.tally.failed, error.code)
+        self.tally.messages.setdefault(error.code, str(error))
+        replays = (OURS + "replay-count", b"%d" % (letter.replay_count + 1))
+        record = letter.record._replace(headers=(*letter.record.headers, replays))
+        ticket = (track, letter.id.offset)
+        self._again[ticket] = (letter, error.code)
+        self._dead_letters.write(record, failure, ticket)
+        self._consecutive += 1
+        if self._consecutive > self._max_consecutive:
+            self._halt = DeadLetterError(
+                f"{self._consecutive} letters in a row failed again and none was delivered between them, the "
+                f"last with {error.code}: {error}. What is wrong is not corrected yet: see the plan, without "
+                "--execute. Correct it, or raise dead_letter.max_consecutive."
+            )
+
+    def _letter_acknowledged(self, ticket: Ticket) -> None:
+        if (known := self._again.pop(ticket, None)) is not None:
+            letter, code = known
+            self._record(letter, ticket[0], State.DEAD_LETTERED_AGAIN, reason=code)
+
+    def _record(
+        self,
+        letter: DeadLetter,
+        track: Track,
+        state: State,
+        *,
+        event_id: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        now_ms = int(time.time() * 1000)
+        resolution = Resolution(state, now_ms, letter.written_ms, event_id=event_id, reason=reason)
+        self._resolutions.write(letter.id, resolution)
+        self._ledger.settle(track, letter.id.offset)
+
+    # Assignment: called by the guard inside `poll`
+
+    def on_assigned(self, partitions: Collection[int]) -> None:
+        """Begin with the letters of these partitions, as soon as what is resolved there was read."""
+        self._problem = None
+        self._ledger.assign(Partition(self._topic, number) for number in partitions if number in self._ranges)
+        self._read_anew()
+
+    def on_revoked(self, partitions: Collection[int]) -> None:
+        """Send nothing new of these, bring what is in flight to an end, and record it."""
+        self._drain(self._tracks(partitions))
+
+    def on_lost(self, partitions: Collection[int]) -> None:
+        """Forget these at once: another replay has them already."""
+        self._forget(self._tracks(partitions))
+
+    def _tracks(self, partitions: Collection[int]) -> set[Track]:
+        return {track for partition, track in self._ledger.tracks.items() if partition.number in partitions}
+
+    def _drain(self, tracks: set[Track]) -> None:
+        """Bring what is in flight to an end within one deadline. What no request carries stays open."""
+        self._outlet.discard(lambda pending: pending.track in tracks)
+        deadline_s = self._clock_s() + self._drain_timeout_s
+        while self._is_draining(tracks) and self._clock_s() < deadline_s:
+            self._pump(BUSY_WAIT_S, send=False)
+        self._forget(tracks)
+        self._resolutions.flush(max(1.0, deadline_s - self._clock_s()))
+
+    def _is_draining(self, tracks: set[Track]) -> bool:
+        return self._outlet.carries(tracks) or any(track in tracks for track, _ in self._again)
+
+    def _forget(self, tracks: set[Track]) -> None:
+        for track in tracks:
+            self._starts[track.partition.number] = track.committable or self._starts[track.partition.number]
+        self._ledger.drop([track.partition for track in tracks])
+        self._outlet.discard(lambda pending: not pending.track.is_open)
+        self._again = {ticket: known for ticket, known in self._again.items() if ticket[0].is_open}
+        self._read_anew()
+
+    def _read_anew(self) -> None:
+        """What is resolved must be read after every change of the assignment, so everything is."""
+        self._batches = None
+        self._chosen.clear()
+        self._is_read = False

@@ -1,0 +1,164 @@
+"""What became of dead letters: the resolutions topic's records, and a compact table of states. Pure.
+
+A resolution has the letter's id as its key and JSON as its value; `schemas/resolution.json` describes it.
+The topic is compacted, so the last one of each letter stays.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from functools import lru_cache
+
+from connector.errors import ConnectorError
+from connector.letters import letter_id, parse_id
+from connector.model import Position
+
+
+class State(IntEnum):
+    """What became of a letter so far; fits a byte."""
+
+    OPEN = 0
+    DELIVERED = 1
+    DISCARDED = 2
+    DEAD_LETTERED_AGAIN = 3
+    """A replay failed; there is a newer letter of the same record."""
+    PARKED = 4
+    """Open, and replayed as often as allowed. Never written: it follows from the letter."""
+
+    @property
+    def label(self) -> str:
+        """Its name in output and JSON, as `dead-lettered-again`."""
+        return self.name.lower().replace("_", "-")
+
+
+_BY_LABEL = {state.label: state for state in (State.DELIVERED, State.DISCARDED, State.DEAD_LETTERED_AGAIN)}
+
+
+class UnreadableResolution(ConnectorError):  # noqa: N818 - it names what was found
+    """A record in the resolutions topic that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What became of one letter, and when."""
+
+    state: State
+    """DELIVERED, DISCARDED or DEAD_LETTERED_AGAIN."""
+    at_ms: int
+    """Unix time in milliseconds."""
+    written_ms: int
+    """When the letter was written. A letter at the same position with another time is another letter,
+    of a topic that was deleted and made anew, and this resolution is not about it."""
+    event_id: str | None = None
+    """DELIVERED: the EventId that EventBridge gave it."""
+    reason: str | None = None
+    """DISCARDED: why, in the words of who did it. DEAD_LETTERED_AGAIN: the code it failed with."""
+    who: str | None = None
+
+
+def encode(letter: Position, resolution: Resolution) -> tuple[bytes, bytes]:
+    """Key and value of a record of the resolutions topic."""
+    fields = {
+        "state": resolution.state.label,
+        "at": _iso(resolution.at_ms),
+        "letter_written_ms": resolution.written_ms,
+        "event_id": resolution.event_id,
+        "reason": resolution.reason,
+        "who": resolution.who,
+    }
+    value = {name: field for name, field in fields.items() if field is not None}
+    # A text from the command line may hold half a surrogate pair, which UTF-8 cannot; JSON escapes it.
+    return letter_id(letter).encode(), json.dumps(value).encode()
+
+
+def decode(key: bytes | None, value: bytes | None) -> tuple[Position, Resolution | None]:
+    """Whose resolution a record is and what it says; None for a tombstone, which makes it open again.
+
+    Raises:
+        UnreadableResolution: it is something else.
+    """
+    letter = parse_id((key or b"").decode("utf-8", "replace"))
+    if letter is None:
+        raise UnreadableResolution("its key is no letter's id")
+    if value is None:
+        return letter, None
+    try:
+        fields = json.loads(value)
+        return letter, Resolution(
+            state=_BY_LABEL[fields["state"]],
+            at_ms=_ms(fields["at"]),
+            written_ms=int(fields["letter_written_ms"]),
+            event_id=fields.get("event_id"),
+            reason=fields.get("reason"),
+            who=fields.get("who"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UnreadableResolution("its value is not the JSON of a resolution") from error
+
+
+class Resolved:
+    """The state of every letter between two offsets of each partition, in five bytes each.
+
+    What lies outside is not remembered: letters that retention ate, or that were written later.
+    """
+
+    def __init__(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> None:
+        """`ranges`: partition of the dead-letter topic → (first offset, one past the last)."""
+        self._topic = topic
+        self._starts = {number: low for number, (low, _) in ranges.items()}
+        self._states = {number: bytearray(high - low) for number, (low, high) in ranges.items()}
+        self._written = {
+            number: array("I", bytes(4 * (high - low))) for number, (low, high) in ranges.items()
+        }
+
+    def note(self, letter: Position, resolution: Resolution | None) -> None:
+        """Remember a resolution; the last one counts. None makes the letter open again."""
+        (topic, number), offset = letter
+        states = self._states.get(number)
+        if states is None or topic != self._topic:
+            return
+        place = offset - self._starts[number]
+        if 0 <= place < len(states):
+            states[place] = State.OPEN if resolution is None else resolution.state
+            self._written[number][place] = 0 if resolution is None else resolution.written_ms & 0xFFFFFFFF
+
+    def state(self, letter: Position, written_ms: int) -> State:
+        """What became of the letter that was written at that time; OPEN where nothing is known."""
+        (_, number), offset = letter
+        states = self._states.get(number)
+        if states is None:
+            return State.OPEN
+        place = offset - self._starts[number]
+        if not 0 <= place < len(states) or not states[place]:
+            return State.OPEN
+        # The same position with another time is another letter: the topic was made anew.
+        is_same = self._written[number][place] == written_ms & 0xFFFFFFFF
+        return State(states[place]) if is_same else State.OPEN
+
+
+def _iso(unix_ms: int) -> str:
+    seconds, ms = divmod(unix_ms, 1000)
+    return f"{_second(seconds)}.{ms:03}Z"
+
+
+def _ms(text: str) -> int:
+    whole, _, ms = text.removesuffix("Z").partition(".")
+    return _unix(whole) * 1000 + int(ms)
+
+
+# Most of a run's times lie in few seconds, and making or reading a date takes longer than all the rest.
+
+
+@lru_cache(maxsize=1024)
+def _second(unix_s: int) -> str:
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+@lru_cache(maxsize=1024)
+def _unix(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())

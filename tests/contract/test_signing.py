@@ -1,0 +1,271 @@
+"""Credentials by boto3's chain: found and renewed off the loop, once for all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import itertools
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from connector import config
+from connector.errors import NotAuthorizedError, UnavailableError
+from connector.signing import Signer, Signers
+from tests.endpoint import Endpoint, Play, answer
+
+DEADLINE_S = 5.0
+ROLE = "arn:aws:iam::123456789012:role/partner-bridge"
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """An environment in which no credentials can be found."""
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return monkeypatch
+
+
+def signers(*, step_s: float = 60.0, **settings: Any) -> Signers:
+    """Whose clock moves by a step whenever it is read."""
+    target = config.Target(region="eu-central-1", **settings)
+    url = "https://events.eu-central-1.amazonaws.com/"
+    return Signers(target, url=url, user_agent="bridge/1", clock=itertools.count(0, step_s).__next__)
+
+
+async def until(ask: Callable[[], Awaitable[object]], expected: object) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while await ask() != expected:  # noqa: ASYNC110 - nothing tells when
+            await asyncio.sleep(0.005)
+
+
+class Source:
+    """Where credentials come from: a `credential_process` of AWS's configuration, read from a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._offer = folder / "offer.json"
+        self._asked = folder / "asked"
+        process = folder / "process"
+        process.write_text(f"#!/bin/sh\necho >> {self._asked}\ncat {self._offer}\n")
+        process.chmod(0o700)
+        (folder / "config").write_text(f"[default]\ncredential_process = {process}\n")
+
+    def offer(self, key: str, *, minutes: float) -> None:
+        expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minutes)
+        offer = {
+            "Version": 1,
+            "AccessKeyId": key,
+            "SecretAccessKey": "secret",
+            "SessionToken": f"token of {key}",
+        }
+        self._offer.write_text(json.dumps(offer | {"Expiration": expires.isoformat()}))
+
+    def fail(self) -> None:
+        self._offer.unlink()
+
+    @property
+    def asked(self) -> int:
+        """How often the process was run."""
+        return len(self._asked.read_text()) if self._asked.exists() else 0
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    return Source(tmp_path)
+
+
+async def key_of(one: Signers) -> str:
+    return (await one.current()).access_key
+
+
+def test_credentials_are_looked_up_once_for_all_who_wait(source: Source) -> None:
+    """Sixteen first requests make one look-up, and sign with what it found."""
+    source.offer("AKIDONE", minutes=60)
+
+    async def run() -> list[Signer]:
+        one = signers()
+        return await asyncio.gather(*[one.current() for _ in range(16)])
+
+    got = asyncio.run(run())
+
+    assert {"AKIDONE"} == {signer.access_key for signer in got}
+    assert "token of AKIDONE" == got[0].headers(b"", 0)["X-Amz-Security-Token"]
+    assert 1 == source.asked
+
+
+def test_credentials_are_renewed_behind_the_scenes_before_they_expire(source: Source) -> None:
+    """While the old ones are good nobody waits for the new ones; boto renews in the last 15 minutes."""
+    source.offer("AKIDOLD", minutes=14)
+
+    async def run() -> str:
+        one = signers()
+        await one.current()
+        source.offer("AKIDNEW", minutes=60)
+        first = await key_of(one)
+        await until(lambda: key_of(one), "AKIDNEW")
+        return first
+
+    assert "AKIDOLD" == asyncio.run(run())
+
+
+def test_a_failed_renewal_goes_unnoticed_while_the_old_credentials_are_good(source: Source) -> None:
+    """A source of credentials that is down for minutes must not stop the bridge."""
+    source.offer("AKIDOLD", minutes=5)
+
+    async def run() -> str:
+        one = signers()
+        await one.current()
+        source.fail()
+        asked = source.asked
+
+        async def was_asked() -> bool:
+            await one.current()
+            return source.asked > asked
+
+        await until(was_asked, expected=True)
+        return await key_of(one)
+
+    assert "AKIDOLD" == asyncio.run(run())
+
+
+def test_expired_credentials_are_not_used_while_new_ones_cannot_be_had(source: Source) -> None:
+    """A refusal for expired credentials would stop the bridge; a source that is down must not."""
+    source.offer("AKIDOLD", minutes=0.4)
+
+    async def run() -> str:
+        one = signers(step_s=0)
+        await one.current()
+        source.fail()
+        for _ in range(3):
+            with pytest.raises(UnavailableError) as caught:
+                await one.current()
+            assert "credentials" == caught.value.code
+        source.offer("AKIDNEW", minutes=60)
+        return await key_of(one)
+
+    assert "AKIDNEW" == asyncio.run(run())
+
+
+def test_refused_credentials_are_replaced_once_for_all_who_were_refused(source: Source) -> None:
+    """Requests that were refused together share one look-up, and a late one takes what it found."""
+    source.offer("AKIDOLD", minutes=60)
+
+    async def run() -> list[Signer]:
+        one = signers()
+        refused = await one.current()
+        source.offer("AKIDNEW", minutes=60)
+        together = await asyncio.gather(*[one.replace(refused) for _ in range(8)])
+        return [*together, await one.replace(refused)]
+
+    assert {"AKIDNEW"} == {signer.access_key for signer in asyncio.run(run())}
+    assert 2 == source.asked
+
+
+def test_a_cancelled_request_does_not_take_the_look_up_from_the_others(source: Source) -> None:
+    """A request that runs out of time was not the only one to wait."""
+    source.offer("AKIDONE", minutes=60)
+
+    async def run() -> str:
+        one = signers()
+        first = asyncio.create_task(one.current())
+        second = asyncio.create_task(key_of(one))
+        await asyncio.sleep(0)
+        first.cancel()
+        return await second
+
+    assert "AKIDONE" == asyncio.run(run())
+
+
+def test_a_source_that_is_down_at_start_is_waited_for(source: Source) -> None:
+    """Where credentials ought to come from is known, so their absence is an outage."""
+
+    async def run() -> str:
+        one = signers()
+        with pytest.raises(UnavailableError):
+            await one.current()
+        source.offer("AKIDONE", minutes=60)
+        return await key_of(one)
+
+    assert "AKIDONE" == asyncio.run(run())
+
+
+def test_a_pod_identity_is_used(aws: pytest.MonkeyPatch) -> None:
+    """EKS Pod Identity and ECS offer credentials over HTTP, to whoever shows the pod's token."""
+    offer = {
+        "AccessKeyId": "AKIDPOD",
+        "SecretAccessKey": "secret",
+        "Token": "token",
+        "Expiration": "2199-01-01T00:00:00Z",
+    }
+
+    async def run() -> tuple[str, str]:
+        async with Endpoint(answer(200, offer)) as server:
+            aws.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{server.url}/v1/credentials")
+            aws.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "pod")
+            return await key_of(signers()), server.received[0].headers["authorization"]
+
+    assert ("AKIDPOD", "pod") == asyncio.run(run())
+
+
+# --- Roles --------------------------------------------------------------------------------------
+
+ASSUMED = b"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
+<AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/partner-bridge/x</Arn><AssumedRoleId>A:x</AssumedRoleId>
+</AssumedRoleUser><Credentials><AccessKeyId>AKIDROLE</AccessKeyId><SecretAccessKey>s</SecretAccessKey>
+<SessionToken>t</SessionToken><Expiration>2199-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult>
+</AssumeRoleResponse>"""
+
+
+def denied(code: str) -> bytes:
+    return f"<ErrorResponse><Error><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>".encode()
+
+
+def with_sts(aws: pytest.MonkeyPatch, *script: Play, **settings: Any) -> tuple[str, dict[str, list[str]]]:
+    """The access key that assuming a role comes to, and what STS was asked."""
+
+    async def run() -> tuple[str, dict[str, list[str]]]:
+        async with Endpoint(*script) as server:
+            aws.setenv("AWS_ENDPOINT_URL_STS", server.url)
+            aws.setenv("AWS_ACCESS_KEY_ID", "AKIDUSER")
+            aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+            signer = await signers(role_arn=ROLE, **settings).current()
+            return signer.access_key, parse_qs(server.received[0].body.decode())
+
+    return asyncio.run(run())
+
+
+def test_a_role_is_assumed_with_its_external_id(aws: pytest.MonkeyPatch) -> None:
+    """Requests are signed as the role, and the external id guards against the confused deputy."""
+    key, asked = with_sts(aws, answer(200, ASSUMED), external_id="customer-7")
+
+    assert "AKIDROLE" == key
+    assert ([ROLE], ["customer-7"]) == (asked["RoleArn"], asked["ExternalId"])
+
+
+def test_a_role_that_may_not_be_assumed_stops_the_bridge(aws: pytest.MonkeyPatch) -> None:
+    """A trust policy is not mended by waiting; the message says where to look."""
+    with pytest.raises(NotAuthorizedError, match="trust policy"):
+        with_sts(aws, answer(403, denied("AccessDenied")))
+
+
+@pytest.mark.parametrize(
+    "play", [answer(503, denied("ServiceUnavailable")), answer(400, denied("Throttling"))]
+)
+def test_an_outage_of_sts_is_waited_for(aws: pytest.MonkeyPatch, play: Play) -> None:
+    """Credentials that cannot be had now are an outage, not a mistake."""
+    with pytest.raises(UnavailableError):
+        with_sts(aws, play)
+
+
+def test_a_profile_that_vanished_stops_the_bridge(tmp_path: Path) -> None:
+    """A profile that is not there any more is a mistake of configuration."""
+    with pytest.raises(NotAuthorizedError, match="nobody"):
+        asyncio.run(signers(profile="nobody").current())

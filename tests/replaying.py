@@ -1,0 +1,136 @@
+"""Dead letters made to measure, and the real `dead-letters replay` as a child process."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from connector.letters import OURS, Failure, Letter, letter, without_value
+from connector.model import Headers, Json, Partition, Record
+from tests.bridge_process import AWS_ENVIRON
+from tests.services.child import Child, wait_until
+from tests.topics import Sent
+from tests.world import NOTES, World, note
+
+TIMEOUT_S = 90.0
+PARTITIONS = 6
+RECORDED_MS = 1_790_000_000_000
+BROKEN: dict[str, Json] = {**NOTES, "event": {"source": "${value.missing}", "detail_type": "Note"}}
+"""A mapping under which every note fails with template_null."""
+
+
+class Replays:
+    """The dead-letter topic of one world, its letters, and replays of them."""
+
+    def __init__(self, world: World, folder: Path, *, mapping: Mapping[str, Json] = NOTES) -> None:
+        self.world = world
+        self.topic = f"{world.name}.letters"
+        self.origin = Partition(f"{world.name}.notes", 0)
+        self._folder = folder
+        self._started: list[Child] = []
+        self.partitions = world.topics.create(self.topic, partitions=PARTITIONS)
+        self.configure(mapping)
+
+    def configure(self, mapping: Mapping[str, Json], **changes: Mapping[str, Json]) -> None:
+        """From now on replays have this mapping for the topic the letters came from."""
+        letters = {"topic": self.topic, "create": True, "replication_factor": 1, "max_consecutive": 10_000}
+        dead_letter = {"dead_letter": {**letters, **changes.pop("dead_letter", {})}}
+        self.settings = self.world.settings({self.origin.topic: dict(mapping)}, **dead_letter, **changes)
+
+    def letter(
+        self,
+        number: int,
+        *,
+        key: bytes | None = None,
+        value: bytes | None = None,
+        code: str = "template_null",
+    ) -> Letter:
+        """The letter of one note, by default of one that `NOTES` maps."""
+        found = Record(self.origin, number, RECORDED_MS + number, key, value or note(number), ())
+        failure = Failure(
+            code=code,  # type: ignore[arg-type]  # a closed set, which these tests do not lean on
+            stage="TRANSFORMATION",
+            message="topics.notes.event.source: found nothing",
+            exception_class="MappingError",
+            attempts=0,
+            first_failure_ms=RECORDED_MS,
+            last_failure_ms=RECORDED_MS,
+            request_id=None,
+            target=None,
+            source=None,
+            detail_type=None,
+            event_id=self.event_id(number),
+        )
+        return letter(found, failure, bridge_name=self.world.name, version="0")
+
+    def omitted(self, number: int, value: bytes) -> Letter:
+        """The letter of a note that was too large for the dead-letter topic."""
+        return without_value(self.letter(number, value=value))
+
+    def event_id(self, number: int) -> str:
+        return f"cluster/{self.origin.topic}/0/{number}"
+
+    def write(self, letters: Iterable[Letter], *, also: Headers = ()) -> None:
+        """Puts letters into the topic, where their keys belong."""
+        sent = [Sent(self.topic, each.value, each.key, (*each.headers, *also)) for each in letters]
+        self.world.topics.produce(sent)
+
+    def start(self, *arguments: str) -> Child:
+        """Starts `dead-letters replay` with these arguments."""
+        number = len(self._started)
+        file = self._folder / f"replay-{number}.yaml"
+        file.write_text(json.dumps(self.settings))  # JSON is YAML
+        child = Child(
+            [sys.executable, "-m", "connector", "dead-letters", "replay", "--config", str(file), *arguments],
+            log=self._folder / f"replay-{number}.log",
+            environ=AWS_ENVIRON,
+        )
+        self._started.append(child)
+        child.start()
+        return child
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        """Runs it to its end, expects this exit code, and answers everything it printed."""
+        child = self.start(*arguments)
+        assert child.wait(timeout_s=TIMEOUT_S) == code, child.tail()
+        return child.output()
+
+    def execute(self, *arguments: str, code: int = 0) -> str:
+        """The same with --execute, as fast as possible."""
+        return self.run("--execute", "--rate", "0", *arguments, code=code)
+
+    def wait_accepted(self, count: int, child: Child) -> None:
+        """Waits until EventBridge has so many events, while the replay runs."""
+
+        def is_there() -> bool:
+            assert child.running, child.tail()
+            return self.world.aws.counts().accepted >= count
+
+        wait_until(is_there, what=lambda: f"{count} events\n{child.tail()}", every_s=0.005)
+
+    def sent(self) -> list[str]:
+        """The stable id of each event EventBridge has, in the order of acceptance."""
+        return [detail["_kafka"]["id"] for detail in self.world.details()]
+
+    def resolutions(self) -> dict[str, dict[str, Any]]:
+        """The last resolution of each letter, by the letter's id."""
+        records = self.world.topics.read(f"{self.topic}.resolutions")
+        return {(each.key or b"").decode(): json.loads(each.value or b"null") for each in records}
+
+    def states(self) -> list[str]:
+        """What became of the letters so far, one of each."""
+        return sorted({found["state"] for found in self.resolutions().values()})
+
+    def counts(self) -> list[int]:
+        """The replay count of each letter in the topic, in the order of writing."""
+        return [
+            int(dict(record.headers).get(f"{OURS}replay-count") or b"0")
+            for record in self.world.topics.read(self.topic)
+        ]
+
+    def close(self) -> None:
+        for child in self._started:
+            child.kill()
