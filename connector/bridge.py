@@ -118,6 +118,8 @@ class Bridge:
         self._halt: HaltError | None = None
         """Why the loop must end. Kept rather than raised, so that the other answers of the same
         moment are not lost with it."""
+        self._end_by_s = float("inf")
+        """When stopping must be over, once it began."""
         self._poll_due_s = 0.0
         self._commit_due_s = 0.0
         self._report_due_s = 0.0
@@ -138,7 +140,8 @@ class Bridge:
             self._step()
         # After an InvariantError, which passes through here, nothing is committed: our own
         # bookkeeping is wrong, so nothing it says can be trusted.
-        self._drain(self._delivery.shutdown_timeout, send=self._halt is None)
+        self._end_by_s = self._clock_s() + self._delivery.shutdown_timeout
+        self._drain()
         self._commit(wait=True)
         if self._halt is not None:
             raise self._halt
@@ -339,21 +342,21 @@ class Bridge:
         if offsets := self._ledger.committable(partitions):
             self._source.commit(offsets, wait=wait)
 
-    def _drain(
-        self, timeout_s: float, *, partitions: Collection[Partition] | None = None, send: bool = True
-    ) -> None:
+    def _drain(self, partitions: Collection[Partition] | None = None) -> None:
         """Bring what was begun to an end, for all partitions or for some, within one deadline.
 
         What no request has touched yet is left to whoever reads it next. What lies below an offset
         that was sent is still sent: it holds the commit back, and everything above it would be
-        delivered twice. A target that is down is not waited for.
+        delivered twice. A target that is down is not waited for, and after a halt nothing is sent.
         """
+        send = self._halt is None
         tracks = [t for t in self._ledger.tracks.values() if partitions is None or t.partition in partitions]
         chosen = set(tracks)
         self._outlet.discard(
             lambda p: p.track in chosen and (not send or p.record.offset > p.track.sent_offset)
         )
-        deadline_s = self._clock_s() + timeout_s
+        # Leaving the group revokes what is still assigned, and must not get a budget of its own.
+        deadline_s = min(self._end_by_s, self._clock_s() + self._delivery.shutdown_timeout)
         while self._is_draining(chosen, send=send) and (left_s := deadline_s - self._clock_s()) > 0:
             self._pump(min(BUSY_WAIT_S, left_s), send=send)
 
@@ -384,7 +387,7 @@ class Bridge:
         self._telemetry.rebalanced("revoked", partitions)
         for partition in partitions:
             self._stalled.pop(partition, None)
-        self._drain(self._delivery.shutdown_timeout, partitions=partitions)
+        self._drain(partitions)
         self._commit(wait=True, partitions=partitions)
         self._forget(partitions)
 

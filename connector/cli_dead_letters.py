@@ -349,6 +349,7 @@ def replay(
     """
     settings = settings_of(config)
     from connector import cli_replay  # noqa: PLC0415
+    from connector.replay import Limits  # noqa: PLC0415
 
     selection = selection_of(
         settings,
@@ -366,7 +367,7 @@ def replay(
     )
     request = cli_replay.Request(
         selection,
-        cli_replay.Limits(rate or None, max_letters),
+        Limits(rate or None, max_letters),
         max_replays=settings.dead_letter.max_replays if max_replays is None else max_replays,
         as_json=as_json,
     )

@@ -159,7 +159,7 @@ def _print_plan(tally: Tally, settings: config.Settings, request: Request) -> No
     typer.secho(
         f"A replay would try {_letters(tally.tried_in_all)} of {settings.dead_letter.topic}:", bold=True
     )
-    _print_counts(tally.tried)
+    _print_counts(dict(_largest_first(tally.tried)))
     typer.echo("  of these, with the configuration as it is now")
     _print_outcomes(tally, sent="would be sent", failed="would fail again", indent="    ")
     _print_left(tally)
@@ -194,7 +194,7 @@ def _print_outcomes(tally: Tally, *, sent: str, failed: str, indent: str) -> Non
     if tally.failed:
         rows[failed] = sum(tally.failed.values())
     _print_counts(rows, indent=indent)
-    for code, count in tally.failed.items():
+    for code, count in _largest_first(tally.failed):
         typer.echo(f"{indent}  {count:>9,}  {code}: {tally.messages.get(code, '')}")
 
 
@@ -211,13 +211,17 @@ def _print_counts(counts: Mapping[str, int], *, indent: str = "  ") -> None:
         typer.echo(f"{indent}{name:<{width}}  {count:>9,}")
 
 
+def _largest_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: -item[1])
+
+
 def _letters(count: int) -> str:
     return f"{count:,} letter" if count == 1 else f"{count:,} letters"
 
 
 def _duration(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 

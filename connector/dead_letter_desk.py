@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Self, TypeVar, cast
 
 import orjson
@@ -48,7 +49,7 @@ MAX_DEPTH = 6
 MAX_FIELDS = 50
 """Of a shape; what is deeper or longer is summed up."""
 
-MAX_MS = 253_402_300_799_000
+MAX_SECOND = 253_402_300_799
 
 T = TypeVar("T")
 
@@ -161,7 +162,7 @@ def discard(settings: config.Settings, selection: Selection, *, reason: str, who
             typer.echo(f"Discarded {_letters(totals.count)} of {desk.topic.name}, as {who}: {reason}")
         else:
             typer.echo(f"This would discard {_letters(totals.count)} of {desk.topic.name}:")
-            _print_groups("code", totals.by_code)
+            _print_groups("code", totals.by("code"))
             typer.echo("\nNothing was changed. Add --reason and --execute to do it.")
         _tell_oddities(desk, totals)
         return _tell_missing(desk, selection.ids)
@@ -332,25 +333,26 @@ def _meaning(code: str) -> str:
 
 
 def _print_totals(desk: Desk, selection: Selection, totals: Totals) -> None:
-    if totals.all is None:
+    if not totals.count:
         typer.echo(_nothing(desk, selection))
         return
+    (everything,) = totals.by("all").values()
     kind = "" if selection.state == "all" else f"{selection.state} "
-    begin, end = _moment(totals.all.oldest_ms), _moment(totals.all.newest_ms)
+    begin, end = _moment(everything.oldest_ms), _moment(everything.newest_ms)
     typer.secho(
         f"{totals.count:,} {kind}dead {'letter' if totals.count == 1 else 'letters'} in {desk.topic.name}, "
         f"written {begin} to {end} UTC",
         bold=True,
     )
-    _print_groups("code", totals.by_code)
-    _print_groups("origin topic", totals.by_topic)
-    _print_groups("source", totals.by_source)
-    _print_groups("detail type", totals.by_detail_type)
-    _print_groups("hour", totals.by_hour, in_order=True)
-    if len(totals.by_state) > 1:
-        _print_groups("state", totals.by_state)
-    if len(totals.by_bridge) > 1:
-        _print_groups("written by", totals.by_bridge)
+    _print_groups("code", totals.by("code"))
+    _print_groups("origin topic", totals.by("topic"))
+    _print_groups("source", totals.by("source"))
+    _print_groups("detail type", totals.by("detail_type"))
+    _print_groups("hour", totals.by("hour"), in_order=True)
+    if len(totals.by("state")) > 1:
+        _print_groups("state", totals.by("state"))
+    if len(totals.by("bridge")) > 1:
+        _print_groups("written by", totals.by("bridge"))
 
 
 def _print_groups(title: str, groups: Mapping[str, Group], *, in_order: bool = False) -> None:
@@ -417,15 +419,15 @@ def _nothing(desk: Desk, selection: Selection) -> str:
 
 def _tell_oddities(desk: Desk, totals: Totals) -> None:
     """What is unusual about some letters, and stops none of the others."""
-    for problem, group in totals.problems.items():
+    for problem, group in totals.by("problem").items():
         _note(f"{_letters(group.count)} cannot be read: {problem}")
-    for topic, group in totals.by_topic.items():
+    for topic, group in totals.by("topic").items():
         if refusal := desk.pipeline.refusal(topic):
             _note(f"{_letters(group.count)} came from {topic} and cannot be sent again: {refusal}")
     ours = desk.settings.name
-    for bridge, group in totals.by_bridge.items():
+    for bridge, group in totals.by("bridge").items():
         if bridge != ours:
-            _note(f"{_letters(group.count)} were written by {bridge}, not by {ours}")
+            _note(f"written by {bridge}, not by {ours}: {_letters(group.count)}")
 
 
 def _tell_missing(desk: Desk, ids: Ids | None) -> int:
@@ -477,6 +479,11 @@ def _moment(unix_ms: int) -> str:
 
 
 def _iso(unix_ms: int) -> str:
+    seconds, ms = divmod(unix_ms, 1000)
+    return f"{_second(seconds)}.{ms:03}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(unix_s: int) -> str:
     # A producer may write any time, and the calendar ends with the year 9999.
-    moment = datetime.fromtimestamp(min(max(unix_ms, 0), MAX_MS) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{datetime.fromtimestamp(min(max(unix_s, 0), MAX_SECOND), UTC):%Y-%m-%dT%H:%M:%S}"

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
 
 from connector.letters import DeadLetter, Label, UnreadableLetter, label, letter_id, parse_id, read
 from connector.model import Partition, Position, Record
@@ -25,6 +25,7 @@ OTHER = "other"
 MAX_GROUPS = 1_000
 """Values of one dimension that are counted apart; more are counted as `other`."""
 
+HOUR_MS = 3_600_000
 LAST_HOUR = 253_402_300_799 // 3600
 
 MAX_GAP = 5_000
@@ -62,7 +63,7 @@ class Found(NamedTuple):
     @property
     def letter(self) -> DeadLetter | None:
         """The whole letter, read anew each time; None where it cannot be read."""
-        return None if self.label is None else read(self.record)
+        return None if self.label is None else read(self.record, self.label)
 
 
 class Ids:
@@ -313,73 +314,99 @@ class Group:
         elif written_ms < self.oldest_ms:
             self.oldest_ms = written_ms
 
+    def merge(self, other: Group) -> None:
+        """Count those of another group too."""
+        self.count += other.count
+        self.newest_ms = max(self.newest_ms, other.newest_ms)
+        self.oldest_ms = min(self.oldest_ms, other.oldest_ms)
+
+
+Dimension: TypeAlias = Literal[
+    "all", "state", "code", "topic", "source", "detail_type", "hour", "bridge", "problem"
+]
+
 
 class Totals:
     """How many letters there are of each code, origin topic and so on, in bounded memory.
 
-    Attributes are dimensions: value → group. Past a thousand values of one, more are counted as `other`.
+    Past a thousand values of one dimension, more are counted as `other`.
     """
 
     def __init__(self) -> None:
-        self.all: Group | None = None
-        self.by_state: dict[str, Group] = {}
-        self.by_code: dict[str, Group] = {}
-        self.by_topic: dict[str, Group] = {}
-        self.by_source: dict[str, Group] = {}
-        self.by_detail_type: dict[str, Group] = {}
-        self.by_hour: dict[str, Group] = {}
-        """By the hour they were written in, as `2026-11-22T10:00Z`."""
-        self.by_bridge: dict[str, Group] = {}
-        self.problems: dict[str, Group] = {}
-        """Why some cannot be read."""
-        self._hours: dict[int, str] = {}
+        self._by: dict[Dimension, dict[str, Group]] = {dimension: {} for dimension in get_args(Dimension)}
+        self._alike: dict[tuple[object, ...], Group] = {}
+        """Letters that are the same in every dimension: counting each at once is a fourth of the work."""
 
     @property
     def count(self) -> int:
         """How many letters there are."""
-        return 0 if self.all is None else self.all.count
+        return sum(group.count for group in self.by("all").values())
+
+    def by(self, dimension: Dimension) -> dict[str, Group]:
+        """The groups of one dimension, by value.
+
+        `hour` is the one they were written in, as `2026-11-22T10:00Z`; `problem` is why some cannot be
+        read. `all` has one group, or none.
+        """
+        self._sort()
+        return self._by[dimension]
 
     def add(self, found: Found) -> None:
         """Count one."""
         written_ms, label = found.record.timestamp_ms or 0, found.label
-        if self.all is None:
-            self.all = Group(written_ms)
-        self.all.add(written_ms)
-        _add(self.by_state, found.state.label, written_ms)
-        hour = self._hours.get(written_ms // 3_600_000)
-        if hour is None:
-            hour = self._hour(written_ms // 3_600_000)
-        _add(self.by_hour, hour, written_ms)
+        values: tuple[object, ...]
         if label is None:
-            _add(self.by_code, CODE_UNREADABLE, written_ms)
-            _add(self.problems, found.problem or "", written_ms)
-            return
-        _add(self.by_code, label.code, written_ms)
-        _add(self.by_topic, label.topic, written_ms)
-        if label.source is not None:
-            _add(self.by_source, label.source, written_ms)
-        if label.detail_type is not None:
-            _add(self.by_detail_type, label.detail_type, written_ms)
-        if label.bridge is not None:
-            _add(self.by_bridge, label.bridge, written_ms)
-
-    def _hour(self, number: int) -> str:
-        # A producer may write any time, and the calendar ends with the year 9999.
-        text = f"{datetime.fromtimestamp(min(max(number, 0), LAST_HOUR) * 3600, UTC):%Y-%m-%dT%H:00Z}"
-        if len(self._hours) < MAX_GROUPS:
-            self._hours[number] = text
-        return text
-
-
-def _add(groups: dict[str, Group], value: str, written_ms: int) -> None:
-    group = groups.get(value)
-    if group is None:
-        if len(groups) >= MAX_GROUPS:
-            value = OTHER
-            group = groups.get(OTHER)
+            values = (
+                found.state,
+                written_ms // HOUR_MS,
+                CODE_UNREADABLE,
+                None,
+                None,
+                None,
+                None,
+                found.problem,
+            )
+        else:
+            code, topic, _, _, source, detail_type, _, _, bridge = label
+            values = (found.state, written_ms // HOUR_MS, code, topic, source, detail_type, bridge, None)
+        group = self._alike.get(values)
         if group is None:
-            group = groups[value] = Group(written_ms)
-    group.add(written_ms)
+            if len(self._alike) >= MAX_GROUPS:
+                self._sort()
+            group = self._alike[values] = Group(written_ms)
+        group.add(written_ms)
+
+    def _sort(self) -> None:
+        """Bring what was counted since the last time into the dimensions."""
+        for (state, hour, code, topic, source, detail_type, bridge, problem), group in self._alike.items():
+            of: dict[Dimension, object] = {
+                "all": "",
+                "state": cast("State", state).label,
+                "hour": _hour(cast("int", hour)),
+                "code": code,
+                "topic": topic,
+                "source": source,
+                "detail_type": detail_type,
+                "bridge": bridge,
+                "problem": problem,
+            }
+            for dimension, value in of.items():
+                if isinstance(value, str):
+                    _merge(self._by[dimension], value, group)
+        self._alike.clear()
+
+
+def _merge(groups: dict[str, Group], value: str, group: Group) -> None:
+    if value not in groups and len(groups) >= MAX_GROUPS:
+        value = OTHER
+    if value not in groups:
+        groups[value] = Group(group.oldest_ms)
+    groups[value].merge(group)
+
+
+def _hour(number: int) -> str:
+    # A producer may write any time, and the calendar ends with the year 9999.
+    return f"{datetime.fromtimestamp(min(max(number, 0), LAST_HOUR) * 3600, UTC):%Y-%m-%dT%H:00Z}"
 
 
 def missing_text(letter: Position, ranges: Ranges) -> str:

@@ -173,6 +173,8 @@ async def _not_here(request: web.Request) -> web.Response:
 
 async def _finish(_request: web.Request, response: web.StreamResponse) -> None:
     response.force_close()
+    # aiohttp settles this header before it asks us; unsaid, a client would send on a closed connection.
+    response.headers["Connection"] = "close"
     response.headers["Server"] = "partner-bridge"
     response.headers["Cache-Control"] = "no-store"
 

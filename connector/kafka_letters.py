@@ -332,7 +332,7 @@ class ResolutionTopic:
                 f"--partitions {partitions}"
             )
         # A broker without a controller, as that of the sandbox, cannot be asked about a topic.
-        return None if metadata.controller_id < 0 else self._policy_problem()
+        return self._policy_problem() if metadata.controller_id in metadata.brokers else None
 
     def ensure(self, partitions: int) -> None:
         """Make the topic fit to be written: create or widen it where `dead_letter.create` allows.
@@ -368,6 +368,18 @@ class ResolutionTopic:
             except UnreadableResolution:
                 unreadable += 1
         return unreadable
+
+    def follow(self, read_up_to: dict[int, int]) -> Iterator[tuple[Position, Resolution | None]]:
+        """Every resolution behind these offsets of partitions, which are brought up to date.
+
+        Raises:
+            UnavailableError: nothing arrived for 30 s, or the brokers refuse us.
+        """
+        for message in self._messages(None, read_up_to):
+            try:
+                yield decode(message.key(), message.value())
+            except UnreadableResolution:
+                continue
 
     def find(self, letters: Collection[Position]) -> dict[Position, Resolution]:
         """The resolutions of a few letters, whole."""
@@ -410,7 +422,7 @@ class ResolutionTopic:
             except KafkaException as error:
                 self._failure = error.args[0].str()
             else:
-                producer.poll(0)
+                # Not polled here: that hands the interpreter to the other thread, once for each letter.
                 return
 
     def flush(self, timeout_s: float) -> None:
@@ -445,13 +457,20 @@ class ResolutionTopic:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _messages(self, partitions: Collection[int] | None) -> Iterator[Message]:
+    def _messages(
+        self, partitions: Collection[int] | None, read_up_to: dict[int, int] | None = None
+    ) -> Iterator[Message]:
         topic = self._reader.metadata().topics.get(self.name)
         if topic is None:
             return
         chosen = topic.partitions if partitions is None else topic.partitions.keys() & set(partitions)
-        for messages in self._reader.read(self.name, self._reader.ends(self.name, chosen)):
+        ranges = self._reader.ends(self.name, chosen)
+        if read_up_to is not None:
+            ranges = {n: (max(low, read_up_to.get(n, low)), high) for n, (low, high) in ranges.items()}
+        for messages in self._reader.read(self.name, ranges):
             yield from messages
+        if read_up_to is not None:
+            read_up_to.update({number: high for number, (_, high) in ranges.items()})
 
     def _policy_problem(self) -> str | None:
         admin = self._admin()
@@ -519,6 +538,7 @@ class ResolutionTopic:
                     "acks": "all",
                     "message.timeout.ms": WRITE_TIMEOUT_MS,
                     "queue.buffering.max.messages": QUEUED,
+                    "delivery.report.only.error": True,
                 },
                 logger=_SILENT,
             )

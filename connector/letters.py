@@ -9,6 +9,7 @@ https://kafka.apache.org/documentation/#connect_errantrecordreporter
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -174,41 +175,6 @@ class UnreadableLetter(ConnectorError):  # noqa: N818 - it names what was found
     """A record in the dead-letter topic whose headers do not say where it came from."""
 
 
-class DeadLetter(NamedTuple):
-    """A dead letter, read back."""
-
-    id: Position
-    """Where it is in the dead-letter topic."""
-    record: Record
-    """The record as it was read at its origin: origin's position and timestamp, headers without ours."""
-    written_ms: int
-    """When the letter was written, Unix time in milliseconds; 0 where the topic keeps no timestamps."""
-    code: str
-    """One of `errors.CODES`, or `connect`, or one that a newer version of the bridge knows."""
-    message: str
-    stage: str
-    source: str | None
-    detail_type: str | None
-    attempts: int
-    first_failure_ms: int
-    last_failure_ms: int
-    replay_count: int
-    """How often it was replayed already and failed again."""
-    event_id: str | None
-    """The stable id of the event; None where a sink of Kafka Connect wrote the letter."""
-    bridge: str | None
-    """Name of the bridge, or connector, that wrote it."""
-    value_digest: bytes | None
-    """Size and SHA-256 of a value that was left out, as `without_value` writes them."""
-    key_digest: bytes | None
-    are_headers_omitted: bool
-
-    @property
-    def is_value_omitted(self) -> bool:
-        """Whether something of the record has to be read again at its origin."""
-        return self.value_digest is not None or self.key_digest is not None or self.are_headers_omitted
-
-
 class Label(NamedTuple):
     """What filters and totals look at, read in a fifth of the time that a whole letter takes."""
 
@@ -224,6 +190,87 @@ class Label(NamedTuple):
     bridge: str | None
 
 
+class DeadLetter(NamedTuple):
+    """A dead letter, read back. What few callers ask for is read from its headers when they do."""
+
+    id: Position
+    """Where it is in the dead-letter topic."""
+    record: Record
+    """The record as it was read at its origin: origin's position and timestamp, headers without ours."""
+    written_ms: int
+    """When the letter was written, Unix time in milliseconds; 0 where the topic keeps no timestamps."""
+    label: Label
+    ours: Mapping[str, bytes | None]
+    """The headers of the letter, those we added among them, by name."""
+
+    @property
+    def code(self) -> str:
+        """One of `errors.CODES`, or `connect`, or one that a newer version of the bridge knows."""
+        return self.label.code
+
+    @property
+    def source(self) -> str | None:
+        return self.label.source
+
+    @property
+    def detail_type(self) -> str | None:
+        return self.label.detail_type
+
+    @property
+    def attempts(self) -> int:
+        return self.label.attempts
+
+    @property
+    def replay_count(self) -> int:
+        """How often it was replayed already and failed again."""
+        return self.label.replay_count
+
+    @property
+    def bridge(self) -> str | None:
+        """Name of the bridge, or connector, that wrote it."""
+        return self.label.bridge
+
+    @property
+    def message(self) -> str:
+        return _text(self.ours, _MESSAGE) or _text(self.ours, _CLASS) or ""
+
+    @property
+    def stage(self) -> str:
+        return _text(self.ours, _STAGE) or ""
+
+    @property
+    def first_failure_ms(self) -> int:
+        return _digits(self.ours.get(_FIRST), 15) or self.written_ms
+
+    @property
+    def last_failure_ms(self) -> int:
+        return _digits(self.ours.get(_LAST), 15) or self.written_ms
+
+    @property
+    def event_id(self) -> str | None:
+        """The stable id of the event; None where a sink of Kafka Connect wrote the letter."""
+        return _text(self.ours, _EVENT_ID)
+
+    @property
+    def value_digest(self) -> bytes | None:
+        """Size and SHA-256 of a value that was left out, as `without_value` writes them."""
+        return self.ours.get(_VALUE_OMITTED)
+
+    @property
+    def key_digest(self) -> bytes | None:
+        return self.ours.get(_KEY_OMITTED)
+
+    @property
+    def are_headers_omitted(self) -> bool:
+        return _HEADERS_OMITTED in self.ours
+
+    @property
+    def is_value_omitted(self) -> bool:
+        """Whether something of the record has to be read again at its origin."""
+        ours = self.ours
+        return _VALUE_OMITTED in ours or _KEY_OMITTED in ours or _HEADERS_OMITTED in ours
+
+
 def label(written: Record) -> Label:
     """Read what filters and totals look at of a record of the dead-letter topic.
 
@@ -233,41 +280,30 @@ def label(written: Record) -> Label:
     return _label(dict(written.headers))
 
 
-def read(written: Record) -> DeadLetter:
+def read(written: Record, found: Label | None = None) -> DeadLetter:
     """Read a record of the dead-letter topic as a letter, ours or one of Kafka Connect.
 
-    Where a sink wrote it, the times are those of the record, and `code` is `connect`.
+    Where a sink wrote it, the times are those of the record, and `code` is `connect`. `found` is its
+    label, where that was read before.
 
     Raises:
         UnreadableLetter: the headers do not say where the record came from.
     """
     raw = dict(written.headers)
-    code, topic, number, offset, source, detail_type, attempts, replay_count, bridge = _label(raw)
-    written_ms = written.timestamp_ms or 0
+    label = found or _label(raw)
     if raw.get(_CODE):
         original_ms = _digits(raw.get(_TIMESTAMP), 15)
         arrived = tuple([header for header in written.headers if header[0] not in NAMES])
     else:
         original_ms = written.timestamp_ms
         arrived = tuple([h for h in written.headers if not h[0].startswith(CONNECT) and h[0] not in NAMES])
+    origin = Partition(label.topic, label.partition)
     return DeadLetter(
-        id=Position(written.partition, written.offset),
-        record=Record(Partition(topic, number), offset, original_ms, written.key, written.value, arrived),
-        written_ms=written_ms,
-        code=code,
-        message=_text(raw, _MESSAGE) or _text(raw, _CLASS) or "",
-        stage=_text(raw, _STAGE) or "",
-        source=source,
-        detail_type=detail_type,
-        attempts=attempts,
-        first_failure_ms=_digits(raw.get(_FIRST), 15) or written_ms,
-        last_failure_ms=_digits(raw.get(_LAST), 15) or written_ms,
-        replay_count=replay_count,
-        event_id=_text(raw, _EVENT_ID),
-        bridge=bridge,
-        value_digest=raw.get(_VALUE_OMITTED),
-        key_digest=raw.get(_KEY_OMITTED),
-        are_headers_omitted=_HEADERS_OMITTED in raw,
+        Position(written.partition, written.offset),
+        Record(origin, label.offset, original_ms, written.key, written.value, arrived),
+        written.timestamp_ms or 0,
+        label,
+        raw,
     )
 
 
@@ -358,7 +394,7 @@ def _label(raw: dict[str, bytes | None]) -> Label:
     )
 
 
-def _text(raw: dict[str, bytes | None], name: str) -> str | None:
+def _text(raw: Mapping[str, bytes | None], name: str) -> str | None:
     text = raw.get(name)
     return None if text is None else text.decode("utf-8", "replace")
 

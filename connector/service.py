@@ -16,6 +16,7 @@ from connector.eventbridge import Publisher
 from connector.health import Health, serve
 from connector.io_thread import IoThread
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters, KafkaSource, create_dead_letter_topic
+from connector.open_letters import OpenLetters
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry
 from connector.telemetry import Telemetry, configure_logging
@@ -63,10 +64,14 @@ def run(settings: config.Settings) -> int:
         telemetry=telemetry,
         health=health,
     )
+    every_s = settings.dead_letter.count_open_every
+    counting = OpenLetters(settings, every_s=every_s, telemetry=telemetry) if every_s else None
     stopping = _stop_on_signal(bridge)
     telemetry.started(name=settings.name, version=__version__, http_port=server.port)
     try:
         if _connect(settings, source, pipeline, health, stopping):
+            if counting is not None:
+                counting.start()
             source.subscribe(bridge)
             bridge.run(source)
     except HaltError as error:
@@ -74,6 +79,8 @@ def run(settings: config.Settings) -> int:
         telemetry.halted(error)
         return EXIT_HALTED
     finally:
+        if counting is not None:
+            counting.stop()
         source.close()
         io_thread.call(server.close())
         io_thread.call(publisher.close())

@@ -127,6 +127,7 @@ class Telemetry:
         self._target_state = gauge("target_state", "0 ok, 1 probing, 2 open.", "target")
         self._commits = counter("commits", "Offset commits.", "outcome")
         self._rebalances = counter("rebalances", "Changes of the assignment.", "kind")
+        self._letters_open = gauge("dead_letters_open", "Letters nothing became of yet.", "code")
         self._halted = gauge("halted", "1 when going on would lose or flood.")
         self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
         self._build_info[tuple(self.versions.values())].set(1)
@@ -144,6 +145,7 @@ class Telemetry:
         self._down: set[str] = set()
         self._stalled: set[Partition] = set()
         self._letters_are_written = True
+        self._letters_are_counted = True
 
     # The life of the process
 
@@ -334,6 +336,22 @@ class Telemetry:
         if not self._letters_are_written:
             self._letters_are_written = True
             self._log.info("dead_letter_writable")
+
+    def dead_letters_open(self, counts: Mapping[str, int]) -> None:
+        """So many letters of each code are open in the dead-letter topic.
+
+        This and `dead_letters_uncounted` are called from a thread of their own, and touch nothing that
+        the bridge thread touches.
+        """
+        self._letters_are_counted = True
+        for code, count in counts.items():
+            self._letters_open[(code,)].set(count)
+
+    def dead_letters_uncounted(self, reason: str) -> None:
+        """Open letters cannot be counted now. Logged once until they are."""
+        if self._letters_are_counted:
+            self._letters_are_counted = False
+            self._log.warning("dead_letters_uncounted", reason=_capped(reason))
 
     # Reading
 

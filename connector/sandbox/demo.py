@@ -325,6 +325,7 @@ def _show_around(sandbox: Sandbox, bridge: Bridge, folder: Path, talk: Console) 
         f"  bridge       curl {bridge.url}/metrics\n"
         f"  EventBridge  curl {sandbox.eventbridge.url}/_sandbox/events\n"
         f"  Kafka        {sandbox.broker.bootstrap}\n"
+        f"  dead letters partner-bridge dead-letters list --config {bridge.config}\n"
         f"  files        {folder}",
         soft_wrap=True,
     )
@@ -335,9 +336,10 @@ def _show_around(sandbox: Sandbox, bridge: Bridge, folder: Path, talk: Console) 
 def _next_steps(out: Console) -> None:
     out.print(
         "\nWhere to look next:\n"
-        "  partner-bridge demo --keep     the same, and it stays up for a look around\n"
-        "  partner-bridge sandbox         broker, registry and EventBridge for a bridge of your own\n"
-        "  examples/bridge.yaml           a configuration to start from; README.md explains each setting",
+        "  partner-bridge demo --keep           the same, and it stays up for a look around\n"
+        "  partner-bridge dead-letters list     while it is up: what failed and why; then show and replay\n"
+        "  partner-bridge sandbox               broker, registry and EventBridge for a bridge of your own\n"
+        "  examples/bridge.yaml                 a configuration to start from, which README.md explains",
         soft_wrap=True,
     )
 

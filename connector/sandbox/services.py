@@ -20,7 +20,10 @@ class Sandbox:
     """Broker, registry and EventBridge on 127.0.0.1, with the topics and the schema of the example."""
 
     def __init__(self, *, eventbridge_port: int = 0, registry_port: int = 0) -> None:
-        self.broker = Broker(topics={orders.TOPIC: orders.PARTITIONS, orders.DEAD_LETTER_TOPIC: 1})
+        letters = orders.DEAD_LETTER_TOPIC
+        self.broker = Broker(
+            topics={orders.TOPIC: orders.PARTITIONS, letters: 1, f"{letters}.resolutions": 1}
+        )
         self.eventbridge = FakeEventBridge(port=eventbridge_port)
         self.registry = FakeRegistry(port=registry_port)
         self.schema_id = 0

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from connector.sandbox.registry import FakeRegistry
-from tests.bench import records
+from tests.bench import letters, records
 from tests.bench.endpoint import Endpoint
 from tests.bench.process import BenchError
 from tests.bench.report import Results, machine, markdown
@@ -25,7 +25,7 @@ from tests.bridge_process import AWS_ENVIRON
 from tests.services import MissingServiceError
 from tests.services.kafka import shared
 
-NAMES = ("throughput", "stop", "latency", "memory", "stages")
+NAMES = ("throughput", "stop", "latency", "memory", "letters", "stages")
 LATENCY_MS = 20.0
 LATENCY_RUN_S = 20.0
 ONE_THREAD_SHARE = 0.1
@@ -36,7 +36,7 @@ def main() -> int:
     asked = _arguments()
     wanted = set(asked.only or NAMES)
     if asked.quick and not asked.only:
-        wanted.discard("memory")
+        wanted -= {"memory", "letters"}
     os.environ.update(AWS_ENVIRON)  # the stages run in this process
     try:
         results = _run(asked, wanted)
@@ -55,6 +55,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--records", type=int, metavar="N", help="records on the topic (100,000)")
     parser.add_argument("--rounds", type=int, metavar="N", help="bridge and loop in turn, so often (2)")
     parser.add_argument("--backlog", type=int, metavar="N", default=500_000, help="records waiting (500,000)")
+    parser.add_argument("--letters", type=int, metavar="N", default=200_000, help="dead letters (200,000)")
     parser.add_argument("--only", action="append", choices=NAMES, help="only this; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
     asked = parser.parse_args()
@@ -106,6 +107,8 @@ def _measure(bench: Bench, asked: argparse.Namespace, wanted: set[str], results:
         results.latency = [bench.latency(program, seconds) for program in COMPARED]
     if "memory" in wanted:
         results.memory = bench.memory(bench.topic("backlog", asked.backlog), asked.backlog)
+    if "letters" in wanted:
+        results.letters = letters.measure(bench, count=asked.letters, compared=count)
 
 
 def _stages(bench: Bench, endpoint: Endpoint, schema_id: int) -> list[Stage]:

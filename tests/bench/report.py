@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.bench.letters import Letters
 from tests.bench.runs import Latency, Memory, Program, Stop, Throughput
 from tests.bench.stages import Stage
 
@@ -28,13 +29,14 @@ class Results:
     stop: list[Stop] = field(default_factory=list)
     latency: list[Latency] = field(default_factory=list)
     memory: Memory | None = None
+    letters: Letters | None = None
     stages: list[Stage] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
         """Records that no event was ever accepted for, over all runs."""
         runs: list[Throughput | Stop | Latency | Memory] = [*self.throughput, *self.stop, *self.latency]
-        return sum(run.lost for run in runs) + (self.memory.lost if self.memory else 0)
+        return sum(run.lost for run in runs) + sum(run.lost for run in (self.memory, self.letters) if run)
 
 
 class Row(NamedTuple):
@@ -65,7 +67,12 @@ def machine(kafka: str) -> dict[str, str]:
 def markdown(results: Results) -> str:
     """All tables."""
     lines = [f"- {name}: {text}" for name, text in results.machine.items()]
-    if rows := [*_throughput_rows(results), *_latency_rows(results), *_stop_rows(results)]:
+    if rows := [
+        *_throughput_rows(results),
+        *_latency_rows(results),
+        *_stop_rows(results),
+        *_letter_rows(results),
+    ]:
         lines += ["", *_table(Row._fields, rows)]
     if rounds := results.throughput:
         lines += [
@@ -130,6 +137,27 @@ def _stop_rows(results: Results) -> list[Row]:
     if bridge.exit_code != 0:
         row = row._replace(bridge=f"{row.bridge}, exit code {bridge.exit_code}", met="no")
     return [row]
+
+
+def _letter_rows(results: Results) -> list[Row]:
+    if (letters := results.letters) is None:
+        return []
+    bridge = f"bridge: {letters.bridge_per_s:,.0f}"
+    ratio, met = _target(letters.ratio, at_least=0.8)
+    listed, listed_met = _target(letters.listed_per_s, at_least=30_000)
+    rss_mb = max(letters.list_rss_bytes, letters.replay_rss_bytes) / 1e6
+    return [
+        Row("letters listed a second", f"{letters.listed_per_s:,.0f}", "", "", listed, listed_met),
+        Row(
+            "letters replayed a second",
+            f"{letters.replayed_per_s:,.0f}",
+            bridge,
+            f"{letters.ratio:.2f}",
+            f"ratio {ratio}",
+            met,
+        ),
+        _row(f"peak RSS with {letters.letters:,} letters, MB", rss_mb, None, at_most=200.0),
+    ]
 
 
 def _ratio_row(

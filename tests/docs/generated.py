@@ -65,5 +65,6 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.entries_retried("default", "ThrottlingException", 1)
     telemetry.request_finished("default", outcome="ok", seconds=0.1, entries=1, size_bytes=1)
     telemetry.target_state("default", 0, reason="")
+    telemetry.dead_letters_open({"avro_invalid": 0})
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)

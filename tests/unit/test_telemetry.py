@@ -98,6 +98,7 @@ def use_everything(telemetry: Telemetry) -> None:
     """Let everything happen once."""
     telemetry.started(name="orders-bridge", version="1.0.0", http_port=8080)
     telemetry.records_consumed("orders", 100)
+    telemetry.dead_letters_open({"avro_invalid": 3})
     telemetry.record_filtered("orders", "filter")
     telemetry.record_dead_lettered(Position(ORDERS, 7), code="avro_invalid", message="m", target=None)
     telemetry.entries_retried("default", "ThrottlingException", 3)
@@ -152,6 +153,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "delivery_seconds": ("histogram", {"topic"}),
         "consumer_lag": ("gauge", {"topic", "partition"}),
         "oldest_unsettled_seconds": ("gauge", {"topic", "partition"}),
+        "dead_letters_open": ("gauge", {"code"}),
         "pending_records": ("gauge", set()),
         "pending_bytes": ("gauge", set()),
         "partitions_assigned": ("gauge", set()),

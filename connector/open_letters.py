@@ -1,0 +1,179 @@
+"""How many dead letters are open, by code, while the bridge runs: what the metric `dead_letters_open` shows.
+
+Off unless `dead_letter.count_open_every` is set. Every replica counts the same topic, so take the maximum
+of them, and not the sum.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Mapping
+
+from connector import config
+from connector.dead_letters import CODE_UNREADABLE, OTHER
+from connector.errors import CODES, ConnectorError
+from connector.kafka_letters import LetterTopic, ResolutionTopic
+from connector.letters import CODE_CONNECT, UnreadableLetter, label
+from connector.model import Position, Record
+from connector.resolutions import Resolution, State
+from connector.telemetry import Telemetry
+
+MAX_LETTERS = 1_000_000
+"""Letters kept count of, the newest of all partitions together; six bytes each."""
+
+BREATH_S = 0.005
+"""Pause after each batch of letters, so that the bridge goes on at nearly its full rate meanwhile."""
+
+_CODES = ("", *sorted(CODES), CODE_CONNECT, CODE_UNREADABLE, OTHER)
+_NUMBER = {code: number for number, code in enumerate(_CODES)}
+
+
+class OpenCount:
+    """Counts letters that have no resolution, each read once, in bounded memory.
+
+    Letters and resolutions may come in any order. Not for several threads.
+    """
+
+    def __init__(self, *, max_letters: int = MAX_LETTERS) -> None:
+        self._max_letters = max_letters
+        self._windows: dict[int, _Window] = {}
+        self._counts = [0] * len(_CODES)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Code → open letters; every code, also those without any."""
+        return dict(zip(_CODES[1:], self._counts[1:], strict=True))
+
+    def unread(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """What to read next when the topic holds these ranges; forgets what it holds no more."""
+        share = max(1, self._max_letters // max(1, len(ranges)))
+        unread = {}
+        for number, (low, high) in ranges.items():
+            begin = max(low, high - share)
+            window = self._windows.get(number)
+            if window is None or high < window.next_offset:
+                # New, or made anew and shorter.
+                if window is not None:
+                    self._forget(window, len(window.codes))
+                window = self._windows[number] = _Window(begin)
+            self._forget(window, begin - window.base)
+            window.next_offset = max(window.next_offset, begin)
+            unread[number] = (window.next_offset, high)
+            window.next_offset = high
+        return unread
+
+    def add(self, written: Record) -> None:
+        """Take note of a record of the dead-letter topic."""
+        try:
+            code = label(written).code
+        except UnreadableLetter:
+            code = CODE_UNREADABLE
+        place = self._place(written.partition.number, written.offset)
+        if place is None:
+            return
+        window, at = place
+        self._count(window, at, -1)
+        fingerprint = (written.timestamp_ms or 0) & 0xFFFFFFFF
+        if window.states[at] and window.written[at] != fingerprint:
+            window.states[at] = State.OPEN  # the resolution is about an earlier letter of this position
+        window.written[at] = fingerprint
+        window.codes[at] = _NUMBER.get(code) or _NUMBER[OTHER]
+        self._count(window, at, 1)
+
+    def note(self, letter: Position, resolution: Resolution | None) -> None:
+        """Take note of what became of a letter."""
+        place = self._place(letter.partition.number, letter.offset)
+        if place is None:
+            return
+        window, at = place
+        fingerprint = 0 if resolution is None else resolution.written_ms & 0xFFFFFFFF
+        if window.codes[at] and resolution is not None and window.written[at] != fingerprint:
+            return
+        self._count(window, at, -1)
+        window.states[at] = State.OPEN if resolution is None else resolution.state
+        if not window.codes[at]:
+            window.written[at] = fingerprint
+        self._count(window, at, 1)
+
+    def _place(self, number: int, offset: int) -> tuple[_Window, int] | None:
+        window = self._windows.get(number)
+        if window is None or not 0 <= offset - window.base < 2 * self._max_letters:
+            return None
+        at = offset - window.base
+        window.grow(at + 1)
+        return window, at
+
+    def _count(self, window: _Window, at: int, step: int) -> None:
+        if window.codes[at] and window.states[at] == State.OPEN:
+            self._counts[window.codes[at]] += step
+
+    def _forget(self, window: _Window, letters: int) -> None:
+        """Forget the first letters of a window, which the topic holds no more."""
+        if letters <= 0:
+            return
+        for at in range(min(letters, len(window.codes))):
+            self._count(window, at, -1)
+        del window.codes[:letters], window.states[:letters], window.written[:letters]
+        window.base += letters
+
+
+class _Window:
+    """What is known of the letters of one partition from `base` on."""
+
+    __slots__ = ("base", "codes", "next_offset", "states", "written")
+
+    def __init__(self, base: int) -> None:
+        self.base = self.next_offset = base
+        self.codes = bytearray()
+        """0 where no letter was read."""
+        self.states = bytearray()
+        self.written = array("I")
+
+    def grow(self, letters: int) -> None:
+        missing = letters - len(self.codes)
+        if missing > 0:
+            missing = max(missing, len(self.codes) // 8)
+            self.codes.extend(bytes(missing))
+            self.states.extend(bytes(missing))
+            self.written.extend(array("I", bytes(4 * missing)))
+
+
+class OpenLetters:
+    """Counts open letters every so often, on a thread and with a Kafka consumer of its own."""
+
+    def __init__(self, settings: config.Settings, *, every_s: float, telemetry: Telemetry) -> None:
+        self._settings = settings
+        self._every_s = every_s
+        self._telemetry = telemetry
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="open-letters", daemon=True)
+
+    def start(self) -> None:
+        """Count now, and from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop counting; waits a moment for the thread, which holds nothing that matters."""
+        self._stopping.set()
+        self._thread.join(1.0)
+
+    def _run(self) -> None:
+        count = OpenCount()
+        read_up_to: dict[int, int] = {}
+        with LetterTopic(self._settings) as letters, ResolutionTopic(self._settings) as resolutions:
+            while not self._stopping.is_set():
+                try:
+                    for records in letters.read(count.unread(letters.snapshot())):
+                        for record in records:
+                            count.add(record)
+                        if self._stopping.wait(BREATH_S):
+                            return
+                    for letter, resolution in resolutions.follow(read_up_to):
+                        count.note(letter, resolution)
+                except ConnectorError as error:
+                    self._telemetry.dead_letters_uncounted(str(error))
+                    count, read_up_to = OpenCount(), {}
+                else:
+                    self._telemetry.dead_letters_open(count.counts)
+                self._stopping.wait(self._every_s)

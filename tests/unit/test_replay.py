@@ -1,0 +1,513 @@
+"""Replaying, with scripted neighbours: what is sent, what is recorded when, and what is left to others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from connector import config
+from connector.dead_letters import Found, Ranges, Selection, scan
+from connector.errors import DeadLetterError, NotAuthorizedError, UnavailableError
+from connector.letters import Failure, letter
+from connector.model import Answer, Entry, Forbidden, Partition, Position, Record, Refused, Retry
+from connector.pipeline import Pipeline
+from connector.replay import MAX_PENDING_LETTERS, Allowance, Limits, Replay
+from connector.resolutions import Resolution, Resolved, State
+from connector.telemetry import Telemetry
+from connector.trial import Tally, Trial, plan
+from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, accept, outcomes
+
+LETTERS = "orders.dlt"
+SETTINGS = """
+name: test
+kafka: {bootstrap.servers: localhost:1, group.id: test}
+eventbridge:
+  region: eu-central-1
+  max_in_flight: 4
+  retry: {initial_interval: 1ms, max_interval: 4ms, max_attempts: 3}
+dead_letter: {topic: orders.dlt, max_consecutive: 10}
+delivery: {shutdown_timeout: 2s}
+topics:
+  orders:
+    value: {format: json}
+    key: {format: string}
+    filter: "!(value.draft)"
+    event:
+      source: aws.partner/example.com/orders
+      detail_type: "Order ${value.type}"
+"""
+
+
+def record(offset: int, *, partition: int = 0, key: bytes | None = None, **value: object) -> Record:
+    """A record of the dead-letter topic: the letter of the order that has this offset as its number."""
+    body = json.dumps({"n": offset, "type": "Made"} | value).encode()
+    origin = Record(Partition("orders", partition), offset, 1_700_000_000_000, key, body, ())
+    failure = Failure(
+        code="template_null",
+        stage="TRANSFORMATION",
+        message="it found nothing",
+        exception_class="MappingError",
+        attempts=0,
+        first_failure_ms=1,
+        last_failure_ms=1,
+        request_id=None,
+        target=None,
+        source=None,
+        detail_type=None,
+        event_id=f"first/{offset}",
+    )
+    written = letter(origin, failure, bridge_name="test", version="0")
+    place = Partition(LETTERS, partition)
+    return Record(place, offset, 1_700_000_001_000, written.key, written.value, written.headers)
+
+
+class FakeLetters:
+    """A dead-letter topic in memory, read in batches of 10."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+
+    def read(
+        self, ranges: Ranges, *, since_ms: int | None, limit: int, timeout_s: float
+    ) -> Iterator[Sequence[Record]]:
+        chosen = (r for r in self.records if r.offset in range(*ranges.get(r.partition.number, (0, 0))))
+        while batch := list(islice(chosen, 10)):
+            yield batch
+
+
+class FakeResolutions:
+    """A resolutions topic that acknowledges at once."""
+
+    def __init__(self) -> None:
+        self.written: dict[int, Resolution] = {}
+        self.unwritten = 0
+        self.is_broken = False
+
+    def write(self, letter: Position, resolution: Resolution) -> None:
+        if self.is_broken:
+            raise DeadLetterError("the resolutions topic cannot be written")
+        self.written[letter.offset] = resolution
+
+    def flush(self, timeout_s: float) -> None: ...
+
+    @property
+    def states(self) -> dict[int, State]:
+        return {offset: resolution.state for offset, resolution in self.written.items()}
+
+
+class Rig:
+    """A replay with its scripted neighbours; it is given all partitions at its first poll."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        settings: config.Settings,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        max_replays: int = 3,
+    ) -> None:
+        self.clock = FakeClock()
+        self.sink = FakeSink(self.clock)
+        self.dead_letters = FakeDeadLetters()
+        self.resolutions = FakeResolutions()
+        self.polls = 0
+        self.on_poll: Callable[[int], None] = self.assign_at_first
+        self.letters = FakeLetters(records)
+        self.ranges = dict.fromkeys({r.partition.number for r in records}, (0, 1000000))
+        self.max_replays = max_replays
+        self.trial = Trial(Pipeline(settings, None), lambda _: None)
+        self.replay = Replay(
+            settings,
+            ranges=self.ranges,
+            scan=self.scan,
+            trial=self.trial,
+            limits=limits,
+            resolutions=self.resolutions,
+            sink=self.sink,
+            dead_letters=self.dead_letters,
+            telemetry=Telemetry(),
+            report=lambda *_: None,
+            clock_s=self.clock,
+        )
+
+    def scan(self, ranges: Ranges) -> Iterator[Sequence[Found]]:
+        resolved = Resolved(LETTERS, dict.fromkeys(self.ranges, (0, 1000)))
+        for offset, resolution in self.resolutions.written.items():
+            for number in self.ranges:
+                resolved.note(Position(Partition(LETTERS, number), offset), resolution)
+        return scan(self.letters, resolved, Selection(), ranges, max_replays=self.max_replays)
+
+    def assign_at_first(self, polls: int) -> None:
+        if polls == 1:
+            self.replay.on_assigned(list(self.ranges))
+
+    def poll(self, timeout_s: float) -> None:
+        self.polls += 1
+        assert self.polls < 20_000, "it does not come to an end"
+        self.on_poll(self.polls)
+
+    def run(self) -> Tally:
+        return self.replay.run(self)
+
+    @property
+    def sent(self) -> list[int]:
+        return [number_of(entry) for entries in self.sink.requests for entry in entries]
+
+
+def detail(entry: Entry) -> dict[str, object]:
+    parsed: dict[str, object] = json.loads(json.loads(entry.json)["Detail"])
+    return parsed
+
+
+def number_of(entry: Entry) -> int:
+    number = detail(entry)["n"]
+    assert isinstance(number, int)
+    return number
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> config.Settings:
+    file = tmp_path / "bridge.yaml"
+    file.write_text(SETTINGS)
+    return config.load(file, {})
+
+
+def test_each_letter_is_sent_once_with_the_id_of_its_first_attempt(settings: config.Settings) -> None:
+    """And each is recorded as delivered, with the EventId that its own result carried."""
+    rig = Rig([record(n) for n in range(100)], settings=settings)
+
+    tally = rig.run()
+
+    assert list(range(100)) == sorted(rig.sent)
+    assert {"template_null": 100} == tally.tried
+    assert {State.DELIVERED} == set(rig.resolutions.states.values())
+    assert 100 == len(rig.resolutions.states)
+    for entries in rig.sink.requests:
+        for place, entry in enumerate(entries):
+            assert f"first/{number_of(entry)}" == dict(detail(entry))["_kafka"]["id"]  # type: ignore[index]
+            assert f"id-{place}" == rig.resolutions.written[number_of(entry)].event_id
+
+
+def test_nothing_is_recorded_before_the_answer(settings: config.Settings) -> None:
+    """A replay that dies with requests under way has recorded none of them."""
+    rig = Rig([record(n) for n in range(5)], settings=settings)
+    rig.sink.is_holding = True
+    seen: list[int] = []
+
+    def look(polls: int) -> None:
+        rig.assign_at_first(polls)
+        if polls == 50:
+            seen.extend([len(rig.sent), len(rig.resolutions.written)])
+            rig.sink.is_holding = False
+            rig.sink.answer_held()
+
+    rig.on_poll = look
+    rig.run()
+
+    assert [5, 0] == seen
+    assert 5 == len(rig.resolutions.written)
+
+
+def test_what_fails_again_is_resolved_after_its_new_letter_is_safe(settings: config.Settings) -> None:
+    """The new letter has one more replay, and the old one stays open while the broker lacks it."""
+    rig = Rig([record(0, type=None), record(1)], settings=settings)
+    rig.dead_letters.is_down = True
+    open_meanwhile: list[bool] = []
+
+    def look(polls: int) -> None:
+        rig.assign_at_first(polls)
+        if polls == 50:
+            open_meanwhile.append(0 not in rig.resolutions.written)
+            rig.dead_letters.is_down = False
+
+    rig.on_poll = look
+    rig.run()
+
+    ((again, failure),) = rig.dead_letters.letters
+    assert [True] == open_meanwhile
+    assert {0: State.DEAD_LETTERED_AGAIN, 1: State.DELIVERED} == rig.resolutions.states
+    assert b"1" == dict(again.headers)["partner-bridge.replay-count"]
+    assert ("template_null", "first/0") == (failure.code, failure.event_id)
+
+
+def test_what_eventbridge_refuses_becomes_a_new_letter(settings: config.Settings) -> None:
+    """Its neighbours in the request are delivered."""
+    rig = Rig([record(n) for n in range(3)], settings=settings)
+    refused = Refused("InvalidArgument", "no")
+    rig.sink.judge = lambda entries: outcomes(
+        [refused if number_of(e) == 1 else accept([e]).outcomes[0] for e in entries]
+    )
+
+    tally = rig.run()
+
+    assert ["entry_refused"] == rig.dead_letters.codes
+    assert (2, {"entry_refused": 1}) == (tally.delivered, tally.failed)
+    assert State.DEAD_LETTERED_AGAIN is rig.resolutions.states[1]
+
+
+def test_what_a_rule_drops_is_recorded_as_discarded(settings: config.Settings) -> None:
+    """The user's own filter says that it is not to be sent."""
+    rig = Rig([record(0, draft=True)], settings=settings)
+
+    tally = rig.run()
+
+    assert [] == rig.sent
+    assert {"filter": 1} == tally.dropped
+    assert {0: State.DISCARDED} == rig.resolutions.states
+
+
+def test_the_letters_of_a_key_wait_for_each_other(settings: config.Settings) -> None:
+    """One that is refused for now is sent again before those behind it."""
+    rig = Rig([record(n, key=b"k") for n in range(100)], settings=settings)
+    refusals = iter([True, False, True])
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        is_refused = next(refusals, False)
+        return outcomes([Retry("InternalFailure", "later")] * len(entries)) if is_refused else accept(entries)
+
+    rig.sink.judge = judge
+    rig.run()
+
+    delivered = list(dict.fromkeys(rig.sent))
+    assert sorted(delivered) == delivered == list(range(100))
+
+
+def test_a_revoked_partition_is_finished_and_not_touched_again(settings: config.Settings) -> None:
+    """In flight comes to its end and is recorded; what was not sent is left to the next owner."""
+    records = [record(n, partition=n % 2, key=b"%d" % (n % 2)) for n in range(200)]
+    rig = Rig(records, settings=settings)
+    sent_then: list[int] = []
+
+    def revoke(polls: int) -> None:
+        rig.assign_at_first(polls)
+        if polls == 3:
+            rig.replay.on_revoked([1])
+            sent_then.extend(rig.sent)
+
+    rig.on_poll = revoke
+    tally = rig.run()
+
+    assert {n for n in sent_then if n % 2} == {n for n in rig.sent if n % 2}
+    assert {n for n in rig.sent if n % 2} == {n for n in rig.resolutions.written if n % 2}
+    assert set(range(0, 200, 2)) == {n for n in rig.sent if n % 2 == 0}
+    assert [1] == list(tally.elsewhere)
+
+
+def test_a_partition_that_comes_back_goes_on_where_it_was(settings: config.Settings) -> None:
+    """Nothing of it is sent twice, and nothing is left out."""
+    rig = Rig([record(n, key=b"k") for n in range(200)], settings=settings)
+
+    def swap(polls: int) -> None:
+        rig.assign_at_first(polls)
+        if polls in {3, 6, 9}:
+            rig.replay.on_revoked([0])
+        if polls in {5, 8, 12}:
+            rig.replay.on_assigned([0])
+
+    rig.on_poll = swap
+    tally = rig.run()
+
+    assert list(range(200)) == rig.sent
+    assert () == tuple(tally.elsewhere)
+
+
+def test_a_late_answer_for_a_lost_partition_is_recorded(settings: config.Settings) -> None:
+    """It is true, and it may keep the next owner from sending the same; but no letter is written for it."""
+    rig = Rig([record(n) for n in range(2)], settings=settings)
+    rig.sink.is_holding = True
+    rig.sink.judge = lambda entries: outcomes([accept(entries).outcomes[0], Refused("no", "no")])
+
+    def lose(polls: int) -> None:
+        rig.assign_at_first(polls)
+        if polls == 10:
+            rig.replay.on_lost([0])
+            rig.sink.answer_held()
+        if polls == 12:
+            rig.replay.stop()
+
+    rig.on_poll = lose
+    rig.run()
+
+    assert {0: State.DELIVERED} == rig.resolutions.states
+    assert [] == rig.dead_letters.letters
+
+
+def test_a_stop_finishes_what_is_in_flight(settings: config.Settings) -> None:
+    """It is recorded, and nothing new is sent."""
+    rig = Rig([record(n) for n in range(500)], settings=settings)
+
+    def stop(polls: int) -> None:
+        rig.assign_at_first(polls)
+        if polls == 4:
+            rig.replay.stop()
+
+    rig.on_poll = stop
+    tally = rig.run()
+
+    assert tally.is_stopped
+    assert 0 < len(rig.sent) < 500
+    assert sorted(rig.sent) == sorted(rig.resolutions.written)
+
+
+def test_it_halts_when_eventbridge_takes_nothing_from_us(settings: config.Settings) -> None:
+    """Every letter stays open."""
+    rig = Rig([record(n) for n in range(50)], settings=settings)
+    rig.sink.judge = lambda entries: outcomes([Forbidden("AccessDenied", "no")] * len(entries))
+
+    with pytest.raises(NotAuthorizedError, match="AccessDenied"):
+        rig.run()
+
+    assert {} == rig.resolutions.written
+    assert [] == rig.dead_letters.letters
+
+
+def test_it_halts_when_everything_fails_again(settings: config.Settings) -> None:
+    """A mapping that is still broken must not rewrite the whole topic."""
+    rig = Rig([record(n, type=None) for n in range(500)], settings=settings)
+
+    with pytest.raises(DeadLetterError, match="11 letters in a row failed again"):
+        rig.run()
+
+    assert len(rig.dead_letters.letters) <= 10 + 100
+    assert len(rig.dead_letters.letters) == len(rig.resolutions.written)
+
+
+def test_it_halts_when_nothing_can_be_recorded(settings: config.Settings) -> None:
+    """Going on would send what the next replay sends again."""
+    rig = Rig([record(n) for n in range(500)], settings=settings)
+    rig.resolutions.is_broken = True
+
+    with pytest.raises(DeadLetterError, match="resolutions topic"):
+        rig.run()
+
+    assert len(rig.sent) <= 4 * 20
+
+
+def test_little_is_held_while_eventbridge_is_silent(settings: config.Settings) -> None:
+    """However many letters there are, no more than a window of them is read ahead."""
+    rig = Rig([record(n) for n in range(MAX_PENDING_LETTERS + 500)], settings=settings)
+    rig.sink.is_holding = True
+    tried: list[int] = []
+
+    def look(polls: int) -> None:
+        rig.assign_at_first(polls)
+        if polls == 200:
+            tried.append(rig.replay.tally.tried_in_all)
+            rig.sink.is_holding = False
+            rig.sink.answer_held()
+
+    rig.on_poll = look
+    rig.run()
+
+    assert [MAX_PENDING_LETTERS] == tried
+    assert MAX_PENDING_LETTERS + 500 == len(rig.resolutions.written)
+
+
+def test_nothing_more_is_sent_while_too_little_is_recorded(settings: config.Settings) -> None:
+    """What a kill would make go twice stays small when the resolutions topic is slow."""
+    rig = Rig([record(n) for n in range(100)], settings=settings)
+    rig.resolutions.unwritten = 1_000
+    sent: list[int] = []
+
+    def look(polls: int) -> None:
+        rig.assign_at_first(polls)
+        if polls == 100:
+            sent.append(len(rig.sent))
+            rig.resolutions.unwritten = 0
+
+    rig.on_poll = look
+    rig.run()
+
+    assert [0] == sent
+    assert 100 == len(rig.sent)
+
+
+def test_a_schema_that_cannot_be_had_is_waited_for(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No letter is skipped meanwhile, and none fails for it."""
+    rig = Rig([record(n) for n in range(20)], settings=settings)
+    refusals = iter([True] * 5)
+    whole = rig.trial.whole
+
+    def sometimes(found: object) -> object:
+        if next(refusals, False):
+            raise UnavailableError("the registry does not answer")
+        return whole(found)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rig.trial, "whole", sometimes)
+    tally = rig.run()
+
+    assert list(range(20)) == rig.sent
+    assert {} == tally.left
+
+
+def test_parked_letters_are_left(settings: config.Settings) -> None:
+    """As many replays as allowed have failed."""
+    written = record(0)
+    headers = tuple(h for h in written.headers if h[0] != "partner-bridge.replay-count")
+    parked = written._replace(headers=(*headers, ("partner-bridge.replay-count", b"3")))
+    rig = Rig([parked, record(1)], settings=settings)
+
+    tally = rig.run()
+
+    assert 1 == tally.parked
+    assert [1] == rig.sent
+
+
+def test_only_so_many_are_tried(settings: config.Settings) -> None:
+    """`--max` counts letters tried; the others stay open."""
+    rig = Rig([record(n) for n in range(50)], settings=settings, limits=Limits(max_letters=7))
+
+    tally = rig.run()
+
+    assert 7 == tally.tried_in_all == len(rig.sent)
+
+
+@pytest.mark.parametrize("rate", [0.5, 10.0, 100.0, 3_000.0])
+def test_no_more_than_the_rate_passes(rate: float) -> None:
+    """Over ten seconds, but for what was saved up; and not much less, however rarely it is asked."""
+    allowance = Allowance(rate)
+
+    passed = 0
+    for tick in range(2_000):
+        while allowance.take(tick * 0.005):
+            passed += 1
+
+    assert rate * 10 - 1 <= passed <= rate * 10 + max(1.0, rate / 10) + 1
+
+
+def test_without_a_rate_everything_passes() -> None:
+    assert all(Allowance(None).take(0.0) for _ in range(10_000))
+
+
+def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: config.Settings) -> None:
+    """By the code they have, and by the code they would get."""
+    gone = record(3)
+    headers = tuple((n, b"gone" if n == "__connect.errors.topic" else v) for n, v in gone.headers)
+    rig = Rig(
+        [record(0), record(1, type=None), record(2, draft=True), gone._replace(headers=headers)],
+        settings=settings,
+    )
+
+    tally = plan(rig.scan(rig.ranges), trial=rig.trial, max_letters=None, report=lambda *_: None)
+
+    assert {"template_null": 3} == tally.tried
+    assert (1, {"template_null": 1}, {"filter": 1}) == (tally.delivered, tally.failed, tally.dropped)
+    assert {"its origin is gone: no entry under `topics` matches it": 1} == tally.left
+    assert "is null or missing" in tally.messages["template_null"]
+    assert [] == rig.sent
+
+
+def test_reasons_are_counted_in_bounded_memory() -> None:
+    """However many different ones there are."""
+    tally = Tally()
+    for number in range(1_000):
+        tally.count(tally.left, f"reason {number}")
+
+    assert len(tally.left) <= 21
+    assert 1_000 == sum(tally.left.values())
