@@ -112,6 +112,9 @@ class Bridge:
         self._excluded: set[Partition] = set()
         """Assigned, but not to be read."""
         self._paused: dict[Partition, PauseReason] = {}
+        self._fresh: set[Partition] = set()
+        """Assigned since the last look. librdkafka keeps a partition paused from one assignment to the
+        next, so one that was revoked while paused comes back so, and would be stuck."""
         self._is_full = False
         self._consecutive_letters = 0
         self._stopping = False
@@ -319,7 +322,12 @@ class Bridge:
         )
         was_full = self._is_full
         self._is_full = pending >= (RESUME_SHARE if was_full else 1.0)
-        if self._is_full == was_full and not self._stalled and len(self._paused) == len(self._excluded):
+        if (
+            self._is_full == was_full
+            and not self._stalled
+            and not self._fresh
+            and self._paused.keys() == self._excluded
+        ):
             return
         wanted: dict[Partition, PauseReason] = dict.fromkeys(self._excluded, "excluded")
         if self._is_full:
@@ -327,9 +335,10 @@ class Bridge:
         wanted.update(dict.fromkeys(self._stalled, "schema_registry"))
         if pause := wanted.keys() - self._paused.keys():
             self._source.pause(pause)
-        if resume := self._paused.keys() - wanted.keys():
+        if resume := (self._paused.keys() | self._fresh) - wanted.keys():
             self._source.resume(resume)
         self._paused = wanted
+        self._fresh.clear()
 
     def _why_full(self) -> PauseReason:
         if self._outlet.is_down:
@@ -380,6 +389,7 @@ class Bridge:
                 self._telemetry.partition_excluded(partition, reason)
             else:
                 self._ledger.assign([partition])
+                self._fresh.add(partition)
         self._assignment_changed()
 
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
@@ -409,6 +419,7 @@ class Bridge:
         for partition in partitions:
             self._stalled.pop(partition, None)
             self._paused.pop(partition, None)
+            self._fresh.discard(partition)
             self._excluded.discard(partition)
         self._telemetry.forget(partitions)
         self._assignment_changed()

@@ -21,6 +21,7 @@ from connector import __version__, config
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk
 from connector.dead_letters import Found, Ranges, Selection, missing_text, scan
+from connector.errors import HaltError
 from connector.eventbridge import Publisher
 from connector.io_thread import IoThread
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters
@@ -105,6 +106,9 @@ class Work:
                     )
                     try:
                         return replay.run(guard)
+                    except HaltError:
+                        _print_result(replay.tally, settings, title="Before it halted, it replayed")
+                        raise
                     finally:
                         guard.close()
         finally:
@@ -172,11 +176,12 @@ def _print_plan(tally: Tally, settings: config.Settings, request: Request) -> No
         typer.echo("Nothing was sent. Add --execute to do it.")
 
 
-def _print_result(tally: Tally, settings: config.Settings) -> None:
+def _print_result(tally: Tally, settings: config.Settings, *, title: str = "Replayed") -> None:
     if not (tally.tried or tally.left or tally.parked or tally.is_stopped or tally.elsewhere):
         typer.echo(f"Nothing to replay: no open letter of {settings.dead_letter.topic} is selected.")
         return
-    title = "Stopped. Replayed" if tally.is_stopped else "Replayed"
+    if tally.is_stopped:
+        title = f"Stopped. {title}"
     typer.secho(f"{title} {_letters(tally.tried_in_all)} of {settings.dead_letter.topic}:", bold=True)
     _print_outcomes(tally, sent="delivered", failed="failed again, each a new letter", indent="  ")
     _print_left(tally)

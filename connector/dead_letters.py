@@ -417,7 +417,8 @@ def missing_text(letter: Position, ranges: Ranges) -> str:
         return f"{name} does not exist: {topic} has no partition {number}"
     low, high = ranges[number]
     if offset >= high:
-        return f"{name} does not exist: partition {number} ends before {high}"
+        end = f"ends before {high}" if high else "is empty"
+        return f"{name} does not exist: partition {number} {end}"
     if offset < low:
         return f"{name} is gone: retention deleted it, partition {number} begins at {low}"
     return f"{name} does not exist: there is no record at this offset"

@@ -35,8 +35,6 @@ LIBRDKAFKA_VERSION: str = libversion()[0]
 CONSUMER_DEFAULTS = {
     # A new group skips nothing.
     "auto.offset.reset": "earliest",
-    # Members keep what they have while others join; a rebalance stops only what moves.
-    "partition.assignment.strategy": "cooperative-sticky",
     # librdkafka prefetches 64 MB and 100,000 records by default, whatever we do with them. A quarter
     # second of full speed is enough to hide the fetch latency, and keeps memory flat.
     "queued.max.messages.kbytes": "8192",
@@ -97,9 +95,19 @@ def client_options(settings: config.Settings) -> Options:
     return options
 
 
+def consumer_options(options: Options) -> Options:
+    """The settings of a group member: ours as far as the user set none."""
+    ours: Options = dict(CONSUMER_DEFAULTS)
+    if options.get("group.protocol") != "consumer":
+        # Members keep what they have while others join; a rebalance stops only what moves. With
+        # KIP-848 the broker decides, and librdkafka refuses this setting.
+        ours["partition.assignment.strategy"] = "cooperative-sticky"
+    return ours | options
+
+
 def option_problems(kafka: Kafka) -> list[Problem]:
     """Every librdkafka setting that librdkafka does not accept, found by asking it."""
-    options: Options = dict(CONSUMER_DEFAULTS | kafka.options)
+    options = consumer_options(dict(kafka.options))
     problems: list[Problem] = []
     while True:
         try:
@@ -140,8 +148,7 @@ class KafkaSource:
         self._brokers_up = True
         self._topic_problems: dict[str, str] = {}
         self._consumer = Consumer(
-            CONSUMER_DEFAULTS
-            | client_options(settings)
+            consumer_options(client_options(settings))
             | OWNED
             | {
                 "error_cb": self._on_error,

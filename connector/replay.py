@@ -197,7 +197,7 @@ class Replay:
                 self._pump(0.0 if self._take(self._clock_s()) else BUSY_WAIT_S)
         except HaltError as error:
             self._halt = self._halt or error
-        self.tally.is_stopped = not self._is_done
+        self.tally.is_stopped = self._stopping and not self._is_done
         if self._is_read:
             elsewhere = self._ranges.keys() - {partition.number for partition in self._ledger.tracks}
             self.tally.elsewhere = sorted(n for n in elsewhere if self._starts[n] < self._ranges[n][1])
@@ -239,14 +239,11 @@ class Replay:
             return False
         room = MAX_PENDING_LETTERS - self._ledger.pending_records - self._resolutions.unwritten
         for count in range(min(TAKE, room)):
-            if self._is_enough or self._ledger.pending_bytes >= MAX_PENDING_BYTES:
+            if self._halt or self._is_enough or self._ledger.pending_bytes >= MAX_PENDING_BYTES:
                 return count > 0
             if not (self._chosen or self._read()) or not self._allowance.take(now_s):
                 return count > 0
             letter, track = self._chosen.popleft()
-            # Read twice, after the reading began anew, is not tried twice.
-            if letter.id.offset in track.unsettled:
-                continue
             try:
                 self._try(letter, track, now_s)
             except UnavailableError as error:
@@ -288,6 +285,7 @@ class Replay:
             result = self._trial(letter)
         except CannotTry as error:
             self.tally.count(self.tally.left, str(error))
+            track.next_offset = letter.id.offset + 1
             return
         except RecordError as error:
             failure = error
@@ -360,8 +358,8 @@ class Replay:
         if self._consecutive > self._max_consecutive:
             self._halt = DeadLetterError(
                 f"{self._consecutive} letters in a row failed again and none was delivered between them, the "
-                f"last with {error.code}: {error}. What is wrong is not corrected yet: see the plan, without "
-                "--execute. Correct it, or raise dead_letter.max_consecutive."
+                f"last with {error.code}: {str(error).rstrip('.')}. That is not corrected yet: correct it, "
+                "and look at the plan before; or raise dead_letter.max_consecutive."
             )
 
     def _letter_acknowledged(self, ticket: Ticket) -> None:
@@ -404,7 +402,6 @@ class Replay:
 
     def _drain(self, tracks: set[Track]) -> None:
         """Bring what is in flight to an end within one deadline. What no request carries stays open."""
-        self._outlet.discard(lambda pending: pending.track in tracks)
         deadline_s = self._clock_s() + self._drain_timeout_s
         while self._is_draining(tracks) and self._clock_s() < deadline_s:
             self._pump(BUSY_WAIT_S, send=False)

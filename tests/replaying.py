@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from connector.errors import Code
 from connector.letters import OURS, Failure, Letter, letter, without_value
 from connector.model import Headers, Json, Partition, Record
 from tests.bridge_process import AWS_ENVIRON
@@ -34,11 +35,12 @@ class Replays:
         self.partitions = world.topics.create(self.topic, partitions=PARTITIONS)
         self.configure(mapping)
 
-    def configure(self, mapping: Mapping[str, Json], **changes: Mapping[str, Json]) -> None:
+    def configure(self, mapping: Mapping[str, Json]) -> None:
         """From now on replays have this mapping for the topic the letters came from."""
-        letters = {"topic": self.topic, "create": True, "replication_factor": 1, "max_consecutive": 10_000}
-        dead_letter = {"dead_letter": {**letters, **changes.pop("dead_letter", {})}}
-        self.settings = self.world.settings({self.origin.topic: dict(mapping)}, **dead_letter, **changes)
+        dead_letter: dict[str, Json] = {"topic": self.topic, "create": True, "replication_factor": 1}
+        self.settings = self.world.settings(
+            {self.origin.topic: dict(mapping)}, dead_letter={**dead_letter, "max_consecutive": 10_000}
+        )
 
     def letter(
         self,
@@ -46,12 +48,12 @@ class Replays:
         *,
         key: bytes | None = None,
         value: bytes | None = None,
-        code: str = "template_null",
+        code: Code = "template_null",
     ) -> Letter:
         """The letter of one note, by default of one that `NOTES` maps."""
         found = Record(self.origin, number, RECORDED_MS + number, key, value or note(number), ())
         failure = Failure(
-            code=code,  # type: ignore[arg-type]  # a closed set, which these tests do not lean on
+            code=code,
             stage="TRANSFORMATION",
             message="topics.notes.event.source: found nothing",
             exception_class="MappingError",

@@ -204,6 +204,14 @@ class World:
             every_s=0.1,
         )
 
+    def wait_committed(self, wanted: Mapping[Partition, int], *, timeout_s: float = 60) -> None:
+        """Waits until the group has committed exactly these offsets."""
+        wait_until(
+            lambda: wanted.items() <= self.topics.committed(self.name, list(wanted)).items(),
+            what=lambda: f"{wanted} committed, not {self.topics.committed(self.name, list(wanted))}",
+            timeout_s=timeout_s,
+        )
+
     def wait_accepted(self, count: int, *, timeout_s: float = 60) -> None:
         """Waits until EventBridge has accepted so many events, repetitions included."""
         wait_until(

@@ -12,10 +12,11 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from connector import cli
+from connector import cli, config
 from connector.errors import Code
+from connector.kafka_letters import LetterTopic
 from connector.letters import Failure, Letter, letter, without_value
-from connector.model import Headers, Json, Partition, Record
+from connector.model import Headers, Json, Partition, Position, Record
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka
 from tests.topics import Sent
@@ -53,7 +54,7 @@ class Support:
         self.topic = f"{world.name}.letters"
         self.resolutions = f"{self.topic}.resolutions"
         self.origin = f"{world.name}.notes"
-        self._file = folder / "bridge.yaml"
+        self.file = folder / "bridge.yaml"
         self._monkeypatch = monkeypatch
         self.create()
         self.configure()
@@ -62,7 +63,7 @@ class Support:
         """Writes the configuration; by default the resolutions topic may be created."""
         letters: dict[str, Json] = {"topic": self.topic, "create": True, "replication_factor": 1}
         settings = self.world.settings({self.origin: mapping}, dead_letter={**letters, **dead_letter})
-        self._file.write_text(json.dumps(settings))
+        self.file.write_text(json.dumps(settings))
         return settings
 
     def create(self) -> None:
@@ -74,7 +75,7 @@ class Support:
         self._monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            cli.main(["dead-letters", *arguments, "--config", str(self._file)])
+            cli.main(["dead-letters", *arguments, "--config", str(self.file)])
         return Ran(ended.value.code, out.getvalue(), err.getvalue())
 
     def write(self, *letters: Letter, partition: int = 0, at_ms: int = 0) -> list[str]:
@@ -222,6 +223,22 @@ def test_looking_leaves_no_trace_in_the_bridges_group(support: Support) -> None:
 
     assert {} == before
     assert {} == support.world.topics.committed(support.world.name, [Partition(support.topic, 0)])
+
+
+def test_a_topic_can_be_read_again_and_in_parts(support: Support) -> None:
+    """A partition that was read to its end while others went on is read like any other the next time."""
+    for partition, count in enumerate([3, 1, 2_000]):
+        support.write(*[support.letter(n) for n in range(count)], partition=partition)
+    settings = config.load(support.file, {})
+
+    with LetterTopic(settings) as letters:
+        ranges = letters.snapshot()
+        reads = [sum(map(len, letters.read(part))) for part in (ranges, ranges, {1: (0, 1)}, {2: (5, 9)})]
+        one = letters.fetch(Position(Partition(support.topic, 0), 2))
+
+    assert [2_004, 2_004, 1, 4] == reads
+    assert one is not None
+    assert 2 == one.offset
 
 
 def test_headers_cannot_write_to_the_terminal(support: Support) -> None:
@@ -489,7 +506,7 @@ def test_a_missing_resolutions_topic_is_named_with_what_makes_it(support: Suppor
 
 
 @pytest.mark.parametrize(
-    ("config", "text"),
+    ("topic_config", "text"),
     [
         ({"cleanup.policy": "delete"}, "is not compacted"),
         ({"cleanup.policy": "compact,delete", "retention.ms": "1000"}, "may delete what became of letters"),
@@ -497,10 +514,10 @@ def test_a_missing_resolutions_topic_is_named_with_what_makes_it(support: Suppor
     ],
 )
 def test_a_resolutions_topic_that_would_forget_is_refused(
-    support: Support, config: dict[str, str], text: str | None
+    support: Support, topic_config: dict[str, str], text: str | None
 ) -> None:
     """Letters that were sent would be sent again once it has forgotten; looking is still possible."""
-    support.world.topics.create(support.resolutions, partitions=3, config=config)
+    support.world.topics.create(support.resolutions, partitions=3, config=topic_config)
     support.write(support.letter())
 
     listed = support.run("list")

@@ -126,7 +126,7 @@ def test_dead_letter_topic_down_and_back(pytestconfig: pytest.Config, tmp_path: 
             produced |= world.produce(lines[1_000:])
             world.wait_accepted(RECORDS - len(bad))
             bridge.wait_unready("dead_letter")
-            assert world.topics.committed(world.name, [partition])[partition] == min(bad)
+            world.wait_committed({partition: min(bad)})
             assert bridge.live()
             cluster.start()
             world.wait_settled([partition])

@@ -358,6 +358,28 @@ def test_a_revoked_partition_is_drained_and_committed(settings: config.Settings)
     assert len(set(rig.delivered_ids)) == len(rig.delivered_ids)
 
 
+def test_a_partition_that_was_revoked_while_paused_is_read_when_it_comes_back(
+    settings: config.Settings,
+) -> None:
+    """The client keeps it paused from one assignment to the next; unread it would be stuck for ever."""
+    rig = Rig(settings)
+    rig.sink.is_holding = True
+    rig.source.put(*(record(n) for n in range(200)))
+
+    def until() -> bool:
+        if rig.source.polls == 50:
+            assert P0 in rig.source.paused
+            rig.sink.is_holding = False
+            rig.sink.answer_held()
+            rig.bridge.on_revoked([P0])
+            rig.bridge.on_assigned([P0])
+        return {P0: 200} == rig.source.committed
+
+    rig.run(until)
+
+    assert P0 not in rig.source.paused
+
+
 def test_a_lost_partition_is_forgotten_without_a_commit(settings: config.Settings) -> None:
     """Somebody else reads it already: a commit now would move their position."""
     rig = Rig(settings)

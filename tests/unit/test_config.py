@@ -308,6 +308,22 @@ MISTAKES: list[tuple[str, str]] = [
         with_settings(dead_letter={"topic": "^dlt"}),
         "dead_letter.topic: must be a topic's name, not a pattern",
     ),
+    (
+        with_settings(dead_letter={"topic": "orders.dlt", "resolutions_topic": "^dlt"}),
+        "dead_letter.resolutions_topic: must be a topic's name, not a pattern",
+    ),
+    (
+        with_settings(dead_letter={"topic": "orders.dlt", "resolutions_topic": "orders.dlt"}),
+        "dead_letter.resolutions_topic: must not be dead_letter.topic",
+    ),
+    (
+        with_settings(dead_letter={"topic": "d" * 240}),
+        "is longer than a topic's name may be; set a shorter one",
+    ),
+    (
+        with_settings(dead_letter={"topic": "orders.dlt", "resolutions_topic": "orders.v1"}),
+        "topics.orders.v1: is also the topic of resolutions of dead letters",
+    ),
     (with_settings(topics={"orders v1": {"event": EVENT}}), "topics.orders v1: is no Kafka topic name"),
     (with_settings(topics={"a" * 250: {"event": EVENT}}), "is no Kafka topic name"),
     (

@@ -6,11 +6,13 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector import config
 from connector.dead_letters import (
     MAX_GROUPS,
     Found,
@@ -28,7 +30,9 @@ from connector.errors import Code
 from connector.letters import Failure, letter
 from connector.model import Headers, Partition, Position, Record
 from connector.open_letters import OpenCount
+from connector.pipeline import Pipeline
 from connector.resolutions import Resolution, Resolved, State
+from connector.schema_registry import SchemaRegistry
 
 TOPIC = "orders.dlt"
 ORIGIN = Position(Partition("orders", 3), 1042)
@@ -230,6 +234,21 @@ def test_no_header_stops_a_scan(headers: list[tuple[str, bytes | None]]) -> None
 
     assert (found.label is None) == (found.problem is not None) == (found.letter is None)
     assert 1 == totals.count
+
+
+def test_neither_letters_nor_their_resolutions_are_ever_input() -> None:
+    """A pattern that matches everything must not send them round."""
+    settings = config.load(Path(__file__).parents[2] / "examples" / "bridge.yaml", {})
+    everything = {"^.*": next(iter(settings.topics.values())).model_copy(update={"filter": None})}
+    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+    pipeline = Pipeline(settings.model_copy(update={"topics": everything}), registry)
+
+    assert None is pipeline.refusal("orders.v1")
+    assert "it is the dead-letter topic" == pipeline.refusal(settings.dead_letter.topic)
+    resolutions = f"{settings.dead_letter.topic}.resolutions"
+    assert "it is the topic of resolutions of dead letters" == pipeline.refusal(resolutions)
+    if registry is not None:
+        registry.close()
 
 
 # Ids
@@ -466,6 +485,22 @@ def test_a_topic_made_anew_is_counted_anew() -> None:
 
     assert {0: (0, 1)} == count.unread({0: (0, 1)})
     assert 0 == count.counts["template_null"]
+
+
+@pytest.mark.parametrize("comes_first", ["letter", "resolution"])
+def test_a_resolution_of_an_earlier_letter_at_the_same_place_is_not_counted(comes_first: str) -> None:
+    """The dead-letter topic was made anew; the resolutions topic remembers the old one."""
+    count = OpenCount()
+    count.unread({0: (0, 1)})
+    old = resolution(State.DELIVERED, written_ms=NOW_MS - 1)
+    if comes_first == "letter":
+        count.add(written(0))
+        count.note(at(0), old)
+    else:
+        count.note(at(0), old)
+        count.add(written(0))
+
+    assert 1 == count.counts["template_null"]
 
 
 def test_codes_of_a_newer_bridge_are_counted_as_other() -> None:

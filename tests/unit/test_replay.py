@@ -264,16 +264,18 @@ def test_the_letters_of_a_key_wait_for_each_other(settings: config.Settings) -> 
     """One that is refused for now is sent again before those behind it."""
     rig = Rig([record(n, key=b"k") for n in range(100)], settings=settings)
     refusals = iter([True, False, True])
+    accepted: list[int] = []
 
     def judge(entries: Sequence[Entry]) -> Answer:
-        is_refused = next(refusals, False)
-        return outcomes([Retry("InternalFailure", "later")] * len(entries)) if is_refused else accept(entries)
+        if next(refusals, False):
+            return outcomes([Retry("InternalFailure", "later")] * len(entries))
+        accepted.extend(map(number_of, entries))
+        return accept(entries)
 
     rig.sink.judge = judge
     rig.run()
 
-    delivered = list(dict.fromkeys(rig.sent))
-    assert sorted(delivered) == delivered == list(range(100))
+    assert list(range(100)) == accepted
 
 
 def test_a_revoked_partition_is_finished_and_not_touched_again(settings: config.Settings) -> None:
@@ -372,8 +374,8 @@ def test_it_halts_when_everything_fails_again(settings: config.Settings) -> None
     with pytest.raises(DeadLetterError, match="11 letters in a row failed again"):
         rig.run()
 
-    assert len(rig.dead_letters.letters) <= 10 + 100
-    assert len(rig.dead_letters.letters) == len(rig.resolutions.written)
+    assert 11 == len(rig.dead_letters.letters)
+    assert 11 == len(rig.resolutions.written)
 
 
 def test_it_halts_when_nothing_can_be_recorded(settings: config.Settings) -> None:
@@ -478,7 +480,7 @@ def test_no_more_than_the_rate_passes(rate: float) -> None:
         while allowance.take(tick * 0.005):
             passed += 1
 
-    assert rate * 10 - 1 <= passed <= rate * 10 + max(1.0, rate / 10) + 1
+    assert 0.95 * rate * 10 - 1 <= passed <= rate * 10 + max(1.0, rate / 10) + 1
 
 
 def test_without_a_rate_everything_passes() -> None:

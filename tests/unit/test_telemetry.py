@@ -396,6 +396,19 @@ def test_an_unwritable_dead_letter_topic_is_logged_once_until_it_takes_letters(
     ]
 
 
+def test_letters_that_cannot_be_counted_are_logged_once_until_they_can(
+    telemetry: Telemetry, logs: Logs
+) -> None:
+    """The metric keeps its last value meanwhile."""
+    telemetry.dead_letters_uncounted("no broker")
+    telemetry.dead_letters_uncounted("no broker")
+    telemetry.dead_letters_open({"tombstone": 4})
+    telemetry.dead_letters_uncounted("no broker")
+
+    assert ["dead_letters_uncounted", "dead_letters_uncounted"] == [line["event"] for line in logs.lines]
+    assert b'partner_bridge_dead_letters_open{code="tombstone"} 4.0' in telemetry.render()[0]
+
+
 @pytest.mark.parametrize(
     ("to_offset", "level", "gone"), [(150, "error", 50), (20, "warning", 0), (None, "error", None)]
 )

@@ -1,0 +1,124 @@
+"""Members come, go and die while records are on their way."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector.model import Json
+from tests.services.child import wait_until
+from tests.topics import Sent
+from tests.world import NOTES, World, note, spread
+
+RECORDS = 6_000
+PROTOCOLS: list[dict[str, Json]] = [
+    {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 3000},
+    {"group.protocol": "consumer"},
+]
+
+
+@pytest.mark.parametrize("leaves", ["stopped", "killed"])
+@pytest.mark.parametrize("group", PROTOCOLS, ids=["classic", "consumer"])
+def test_a_second_member_comes_and_goes(world: World, group: dict[str, Json], leaves: str) -> None:
+    """Two rebalances with requests in flight, some of them throttled or failing in part: nothing is lost, and
+    no commit is ever too high."""
+    partitions = world.topic("notes", partitions=6)
+    topic = partitions[0].topic
+    produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
+    world.aws.script(
+        {
+            "latency_ms": 200,
+            "faults": [
+                {"kind": "throttle", "probability": 0.02},
+                {"kind": "entry_error", "probability": 0.02},
+            ],
+        }
+    )
+    # Slow, and with little read ahead: the backlog must outlive the rebalances.
+    settings = world.settings(
+        {topic: NOTES},
+        kafka=group,
+        eventbridge={"max_in_flight": 4},
+        delivery={"commit_interval": "200ms", "max_pending_records": 300},
+    )
+    first, second = world.bridge(settings, name="first"), world.bridge(settings, name="second")
+    with world.sampler(partitions) as sampler:
+        first.start()
+        world.wait_accepted(500)
+        second.start()
+        wait_until(
+            lambda: second.metric("events_delivered_total") >= 100,
+            what=lambda: f"the second member delivers\n{world.log()}",
+        )
+        assert 6 == first.metric("partitions_assigned") + second.metric("partitions_assigned")
+        assert RECORDS > world.aws.counts().accepted, "the backlog ended before the rebalance was over"
+        if leaves == "killed":
+            second.kill()
+        else:
+            second.sigterm()
+        world.aws.calm()
+        try:
+            world.wait_settled(partitions, timeout_s=45)
+        except AssertionError:
+            print('STUCK', first.ready(), [(r, first.metric('partitions_paused', reason=r)) for r in ('pending','target','excluded')], first.metric('pending_records'), first.metric('records_consumed_total'), first.metric('partitions_assigned'), first.metric('target_state'), first.metric('oldest_unsettled_seconds'), world.topics.committed(world.name, partitions))
+            raise
+        assert 6 == first.metric("partitions_assigned")
+        first.sigterm()
+
+    assert RECORDS == world.balance(produced, samples=sampler.samples).delivered
+
+
+@pytest.mark.parametrize("group", PROTOCOLS, ids=["classic", "consumer"])
+def test_revoked_while_every_request_is_retried(world: World, group: dict[str, Json]) -> None:
+    """With EventBridge down, the partitions that move take nothing with them that is not settled: the new
+    owner delivers it, and the old one forgets it."""
+    partitions = world.topic("notes", partitions=6)
+    topic = partitions[0].topic
+    produced = world.produce([Sent(topic, note(number), key) for number, key in spread(1_000)])
+    world.aws.script({"down": True})
+    settings = world.settings({topic: NOTES}, kafka=group)
+    first, second = world.bridge(settings, name="first"), world.bridge(settings, name="second")
+    with world.sampler(partitions) as sampler:
+        first.start()
+        first.wait_metric("records_consumed_total", 1_000)
+        wait_until(lambda: first.metric("requests_total", outcome="unavailable") > 0, what="a request failed")
+        second.start()
+        second.wait_metric("partitions_assigned", 3)
+        first.wait_metric("partitions_assigned", 3)
+        assert 0 == world.aws.counts().accepted
+        world.aws.calm()
+        world.wait_settled(partitions)
+        delivered = [each.metric("events_delivered_total") for each in (first, second)]
+        first.sigterm()
+        second.sigterm()
+
+    assert all(delivered)
+    assert 1_000 == world.balance(produced, order="key", samples=sampler.samples).delivered
+
+
+@pytest.mark.parametrize("group", PROTOCOLS, ids=["classic", "consumer"])
+def test_a_partition_paused_when_it_left_is_read_when_it_comes_back(
+    world: World, group: dict[str, Json]
+) -> None:
+    """A pause belongs to one assignment. librdkafka would keep it for the next, and nothing would be read."""
+    partitions = world.topic("notes", partitions=6)
+    topic = partitions[0].topic
+    produced = world.produce([Sent(topic, note(number), key) for number, key in spread(2_000)])
+    world.aws.script({"down": True})
+    settings = world.settings(
+        {topic: NOTES}, kafka=group, delivery={"commit_interval": "200ms", "max_pending_records": 300}
+    )
+    first, second = world.bridge(settings, name="first"), world.bridge(settings, name="second")
+    with world.sampler(partitions) as sampler:
+        first.start()
+        first.wait_metric("partitions_paused", 6)
+        second.start()
+        second.wait_metric("partitions_assigned", 3)
+        world.aws.calm()
+        world.wait_settled(partitions)
+        second.sigterm()
+        first.wait_metric("partitions_assigned", 6)
+        produced |= world.produce([Sent(topic, note(number), key) for number, key in spread(2_000)])
+        world.wait_settled(partitions)
+        first.sigterm()
+
+    assert 4_000 == world.balance(produced, order="key", samples=sampler.samples).delivered
