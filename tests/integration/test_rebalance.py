@@ -95,7 +95,7 @@ def test_revoked_while_every_request_is_retried(world: World, group: dict[str, J
 def test_a_partition_paused_when_it_left_is_read_when_it_comes_back(
     world: World, group: dict[str, Json]
 ) -> None:
-    """A pause belongs to one assignment. librdkafka would keep it for the next, and nothing would be read."""
+    """A pause ends with the assignment it was made for: what is produced after the return is read."""
     partitions = world.topic("notes", partitions=6)
     topic = partitions[0].topic
     produced = world.produce([Sent(topic, note(number), key) for number, key in spread(2_000)])
