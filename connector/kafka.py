@@ -7,7 +7,8 @@ import logging
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -133,6 +134,27 @@ class Listener(Protocol):
     def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None: ...
 
 
+@lru_cache(maxsize=10_000)
+def _partition(topic: str, number: int) -> Partition:
+    """One object for each partition, which is quicker to find than to make."""
+    return Partition(topic, number)
+
+
+def record_of(message: Message) -> Record:
+    """The record a client read; not for a message that is an error."""
+    kind, timestamp_ms = message.timestamp()
+    headers = message.headers()
+    # The stubs allow for None, which only messages that are errors have.
+    return Record(
+        _partition(message.topic(), message.partition()),
+        message.offset(),  # type: ignore[arg-type]
+        None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+        message.key(),
+        message.value(),
+        tuple(headers) if headers else (),  # type: ignore[arg-type]
+    )
+
+
 class KafkaSource:
     """One member of the consumer group; the `Source` of the bridge.
 
@@ -142,7 +164,6 @@ class KafkaSource:
     def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._topics = list(settings.topics)
-        self._partitions: dict[tuple[str, int], Partition] = {}
         self._ends: dict[Partition, int] = {}
         self._resets: dict[Partition, int] = {}
         """The offset that did not exist any more, until the first record after it is seen."""
@@ -190,7 +211,7 @@ class KafkaSource:
             if message is None:
                 return ()
             messages = [message]
-        records = [self._record(message) for message in messages if not self._is_error(message)]
+        records = [record_of(message) for message in messages if not self._is_error(message)]
         if self._resets and records:
             self._report_resets(records)
         return records
@@ -229,23 +250,6 @@ class KafkaSource:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
-
-    def _record(self, message: Message) -> Record:
-        kind, timestamp_ms = message.timestamp()
-        # The stubs allow for None, which only messages that are errors have.
-        place = cast("tuple[str, int]", (message.topic(), message.partition()))
-        partition = self._partitions.get(place)
-        if partition is None:
-            partition = self._partitions[place] = Partition(*place)
-        headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
-        return Record(
-            partition,
-            cast("int", message.offset()),
-            None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
-            message.key(),
-            message.value(),
-            tuple(headers) if headers else (),
-        )
 
     def _is_error(self, message: Message) -> bool:
         error = message.error()

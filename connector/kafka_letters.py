@@ -11,7 +11,6 @@ from typing import Self, TypeAlias, cast
 
 from confluent_kafka import (
     OFFSET_END,
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
@@ -29,10 +28,11 @@ from connector.kafka import (
     client_options,
     cluster_metadata,
     log_of,
+    record_of,
     without_consumer,
 )
 from connector.letters import DeadLetter, letter_id, restored
-from connector.model import Headers, Partition, Position, Record
+from connector.model import Position, Record
 from connector.resolutions import Resolution, Resolved, UnreadableResolution, decode, encode
 
 Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
@@ -202,7 +202,6 @@ class LetterTopic:
         self.name = settings.dead_letter.topic
         self.cluster_id: str | None = None
         """Part of event ids, for `Pipeline.cluster_id`. Known once `snapshot` was called."""
-        self._partitions: dict[tuple[str, int], Partition] = {}
         self._reader = _Reader(settings)
         self._origins: _Reader | None = None
         self._settings = settings
@@ -242,12 +241,12 @@ class LetterTopic:
         if since_ms is not None:
             ranges = self._reader.not_before(self.name, ranges, since_ms)
         for messages in self._reader.read(self.name, ranges, limit=limit, timeout_s=timeout_s):
-            yield [self._record(message) for message in messages]
+            yield [record_of(message) for message in messages]
 
     def fetch(self, letter: Position) -> Record | None:
         """The record at one position; None where there is none, or none any more."""
         message = self._reader.at(letter)
-        return None if message is None else self._record(message)
+        return None if message is None else record_of(message)
 
     def fetch_origin(self, letter: DeadLetter) -> Record | None:
         """The record of a letter that was written without its value, read again at its origin, whole.
@@ -258,7 +257,7 @@ class LetterTopic:
         if self._origins is None:
             self._origins = _Reader(self._settings)
         message = self._origins.at(letter.record.position)
-        return None if message is None else restored(letter, self._record(message))
+        return None if message is None else restored(letter, record_of(message))
 
     def close(self) -> None:
         """Disconnect."""
@@ -271,23 +270,6 @@ class LetterTopic:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _record(self, message: Message) -> Record:
-        kind, timestamp_ms = message.timestamp()
-        place = cast("tuple[str, int]", (message.topic(), message.partition()))
-        partition = self._partitions.get(place)
-        if partition is None:
-            partition = self._partitions[place] = Partition(*place)
-        headers = cast("list[tuple[str, bytes | None]] | None", message.headers())
-        arrived: Headers = tuple(headers) if headers else ()
-        return Record(
-            partition,
-            cast("int", message.offset()),
-            None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
-            message.key(),
-            message.value(),
-            arrived,
-        )
 
 
 class ResolutionTopic:
