@@ -53,8 +53,8 @@ class Lane:
 
     def __init__(self, key: Hashable | None) -> None:
         self.key = key
-        self.waiting: deque[Pending] = deque()
-        """Not sent, in offset order."""
+        self.waiting: list[Pending] = []
+        """Not sent, in offset order. A list, since most lanes hold one entry: a deque takes 760 bytes."""
         self.is_busy = False
         """A request with records of this lane is in flight."""
         self.is_dropped = False
@@ -105,8 +105,8 @@ class Outbox:
         while self._ready and len(batch) < limit:
             lane = self._ready[0]
             taken = 0
-            while lane.waiting and len(batch) < limit:
-                pending = lane.waiting[0]
+            while taken < len(lane.waiting) and len(batch) < limit:
+                pending = lane.waiting[taken]
                 if batch and (
                     size_bytes + pending.entry.size_bytes > self.max_bytes
                     or pending.batch_limit != batch[0].batch_limit
@@ -114,11 +114,12 @@ class Outbox:
                     break
                 if pending.batch_limit is not None:
                     limit = min(limit, pending.batch_limit)
-                batch.append(lane.waiting.popleft())
+                batch.append(pending)
                 size_bytes += pending.entry.size_bytes
                 taken += 1
             if taken == 0:
                 break
+            del lane.waiting[:taken]
             lane.is_busy = True
             self._ready.popleft()
             if lane.waiting and len(batch) < limit:
@@ -153,7 +154,7 @@ class Outbox:
         for pending in reversed(again):
             # A partition may have been taken away meanwhile: its entries are no longer ours to send.
             if pending.track.is_open:
-                pending.lane.waiting.appendleft(pending)
+                pending.lane.waiting.insert(0, pending)
                 self.unsent += 1
                 delayed.add(pending.lane)
         for lane in reversed(dict.fromkeys(pending.lane for pending in batch)):

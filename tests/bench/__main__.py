@@ -26,6 +26,7 @@ from tests.services import MissingServiceError
 from tests.services.kafka import shared
 
 NAMES = ("throughput", "stop", "latency", "memory", "letters", "stages")
+FEWEST_RECORDS = 5000
 LATENCY_MS = 20.0
 LATENCY_RUN_S = 20.0
 ONE_THREAD_SHARE = 0.1
@@ -54,12 +55,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="20,000 records, one round, no backlog")
     parser.add_argument("--records", type=int, metavar="N", help="records on the topic (100,000)")
     parser.add_argument("--rounds", type=int, metavar="N", help="bridge and loop in turn, so often (2)")
-    parser.add_argument("--backlog", type=int, metavar="N", default=500_000, help="records waiting (500,000)")
+    parser.add_argument(
+        "--backlog", type=int, metavar="N", default=500_000, help="records waiting (500,000; 0: none)"
+    )
     parser.add_argument("--letters", type=int, metavar="N", default=200_000, help="dead letters (200,000)")
     parser.add_argument("--only", action="append", choices=NAMES, help="only this; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
     asked = parser.parse_args()
     asked.records = asked.records or (20_000 if asked.quick else 100_000)
+    if asked.records < FEWEST_RECORDS:
+        parser.error(f"--records: fewer than {FEWEST_RECORDS:,} are over before they can be measured")
     asked.rounds = asked.rounds or (1 if asked.quick else 2)
     return asked
 
@@ -105,7 +110,7 @@ def _measure(bench: Bench, asked: argparse.Namespace, wanted: set[str], results:
     if "latency" in wanted:
         seconds = LATENCY_RUN_S / 4 if asked.quick else LATENCY_RUN_S
         results.latency = [bench.latency(program, seconds) for program in COMPARED]
-    if "memory" in wanted:
+    if "memory" in wanted and asked.backlog:
         results.memory = bench.memory(bench.topic("backlog", asked.backlog), asked.backlog)
     if "letters" in wanted:
         results.letters = letters.measure(bench, count=asked.letters, compared=count)
