@@ -90,11 +90,10 @@ class Outlet:
 
     @property
     def has_enough(self) -> bool:
-        """Whether every request that may be in flight is, and as many full ones are ready."""
+        """Whether no request may leave now, and as many full ones as may be in flight are ready."""
         return (
-            len(self._in_flight) >= self._max_in_flight
-            and self._outbox.ready_lanes >= self._max_in_flight * self._outbox.max_count
-        )
+            self.is_down or len(self._in_flight) >= self._max_in_flight
+        ) and self._outbox.ready_lanes >= self._max_in_flight * self._outbox.max_count
 
     @property
     def is_down(self) -> bool:
@@ -115,15 +114,21 @@ class Outlet:
     def send(self, now_s: float) -> None:
         """Start requests while there is something to send and the target may get it.
 
-        A request leaves at once while the target is idle. While it is busy the next one fills up,
-        for `batch.period` at most.
+        A request leaves at once while the target is idle, which is while less than an eighth of the
+        requests that may be in flight are. While it is busy the next one fills up, for `batch.period`
+        at most.
         """
         outbox = self._outbox
+        idle_below = max(1, self._max_in_flight // 8)
         outbox.wake(now_s)
         while (
             (since_s := outbox.ready_since_s) is not None
             and len(self._in_flight) < self._max_in_flight
-            and (not self._in_flight or outbox.has_full_batch() or now_s - since_s >= self._period_s)
+            and (
+                len(self._in_flight) < idle_below
+                or outbox.has_full_batch()
+                or now_s - since_s >= self._period_s
+            )
             and self._pace.may_send(now_s, len(self._in_flight))
         ):
             batch = outbox.next_batch()

@@ -349,7 +349,7 @@ class Bench:
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """The smallest of the sorted values that at least `percent` of them do not exceed (nearest rank)."""
-    return ordered[max(1, math.ceil(len(ordered) * percent / 100))]
+    return ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1]
 
 
 def _group() -> str:
