@@ -70,7 +70,6 @@ def run(settings: config.Settings) -> int:
     stopping = _stop_on_signal(bridge)
     telemetry.started(name=settings.name, version=__version__, http_port=server.port)
     _calm_garbage_collector()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         if _connect(settings, source, pipeline, health, stopping):
             if counting is not None:
@@ -92,11 +91,6 @@ def run(settings: config.Settings) -> int:
             registry.close()
     telemetry.stopped()
     return EXIT_DONE
-
-
-SWITCH_INTERVAL_S = 0.0005
-"""How long the bridge thread may keep the interpreter to itself. Python's 5 ms made a request that was
-answered in 20 ms take 60: the I/O thread waits its turn several times in each."""
 
 
 def _calm_garbage_collector() -> None:
