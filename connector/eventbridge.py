@@ -30,12 +30,9 @@ from yarl import URL
 
 from connector import config, verdicts
 from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
-from connector.limits import entry
 from connector.model import Answer, Entry
 from connector.signing import SERVICE, Signers, session
 from connector.verdicts import Verdict
-
-__all__ = ["Publisher", "entry"]
 
 MAX_ANSWER_BYTES = 256 * 1024
 """Far over what 20 results take; more is not an answer of EventBridge."""
