@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from connector import __version__, config
+from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk
 from connector.dead_letters import Found, Ranges, Selection, missing_text, scan
 from connector.errors import HaltError
 from connector.eventbridge import Publisher
-from connector.io_thread import IoThread
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters
 from connector.kafka_letters import ReplayGuard
 from connector.replay import Limits, Replay
@@ -81,8 +81,7 @@ class Work:
         self._desk.resolutions.ensure(len(ranges))
         telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
         publisher = Publisher(settings.eventbridge, user_agent=USER_AGENT)
-        io_thread = IoThread(publisher)
-        io_thread.call(publisher.start())
+        calls = Calls(publisher)
         try:
             with _progress("replayed", self._letters) as shown:
                 replay = Replay(
@@ -92,7 +91,7 @@ class Work:
                     trial=self._trial,
                     limits=self._request.limits,
                     resolutions=self._desk.resolutions,
-                    sink=io_thread,
+                    sink=calls,
                     dead_letters=KafkaDeadLetters(settings, version=__version__, telemetry=telemetry),
                     telemetry=telemetry,
                     report=shown,
@@ -112,8 +111,7 @@ class Work:
                     finally:
                         guard.close()
         finally:
-            io_thread.call(publisher.close())
-            io_thread.stop()
+            calls.close()
 
     def _selected(self, ranges: Ranges, shown: Shown, *, timeout_s: float) -> Iterator[Sequence[Found]]:
         """The selected letters, with what is resolved as of now."""

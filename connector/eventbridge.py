@@ -1,24 +1,21 @@
 """The call of PutPartnerEvents: one request, signed and sent, and what its answer means.
 
 boto3's own call costs 110 to 160 µs of CPU an event and holds the interpreter's lock; the same
-request over aiohttp costs a tenth. boto3 still says where the endpoint is and who we are, and a
-contract test holds our request to be the same as its own.
+request over our own connections costs a tenth. boto3 still says where the endpoint is and who we are,
+and a contract test holds our request to be the same as its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
-import aiohttp
 import boto3
 import botocore
 from botocore import UNSIGNED
@@ -26,9 +23,9 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.httpsession import ProxyConfiguration, get_cert_path
 from botocore.utils import get_environ_proxies
-from yarl import URL
 
 from connector import config, verdicts
+from connector.connections import Connections, ProxyError, Reply, ReplyError, Way
 from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
 from connector.model import Answer, Entry
 from connector.signing import SERVICE, Signers, session
@@ -36,25 +33,6 @@ from connector.verdicts import Verdict
 
 MAX_ANSWER_BYTES = 256 * 1024
 """Far over what 20 results take; more is not an answer of EventBridge."""
-KEEPALIVE_S = 15.0
-"""How long an idle connection is kept. Shorter than AWS's side keeps it: a request that meets the
-close has an unknown outcome."""
-
-
-class Endpoint(NamedTuple):
-    """Where requests go, and by which way."""
-
-    url: str
-    proxy: URL | None
-    proxy_headers: Mapping[str, str]
-    tls: ssl.SSLContext | None
-    """None for plain http."""
-
-
-class _Reply(NamedTuple):
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Publisher:
@@ -68,37 +46,28 @@ class Publisher:
     def __init__(self, target: config.Target, *, user_agent: str) -> None:
         self._target = target
         self.endpoint = endpoint(target)
-        self._url = URL(self.endpoint.url)
         self._signers = Signers(
             target, url=self.endpoint.url, user_agent=f"{user_agent} Botocore/{botocore.__version__}"
         )
         self._clock_offset_s = 0.0
         """What AWS's clock is ahead of ours, once an answer has shown that it matters."""
-        self._http: aiohttp.ClientSession | None = None
+        self._connections: Connections | None = None
 
     async def start(self) -> None:
-        """Open the pool of connections, on the loop that will publish. Connects to nothing yet."""
+        """Be ready to publish on the loop that runs. Connects to nothing yet."""
         timeouts = self._target.timeouts
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._target.max_in_flight,
-                keepalive_timeout=KEEPALIVE_S,
-                ssl=self.endpoint.tls or True,
-                socket_factory=_kept_alive,
-            ),
-            # `total` bounds an endpoint that keeps dripping bytes, which `sock_read` never sees.
-            timeout=aiohttp.ClientTimeout(
-                total=timeouts.connect + timeouts.read, connect=timeouts.connect, sock_read=timeouts.read
-            ),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "Accept-Encoding"),
+        self._connections = Connections(
+            self.endpoint,
+            limit=self._target.max_in_flight,
+            connect_timeout_s=timeouts.connect,
+            read_timeout_s=timeouts.read,
+            max_reply_bytes=MAX_ANSWER_BYTES,
         )
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._http is not None:
-            await self._http.close()
+        if self._connections is not None:
+            await self._connections.close()
 
     async def publish(self, entries: Sequence[Entry]) -> Answer:
         """Make one call and say what it came to. Never raises for anything outside the bridge.
@@ -109,7 +78,7 @@ class Publisher:
         """
         body = b'{"Entries":[' + b",".join([entry.json for entry in entries]) + b"]}"
         started_s = time.monotonic()
-        reply: _Reply | None = None
+        reply: Reply | None = None
         remedies = {Verdict.RENEW, Verdict.CLOCK}
         try:
             signer = await self._signers.current()
@@ -155,34 +124,23 @@ class Publisher:
         who = f"access key {resolved.signer.access_key} (found by {resolved.credentials.method})"
         return f"{who} in {self._target.region} at {self.endpoint.url}"
 
-    async def _send(self, body: bytes, headers: dict[str, str]) -> _Reply:
-        if self._http is None:
+    async def _send(self, body: bytes, headers: dict[str, str]) -> Reply:
+        if self._connections is None:
             raise RuntimeError("start() comes first")
-        where = self.endpoint
-        if where.tls is None:
-            headers.update(where.proxy_headers)  # no tunnel: the proxy reads the request itself
         try:
-            async with self._http.post(
-                self._url,
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                proxy=where.proxy,
-                proxy_headers=where.proxy_headers if where.tls else None,
-            ) as response:
-                return _Reply(response.status, response.headers, await _body(response))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return await self._connections.post(headers, body)
+        except OSError as error:  # TimeoutError is one
             raise transport_error(error, self._target) from error
 
-    def _correct_clock(self, reply: _Reply) -> None:
+    def _correct_clock(self, reply: Reply) -> None:
         try:
-            now_s = parsedate_to_datetime(reply.headers.get("Date", "")).timestamp()
+            now_s = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
         except ValueError:
             return  # no usable date: the second attempt fails as the first did, and says why
         self._clock_offset_s = now_s - time.time()
 
 
-def endpoint(target: config.Target) -> Endpoint:
+def endpoint(target: config.Target) -> Way:
     """Where boto3 would send a target's requests, by which way, and whose certificates it would trust.
 
     From the settings, AWS's own configuration files and the environment.
@@ -220,14 +178,8 @@ def endpoint(target: config.Target) -> Endpoint:
         raise ConfigError(
             [Problem("eventbridge.allow_insecure", f"{text}; use https://, or set this to true")]
         )
-    proxies = ProxyConfiguration(get_environ_proxies(url))
-    proxy = proxies.proxy_url_for(url)
-    return Endpoint(
-        url,
-        proxy=URL(proxy).with_user(None) if proxy else None,
-        proxy_headers=proxies.proxy_headers_for(proxy) if proxy else {},
-        tls=_tls(made) if is_tls else None,
-    )
+    proxy = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
+    return Way(url, proxy=proxy, tls=_tls(made) if is_tls else None)
 
 
 def _tls(made: boto3.Session) -> ssl.SSLContext:
@@ -250,58 +202,34 @@ def _is_loopback(host: str | None) -> bool:
         return host == "localhost"
 
 
-def _kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket that asks its peer for signs of life, so that a NAT on the way does not forget it."""
-    family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return made
+def _request_id(reply: Reply | None) -> str | None:
+    return reply.headers.get("x-amzn-requestid") if reply else None
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
-    if (response.content_length or 0) <= MAX_ANSWER_BYTES:
-        chunks: list[bytes] = []
-        size_bytes = 0
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            size_bytes += len(chunk)
-            if size_bytes > MAX_ANSWER_BYTES:
-                break
-        else:
-            return b"".join(chunks)
-    response.close()
-    raise UnavailableError(
-        f"EventBridge answered HTTP {response.status} with more than {MAX_ANSWER_BYTES} bytes, which is no "
-        "answer of its own, so what became of the entries is not known; they will be sent again",
-        code="answer_invalid",
-    )
-
-
-def _request_id(reply: _Reply | None) -> str | None:
-    return reply.headers.get("x-amzn-RequestId") if reply else None
-
-
-def transport_error(error: Exception, target: config.Target) -> UnavailableError:
+def transport_error(error: OSError, target: config.Target) -> UnavailableError:
     """What it means that no answer came, or only a part of one: the outcome is unknown.
 
     Codes: tls, proxy, timeout, answer_invalid, connection.
     """
     said = verdicts.without_values(str(error)) or type(error).__name__
     match error:
-        case ssl.SSLError() | ssl.CertificateError() | aiohttp.ClientSSLError():
+        case ssl.SSLError():
             text = f"TLS to EventBridge fails ({said}). If a private CA signs, set `eventbridge.ca_bundle`"
             return UnavailableError(text, code="tls")
-        case aiohttp.ClientHttpProxyError() | aiohttp.ClientProxyConnectionError():
+        case ProxyError():
             text = (
                 f"the proxy to EventBridge fails ({said}). Check HTTPS_PROXY, its credentials, and NO_PROXY"
             )
             return UnavailableError(text, code="proxy")
         case TimeoutError():
             limits = f"{target.timeouts.connect:g} s to connect, {target.timeouts.read:g} s to answer"
-            text = f"EventBridge took too long ({said}; `eventbridge.timeouts` allows {limits})"
+            text = f"EventBridge took too long (`eventbridge.timeouts` allows {limits})"
             return UnavailableError(text, code="timeout")
-        case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
-            text = f"EventBridge's answer broke off or is not HTTP ({said}); the entries will be sent again"
+        case ReplyError():
+            text = (
+                f"what came back is no answer of EventBridge ({said}), so what became of the entries is not "
+                "known; they will be sent again"
+            )
             return UnavailableError(text, code="answer_invalid")
     return UnavailableError(
         f"no connection to EventBridge ({said}); the entries will be sent again", code="connection"

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from connector.errors import ConfigError, Problem
 from connector.model import Json
 from connector.telemetry import Telemetry
+
+T = TypeVar("T")
 
 BEAT_LIMIT_S = 60.0
 """A poll loop that did not beat for this long hangs. Longer than any drain, which beats as well."""
@@ -27,13 +31,16 @@ MAX_TEXT = 500
 IDLE_TIMEOUT_S = 10.0
 """A connection that sent no whole request for this long is closed."""
 
+CALL_TIMEOUT_S = 10.0
+"""How long starting or closing the server may take."""
+
 PATHS = ("/livez", "/readyz", "/metrics", "/version")
 
 
 class Health:
     """What the bridge thread knows about itself, for the HTTP server to read.
 
-    The bridge thread writes and the I/O thread reads, without a lock: each write replaces one
+    The bridge thread writes and the HTTP server's thread reads, without a lock: each write replaces one
     attribute or one item of a dict, each read copies the dict in one step, and under the GIL both
     happen whole. A reader may see one change and not yet the next; the answer was true a moment ago.
 
@@ -111,27 +118,43 @@ class Health:
 
 
 class Server:
-    """A running HTTP server; `port` is the one it really has."""
+    """Answers health checks and scrapes on `host:port`, where port 0 picks a free one.
 
-    def __init__(self, runner: web.AppRunner) -> None:
-        self._runner = runner
-        self.port: int = runner.addresses[0][1]
-
-    async def close(self) -> None:
-        """Stop answering and give the port back."""
-        await self._runner.cleanup()
-
-
-async def serve(health: Health, telemetry: Telemetry, *, host: str, port: int) -> Server:
-    """Answer health checks and scrapes on `host:port`, where port 0 picks a free one.
-
-    GET and HEAD only, one request for each connection. A client that is slow holds up nobody: no
-    request has a body worth reading, and idle connections are closed.
+    Runs on a thread of its own until closed. GET and HEAD only, one request for each connection. A
+    client that is slow holds up nobody: no request has a body worth reading, and idle connections are
+    closed.
 
     Raises:
         ConfigError: the address cannot be had, for instance because the port is in use.
     """
 
+    def __init__(self, health: Health, telemetry: Telemetry, *, host: str, port: int) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
+        self._thread.start()
+        try:
+            self._runner = self._call(_start(health, telemetry, host, port))
+        except ConfigError:
+            self._stop()
+            raise
+        self.port: int = self._runner.addresses[0][1]
+        """The one it really has."""
+
+    def close(self) -> None:
+        """Stop answering and give the port back."""
+        self._call(self._runner.cleanup())
+        self._stop()
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_TIMEOUT_S)
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(CALL_TIMEOUT_S)
+        self._loop.close()
+
+
+async def _start(health: Health, telemetry: Telemetry, host: str, port: int) -> web.AppRunner:
     async def livez(_request: web.Request) -> web.Response:
         is_live, details = health.live()
         return _answer(200 if is_live else 503, details)
@@ -141,8 +164,7 @@ async def serve(health: Health, telemetry: Telemetry, *, host: str, port: int) -
         return _answer(200 if is_ready else 503, details)
 
     async def metrics(_request: web.Request) -> web.Response:
-        # A hundred topics take 50 ms to write out, in which this loop should send requests.
-        text, content_type = await asyncio.to_thread(telemetry.render)
+        text, content_type = telemetry.render()
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     async def version(_request: web.Request) -> web.Response:
@@ -162,7 +184,7 @@ async def serve(health: Health, telemetry: Telemetry, *, host: str, port: int) -
     except OSError as error:
         await runner.cleanup()
         raise ConfigError([_bind_problem(error, host, port)]) from error
-    return Server(runner)
+    return runner
 
 
 async def _not_here(request: web.Request) -> web.Response:

@@ -11,11 +11,11 @@ from types import FrameType
 
 from connector import __version__, config
 from connector.bridge import Bridge
+from connector.calls import Calls
 from connector.checks import CheckResult
 from connector.errors import ConfigError, ConnectorError, HaltError, Problem, UnavailableError
 from connector.eventbridge import Publisher
-from connector.health import Health, serve
-from connector.io_thread import IoThread
+from connector.health import Health, Server
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters, KafkaSource, create_dead_letter_topic
 from connector.open_letters import OpenLetters
 from connector.pipeline import Pipeline
@@ -52,15 +52,14 @@ def run(settings: config.Settings) -> int:
     except HaltError as error:
         telemetry.halted(error)
         return EXIT_HALTED
-    io_thread = IoThread(publisher)
-    io_thread.call(publisher.start())
-    server = io_thread.call(serve(health, telemetry, host=settings.http.host, port=settings.http.port))
+    calls = Calls(publisher)
+    server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
     source = KafkaSource(settings, telemetry=telemetry)
     dead_letters = KafkaDeadLetters(settings, version=__version__, telemetry=telemetry)
     bridge = Bridge(
         settings,
         pipeline=pipeline,
-        sink=io_thread,
+        sink=calls,
         dead_letters=dead_letters,
         telemetry=telemetry,
         health=health,
@@ -84,9 +83,8 @@ def run(settings: config.Settings) -> int:
         if counting is not None:
             counting.stop()
         source.close()
-        io_thread.call(server.close())
-        io_thread.call(publisher.close())
-        io_thread.stop()
+        server.close()
+        calls.close()
         if registry is not None:
             registry.close()
     telemetry.stopped()

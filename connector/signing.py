@@ -28,9 +28,9 @@ from botocore.credentials import (
     RefreshableCredentials,
 )
 from botocore.utils import normalize_url_path
-from yarl import URL
 
 from connector import config, verdicts
+from connector.connections import host_of
 from connector.errors import ConfigError, ConnectorError, NotAuthorizedError, Problem, UnavailableError
 from connector.verdicts import Verdict
 
@@ -63,7 +63,7 @@ class Signer:
             security = f"x-amz-security-token:{token}\n"
         names = f"content-type;host;x-amz-date;{'x-amz-security-token;' if token else ''}x-amz-target"
         # The canonical request is the same every time but for the date and the hash of the body.
-        host = URL(url).host_port_subcomponent
+        host = host_of(url)
         self._before_date = f"POST\n{path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{host}\nx-amz-date:"
         self._after_date = f"\n{security}x-amz-target:{TARGET}\n\n{names}\n"
         self._names = names

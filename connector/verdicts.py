@@ -274,7 +274,7 @@ def outcome(result: object) -> Outcome:
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """How long the answer asks to wait: AWS's own header counts milliseconds, HTTP's seconds."""
-    for name, scale in (("x-amz-retry-after", 0.001), ("Retry-After", 1.0)):
+    for name, scale in (("x-amz-retry-after", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()
         if text.isascii() and text.isdigit():
             return min(int(text[:12]) * scale, MAX_RETRY_AFTER_S)
@@ -319,7 +319,7 @@ def _code_and_message(headers: Mapping[str, str], body: bytes) -> tuple[str, str
         answer = None
     if not isinstance(answer, dict):
         answer = {}
-    code = answer.get("__type") or headers.get("x-amzn-ErrorType") or answer.get("code") or ""
+    code = answer.get("__type") or headers.get("x-amzn-errortype") or answer.get("code") or ""
     message = answer.get("message") or answer.get("Message") or ""
     # `com.amazon.coral.service#ThrottlingException:http://…` is a ThrottlingException.
     return _capped(str(code).split(":", 1)[0].rsplit("#", 1)[-1]), str(message)

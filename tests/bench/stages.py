@@ -6,9 +6,8 @@ away at once, as the bridge does. The sum is what one event costs without the lo
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
@@ -18,9 +17,9 @@ from confluent_kafka import Message
 from connector import config
 from connector.avro import decoder
 from connector.bridge import POLL_RECORDS
+from connector.calls import Calls
 from connector.errors import UnavailableError
 from connector.eventbridge import Publisher
-from connector.io_thread import IoThread
 from connector.kafka import KafkaSource
 from connector.ledger import Ledger
 from connector.limits import entry
@@ -95,8 +94,7 @@ class Stages:
             Stage("bridge", "(decode, map and entry together)", _each(pipeline, self._records)),
             Stage("bridge", "ledger: begin, settle", self._best(self._ledger)),
             Stage("bridge", "outlet: add, pack, judge", self._best(lambda: self._outlet(entries))),
-            Stage("bridge", "to the I/O thread and back", self._best(lambda: self._hand_over(entries))),
-            Stage("bridge", "publish: sign, send, read", self._best(lambda: self._publish(entries))),
+            Stage("bridge", "publish: sign, send, read", self._best(lambda: self._calls(entries))),
         ]
 
     def poll(self, settings_file: Callable[[], Path], count: int) -> Stage:
@@ -182,41 +180,22 @@ class Stages:
                 outlet.send(now_s)
         return time.process_time() - began_s
 
-    def _hand_over(self, entries: Sequence[Entry]) -> float:
-        io_thread = IoThread(_NoPublisher())
+    def _calls(self, entries: Sequence[Entry]) -> float:
+        calls = Calls(Publisher(self._settings.eventbridge, user_agent="bench"))
         try:
             began_s = time.process_time()
             answered = sent = 0
-            while answered < RECORDS:
-                while sent < RECORDS and sent - answered < CALLS * BATCH:
-                    io_thread.send(sent, entries[sent : sent + BATCH])
+            while answered < len(entries):
+                while sent < len(entries) and sent - answered < CALLS * BATCH:
+                    calls.send(sent, entries[sent : sent + BATCH])
                     sent += BATCH
-                answered += sum(len(answer.outcomes) for _, answer in io_thread.answers(1.0))
+                for _, answer in calls.answers(1.0):
+                    if answer.error is not None:
+                        raise BenchError(f"the endpoint refused a request: {answer.error}")
+                    answered += len(answer.outcomes)
             return time.process_time() - began_s
         finally:
-            io_thread.stop()
-
-    def _publish(self, entries: Sequence[Entry]) -> float:
-        batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
-
-        async def publish() -> float:
-            publisher = Publisher(self._settings.eventbridge, user_agent="bench")
-            await publisher.start()
-            try:
-                began_s = time.process_time()
-                await asyncio.gather(*(_publish_all(publisher, batches[one::CALLS]) for one in range(CALLS)))
-                return time.process_time() - began_s
-            finally:
-                await publisher.close()
-
-        return asyncio.run(publish())
-
-
-async def _publish_all(publisher: Publisher, batches: Iterable[Sequence[Entry]]) -> None:
-    for batch in batches:
-        answer = await publisher.publish(batch)
-        if answer.error is not None:
-            raise BenchError(f"the endpoint refused a request: {answer.error}")
+            calls.close()
 
 
 def _poll(settings: config.Settings, count: int) -> float:
@@ -284,16 +263,6 @@ class _Sink:
 
     def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
         return ()
-
-
-class _NoPublisher(Publisher):
-    """Accepts everything at once, so that what remains is the way to the I/O thread and back."""
-
-    def __init__(self) -> None:
-        pass
-
-    async def publish(self, entries: Sequence[Entry]) -> Answer:
-        return _accepted(len(entries))
 
 
 def _accepted(count: int) -> Answer:

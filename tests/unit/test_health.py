@@ -13,7 +13,7 @@ import pytest
 
 from connector import __version__, health
 from connector.errors import ConfigError
-from connector.health import BEAT_LIMIT_S, MAX_TOPICS, Health, Server, serve
+from connector.health import BEAT_LIMIT_S, MAX_TOPICS, Health, Server
 from connector.telemetry import Telemetry
 
 
@@ -56,12 +56,12 @@ def with_server(
     """Run `use` against a real server on a free port."""
 
     async def run() -> None:
-        server = await serve(state, telemetry or Telemetry(librdkafka="2.16.0"), host="127.0.0.1", port=0)
+        server = Server(state, telemetry or Telemetry(librdkafka="2.16.0"), host="127.0.0.1", port=0)
         try:
             async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
                 await use(server, session)
         finally:
-            await server.close()
+            server.close()
 
     asyncio.run(asyncio.wait_for(run(), 10))
 
@@ -278,7 +278,7 @@ def test_a_port_in_use_is_a_configuration_error(running: Health) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError) as error:
-            asyncio.run(serve(running, Telemetry(), host="127.0.0.1", port=port))
+            Server(running, Telemetry(), host="127.0.0.1", port=port)
     [problem] = error.value.problems
 
     assert "http.port" == problem.path
@@ -288,7 +288,7 @@ def test_a_port_in_use_is_a_configuration_error(running: Health) -> None:
 def test_an_address_of_somebody_else_is_a_configuration_error(running: Health) -> None:
     """192.0.2.1 is reserved for documentation, so no machine has it."""
     with pytest.raises(ConfigError) as error:
-        asyncio.run(serve(running, Telemetry(), host="192.0.2.1", port=0))
+        Server(running, Telemetry(), host="192.0.2.1", port=0)
 
     assert ["http.host"] == [problem.path for problem in error.value.problems]
 
@@ -296,11 +296,9 @@ def test_an_address_of_somebody_else_is_a_configuration_error(running: Health) -
 def test_the_port_is_free_again_after_close(running: Health) -> None:
     """A restart in the same place must work."""
 
-    async def run() -> None:
-        first = await serve(running, Telemetry(), host="127.0.0.1", port=0)
-        await first.close()
-        second = await serve(running, Telemetry(), host="127.0.0.1", port=first.port)
-        await second.close()
-        assert first.port == second.port
+    first = Server(running, Telemetry(), host="127.0.0.1", port=0)
+    first.close()
+    second = Server(running, Telemetry(), host="127.0.0.1", port=first.port)
+    second.close()
 
-    asyncio.run(run())
+    assert first.port == second.port

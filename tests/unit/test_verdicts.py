@@ -91,9 +91,9 @@ def test_where_the_bridge_must_stop_the_message_says_what_to_do() -> None:
     ("expected", "headers"),
     [
         (1.5, {"x-amz-retry-after": "1500"}),
-        (2.0, {"Retry-After": "2"}),
-        (300.0, {"Retry-After": "99999999999999999999"}),
-        (None, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}),
+        (2.0, {"retry-after": "2"}),
+        (300.0, {"retry-after": "99999999999999999999"}),
+        (None, {"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}),
         (None, {"x-amz-retry-after": "-1"}),
         (None, {}),
     ],
@@ -110,7 +110,7 @@ def test_the_wait_that_eventbridge_asks_for_is_passed_on(
     [
         (b'{"__type":"com.amazon.coral.service#ThrottlingException"}', {}),
         (b'{"__type":"ThrottlingException:http://internal/"}', {}),
-        (b"", {"x-amzn-ErrorType": "ThrottlingException:http://internal/"}),
+        (b"", {"x-amzn-errortype": "ThrottlingException:http://internal/"}),
         (b'{"code":"ThrottlingException"}', {}),
     ],
 )

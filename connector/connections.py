@@ -1,0 +1,289 @@
+"""HTTP/1.1 to one endpoint: POST requests over connections that are kept, through a proxy where one is set.
+
+Only what the calls to EventBridge need: a body each way, no redirects, no retries. A general client costs
+a quarter of the whole bridge's CPU here. Reading HTTP is llhttp's work, Node.js's own parser.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import httptools
+
+KEEPALIVE_S = 15.0
+"""How long an idle connection is kept. Shorter than AWS's side keeps it: a request that meets the
+close has an unknown outcome."""
+
+MAX_HEADER_BYTES = 64 * 1024
+HAPPY_EYEBALLS_DELAY_S = 0.25
+"""After which the next address of a host is tried as well; RFC 8305."""
+
+
+class Way(NamedTuple):
+    """Where requests go, and by which way."""
+
+    url: str
+    proxy: str | None
+    """URL of the proxy, with user and password where it wants them."""
+    tls: ssl.SSLContext | None
+    """None for plain http."""
+
+
+class Reply(NamedTuple):
+    """What came back, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By name in lower case; the last of a name."""
+    body: bytes
+
+
+class ProxyError(ConnectionError):
+    """The proxy cannot be reached, or refuses to pass us on."""
+
+
+class ReplyError(ConnectionError):
+    """What came back is not HTTP, is too large, or breaks off."""
+
+
+class Connections:
+    """Sends requests to one endpoint, each over a connection of its own while it lasts.
+
+    For one asyncio loop.
+    """
+
+    def __init__(
+        self, way: Way, *, limit: int, connect_timeout_s: float, read_timeout_s: float, max_reply_bytes: int
+    ) -> None:
+        self._way = way
+        self._connect_timeout_s = connect_timeout_s
+        self._read_timeout_s = read_timeout_s
+        self._max_reply_bytes = max_reply_bytes
+        self._free = asyncio.Semaphore(limit)
+        self._idle: list[_Connection] = []
+        self._busy: set[_Connection] = set()
+        url = urlsplit(way.url)
+        asked_for = url.path or "/"
+        always = {"Host": host_of(way.url)}
+        if way.proxy is not None and way.tls is None:
+            asked_for = way.url  # no tunnel: the proxy reads the request itself
+            always |= _credentials(urlsplit(way.proxy))
+        self._start = f"POST {asked_for} HTTP/1.1\r\n{_lines(always)}Content-Length: "
+
+    async def post(self, headers: Mapping[str, str], body: bytes) -> Reply:
+        """Send one request and wait for its whole reply, whatever its status.
+
+        Raises:
+            TimeoutError, OSError: no whole reply came. ssl.SSLError, ProxyError and ReplyError are OSErrors.
+        """
+        request = f"{self._start}{len(body)}\r\n{_lines(headers)}\r\n".encode("latin-1") + body
+        async with self._free:
+            connection = self._kept() or await self._connect()
+            self._busy.add(connection)
+            try:
+                async with asyncio.timeout(self._read_timeout_s):
+                    return await connection.exchange(request)
+            finally:
+                self._busy.discard(connection)
+                if connection.is_reusable:
+                    connection.idle_since_s = time.monotonic()
+                    self._idle.append(connection)
+                else:
+                    connection.abort()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for connection in (*self._idle, *self._busy):
+            connection.abort()
+        self._idle.clear()
+        await asyncio.sleep(0)  # the transports close their sockets with the loop's next turn
+
+    def _kept(self) -> _Connection | None:
+        """The connection that was used last, since those before it may grow old."""
+        oldest_s = time.monotonic() - KEEPALIVE_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_reusable and connection.idle_since_s > oldest_s:
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self) -> _Connection:
+        way, url = self._way, urlsplit(self._way.url)
+        async with asyncio.timeout(self._connect_timeout_s):
+            if way.proxy is None:
+                return await self._open(url, way.tls)
+            proxy = urlsplit(way.proxy)
+            try:
+                connection = await self._open(
+                    proxy, ssl.create_default_context() if proxy.scheme == "https" else None
+                )
+            except OSError as error:
+                raise ProxyError(str(error)) from error
+            return connection if way.tls is None else await self._tunnel(connection, proxy, url, way.tls)
+
+    async def _open(self, url: SplitResult, tls: ssl.SSLContext | None) -> _Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: _Connection(self._max_reply_bytes),
+            url.hostname or "",
+            url.port or (80 if tls is None else 443),
+            ssl=tls,
+            happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S,
+        )
+        return connection
+
+    async def _tunnel(
+        self, connection: _Connection, proxy: SplitResult, url: SplitResult, tls: ssl.SSLContext
+    ) -> _Connection:
+        """TLS with the endpoint itself, inside a connection that the proxy passes through."""
+        place = f"{url.hostname}:{url.port or 443}"
+        head = f"CONNECT {place} HTTP/1.1\r\n{_lines({'Host': place, **_credentials(proxy)})}\r\n"
+        try:
+            reply = await connection.exchange(head.encode("latin-1"), until_headers=True)
+        except ReplyError as error:
+            raise ProxyError(str(error)) from error
+        if reply.status != 200:
+            connection.abort()
+            raise ProxyError(f"it answers CONNECT with HTTP {reply.status}")
+        inner = _Connection(self._max_reply_bytes)
+        transport = await asyncio.get_running_loop().start_tls(
+            connection.transport, inner, tls, server_hostname=url.hostname
+        )
+        if transport is None:
+            raise ProxyError("it closed the connection")
+        inner.connection_made(transport)
+        return inner
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: one request at a time, and its reply."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, max_reply_bytes: int) -> None:
+        self.idle_since_s = 0.0
+        self._max_reply_bytes = max_reply_bytes
+        self._parser = httptools.HttpResponseParser(self)
+        self._reply: asyncio.Future[Reply] | None = None
+        self._is_open = False
+        self._until_headers = False
+        self._header_bytes = 0
+        self._body_bytes = 0
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether another request may follow."""
+        return self._is_open and self._reply is None
+
+    def exchange(self, request: bytes, *, until_headers: bool = False) -> asyncio.Future[Reply]:
+        """Write a request; what it gives is done with the whole reply, or with that before its body."""
+        self._reply = asyncio.get_running_loop().create_future()
+        self._until_headers = until_headers
+        self._header_bytes = self._body_bytes = 0
+        self.transport.write(request)
+        return self._reply
+
+    def abort(self) -> None:
+        """Close at once, dropping what was not written."""
+        self._is_open = False
+        self.transport.abort()
+
+    # Called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self._is_open = True
+        # Signs of life, so that a NAT on the way does not forget the connection.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def data_received(self, data: bytes) -> None:
+        if self._reply is None:
+            self.abort()  # nothing was asked
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(ReplyError(f"not HTTP: {error}"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_open = False
+        if self._reply is None:
+            return
+        if (
+            error is None
+            and self._body
+            and not {"content-length", "transfer-encoding"} & self._headers.keys()
+        ):
+            self.on_message_complete()  # its end is the end of the connection
+        elif self._header_bytes:
+            self._fail(ReplyError("the connection was closed in the middle of the answer"))
+        else:
+            self._fail(error or ConnectionResetError("the connection was closed without an answer"))
+
+    # Called by the parser
+
+    def on_message_begin(self) -> None:
+        self._headers = {}
+        self._body = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._fail(ReplyError(f"more than {MAX_HEADER_BYTES} bytes of headers"))
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        if self._until_headers:
+            self.on_message_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        if self._body_bytes > self._max_reply_bytes:
+            status = self._parser.get_status_code()
+            self._fail(ReplyError(f"HTTP {status} with more than {self._max_reply_bytes} bytes"))
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self._reply is None or 100 <= status < 200:
+            return
+        if not self._reply.done():
+            self._reply.set_result(Reply(status, self._headers, b"".join(self._body)))
+        self._reply = None
+        if not self._until_headers:
+            self._is_open = self._is_open and self._parser.should_keep_alive()
+
+    def _fail(self, error: Exception) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None and not reply.done():
+            reply.set_exception(error)
+        self.abort()
+
+
+def host_of(url: str) -> str:
+    """The Host header of a request for this URL, as it is signed: without the port that is usual."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else str(parts.hostname)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return host if parts.port in {None, usual} else f"{host}:{parts.port}"
+
+
+def _lines(headers: Mapping[str, str]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+
+
+def _credentials(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
