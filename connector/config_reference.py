@@ -64,7 +64,7 @@ def _rows(
         if inner := _group(setting, groups):
             yield from _rows(inner, groups, path=f"{at}.", defaults=setting.get("default") or {})
         elif inner := _group(setting.get("additionalProperties", {}), groups):
-            yield from _rows(inner, groups, path=f"{at}.<topic>.", defaults={})
+            yield from _rows(inner, groups, path=f"{at}.<{key.removesuffix('s')}>.", defaults={})
         else:
             found = {"default": defaults[key]} if key in defaults else setting
             default = f"`{json.dumps(found['default'])}`" if "default" in found else "required"
