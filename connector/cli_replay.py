@@ -57,7 +57,7 @@ class Work:
         self._desk = desk
         self._request = request
         self._resolved = Resolved(desk.topic.name, desk.ranges)
-        self._trial = Trial(desk.pipeline, desk.topic.fetch_origin)
+        self._trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
         ids = request.selection.ids
         self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
 

@@ -456,7 +456,7 @@ def _print_rows(rows: Sequence[Row], sent: Mapping[tuple[str, str], int]) -> Non
     if not rows:
         typer.echo("No sources.")
         return
-    lines = [("source", "state", "account", "region", "created", "expires", "sent")]
+    lines: list[tuple[str, ...]] = [("source", "state", "account", "region", "created", "expires", "sent")]
     for row in rows:
         seen, count = row.seen, sent.get((row.target, row.source))
         dates = [(iso(ms) or "-")[:16].replace("T", " ") for ms in (seen.created_ms, seen.expires_ms)]

@@ -245,7 +245,7 @@ def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload:
         {"name": name, "value": _text(value)} if payload else {"name": name, "bytes": _size(value)}
         for name, value in letter.record.headers
     ]
-    trial = Trial(desk.pipeline, desk.topic.fetch_origin)
+    trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
     try:
         letter = trial.whole(letter)
     except CannotTry as error:
@@ -273,6 +273,8 @@ def _prospect(trial: Trial, letter: DeadLetter, *, payload: bool) -> Json:
         result = _patiently(lambda: trial(letter))
     except RecordError as error:
         return {"outcome": "would fail again", "code": error.code, "why": str(error)}
+    except CannotTry as error:
+        return {"outcome": "would be left open", "why": str(error)}
     except UnavailableError as error:
         return {"outcome": "cannot be said now", "why": str(error)}
     if isinstance(result, Dropped):

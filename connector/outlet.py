@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from typing import Literal, Protocol, assert_never
 
 from connector import config
 from connector.errors import (
@@ -22,19 +24,42 @@ from connector.errors import (
 )
 from connector.ledger import Track
 from connector.model import Answer, Delivered, Entry, Forbidden, Refused, Retry
-from connector.outbox import Outbox, Pending
+from connector.outbox import Door, Outbox, Pending, SourceQueue
 from connector.pace import Pace, State, full_jitter
+from connector.source_guard import SourceGuard, Unwatched, Watch
+from connector.sources import InactivePolicy
 from connector.telemetry import RequestOutcome, Telemetry
 
 
 class Sink(Protocol):
     """EventBridge: one call for each batch, answers in any order."""
 
-    def send(self, batch_id: int, entries: Sequence[Entry]) -> None:
-        """Start one call; never blocks."""
+    def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
+        """Start one call to a target; never blocks. Batch ids are unique over all targets."""
 
     def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
         """The answers that came in; waits for the first one at most `timeout_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Why an entry has to wait outside: so much of its target, or of its source, waits already."""
+
+    reason: Literal["target", "source"]
+    has_room: Callable[[], bool]
+    """Whether it may come now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What may wait in one outlet."""
+
+    records: int = sys.maxsize
+    size_bytes: int = sys.maxsize
+    """As EventBridge counts the size of events."""
+    held_records: int = sys.maxsize
+    """By all sources together that are not ACTIVE, and the next."""
+    held_bytes: int = sys.maxsize
 
 
 @dataclass(slots=True)
@@ -61,8 +86,13 @@ class Outlet:
         *,
         sink: Sink,
         telemetry: Telemetry,
+        batch_ids: Iterator[int] | None = None,
+        sources: config.Sources | None = None,
+        watch: Watch | None = None,
+        share: Share | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`batch_ids` are shared by the outlets of one sink. Without `watch` only `send` is a policy."""
         self.name = name
         self._clock_s = clock_s
         self._sink = sink
@@ -70,7 +100,24 @@ class Outlet:
         self._retry = target.retry
         self._max_in_flight = target.max_in_flight
         self._period_s = target.batch.period
-        self._outbox = Outbox(max_count=target.batch.count, max_bytes=target.batch.byte_size)
+        sources, share = sources or config.Sources(), share or Share()
+        self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
+        self.guard = SourceGuard(name, watch=watch or Unwatched(), telemetry=telemetry, clock_s=clock_s)
+        self._outbox = Outbox(
+            max_count=target.batch.count,
+            max_bytes=target.batch.byte_size,
+            max_unsent=share.records,
+            max_unsent_bytes=share.size_bytes,
+            max_held=sources.max_held_records,
+            max_held_bytes=sources.max_held_bytes,
+            max_held_in_all=share.held_records,
+            max_held_bytes_in_all=share.held_bytes,
+            on_new_source=self.guard.meet,
+            on_source_forgotten=self._forgotten,
+        )
+        self.guard.guard(self._outbox)
+        self._unwell: set[SourceQueue] = set()
+        """Sources that EventBridge throttled alone, or refused, and that did not take an event since."""
         self._pace = Pace(
             max_per_second=target.max_requests_per_second,
             initial_interval_s=target.retry.initial_interval,
@@ -78,10 +125,10 @@ class Outlet:
         )
         self._in_flight: dict[int, tuple[list[Pending], float]] = {}
         """batch id → (its entries, when it was sent)"""
-        self._batches_sent = 0
+        self._batch_ids = itertools.count(1) if batch_ids is None else batch_ids
         telemetry.target_state(name, State.OK, reason="starting")
-        self.add = self._outbox.add
         self.discard = self._outbox.discard
+        self.discard_held = self._outbox.discard_held
 
     @property
     def is_busy(self) -> bool:
@@ -100,6 +147,40 @@ class Outlet:
         """Whether the target is taken to be down."""
         return self._pace.state is not State.OK
 
+    def add(
+        self, pending: Pending, lane_key: Hashable | None, policy: InactivePolicy = "send"
+    ) -> RefusedError | Full | None:
+        """Take an entry in and return None; or say why it is not to be sent, or has to wait outside."""
+        obstacle = self._outbox.add(pending, lane_key, policy)
+        if obstacle is None:
+            return None
+        outbox = self._outbox
+        if isinstance(obstacle, Outbox):
+            return Full("target", lambda: outbox.has_room)
+        queue = obstacle
+        if queue.door is Door.REFUSED or (
+            self._dead_letters_what_is_too_much and self.guard.is_inactive(queue)
+        ):
+            return self.guard.refusal(queue)
+        return Full("source", lambda: outbox.may_come(queue))
+
+    def expect(self, source: str, policy: InactivePolicy) -> None:
+        """Look at a source before its first record comes."""
+        self._outbox.meet(source, policy)
+
+    def step(self, now_s: float) -> list[tuple[Pending, RefusedError]]:
+        """Follow what is news of the sources; returns what is not to be sent after all, and why."""
+        return self.guard.step(now_s)
+
+    def has(self, batch_id: int) -> bool:
+        """Whether it waits for the answer to this batch."""
+        return batch_id in self._in_flight
+
+    @property
+    def held(self) -> int:
+        """How many entries wait because their source is not ACTIVE."""
+        return self._outbox.held_in_all
+
     def carries(self, tracks: set[Track]) -> bool:
         """Whether records of these tracks are in flight."""
         return any(pending.track in tracks for batch, _ in self._in_flight.values() for pending in batch)
@@ -109,6 +190,8 @@ class Outlet:
         due_s = [] if self._outbox.next_wake_s is None else [self._outbox.next_wake_s]
         if self._outbox.ready_since_s is not None:
             due_s.append(self._pace.next_s(now_s))
+        if self.guard.next_s is not None:
+            due_s.append(self.guard.next_s)
         return min(due_s, default=None)
 
     def send(self, now_s: float) -> None:
@@ -134,10 +217,10 @@ class Outlet:
             batch = outbox.next_batch()
             for pending in batch:
                 pending.track.sent_offset = max(pending.track.sent_offset, pending.record.offset)
-            self._batches_sent += 1
-            self._in_flight[self._batches_sent] = (batch, now_s)
+            batch_id = next(self._batch_ids)
+            self._in_flight[batch_id] = (batch, now_s)
             self._pace.sent(now_s)
-            self._sink.send(self._batches_sent, [pending.entry for pending in batch])
+            self._sink.send(self.name, batch_id, [pending.entry for pending in batch])
 
     def judge(self, batch_id: int, answer: Answer) -> Judged:
         """Decide what becomes of each entry of an answered request."""
@@ -156,6 +239,12 @@ class Outlet:
                 outcome = "throttled"
                 self._pace.throttled(now_s, entries=len(batch), retry_after_s=answer.retry_after_s)
                 self._telemetry.entries_retried(self.name, error.code, len(batch))
+            case UnavailableError(code="source_unknown") as error:
+                outcome = "refused"
+                self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
+                again = self._judge_unknown_source(batch, error, sent_s, judged)
+                self._telemetry.entries_retried(self.name, error.code, len(again))
+                not_before_s = now_s + self._backoff_s(again)
             case UnavailableError() as error:
                 outcome = "unavailable"
                 failed = Retry(error.code, str(error))
@@ -180,6 +269,8 @@ class Outlet:
                 judged.halt = error
             case error:
                 raise InvariantError(f"an answer carried {type(error).__name__}, which has no verdict")
+        if again:
+            again = self._sent_again(again, judged)
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
         self._telemetry.request_finished(
             self.name,
@@ -199,7 +290,12 @@ class Outlet:
         for outcome in answer.outcomes:
             accepted += isinstance(outcome, Delivered)
             throttled += isinstance(outcome, Retry) and outcome.throttled
-        self._pace.answered(self._clock_s(), entries=len(batch), accepted=accepted, throttled=throttled)
+        if accepted and self._unwell:
+            self._note_recovery(batch, answer)
+        alone = self._rest_the_throttled(batch, answer, sent_s, accepted=accepted) if throttled else 0
+        self._pace.answered(
+            self._clock_s(), entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone
+        )
         if accepted == len(batch):
             judged.delivered.extend(batch)
             return []
@@ -209,6 +305,10 @@ class Outlet:
             match outcome:
                 case Delivered():
                     judged.delivered.append(pending)
+                case Retry(code="source_unknown"):
+                    retried[outcome.code] = retried.get(outcome.code, 0) + 1
+                    if not self._is_unknown(pending, outcome, sent_s, judged):
+                        again.append(pending)
                 case Retry():
                     if not self._gives_up(pending, outcome, sent_s, judged):
                         retried[outcome.code] = retried.get(outcome.code, 0) + 1
@@ -227,6 +327,87 @@ class Outlet:
         for code, count in retried.items():
             self._telemetry.entries_retried(self.name, code, count)
         return again
+
+    def _is_unknown(self, pending: Pending, outcome: Retry, sent_s: float, judged: Judged) -> bool:
+        """Note that EventBridge knows no such source; True when the record is not to be sent again.
+
+        Its source is held until a look says what is true of it. Only where a look cannot tell, and the
+        policy is not to hold, do attempts count.
+        """
+        queue = pending.lane.queue
+        self._unwell.add(queue)
+        self.guard.refused(queue)
+        if queue.policy == "hold":
+            pending.tries += 1
+            return False
+        return self._gives_up(pending, outcome, sent_s, judged)
+
+    def _judge_unknown_source(
+        self, batch: Sequence[Pending], error: UnavailableError, sent_s: float, judged: Judged
+    ) -> list[Pending]:
+        """A whole request was refused for a source: alone it is the culprit, among others it is searched."""
+        if len({pending.entry.source for pending in batch}) > 1:
+            _split(batch)
+            return list(batch)
+        unknown = Retry(error.code, str(error))
+        return [p for p in batch if not self._is_unknown(p, unknown, sent_s, judged)]
+
+    def _sent_again(self, again: Sequence[Pending], judged: Judged) -> Sequence[Pending]:
+        """Those that may be sent again; of a source that is refused meanwhile none may."""
+        kept = []
+        for pending in again:
+            queue = pending.lane.queue
+            if queue.door is Door.REFUSED:
+                judged.failed.append((pending, self.guard.refusal(queue)))
+            else:
+                kept.append(pending)
+        return kept
+
+    def _rest_the_throttled(
+        self, batch: Sequence[Pending], answer: Answer, sent_s: float, *, accepted: int
+    ) -> int:
+        """Let sources rest that are throttled alone; returns how many entries that explains.
+
+        A source is throttled alone when the same answer accepts entries of others and none of its own; or
+        when it was so before, and others were accepted since. What is left is the target's.
+        """
+        accepting: set[SourceQueue] = set()
+        throttled: dict[SourceQueue, int] = {}
+        for pending, outcome in zip(batch, answer.outcomes, strict=True):
+            queue = pending.lane.queue
+            if isinstance(outcome, Delivered):
+                accepting.add(queue)
+            elif isinstance(outcome, Retry) and outcome.throttled:
+                throttled[queue] = throttled.get(queue, 0) + 1
+        explained = 0
+        others_go_on = self._pace.last_success_s > sent_s
+        for queue, count in throttled.items():
+            if queue in accepting or not (accepted or (queue.rests and others_go_on)):
+                continue
+            explained += count
+            self._unwell.add(queue)
+            now_s = self._clock_s()
+            if queue.rest_until_s is None:
+                pause_s = full_jitter(
+                    queue.rests + 1,
+                    initial_s=self._retry.initial_interval,
+                    max_s=self._retry.max_interval,
+                    draw=random.random,
+                )
+                self._outbox.rest(queue, now_s + pause_s)
+        return explained
+
+    def _forgotten(self, queue: SourceQueue) -> None:
+        self._unwell.discard(queue)
+        self.guard.forgotten(queue)
+
+    def _note_recovery(self, batch: Sequence[Pending], answer: Answer) -> None:
+        for pending, outcome in zip(batch, answer.outcomes, strict=True):
+            queue = pending.lane.queue
+            if queue in self._unwell and isinstance(outcome, Delivered):
+                self._unwell.discard(queue)
+                queue.rests = 0
+                self.guard.taken(queue)
 
     def _gives_up(self, pending: Pending, outcome: Retry, sent_s: float, judged: Judged) -> bool:
         """Note a failed attempt; True when the record has used up its attempts.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,11 @@ from connector.verdicts import Verdict
 
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0
+LOOK_CONNECT_S = 2.0
+LOOK_READ_S = 3.0
+LOOK_AGE_S = 30.0
+"""How old a remembered look may be."""
+MAX_LOOKS = 10_000
 
 _LIMIT = (
     "The account has as many partner event sources in this Region as AWS allows. Delete those that nobody "
@@ -146,6 +151,36 @@ class SourceApi:
         if self._client is None:
             self._client = _client(self._target, self._user_agent)
         return self._client
+
+
+class Looks:
+    """Says what state sources are in, remembering each look for a while; for the tools, which may wait.
+
+    What cannot be looked at is UNKNOWN, and no reason not to send.
+    """
+
+    def __init__(self, targets: Mapping[str, config.Target], *, user_agent: str) -> None:
+        # A replay must come back to its group within a few seconds.
+        limits = {"timeouts": config.Timeouts(connect=LOOK_CONNECT_S, read=LOOK_READ_S)}
+        self._apis = {
+            name: SourceApi(target.model_copy(update=limits), user_agent=user_agent)
+            for name, target in targets.items()
+        }
+        self._seen: dict[tuple[str, str], tuple[float, Sighting]] = {}
+
+    def __call__(self, target: str, source: str) -> Sighting:
+        """The state of a source in a target."""
+        now_s = time.monotonic()
+        seen_s, seen = self._seen.get((target, source), (float("-inf"), None))
+        if seen is None or now_s - seen_s > LOOK_AGE_S:
+            try:
+                seen = self._apis[target].look(source)
+            except ConnectorError as error:
+                seen = Sighting("UNKNOWN", reason=str(error))
+            if len(self._seen) >= MAX_LOOKS:
+                self._seen.clear()
+            self._seen[target, source] = (now_s, seen)
+        return seen
 
 
 _ORDER = {"ACTIVE": 0, "PENDING": 1, "DELETED": 2}

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from connector import __version__, config
@@ -128,16 +129,12 @@ class SourceDesk:
             source, account = change.source, change.account or ""
             match change.action:
                 case "create":
-                    worked = self._change(
-                        change.target, source, lambda api, s=source, a=account: _created(api, s, a)
-                    )
+                    call = partial(_created, source=source, account=account)
                 case "delete":
-                    worked = self._change(
-                        change.target, source, lambda api, s=source, a=account: api.delete(s, a)
-                    )
+                    call = partial(SourceApi.delete, name=source, account=account)
                 case _:
                     continue
-            if worked:
+            if self._change(change.target, source, call):
                 done.append(change)
         return done
 
@@ -196,7 +193,7 @@ class SourceDesk:
         return True
 
 
-def _created(api: SourceApi, source: str, account: str) -> None:
+def _created(api: SourceApi, *, source: str, account: str) -> None:
     try:
         api.create(source, account)
     except SourceError as error:

@@ -52,6 +52,24 @@ class Sighting(NamedTuple):
         return self.state in INACTIVE
 
 
+class Standing(NamedTuple):
+    """A source as it stands, for people."""
+
+    source: str
+    state: SourceState
+    since_ms: int
+    """When the bridge first saw it in this state; Unix time in milliseconds."""
+    account: str | None
+    expires_ms: int | None
+    reason: str | None
+    held: int
+    delivered: int
+
+    @property
+    def is_inactive(self) -> bool:
+        return self.state in INACTIVE
+
+
 class Schedule:
     """Says which source to look at next: one that was never looked at first, then by age of the last look.
 

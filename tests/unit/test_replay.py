@@ -119,7 +119,9 @@ class Rig:
         self.letters = FakeLetters(records)
         self.ranges = dict.fromkeys({r.partition.number for r in records}, (0, 1000000))
         self.max_replays = max_replays
-        self.trial = Trial(Pipeline(settings, None), lambda _: None)
+        self.states: dict[str, SourceState] = {}
+        """Of sources that are not ACTIVE."""
+        self.trial = Trial(Pipeline(settings, None), lambda _: None, self.look)
         self.replay = Replay(
             settings,
             ranges=self.ranges,
