@@ -280,7 +280,9 @@ class Bridge:
                 if isinstance(obstacle, RecordError):
                     self._dead_letter(record, track, obstacle, pending)
                 else:
-                    text = f"as many events of its {obstacle.reason} wait as may; it goes on when there is room"
+                    text = (
+                        f"as many events of its {obstacle.reason} wait as may; it goes on when there is room"
+                    )
                     self._stall(record, track, Stall(obstacle.reason, obstacle.has_room, deque()), text)
 
     def _stall(self, record: Record, track: Track, stall: Stall, text: str) -> None:
@@ -322,7 +324,9 @@ class Bridge:
                 self._telemetry.events_delivered(topic, outlet.name, seconds)
         for pending, error in judged.failed:
             self._dead_letter(pending.record, pending.track, error, pending, answer)
-        self._halt = judged.halt or self._halt
+        # One target of several that refuses us is down for its own records; going on helps the others.
+        if judged.halt and all(outlet.refuses_us for outlet in self._all_outlets):
+            self._halt = judged.halt
 
     # Dead letters
 

@@ -26,6 +26,7 @@ from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import CODE_CONNECT, NAMES, DeadLetter, letter_id
 from connector.model import Json, Record
 from connector.pipeline import Dropped, Pipeline
+from connector.source_api import USER_AGENT, Looks
 from connector.resolutions import Resolution, Resolved, State
 from connector.schema_registry import SchemaRegistry
 from connector.telemetry import configure_logging
@@ -64,6 +65,8 @@ class Desk:
         self.resolutions = ResolutionTopic(settings)
         self._registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
         self.pipeline = Pipeline(settings, self._registry)
+        self.look = Looks(settings.all_targets, user_agent=USER_AGENT)
+        """What state a source is in."""
 
     def __enter__(self) -> Self:
         self.ranges: Ranges = self.topic.snapshot()

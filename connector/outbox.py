@@ -152,7 +152,11 @@ class Outbox:
         self._max_held_bytes_in_all = max_held_bytes_in_all
         self._on_new_source = on_new_source
         self._on_source_forgotten = on_source_forgotten
-        self._queues: dict[InactivePolicy, dict[str, SourceQueue]] = {"hold": {}, "dead_letter": {}, "send": {}}
+        self._queues: dict[InactivePolicy, dict[str, SourceQueue]] = {
+            "hold": {},
+            "dead_letter": {},
+            "send": {},
+        }
         self._ring: deque[SourceQueue] = deque()
         """Sources with something ready, in the order of their turns."""
         self._delayed: list[tuple[float, int, Lane]] = []

@@ -116,6 +116,8 @@ class Outlet:
             on_source_forgotten=self._forgotten,
         )
         self.guard.guard(self._outbox)
+        self.refuses_us = False
+        """EventBridge refused who we are, and took nothing since."""
         self._unwell: set[SourceQueue] = set()
         """Sources that EventBridge throttled alone, or refused, and that did not take an event since."""
         self._pace = Pace(
@@ -267,10 +269,14 @@ class Outlet:
             case HaltError() as error:
                 outcome = "halted"
                 judged.halt = error
+                # Where other targets go on, this one is down until it is put right.
+                self._pace.failed(now_s)
+                not_before_s = now_s + self._backoff_s(again)
             case error:
                 raise InvariantError(f"an answer carried {type(error).__name__}, which has no verdict")
         if again:
             again = self._sent_again(again, judged)
+        self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
         self._telemetry.request_finished(
             self.name,

@@ -15,12 +15,14 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from connector import config, verdicts
+from connector import __version__, config, verdicts
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.pace import full_jitter
 from connector.signing import SERVICE, chain, credential_error, session
 from connector.sources import Sighting, SourceState
 from connector.verdicts import Verdict
+
+USER_AGENT = f"kafka-partner-bridge/{__version__}"
 
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0

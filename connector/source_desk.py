@@ -11,16 +11,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from connector import __version__, config
+from connector import config
 from connector.errors import ConnectorError
 from connector.eventbridge import Publisher
 from connector.limits import entry
 from connector.model import Answer, Delivered, Entry, Event, Refused, Retry
-from connector.source_api import SourceApi, SourceError
+from connector.source_api import USER_AGENT, SourceApi, SourceError
 from connector.source_list import Change
 from connector.sources import MEANINGS, Sighting, SourceState
 
-USER_AGENT = f"kafka-partner-bridge/{__version__}"
 PATIENCE_S = 60.0
 """How long a call is tried again while EventBridge throttles it or does not answer."""
 CALLS_PER_SECOND = 10.0

@@ -6,6 +6,7 @@ or `region`. CSV rather than YAML, in which an account of digits loses its leadi
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -167,6 +168,42 @@ def _target_of(row: Mapping[str, str], settings: config.Settings) -> str | None:
 def targets_in(region: str, settings: config.Settings) -> list[str]:
     """The names of the targets in a Region."""
     return [name for name, target in settings.all_targets.items() if target.region == region]
+
+
+class Customers:
+    """The accounts of the listed customers, as of the file's last change; none without `create_missing`.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+
+    def __init__(self, settings: config.Settings) -> None:
+        self._settings = settings
+        self._file = settings.sources.customers if settings.sources.create_missing else None
+        self._changed_ns = -1
+        self._accounts: dict[str, dict[str, str]] = {}
+        self._read()
+
+    def accounts(self, target: str) -> Mapping[str, str]:
+        """Source → account, in one target. A file that is broken meanwhile changes nothing."""
+        with contextlib.suppress(ConfigError):
+            self._read()
+        return self._accounts.get(target, {})
+
+    def _read(self) -> None:
+        if self._file is None:
+            return
+        try:
+            changed_ns = self._file.stat().st_mtime_ns
+        except OSError:
+            changed_ns = 0
+        if changed_ns == self._changed_ns:
+            return
+        self._changed_ns = changed_ns
+        accounts: dict[str, dict[str, str]] = {}
+        for source, account, target in read_customers(self._file, self._settings):
+            accounts.setdefault(target, {})[source] = account
+        self._accounts = accounts
 
 
 def changes(

@@ -134,7 +134,9 @@ class Telemetry:
         self._assigned = gauge("partitions_assigned", "Partitions this process has.")
         self._paused = gauge("partitions_paused", "Partitions not being read for now.", "reason")
         self._target_state = gauge("target_state", "0 ok, 1 probing, 2 open.", "target")
-        self._source_state = gauge("source_state", "1 for the state a source is in.", "target", "source", "state")
+        self._source_state = gauge(
+            "source_state", "1 for the state a source is in.", "target", "source", "state"
+        )
         self._source_since = gauge(
             "source_inactive_since_seconds", "Unix time since when it is not ACTIVE.", "target", "source"
         )
@@ -276,7 +278,9 @@ class Telemetry:
         fields: dict[str, object] = {"target": target, "source": source, "state": now.state, "was": was}
         if now.is_inactive:
             if now.expires_ms is not None:
-                fields["expires"] = datetime.fromtimestamp(now.expires_ms / 1000, UTC).isoformat("T", "seconds")
+                fields["expires"] = datetime.fromtimestamp(now.expires_ms / 1000, UTC).isoformat(
+                    "T", "seconds"
+                )
             if unsure:
                 fields["maybe_dropped"] = unsure
             if self._may_log("source_inactive", "", per_minute=SOURCE_LINES):

@@ -18,6 +18,7 @@ from connector.pipeline import Pipeline
 from connector.replay import MAX_PENDING_LETTERS, Allowance, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
 from connector.telemetry import Telemetry
+from connector.sources import Sighting, SourceState
 from connector.trial import Tally, Trial, plan
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, accept, outcomes
 
@@ -101,6 +102,9 @@ class FakeResolutions:
 
 class Rig:
     """A replay with its scripted neighbours; it is given all partitions at its first poll."""
+
+    def look(self, _target: str, source: str) -> Sighting:
+        return Sighting(self.states.get(source, "ACTIVE"))
 
     def __init__(
         self,
