@@ -64,6 +64,8 @@ class ReceivedEvent(NamedTuple):
     """The entry's Time, or that of the call."""
     resources: list[str]
     detail: str
+    received_s: float
+    """When its request arrived, on this machine's clock."""
 
     def as_json(self) -> dict[str, object]:
         """What the customer's bus gets, with the place in the order."""
@@ -292,6 +294,7 @@ class FakeEventBridge(HttpServer):
             time_s=batch.received_s if time_s is None else time_s,
             resources=entry.get("Resources") or [],
             detail=entry["Detail"],
+            received_s=batch.received_s,
         )
 
     def _in(self, region: str) -> Sources:
