@@ -49,8 +49,8 @@ OF_SOURCES = frozenset({"source_inactive", "source_unknown"})
 """Codes of letters that say nothing about mapping or topic, however many there are."""
 
 RESUME_SHARE = 0.5
-"""Partitions that were paused because too much was pending go on once it fell to this share of the
-limit. Resuming at once would pause again after one poll, and each pause throws away what was prefetched."""
+"""Partitions that were paused because too much was pending go on once what is left for one target fell to
+this share; the rest may be targets that are down. Resuming at once would pause again after one poll, and each pause throws away what was prefetched."""
 
 
 class Source(Protocol):
@@ -124,6 +124,7 @@ class Bridge:
         self._max_consecutive_letters = settings.dead_letter.max_consecutive
 
         batch_ids = itertools.count(1)
+        self._resume_share = 1 - (1 - RESUME_SHARE) / len(settings.all_targets)
         share = _share(settings.delivery, targets=len(settings.all_targets))
         self._outlets = {
             name: Outlet(
@@ -397,7 +398,7 @@ class Bridge:
             self._ledger.pending_bytes / self._delivery.max_pending_bytes,
         )
         was_full = self._is_full
-        self._is_full = pending >= (RESUME_SHARE if was_full else 1.0)
+        self._is_full = pending >= (self._resume_share if was_full else 1.0)
         if (
             self._is_full == was_full
             and not self._stalled
@@ -531,9 +532,10 @@ class Bridge:
                 telemetry.lag(partition, lag)
         is_due = now_s >= self._sources_due_s
         for outlet in self._all_outlets:
+            telemetry.held(outlet.name, outlet.held)
             if is_due or outlet.guard.changed():
                 standings = list(outlet.guard.standings())
-                telemetry.sources(outlet.name, standings, held=outlet.held)
+                telemetry.sources(outlet.name, standings)
                 self._health.sources(outlet.name, standings)
         if is_due:
             self._sources_due_s = now_s + SOURCES_INTERVAL_S
@@ -547,7 +549,7 @@ def _share(delivery: config.Delivery, *, targets: int) -> Share:
     is_alone = targets == 1
     return Share(
         records=sys.maxsize if is_alone else max(1, records),  # alone, the ledger's limits are enough
-        size_bytes=sys.maxsize if is_alone else size_bytes,
+        record_bytes=sys.maxsize if is_alone else size_bytes,
         held_records=max(1, records // 2),
         held_bytes=size_bytes // 2,
     )

@@ -16,6 +16,9 @@ from connector.sources import InactivePolicy
 MAX_SOURCES = 10_000
 """Sources remembered; those with nothing waiting make room."""
 
+MAX_READ_AHEAD = 5_000
+"""Lanes ready with which nothing more is read, whoever's they are."""
+
 ROOM_SHARE = 0.5
 """Who waited for room goes on once what fills it fell to this share, as a pause costs what was prefetched."""
 
@@ -72,7 +75,7 @@ class SourceQueue:
     """
 
     __slots__ = (
-        "delivered", "door", "is_listed", "lanes", "policy", "ready", "rest_until_s", "rests", "source",
+        "delivered", "door", "is_listed", "is_shut", "lanes", "policy", "ready", "rest_until_s", "rests", "source",
     )  # fmt: skip
 
     def __init__(self, source: str, policy: InactivePolicy) -> None:
@@ -84,6 +87,8 @@ class SourceQueue:
         """Lanes that could give an entry to a request."""
         self.is_listed = False
         """It has its turns."""
+        self.is_shut = False
+        """Nothing of it leaves, because of its door, or because it rests."""
         self.rest_until_s: float | None = None
         """It sits out its turns, because EventBridge throttles this source alone."""
         self.rests = 0
@@ -127,8 +132,8 @@ class Outbox:
         *,
         max_count: int,
         max_bytes: int,
-        max_unsent: int = sys.maxsize,
-        max_unsent_bytes: int = sys.maxsize,
+        max_records: int = sys.maxsize,
+        max_record_bytes: int = sys.maxsize,
         max_held: int = sys.maxsize,
         max_held_bytes: int = sys.maxsize,
         max_held_in_all: int = sys.maxsize,
@@ -136,16 +141,22 @@ class Outbox:
         on_new_source: Callable[[SourceQueue], None] = lambda _: None,
         on_source_forgotten: Callable[[SourceQueue], None] = lambda _: None,
     ) -> None:
-        """`max_held` limits what one source may hold, `max_held_in_all` what all may hold together."""
+        """`max_records` limits what is here or in flight, `max_held` what one source may hold, and
+        `max_held_in_all` what all may hold together.
+        """
         self.max_count = max_count
         self.max_bytes = max_bytes
         self.unsent = 0
         """Entries here: ready, delayed, held, or waiting behind a request of their lane."""
-        self.unsent_bytes = 0
+        self._inside = 0
+        """Entries here or in flight."""
+        self._inside_bytes = 0
+        """Size of their records; counted only where it is limited."""
         self.ready_lanes = 0
         """How many lanes could give an entry to the next request."""
-        self._max_unsent = max_unsent
-        self._max_unsent_bytes = max_unsent_bytes
+        self._max_records = max_records
+        self._max_record_bytes = max_record_bytes
+        self._counts_bytes = max_record_bytes < sys.maxsize
         self._max_held = max_held
         self._max_held_bytes = max_held_bytes
         self._max_held_in_all = max_held_in_all
@@ -162,7 +173,7 @@ class Outbox:
         self._delayed: list[tuple[float, int, Lane]] = []
         self._resting: list[tuple[float, int, SourceQueue]] = []
         self._held: dict[SourceQueue, tuple[int, int]] = {}
-        """Of sources whose door is HELD: entries, and their bytes."""
+        """Of sources that are shut: entries, and their bytes."""
         self.held_in_all = 0
         self._held_bytes_in_all = 0
         self._sequence = itertools.count()
@@ -174,11 +185,11 @@ class Outbox:
 
         Returns None when it was taken in, else what is in its way: its source, or all that waits here.
         """
-        if self.unsent >= self._max_unsent or self.unsent_bytes >= self._max_unsent_bytes:
+        if self._inside >= self._max_records or self._inside_bytes >= self._max_record_bytes:
             return self
         entry = pending.entry
         queue = self._queues[policy].get(entry.source) or self.meet(entry.source, policy)
-        if queue.door:
+        if queue.is_shut:
             if not self._has_room_for(queue):
                 return queue
             self._hold(queue, 1, entry.size_bytes)
@@ -195,7 +206,9 @@ class Outbox:
         lane.waiting.append(pending)
         pending.lane = lane
         self.unsent += 1
-        self.unsent_bytes += entry.size_bytes
+        self._inside += 1
+        if self._counts_bytes:
+            self._inside_bytes += pending.record.size_bytes
         return None
 
     def next_batch(self) -> list[Pending]:
@@ -245,7 +258,6 @@ class Outbox:
             elif len(batch) > before:
                 ring.rotate(-1)
         self.unsent -= len(batch)
-        self.unsent_bytes -= size_bytes
         return batch
 
     def has_full_batch(self) -> bool:
@@ -268,13 +280,14 @@ class Outbox:
         after that time, and everything behind it in the same lane waits too.
         """
         delayed: set[Lane] = set()
+        self._enter(batch, -1)
         for pending in reversed(again):
             # A partition may have been taken away meanwhile: its entries are no longer ours to send.
             if pending.track.is_open:
                 lane = pending.lane
                 lane.waiting.insert(0, pending)
                 self.unsent += 1
-                self.unsent_bytes += pending.entry.size_bytes
+                self._enter([pending], 1)
                 if lane.queue in self._held:
                     self._hold(lane.queue, 1, pending.entry.size_bytes)
                 delayed.add(lane)
@@ -295,7 +308,7 @@ class Outbox:
             until_s, _, queue = heapq.heappop(self._resting)
             if queue.rest_until_s == until_s:
                 queue.rest_until_s = None
-                self._list(queue)
+                self._shut_or_open(queue)
 
     @property
     def next_wake_s(self) -> float | None:
@@ -312,7 +325,7 @@ class Outbox:
         return self._drop(self._lanes(self._all_queues()), is_unwanted) if self.unsent else []
 
     def discard_held(self, tracks: Container[Track]) -> list[Pending]:
-        """The same for what some partitions have waiting for sources whose doors are not open."""
+        """The same for what some partitions have waiting for sources that are shut."""
         return self._drop(self._lanes(self._held), lambda pending: pending.track in tracks)
 
     # Sources
@@ -337,29 +350,32 @@ class Outbox:
 
         What a request carries at this moment is not touched.
         """
-        if queue.door is door:
-            return []
         queue.door = door
-        self._hold_nothing(queue)
-        evicted: list[Pending] = []
-        if door is Door.OPEN:
-            self._list(queue)
-            return evicted
-        self._unlist(queue)
-        lanes = self._lanes([queue])
-        if door is Door.REFUSED:
-            evicted = sorted(self._drop(lanes, lambda _: True), key=lambda p: p.record.offset)
-        else:
-            waiting = [pending for lane in lanes for pending in lane.waiting]
-            self._hold(queue, len(waiting), sum(pending.entry.size_bytes for pending in waiting))
-        return evicted
+        self._shut_or_open(queue)
+        if door is not Door.REFUSED or not self.held(queue):
+            return []
+        return sorted(self._drop(self._lanes([queue]), lambda _: True), key=lambda p: p.record.offset)
 
     def rest(self, queue: SourceQueue, until_s: float) -> None:
         """Let one source sit out its turns, since EventBridge throttles it alone; the others go on."""
         queue.rests += 1
         queue.rest_until_s = until_s
         heapq.heappush(self._resting, (until_s, next(self._sequence), queue))
-        self._unlist(queue)
+        self._shut_or_open(queue)
+
+    def has_much(self, batches: int) -> bool:
+        """Whether so many full requests are ready that reading on would not make sending any faster.
+
+        Where there are several sources, one that has much must not keep the others from being read: then
+        as many sources must have something ready, or there must be as much as is read ahead at most.
+        """
+        return self.ready_lanes >= batches * self.max_count and (
+            len(self._ring) >= batches or self.ready_lanes >= MAX_READ_AHEAD or self._has_one_source
+        )
+
+    @property
+    def _has_one_source(self) -> bool:
+        return sum(map(len, self._queues.values())) == 1
 
     def held(self, queue: SourceQueue) -> int:
         """How many entries of a source are held."""
@@ -369,16 +385,16 @@ class Outbox:
     def has_room(self) -> bool:
         """Whether who was not let in by lack of room may come."""
         return (
-            self.unsent <= self._max_unsent * ROOM_SHARE
-            and self.unsent_bytes <= self._max_unsent_bytes * ROOM_SHARE
+            self._inside <= self._max_records * ROOM_SHARE
+            and self._inside_bytes <= self._max_record_bytes * ROOM_SHARE
         )
 
     def may_come(self, queue: SourceQueue) -> bool:
-        """The same for one source; also once its door is not HELD any more."""
-        return queue.door is not Door.HELD or self._has_room_for(queue, share=ROOM_SHARE)
+        """The same for one source; also for what will be refused at once."""
+        return not queue.is_shut or queue.door is Door.REFUSED or self._has_room_for(queue, share=ROOM_SHARE)
 
     def _has_room_for(self, queue: SourceQueue, *, share: float = 1.0) -> bool:
-        """Whether one more entry of a source whose door is not open may wait here."""
+        """Whether one more entry of a source that is shut may wait here."""
         if queue.door is Door.REFUSED:
             return False
         held, held_bytes = self._held[queue]
@@ -395,6 +411,17 @@ class Outbox:
         self.held_in_all += count
         self._held_bytes_in_all += size_bytes
 
+    def _shut_or_open(self, queue: SourceQueue) -> None:
+        """Bring turns and counts in line with the door, and with whether it rests."""
+        was_shut, queue.is_shut = queue.is_shut, bool(queue.door) or queue.rest_until_s is not None
+        if queue.is_shut and not was_shut:
+            self._unlist(queue)
+            waiting = [pending for lane in self._lanes([queue]) for pending in lane.waiting]
+            self._hold(queue, len(waiting), sum(pending.entry.size_bytes for pending in waiting))
+        elif was_shut and not queue.is_shut:
+            self._hold_nothing(queue)
+            self._list(queue)
+
     def _hold_nothing(self, queue: SourceQueue) -> None:
         self._hold(queue, *(-part for part in self._held.get(queue, (0, 0))))
         del self._held[queue]
@@ -405,7 +432,8 @@ class Outbox:
         # An entry of theirs may be in flight still; if it comes back, it is sent as from an open source.
         for queue in idle[: len(idle) // 2 + 1]:
             del queues[queue.source]
-            self._hold_nothing(queue)
+            if queue.is_shut:
+                self._hold_nothing(queue)
             self._on_source_forgotten(queue)
 
     def _all_queues(self) -> Iterator[SourceQueue]:
@@ -414,7 +442,7 @@ class Outbox:
     # Turns
 
     def _list(self, queue: SourceQueue) -> None:
-        if queue.ready and not (queue.is_listed or queue.door or queue.rest_until_s is not None):
+        if queue.ready and not (queue.is_listed or queue.is_shut):
             queue.is_listed = True
             self._ring.append(queue)
             self.ready_lanes += len(queue.ready)
@@ -448,7 +476,7 @@ class Outbox:
                 dropped.append(lane.waiting.pop())
                 size_bytes = dropped[-1].entry.size_bytes
                 self.unsent -= 1
-                self.unsent_bytes -= size_bytes
+                self._enter(dropped[-1:], -1)
                 if lane.queue in self._held:
                     self._hold(lane.queue, -1, -size_bytes)
             if not lane.waiting and not lane.is_busy:
@@ -462,6 +490,11 @@ class Outbox:
         self._delayed = [delay for delay in self._delayed if not delay[2].is_dropped]
         heapq.heapify(self._delayed)
         return dropped
+
+    def _enter(self, entries: Sequence[Pending], sign: int) -> None:
+        self._inside += sign * len(entries)
+        if self._counts_bytes:
+            self._inside_bytes += sign * sum(pending.record.size_bytes for pending in entries)
 
     def _forget(self, lane: Lane) -> None:
         if lane.key is not None:

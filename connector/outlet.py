@@ -52,14 +52,14 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What may wait in one outlet."""
+    """What may be in one outlet, waiting or in flight."""
 
     records: int = sys.maxsize
-    size_bytes: int = sys.maxsize
-    """As EventBridge counts the size of events."""
+    record_bytes: int = sys.maxsize
     held_records: int = sys.maxsize
-    """By all sources together that are not ACTIVE, and the next."""
+    """Of all sources together that take nothing now, and the next."""
     held_bytes: int = sys.maxsize
+    """As EventBridge counts the size of events."""
 
 
 @dataclass(slots=True)
@@ -106,8 +106,8 @@ class Outlet:
         self._outbox = Outbox(
             max_count=target.batch.count,
             max_bytes=target.batch.byte_size,
-            max_unsent=share.records,
-            max_unsent_bytes=share.size_bytes,
+            max_records=share.records,
+            max_record_bytes=share.record_bytes,
             max_held=sources.max_held_records,
             max_held_bytes=sources.max_held_bytes,
             max_held_in_all=share.held_records,
@@ -140,9 +140,9 @@ class Outlet:
     @property
     def has_enough(self) -> bool:
         """Whether no request may leave now, and as many full ones as may be in flight are ready."""
-        return (
-            self.is_down or len(self._in_flight) >= self._max_in_flight
-        ) and self._outbox.ready_lanes >= self._max_in_flight * self._outbox.max_count
+        if self.is_down:
+            return self._outbox.ready_lanes >= self._max_in_flight * self._outbox.max_count
+        return len(self._in_flight) >= self._max_in_flight and self._outbox.has_much(self._max_in_flight)
 
     @property
     def is_down(self) -> bool:
@@ -160,11 +160,15 @@ class Outlet:
         if isinstance(obstacle, Outbox):
             return Full("target", lambda: outbox.has_room)
         queue = obstacle
-        if queue.door is Door.REFUSED or (
-            self._dead_letters_what_is_too_much and self.guard.is_inactive(queue)
-        ):
+        if self._is_refused(queue):
             return self.guard.refusal(queue)
-        return Full("source", lambda: outbox.may_come(queue))
+        return Full("source", lambda: self._is_refused(queue) or outbox.may_come(queue))
+
+    def _is_refused(self, queue: SourceQueue) -> bool:
+        """Whether what is too much for a source is dead-lettered: only where a look found it not ACTIVE."""
+        return queue.door is Door.REFUSED or (
+            self._dead_letters_what_is_too_much and self.guard.is_inactive(queue)
+        )
 
     def expect(self, source: str, policy: InactivePolicy) -> None:
         """Look at a source before its first record comes."""
@@ -298,7 +302,7 @@ class Outlet:
             throttled += isinstance(outcome, Retry) and outcome.throttled
         if accepted and self._unwell:
             self._note_recovery(batch, answer)
-        alone = self._rest_the_throttled(batch, answer, sent_s, accepted=accepted) if throttled else 0
+        alone = self._rest_the_throttled(batch, answer, accepted=accepted) if throttled else 0
         self._pace.answered(
             self._clock_s(), entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone
         )
@@ -369,13 +373,11 @@ class Outlet:
                 kept.append(pending)
         return kept
 
-    def _rest_the_throttled(
-        self, batch: Sequence[Pending], answer: Answer, sent_s: float, *, accepted: int
-    ) -> int:
+    def _rest_the_throttled(self, batch: Sequence[Pending], answer: Answer, *, accepted: int) -> int:
         """Let sources rest that are throttled alone; returns how many entries that explains.
 
         A source is throttled alone when the same answer accepts entries of others and none of its own; or
-        when it was so before, and others were accepted since. What is left is the target's.
+        when it was so before, and took nothing since. What is left is the target's.
         """
         accepting: set[SourceQueue] = set()
         throttled: dict[SourceQueue, int] = {}
@@ -386,9 +388,8 @@ class Outlet:
             elif isinstance(outcome, Retry) and outcome.throttled:
                 throttled[queue] = throttled.get(queue, 0) + 1
         explained = 0
-        others_go_on = self._pace.last_success_s > sent_s
         for queue, count in throttled.items():
-            if queue in accepting or not (accepted or (queue.rests and others_go_on)):
+            if queue in accepting or not (accepted or queue.rests):
                 continue
             explained += count
             self._unwell.add(queue)

@@ -144,7 +144,7 @@ class Telemetry:
             "source_expires_seconds", "Unix time when a PENDING source is deleted.", "target", "source"
         )
         self._sources = gauge("sources", "Sources in use.", "target", "state")
-        self._held = gauge("held_records", "Records that wait for their source to be ACTIVE.", "target")
+        self._held = gauge("held_records", "Records that wait because their source takes none now.", "target")
         self._looks = counter("source_looks", "Looks at the state of a source.", "target", "outcome")
         self._unsure = counter(
             "events_maybe_dropped",
@@ -288,9 +288,12 @@ class Telemetry:
         elif was in INACTIVE and self._may_log("source_active", "", per_minute=SOURCE_LINES):
             self._log.info("source_active", **fields)
 
-    def sources(self, target: str, standings: Collection[Standing], *, held: int) -> None:
+    def held(self, target: str, records: int) -> None:
+        """So many records wait because their source takes none now."""
+        self._held[(target,)].set(records)
+
+    def sources(self, target: str, standings: Collection[Standing]) -> None:
         """All sources of a target stand like this."""
-        self._held[(target,)].set(held)
         counts: dict[str, int] = dict.fromkeys(STATES, 0)
         for each in standings:
             counts[each.state] += 1

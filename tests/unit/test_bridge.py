@@ -53,7 +53,8 @@ class Rig:
     def __init__(self, settings: config.Settings, judge: Judge = accept) -> None:
         self.clock = FakeClock()
         self.sink = FakeSink(self.clock, judge)
-        self.watch = FakeWatch()
+        self.watches = {name: FakeWatch() for name in settings.all_targets}
+        self.watch = self.watches["default"]
         self.dead_letters = FakeDeadLetters()
         self.telemetry = Telemetry()
         self.health = Health(clock_s=self.clock)
@@ -61,7 +62,7 @@ class Rig:
             settings,
             pipeline=Pipeline(settings, None),
             sink=self.sink,
-            watches=dict.fromkeys(settings.all_targets, self.watch),
+            watches=self.watches,
             dead_letters=self.dead_letters,
             telemetry=self.telemetry,
             health=self.health,
