@@ -50,7 +50,8 @@ OF_SOURCES = frozenset({"source_inactive", "source_unknown"})
 
 RESUME_SHARE = 0.5
 """Partitions that were paused because too much was pending go on once what is left for one target fell to
-this share; the rest may be targets that are down. Resuming at once would pause again after one poll, and each pause throws away what was prefetched."""
+this share; the rest may be targets that are down. Resuming at once would pause again after one poll, and
+each pause throws away what was prefetched."""
 
 
 class Source(Protocol):

@@ -13,7 +13,7 @@ TURNS = 3
 
 
 class Calls:
-    """Makes the calls to all targets, many at a time; the `Sink` of the bridge and of a replay. For one thread.
+    """Makes the calls to all targets, many at a time; the `Sink` of bridge and replay. For one thread.
 
     On a thread of their own the calls would cost half as much again, for themselves and for the rest: the
     interpreter's lock would go from one core to the other with every socket operation, and the caches

@@ -21,7 +21,6 @@ from connector.cli_options import (
     print_json,
     settings_of,
 )
-
 from connector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ Bridges = Annotated[
     typer.Option(
         "--bridge",
         metavar="URL",
-        help="A running bridge to ask for events sent; once for each replica. Default: the one on this machine.",
+        help="A running bridge to ask for events sent, for each replica. Default: the one on this machine.",
     ),
 ]
 Execute = Annotated[bool, typer.Option("--execute", help="Do it. Without this, only say what would be done.")]
@@ -230,8 +229,8 @@ def create(
         _print_status(row, {})
         if row.seen.state == "PENDING":
             typer.echo(
-                f"Next, account {account}: in EventBridge, Partner event sources, {row.region}, choose it and "
-                '"Associate with event bus".'
+                f"Next, account {account}: in EventBridge in {row.region}, under Partner event sources, choose "
+                'it and "Associate with event bus".'
             )
     _end(desk)
 

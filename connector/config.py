@@ -192,9 +192,9 @@ class Target(Group):
     retry: Retry = Field(default=Retry(), description="How a refused event is tried again.")
     on_inactive_source: InactivePolicy | None = Field(
         default=None,
-        description="What becomes of records whose source is not ACTIVE: `hold` keeps them until it is, `send` "
-        "lets EventBridge drop them. Default: `hold` where a topic's source is one name, `dead_letter` where "
-        "it is a template.",
+        description="What becomes of records whose source is not ACTIVE: `hold` keeps them until it is, "
+        "`send` lets EventBridge drop them. Default: `hold` where a topic's source is one name, `dead_letter` "
+        "where it is a template.",
     )
 
 
@@ -237,7 +237,7 @@ class Sources(Group):
     )
     create_missing: bool = Field(
         default=False,
-        description="Create a source that is listed in `customers` and does not exist when a record needs it.",
+        description="Create a source of `customers` that does not exist when a record needs it.",
     )
 
 
@@ -479,7 +479,8 @@ def _target_problems(settings: Settings) -> Iterator[Problem]:
             known = ", ".join(settings.all_targets)
             yield Problem(
                 f"topics.{name}.target",
-                f"there is no target {topic.target}; known: {known}{did_you_mean(topic.target, settings.all_targets)}",
+                f"there is no target {topic.target}; known: {known}"
+                f"{did_you_mean(topic.target, settings.all_targets)}",
             )
     if settings.sources.create_missing and settings.sources.customers is None:
         yield Problem("sources.create_missing", "needs `sources.customers`, which says whose each source is")

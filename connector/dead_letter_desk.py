@@ -26,9 +26,9 @@ from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import CODE_CONNECT, NAMES, DeadLetter, letter_id
 from connector.model import Json, Record
 from connector.pipeline import Dropped, Pipeline
-from connector.source_api import USER_AGENT, Looks
 from connector.resolutions import Resolution, Resolved, State
 from connector.schema_registry import SchemaRegistry
+from connector.source_api import USER_AGENT, Looks
 from connector.telemetry import configure_logging
 from connector.trial import CannotTry, Trial
 

@@ -24,7 +24,7 @@ TIME_BYTES = 14
 END_OF_TIME_S = 253_402_300_800
 """The first second of the year 10000."""
 
-_SOURCE = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
+SOURCE_NAME = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
 
 
 def entry(event: Event, *, max_event_bytes: int, target: str = "default") -> Entry:
@@ -98,7 +98,7 @@ def _checked_source(source: str) -> int:
             f"The source has {length} characters; EventBridge allows {MAX_SOURCE_CHARACTERS}. Shorten "
             "`event.source`.",
         )
-    if not _SOURCE.fullmatch(source):
+    if not SOURCE_NAME.fullmatch(source):
         raise MappingError(
             "source_invalid",
             f"The source of {length} characters is not `aws.partner/` with at least two segments of letters, "

@@ -75,7 +75,8 @@ class SourceQueue:
     """
 
     __slots__ = (
-        "delivered", "door", "is_listed", "is_shut", "lanes", "policy", "ready", "rest_until_s", "rests", "source",
+        "delivered", "door", "is_listed", "is_shut", "lanes", "policy", "ready", "rest_until_s", "rests",
+        "source",
     )  # fmt: skip
 
     def __init__(self, source: str, policy: InactivePolicy) -> None:

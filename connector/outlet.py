@@ -245,20 +245,9 @@ class Outlet:
                 outcome = "throttled"
                 self._pace.throttled(now_s, entries=len(batch), retry_after_s=answer.retry_after_s)
                 self._telemetry.entries_retried(self.name, error.code, len(batch))
-            case UnavailableError(code="source_unknown") as error:
-                outcome = "refused"
-                self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
-                again = self._judge_unknown_source(batch, error, sent_s, judged)
-                self._telemetry.entries_retried(self.name, error.code, len(again))
-                not_before_s = now_s + self._backoff_s(again)
             case UnavailableError() as error:
                 outcome = "unavailable"
-                failed = Retry(error.code, str(error))
-                again = [p for p in batch if not self._gives_up(p, failed, sent_s, judged)]
-                if self._pace.last_success_s > sent_s:
-                    # Other requests succeed, so the fault may lie in one of these entries.
-                    _split(again)
-                self._pace.failed(now_s)
+                again = self._judge_unavailable(batch, error, sent_s, judged)
                 self._telemetry.entries_retried(self.name, error.code, len(again))
                 not_before_s = now_s + self._backoff_s(again)
             case OversizeError() | RefusedError() as error:
@@ -282,6 +271,10 @@ class Outlet:
             again = self._sent_again(again, judged)
         self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
+        self._report(batch, answer, outcome)
+        return judged
+
+    def _report(self, batch: Sequence[Pending], answer: Answer, outcome: RequestOutcome) -> None:
         self._telemetry.request_finished(
             self.name,
             outcome=outcome,
@@ -290,7 +283,6 @@ class Outlet:
             size_bytes=sum(pending.entry.size_bytes for pending in batch),
         )
         self._telemetry.target_state(self.name, self._pace.state, reason=str(answer.error or "answered"))
-        return judged
 
     def _judge_entries(
         self, batch: Sequence[Pending], answer: Answer, sent_s: float, judged: Judged
@@ -352,10 +344,24 @@ class Outlet:
             return False
         return self._gives_up(pending, outcome, sent_s, judged)
 
-    def _judge_unknown_source(
+    def _judge_unavailable(
         self, batch: Sequence[Pending], error: UnavailableError, sent_s: float, judged: Judged
     ) -> list[Pending]:
-        """A whole request was refused for a source: alone it is the culprit, among others it is searched."""
+        """Decide about a request without a usable answer; returns the entries to send again.
+
+        One that was refused for a source is answered: alone a source is the culprit, among others it is
+        searched for.
+        """
+        now_s = self._clock_s()
+        if error.code != "source_unknown":
+            failed = Retry(error.code, str(error))
+            again = [p for p in batch if not self._gives_up(p, failed, sent_s, judged)]
+            if self._pace.last_success_s > sent_s:
+                # Other requests succeed, so the fault may lie in one of these entries.
+                _split(again)
+            self._pace.failed(now_s)
+            return again
+        self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
         if len({pending.entry.source for pending in batch}) > 1:
             _split(batch)
             return list(batch)

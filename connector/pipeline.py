@@ -166,7 +166,7 @@ class Route:
         self._mapping = mapping
         self._tombstones = topic.tombstones
         self._path = path
-        # Where `target` is a template this is never asked for, and where it names nothing the settings are refused.
+        # Of a template this is never used, and where it names nothing the settings are refused elsewhere.
         self._target = topic.target if topic.target in targets else config.DEFAULT_TARGET
         self._max_event_bytes = targets[self._target].max_event_bytes
         self._targets = targets

@@ -1,4 +1,4 @@
-"""What the `source` commands do: look, list, create, delete and ping in the chosen targets, whatever fails."""
+"""What the `source` commands do: look, list, create, delete and ping, in some targets, whatever fails."""
 
 from __future__ import annotations
 
@@ -158,15 +158,16 @@ class SourceDesk:
         match outcome:
             case Delivered() if seen.state == "ACTIVE":
                 text = (
-                    "EventBridge took it for the customer's bus. If no rule of theirs sees it: a rule matches "
-                    f'on that bus, in {target.region}, with {{"detail-type": ["{PING_DETAIL_TYPE}"]}}.'
+                    "EventBridge took it for the customer's bus. If no rule of theirs sees it: a rule "
+                    f'matches on that bus, in {target.region}, with {{"detail-type": ["{PING_DETAIL_TYPE}"]}}.'
                 )
             case Delivered() if seen.is_inactive:
                 text = f"EventBridge answered success and nobody gets it: {MEANINGS[seen.state]}."
             case Delivered():
-                text = "EventBridge took it; whether anybody gets it is not known: the source cannot be looked up."
+                text = "EventBridge took it. Whether anybody gets it is not known: it cannot be looked up."
             case Retry(code, message) | Refused(code, message):
-                text = f"EventBridge refused it ({code}: {message}). The source is {seen.state}: {MEANINGS[seen.state]}."
+                why = f"The source is {seen.state}: {MEANINGS[seen.state]}"
+                text = f"EventBridge refused it ({code}: {message}). {why}."
             case forbidden:
                 text = (
                     f"EventBridge does not let this account send it ({forbidden.code}: {forbidden.message})."

@@ -1,4 +1,4 @@
-"""A list of customers and their sources, and what must change to make the sources match it. Pure but for the file.
+"""A list of customers and their sources, and what must change so that the sources match it.
 
 The file is CSV with a header: `source`, `account` and, where the bridge has several targets, `target`,
 or `region`. CSV rather than YAML, in which an account of digits loses its leading zero.
@@ -16,11 +16,10 @@ from typing import Literal, NamedTuple, TypeAlias
 from connector import config
 from connector.config_problems import did_you_mean
 from connector.errors import ConfigError, Problem
+from connector.limits import MAX_SOURCE_CHARACTERS, SOURCE_NAME
 from connector.sources import Sighting
 
 COLUMNS = ("source", "account", "target", "region")
-MAX_NAME = 256
-_NAME = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
 _PREFIX = re.compile(r"aws\.partner/[.\-_A-Za-z0-9]+/[/.\-_A-Za-z0-9]*")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
@@ -48,21 +47,23 @@ class Change(NamedTuple):
 
 def name_problem(name: str) -> str | None:
     """Why this cannot be the name of a partner event source; None where it can."""
-    if len(name) > MAX_NAME:
-        return f"has {len(name)} characters, and a source's name at most {MAX_NAME}"
-    if not _NAME.fullmatch(name):
+    if len(name) > MAX_SOURCE_CHARACTERS:
+        return f"has {len(name)} characters, and a source's name at most {MAX_SOURCE_CHARACTERS}"
+    if not SOURCE_NAME.fullmatch(name):
         return (
-            "is not a source's name: aws.partner/, then at least two segments of letters, digits, `.`, `-` and "
-            "`_`, as aws.partner/example.com/acme"
+            "is not a source's name: aws.partner/, then at least two segments of letters, digits, `.`, `-` "
+            "and `_`, as aws.partner/example.com/acme"
         )
     return None
 
 
 def prefix_problem(prefix: str) -> str | None:
     """Why EventBridge would not list names that begin so; None where it would."""
-    if len(prefix) <= MAX_NAME and _PREFIX.fullmatch(prefix):
+    if len(prefix) <= MAX_SOURCE_CHARACTERS and _PREFIX.fullmatch(prefix):
         return None
-    return "is not how names of sources begin: aws.partner/<partner>/ and maybe more, as aws.partner/example.com/"
+    return (
+        "is not how sources' names begin: aws.partner/<partner>/ and maybe more, as aws.partner/example.com/"
+    )
 
 
 def account_problem(account: str) -> str | None:

@@ -156,15 +156,7 @@ class Telemetry:
         self._letters_open = gauge("dead_letters_open", "Letters nothing became of yet.", "code")
         self._halted = gauge("halted", "1 when going on would lose or flood.")
         self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
-        self._build_info[tuple(self.versions.values())].set(1)
-        # A series that first appears with its first event hides that event from `rate`. So those
-        # whose labels are known now start at zero.
-        for reason in get_args(PauseReason):
-            self._paused[(reason,)].set(0)
-        for outcome in get_args(CommitOutcome):
-            self._commits[(outcome,)].inc(0)
-        for kind in get_args(RebalanceKind):
-            self._rebalances[(kind,)].inc(0)
+        self._start_at_zero()
 
         self._allowance = _Allowance(clock_s)
         self._retry_codes: set[str] = set()
@@ -175,6 +167,17 @@ class Telemetry:
         self._stalled: set[Partition] = set()
         self._letters_are_written = True
         self._letters_are_counted = True
+
+    def _start_at_zero(self) -> None:
+        self._build_info[tuple(self.versions.values())].set(1)
+        # A series that first appears with its first event hides that event from `rate`. So those
+        # whose labels are known now start at zero.
+        for reason in get_args(PauseReason):
+            self._paused[(reason,)].set(0)
+        for outcome in get_args(CommitOutcome):
+            self._commits[(outcome,)].inc(0)
+        for kind in get_args(RebalanceKind):
+            self._rebalances[(kind,)].inc(0)
 
     # The life of the process
 

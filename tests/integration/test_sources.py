@@ -20,7 +20,7 @@ from connector.sandbox.eventbridge import FakeEventBridge
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka
 from tests.topics import Sent
-from tests.world import NOTES, REGION, World, note, spread
+from tests.world import NOTES, REGION, World, note
 
 PREFIX = "aws.partner/example.com/"
 ACME, BLUE, CORP = (f"{PREFIX}{name}" for name in ("acme", "blue", "corp"))

@@ -17,8 +17,8 @@ from connector.model import Answer, Entry, Forbidden, Partition, Position, Recor
 from connector.pipeline import Pipeline
 from connector.replay import MAX_PENDING_LETTERS, Allowance, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
-from connector.telemetry import Telemetry
 from connector.sources import Sighting, SourceState
+from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, accept, outcomes
 

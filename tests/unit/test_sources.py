@@ -99,9 +99,10 @@ def test_every_source_has_its_turn(asked: list[str], failing_every: int) -> None
         line.follow(name, 0)
     looked: list[str | None] = []
     for now_s in range(len(set(asked))):
-        looked.append(line.next(now_s))
-        if name := looked[-1]:
-            (line.failed if now_s % failing_every == 0 else line.answered)(name, now_s)
+        following = line.next(now_s)
+        looked.append(following)
+        if following is not None:
+            (line.failed if now_s % failing_every == 0 else line.answered)(following, now_s)
 
     assert set(asked) == set(looked)
 
