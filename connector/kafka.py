@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -40,6 +40,8 @@ CONSUMER_DEFAULTS = {
     # second of full speed is enough to hide the fetch latency, and keeps memory flat.
     "queued.max.messages.kbytes": "8192",
     "queued.min.messages": "10000",
+    # By default librdkafka fetches nothing for a second once this much is queued, which is used up before.
+    "fetch.queue.backoff.ms": "20",
 }
 
 OWNED = {
@@ -211,7 +213,12 @@ class KafkaSource:
             if message is None:
                 return ()
             messages = [message]
-        records = [record_of(message) for message in messages if not self._is_error(message)]
+        records: list[Record] = []
+        for message in messages:
+            if message.error() is None:
+                records.append(record_of(message))
+            else:
+                self._on_message_error(message)
         if self._resets and records:
             self._report_resets(records)
         return records
@@ -251,10 +258,8 @@ class KafkaSource:
         """Leave the group."""
         self._consumer.close()
 
-    def _is_error(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return False
+    def _on_message_error(self, message: Message) -> None:
+        error = cast("KafkaError", message.error())
         if error.fatal() or error.code() == NO_OFFSET:
             raise HaltError(
                 f"Kafka: {error.str()} ({message.topic()}[{message.partition()}]). The bridge cannot go on "
@@ -268,7 +273,6 @@ class KafkaSource:
         if self._topic_problems.get(topic) != text:
             self._topic_problems[topic] = text
             self._telemetry.kafka_problem(text)
-        return True
 
     def _of(self, partitions: Sequence[TopicPartition]) -> list[Partition]:
         return [Partition(p.topic, p.partition) for p in partitions]

@@ -116,7 +116,9 @@ class Pipeline:
             RecordError: it can never become an entry; goes to the dead-letter topic.
             UnavailableError: its schema is not known yet; the same again later.
         """
-        return self._route(record.partition.topic)(record, event_id or self.event_id(record))
+        topic = record.partition.topic
+        route = self._routes.get(topic) or self._route(topic)
+        return route(record, event_id or self.event_id(record))
 
     def _matching(self, topic: str) -> list[str]:
         exact = [topic] if topic in self._exact else []
