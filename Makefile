@@ -9,12 +9,12 @@ INSTALLED := .venv/.installed
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) ## .venv with everything in requirements.lock, and the package with every extra
+setup: $(INSTALLED) ## .venv with everything in requirements-dev.lock, and the package with every extra
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e '.[dev,msk]'
 	touch $@
 
@@ -22,9 +22,12 @@ docs: setup ## writes the tables in README
 	$(BIN)/python -m cogapp -r README.md
 	$(BIN)/partner-bridge config schema > schemas/config.json
 
-lock: $(INSTALLED) ## writes requirements.lock from pyproject.toml, keeping what still fits
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-		--no-header --no-emit-index-url --output-file requirements.lock pyproject.toml
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url pyproject.toml
+
+lock: $(INSTALLED) ## writes both locks from pyproject.toml, keeping what still fits: what the image runs, and all of it
+	$(COMPILE) --extra msk --output-file requirements.lock
+	$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
 format: setup ## formats the code
 	$(BIN)/ruff format .
