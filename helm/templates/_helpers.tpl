@@ -84,12 +84,16 @@ Arguments: a dict of `value` (a mapping) and `indent`, a text of blanks.
 {{- $indent := .indent -}}
 {{- range $key, $value := .value }}
 {{- if and (kindIs "map" $value) $value }}
-{{ $indent }}{{ toJson $key }}:
+{{ $indent }}{{ include "partner-bridge.yamlKey" $key }}:
 {{- include "partner-bridge.yaml" (dict "value" $value "indent" (printf "%s  " $indent)) }}
 {{- else }}
-{{ $indent }}{{ toJson $key }}: {{ toRawJson $value }}
+{{ $indent }}{{ include "partner-bridge.yamlKey" $key }}: {{ toRawJson $value }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{- define "partner-bridge.yamlKey" -}}
+{{ regexMatch "^[a-z][a-zA-Z0-9_.-]*$" . | ternary . (toJson .) }}
 {{- end -}}
 
 {{/*

@@ -68,3 +68,4 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.dead_letters_open({"avro_invalid": 0})
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)
+    telemetry.offsets_reset(partition, from_offset=0, to_offset=1)
