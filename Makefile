@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help setup lock docs format lint types contracts check test demo bench
+.PHONY: help setup lock docs format lint types contracts check test chart golden monitoring image demo bench
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -18,9 +18,10 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e '.[dev,msk]'
 	touch $@
 
-docs: setup ## writes the tables in README
-	$(BIN)/python -m cogapp -r README.md
+docs: setup ## writes the tables in README and helm/README, and the JSON Schemas
 	$(BIN)/partner-bridge config schema > schemas/config.json
+	$(BIN)/python -m tests.chart.values_schema > helm/values.schema.json
+	$(BIN)/python -m cogapp -r README.md helm/README.md
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url pyproject.toml
@@ -51,6 +52,18 @@ test: lint types contracts ## everything CI runs; Kafka and the registry are rea
 
 demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: no Docker, no AWS
 	$(BIN)/partner-bridge demo
+
+chart: setup ## the chart: lint, unit tests, golden renders, bad values, Kubernetes' schemas, alerts
+	$(BIN)/pytest tests/chart
+
+golden: setup ## renders helm/ci/*.yaml anew into tests/chart/golden
+	$(BIN)/python -m tests.chart.render
+
+monitoring: setup ## every query of dashboard and alerts, answered by a real Prometheus that scrapes a real bridge
+	$(BIN)/python -m tests.monitoring
+
+image: setup ## builds the image with the engine at hand (BASE_IMAGE=…), and runs it as Kubernetes would
+	$(BIN)/python -m tests.image
 
 bench: setup ## CPU, throughput and memory, next to a plain boto3 loop
 	$(BIN)/python -m tests.bench
