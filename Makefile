@@ -63,7 +63,7 @@ monitoring: setup ## every query of dashboard and alerts, answered by a real Pro
 	$(BIN)/python -m tests.monitoring
 
 image: setup ## builds the image with the engine at hand (BASE_IMAGE=…), and runs it as Kubernetes would
-	$(BIN)/python -m tests.image
+	IMAGE_TESTS=required $(BIN)/pytest tests/image
 
 bench: setup ## CPU, throughput and memory, next to a plain boto3 loop
 	$(BIN)/python -m tests.bench
