@@ -69,7 +69,9 @@ class Prometheus:
 
     def scrape(self, port: int) -> None:
         """From now on the bridge is at this port of 127.0.0.1."""
-        self._targets.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}"], "labels": LABELS}]))
+        written = self._targets.with_suffix(".new")
+        written.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}"], "labels": LABELS}]))
+        written.replace(self._targets)  # Prometheus reads at any moment
 
     def ask(self, query: str) -> list[tuple[dict[str, str], float]]:
         """The series that answer a query now, without those that are no number."""

@@ -97,7 +97,7 @@ class Day:
         self._loading.set() if on else self._loading.clear()
 
     def send(self, value: bytes) -> None:
-        self.world.topics.produce([Sent(self.topic.topic, b"key", value, partition=0)])
+        self.world.topics.produce([Sent(self.topic.topic, value, key=b"key", partition=0)])
 
     def end(self) -> None:
         self._over.set()
@@ -115,8 +115,8 @@ class Day:
                     [
                         Sent(
                             self.topic.topic,
-                            str(n).encode(),
                             order(self.schema_id, n, status="DRAFT" if n % 10 == 0 else "NEW"),
+                            key=str(n).encode(),
                             partition=n % 2,
                         )
                         for n in batch
@@ -211,7 +211,10 @@ def test_a_bad_day(day: Day) -> None:
     day.world.aws.script({"latency_ms": 20})
     day.start_bridge()
     day.load(on=True)
-    wait_until(lambda: bool(day.watch.ask('rate(partner_bridge_events_delivered_total[10s]) > 0')), what="delivers")
+    wait_until(
+        lambda: bool(day.watch.ask("rate(partner_bridge_events_delivered_total[10s]) > 0")),
+        what=lambda: f"events are delivered\n{day.world.log()}",
+    )
     day.wait_silent()
 
     chapter("a record that is no Avro, and a few throttled entries")
