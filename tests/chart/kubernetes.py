@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import yaml
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
 from tests.chart import tools
@@ -41,10 +41,10 @@ def _validator(version: str, kind: str) -> jsonschema.Draft7Validator | None:
 
 @functools.cache
 def _definitions() -> Registry[Any]:
-    text = (tools.kubernetes_schemas() / "_definitions.json").read_text()
-    return Registry().with_resource(
-        "/api/_definitions.json", Resource(contents=json.loads(text), specification=DRAFT7)
-    )
+    definitions = json.loads((tools.kubernetes_schemas() / "_definitions.json").read_text())
+    resource = DRAFT7.create_resource(definitions)
+    registry: Registry[Any] = Registry().with_resource("/api/_definitions.json", resource)
+    return registry
 
 
 def _strict(schema: dict[str, Any], *, top: bool = True) -> dict[str, Any]:

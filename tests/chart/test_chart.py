@@ -130,7 +130,7 @@ def test_every_value_is_documented_and_used() -> None:
     text = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
 
     def find(path: str) -> dict[str, Any]:
-        found = schema
+        found: dict[str, Any] = schema
         for key in path.split("."):
             found = found["properties"][key]
         return found
@@ -177,10 +177,9 @@ def test_the_application_takes_what_is_rendered(values: Path, tmp_path: Path) ->
     settings = config.load(tmp_path / "bridge.yaml", environ)
 
     assert wanted["dead_letter"]["topic"] == settings.dead_letter.topic
-    assert list(sorted(wanted["topics"])) == sorted(settings.topics)
+    assert sorted(wanted["topics"]) == sorted(settings.topics)
     for topic, rules in wanted["topics"].items():
         if "detail" in rules["event"]:
             assert rules["event"]["detail"] == settings.topics[topic].event.detail
     if "max_event_bytes" in wanted["eventbridge"]:
         assert wanted["eventbridge"]["max_event_bytes"] == settings.eventbridge.max_event_bytes
-

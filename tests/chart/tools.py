@@ -130,8 +130,8 @@ def _wheel(package: str, version: str, into: Path) -> Path:
 
 
 def _fill_unittest(into: Path) -> None:
-    # In the module's own folder, where its `replace` lines count; `go install` refuses them. Not optimised: it
-    # compiles in two thirds of the time, and runs for a second.
+    # In the module's own folder, where its `replace` lines count; `go install` refuses them. Not optimised:
+    # it compiles in two thirds of the time, and runs for a second.
     build = ("go", "build", "-gcflags=all=-N -l", "-ldflags=-s -w", "-o", str(into / "helm-unittest"))
     _run(*build, "./cmd/helm-unittest", folder=_module(*UNITTEST))
 

@@ -78,7 +78,7 @@ def _mapping(node: yaml.MappingNode, lines: list[str]) -> dict[str, Any]:
 
 
 def _is_ours(node: yaml.MappingNode, lines: list[str]) -> bool:
-    """Whether the keys below are the chart's own, each with a comment, and not those of a Kubernetes object."""
+    """Whether the keys below are the chart's own, with comments, and not those of a Kubernetes object."""
     for key, value in node.value:
         if any(_comments(key.start_mark.line, lines)):
             return True

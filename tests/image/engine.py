@@ -1,7 +1,7 @@
 """The container engine at hand: Docker, Podman, or Buildah to build and Podman to run.
 
-Also one inside a container or a small virtual machine, which may not make control groups or raise limits: what works
-there is found by trying.
+Also one inside a container or a small virtual machine, which may not make control groups or raise limits:
+what works there is found by trying.
 """
 
 from __future__ import annotations
@@ -133,6 +133,10 @@ def find() -> Engine:
 
 def able(engine: Engine, image: str) -> Engine:
     """The engine with the options under which it really runs an image; raises MissingServiceError."""
+    if not engine.has(image):
+        raise MissingServiceError(
+            f"{engine.name} has no image {image} and cannot pull it; name one: make image BASE_IMAGE=…"
+        )
     ways = [engine]
     if engine.name == "Podman":
         own, run = _MODEST
