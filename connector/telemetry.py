@@ -109,6 +109,7 @@ class Telemetry:
         self._delivered = counter("events_delivered", "Events that got an EventId.", "topic", "target")
         self._dead_lettered = counter("records_dead_lettered", "Dead letters written.", "topic", "code")
         self._filtered = counter("records_filtered", "Records a rule dropped.", "topic", "reason")
+        self._gone = counter("records_gone", "Records Kafka deleted before they were read.", "topic")
         self._retried = counter("entries_retried", "Entries to be sent again.", "target", "code")
         self._requests = counter("requests", "Calls of PutPartnerEvents.", "target", "outcome")
         self._request_seconds = histogram("request_seconds", "Duration of a call.", REQUEST_SECONDS)
@@ -128,6 +129,7 @@ class Telemetry:
         self._commits = counter("commits", "Offset commits.", "outcome")
         self._rebalances = counter("rebalances", "Changes of the assignment.", "kind")
         self._letters_open = gauge("dead_letters_open", "Letters nothing became of yet.", "code")
+        self._unwritable = gauge("dead_letter_unwritable", "1 while the dead-letter topic takes nothing.")
         self._halted = gauge("halted", "1 when going on would lose or flood.")
         self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
         self._build_info[tuple(self.versions.values())].set(1)
@@ -306,6 +308,7 @@ class Telemetry:
         cause = "Kafka deleted records before they were read, or the topic was made anew"
         if gone:
             cause = f"Kafka deleted up to {gone} records before they were read; raise the topic's retention"
+            self._gone[(partition.topic,)].inc(gone)
         elif gone == 0:
             cause = "the offset is past the end: the topic was made anew or truncated"
         self._log.log(
@@ -327,12 +330,14 @@ class Telemetry:
 
     def dead_letter_unwritable(self, reason: str) -> None:
         """The dead-letter topic takes nothing, so nothing is committed. Logged once until it does."""
+        self._unwritable[()].set(1)
         if self._letters_are_written:
             self._letters_are_written = False
             self._log.error("dead_letter_unwritable", reason=_capped(reason))
 
     def dead_letter_writable(self) -> None:
         """The dead-letter topic takes letters. Nothing happens when it did before."""
+        self._unwritable[()].set(0)
         if not self._letters_are_written:
             self._letters_are_written = True
             self._log.info("dead_letter_writable")

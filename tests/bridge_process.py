@@ -68,6 +68,11 @@ class BridgeProcess:
         return self._child
 
     @property
+    def port(self) -> int:
+        """Where it answers HTTP, on 127.0.0.1; another one after each start."""
+        return self._port
+
+    @property
     def running(self) -> bool:
         return self._child is not None and self._child.running
 

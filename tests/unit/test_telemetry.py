@@ -145,6 +145,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "events_delivered": ("counter", {"topic", "target"}),
         "records_dead_lettered": ("counter", {"topic", "code"}),
         "records_filtered": ("counter", {"topic", "reason"}),
+        "records_gone": ("counter", {"topic"}),
         "entries_retried": ("counter", {"target", "code"}),
         "requests": ("counter", {"target", "outcome"}),
         "request_seconds": ("histogram", {"target"}),
@@ -161,6 +162,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "target_state": ("gauge", {"target"}),
         "commits": ("counter", {"outcome"}),
         "rebalances": ("counter", {"kind"}),
+        "dead_letter_unwritable": ("gauge", set()),
         "halted": ("gauge", set()),
         "build_info": ("gauge", {"version", "python", "librdkafka"}),
     } == found
