@@ -48,6 +48,7 @@ class Pipeline:
         self._routes: dict[str, Route | None] = {}
         self._dead_letter_topic = settings.dead_letter.topic
         self._resolutions_topic = settings.dead_letter.resolutions
+        self._registry = registry
         problems: list[Problem] = []
         for name, topic in settings.topics.items():
             try:
@@ -78,6 +79,11 @@ class Pipeline:
         if len(matching) > 1:
             return f"it is matched by {' and by '.join(matching)}; make one of them narrower"
         return None
+
+    @property
+    def problem(self) -> str | None:
+        """Why schemas cannot be had now, in a sentence; None when all is well."""
+        return self._registry.problem() if self._registry else None
 
     def is_ambiguous(self, topic: str) -> bool:
         """Whether more than one entry under `topics` claims this topic."""

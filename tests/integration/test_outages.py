@@ -50,7 +50,8 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None) -> N
         world.aws.script(fault)
     produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
     with world.sampler(partitions) as sampler:
-        bridge.start()
+        bridge.start(ready=False)
+        bridge.wait_unready("eventbridge")
         wait_until(
             lambda: bridge.metric("partitions_paused") == 2,
             what=lambda: f"the partitions are paused\n{bridge.log()}",
@@ -95,8 +96,9 @@ def test_registry_down_and_back(
             own_registry.hang()
         bridge = world.bridge(settings)
         with world.sampler([*orders, *notes]) as sampler:
-            bridge.start()
+            bridge.start(ready=False)
             world.wait_settled(notes)
+            bridge.wait_unready("schema_registry")
             bridge.wait_metric("partitions_paused", 1, reason="schema_registry")
             assert 0 == sum(world.topics.committed(world.name, orders).values())
             if outage == "stopped":
