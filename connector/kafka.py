@@ -69,6 +69,8 @@ LETTER_TIMEOUT_MS = 15_000
 NO_OFFSET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
+REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
+NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
 _RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at offset (?P<offset>-?\d+)")
@@ -168,6 +170,7 @@ class KafkaSource:
         self._resets: dict[Partition, int] = {}
         """The offset that did not exist any more, until the first record after it is seen."""
         self._brokers_up = True
+        self._why_down: str | None = None
         self._topic_problems: dict[str, str] = {}
         self._consumer = Consumer(
             consumer_options(client_options(settings))
@@ -186,7 +189,13 @@ class KafkaSource:
         Raises:
             UnavailableError: no broker answered in time, or they refuse us.
         """
-        return cluster_metadata(self._consumer, timeout_s)
+        try:
+            return cluster_metadata(self._consumer, timeout_s)
+        except UnavailableError as error:
+            self._consumer.poll(0)  # librdkafka tells `_on_error` why, and the caller only that
+            if self._why_down is None:
+                raise
+            raise UnavailableError(f"Kafka does not answer: {self._why_down}", code="kafka") from error
 
     def subscribe(self, listener: Listener) -> None:
         """Join the group; from now on `poll` brings records and calls the listener."""
@@ -244,7 +253,7 @@ class KafkaSource:
     def problem(self) -> str | None:
         """Why nothing may be arriving, in a sentence; None when all is well."""
         if not self._brokers_up:
-            return "no Kafka broker can be reached"
+            return "no Kafka broker can be reached" + (f": {self._why_down}" if self._why_down else "")
         return next(iter(self._topic_problems.values()), None)
 
     def close(self) -> None:
@@ -264,7 +273,7 @@ class KafkaSource:
         if error.code() in NO_TOPIC:
             text = f"topic {topic} does not exist; waiting for it to be created"
         else:
-            text = f"{error.name()}: {error.str()}"
+            text = _said(error)
         if self._topic_problems.get(topic) != text:
             self._topic_problems[topic] = text
             self._telemetry.kafka_problem(text)
@@ -281,14 +290,19 @@ class KafkaSource:
         self._listener.on_committed(offsets, None if failed is None else str(failed.str()))
 
     def _on_error(self, error: KafkaError) -> None:
+        text = _said(error)
         if error.code() == ALL_BROKERS_DOWN:
             self._brokers_up = False
-        self._telemetry.kafka_problem(f"{error.name()}: {error.str()}")
+        elif error.code() in REFUSALS or self._why_down is None:
+            self._why_down = text
+        self._telemetry.kafka_problem(text)
 
     def _on_statistics(self, text: str) -> None:
         statistics = json.loads(text)
         brokers = [b for b in statistics["brokers"].values() if b["nodeid"] >= 0]
         self._brokers_up = not brokers or any(b["state"] == "UP" for b in brokers)
+        if brokers and self._brokers_up:
+            self._why_down = None
         for topic, details in statistics["topics"].items():
             for number, partition in details["partitions"].items():
                 if partition["hi_offset"] >= 0:
@@ -308,6 +322,23 @@ class KafkaSource:
         for partition, offset, *_ in records:
             if (from_offset := self._resets.pop(partition, None)) is not None:
                 self._telemetry.offsets_reset(partition, from_offset=from_offset, to_offset=offset)
+
+
+def _said(error: KafkaError) -> str:
+    """What librdkafka complains of, with what to do where it does not say."""
+    text = str(error.str())
+    if error.code() == KafkaError._SSL and "certificate verify failed" in text:  # noqa: SLF001
+        return (
+            f"the certificate of {text.partition(': ')[0]} is not trusted: it must be in date, made out to "
+            "this host, and signed by a CA of ssl.ca.location"
+        )
+    if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001
+        return f"the brokers refuse our credentials; check the keys `sasl.…` under `kafka` ({text})"
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return "this user may not join the consumer group; allow it Read on the group of kafka.group.id"
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return f"this user may not read the topic; allow it Read ({text})"
+    return f"{error.name()}: {text}"
 
 
 class KafkaDeadLetters:
@@ -340,7 +371,11 @@ class KafkaDeadLetters:
         self._produce(letter(record, failure, bridge_name=self._name, version=self._version), ticket)
 
     def acknowledged(self) -> Sequence[Ticket]:
-        """The tickets of letters that the broker acknowledged since the last call."""
+        """The tickets of letters that the broker acknowledged since the last call.
+
+        Raises:
+            DeadLetterError: none can be written any more.
+        """
         self._producer.poll(0)
         if self._again and time.monotonic() >= self._again_s:
             again, self._again = self._again, []
@@ -386,6 +421,11 @@ class KafkaDeadLetters:
             self._acknowledged.append(ticket)
         elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
             self._produce(less, ticket)
+        elif error.code() in NOT_ALLOWED:
+            raise DeadLetterError(
+                f"the dead-letter topic {self._topic} may not be written by this user ({error.name()}). "
+                "Nothing was lost; allow it Write on that topic and start again."
+            )
         elif error.fatal():
             raise DeadLetterError(
                 f"the dead-letter producer cannot go on: {error.str()}. Start the bridge again."
