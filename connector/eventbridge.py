@@ -289,6 +289,10 @@ def transport_error(error: Exception, target: config.Target) -> UnavailableError
     said = verdicts.without_values(str(error)) or type(error).__name__
     match error:
         case ssl.SSLError() | ssl.CertificateError() | aiohttp.ClientSSLError():
+            if isinstance(error, aiohttp.ClientConnectorCertificateError) and isinstance(
+                error.certificate_error, ssl.SSLCertVerificationError
+            ):
+                said = error.certificate_error.verify_message
             text = f"TLS to EventBridge fails ({said}). If a private CA signs, set `eventbridge.ca_bundle`"
             return UnavailableError(text, code="tls")
         case aiohttp.ClientHttpProxyError() | aiohttp.ClientProxyConnectionError():

@@ -69,6 +69,8 @@ LETTER_TIMEOUT_MS = 15_000
 NO_OFFSET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
+GROUP = "*"
+"""Where the problems of the group as a whole are kept, next to those of topics."""
 REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
 NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
@@ -217,9 +219,7 @@ class KafkaSource:
         messages = self._consumer.consume(limit, 0)
         if not messages and timeout_s > 0:
             message = self._consumer.poll(timeout_s)
-            if message is None:
-                return ()
-            messages = [message]
+            messages = [] if message is None else [message]
         records = [record_of(message) for message in messages if not self._is_error(message)]
         if self._resets and records:
             self._report_resets(records)
@@ -264,12 +264,13 @@ class KafkaSource:
         error = message.error()
         if error is None:
             return False
-        if error.fatal() or error.code() == NO_OFFSET:
+        # A fenced member gets an error whose code is _FATAL, and whose `fatal()` is false.
+        if error.fatal() or error.code() in {KafkaError._FATAL, NO_OFFSET}:  # noqa: SLF001
             raise HaltError(
                 f"Kafka: {error.str()} ({message.topic()}[{message.partition()}]). The bridge cannot go on "
                 "reading; nothing was lost. See group.instance.id and auto.offset.reset under `kafka`."
             )
-        topic = message.topic() or "*"
+        topic = message.topic() or GROUP
         if error.code() in NO_TOPIC:
             text = f"topic {topic} does not exist; waiting for it to be created"
         else:
@@ -303,6 +304,8 @@ class KafkaSource:
         self._brokers_up = not brokers or any(b["state"] == "UP" for b in brokers)
         if brokers and self._brokers_up:
             self._why_down = None
+        if statistics.get("cgrp", {}).get("join_state") == "steady":
+            self._topic_problems.pop(GROUP, None)
         for topic, details in statistics["topics"].items():
             for number, partition in details["partitions"].items():
                 if partition["hi_offset"] >= 0:
@@ -376,7 +379,10 @@ class KafkaDeadLetters:
         Raises:
             DeadLetterError: none can be written any more.
         """
-        self._producer.poll(0)
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:  # the client's way to say that it is fatal
+            raise self._no_more(error.args[0]) from error
         if self._again and time.monotonic() >= self._again_s:
             again, self._again = self._again, []
             for failed, ticket in again:
@@ -421,19 +427,22 @@ class KafkaDeadLetters:
             self._acknowledged.append(ticket)
         elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
             self._produce(less, ticket)
-        elif error.code() in NOT_ALLOWED:
-            raise DeadLetterError(
-                f"the dead-letter topic {self._topic} may not be written by this user ({error.name()}). "
-                "Nothing was lost; allow it Write on that topic and start again."
-            )
-        elif error.fatal():
-            raise DeadLetterError(
-                f"the dead-letter producer cannot go on: {error.str()}. Start the bridge again."
-            )
+        elif error.code() in NOT_ALLOWED or error.fatal():
+            raise self._no_more(error)
         else:
             self._problem = f"{self._topic} cannot be written: {error.name()}: {error.str()}"
             self._telemetry.dead_letter_unwritable(self._problem)
             self._write_again(written, ticket)
+
+    def _no_more(self, error: KafkaError) -> DeadLetterError:
+        if error.code() in NOT_ALLOWED:
+            return DeadLetterError(
+                f"the dead-letter topic {self._topic} may not be written by this user ({error.name()}). "
+                "Nothing was lost; allow it Write on that topic and start again."
+            )
+        return DeadLetterError(
+            f"the dead-letter producer cannot go on: {error.str()}. Nothing was lost; start the bridge again."
+        )
 
     def _write_again(self, written: Letter, ticket: Ticket) -> None:
         if not self._again:
