@@ -81,6 +81,14 @@ class BridgeProcess:
         """Whether it ended by itself although nobody waited for that."""
         return not self._exit_awaited and self._child is not None and (self._child.exit_code or 0) > 0
 
+    def wait_started(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Waits until it says that it started, from when on a signal stops it in order."""
+        wait_until(
+            lambda: f'"http_port": {self._port}' in self.child.output(),
+            what=lambda: f"the bridge has started\n{self.log()}",
+            timeout_s=timeout_s,
+        )
+
     def wait_ready(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
         def is_ready() -> bool:
             assert self.running, f"the bridge ended with {self.child.exit_code}:\n{self.log()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from confluent_kafka.admin import (
@@ -125,12 +125,13 @@ NEEDED = acls_of_readme()
 def grant(world: World, kafka: KafkaCluster, acls: Sequence[Acl]) -> None:
     """Allows the bridge this and nothing else."""
     admin = AdminClient(dict(kafka.client))
+    anything: Any = None
     everything = AclBindingFilter(
         ResourceType.ANY,
-        None,
+        anything,
         ResourcePatternType.ANY,
-        None,
-        None,
+        anything,
+        anything,
         AclOperation.ANY,
         AclPermissionType.ANY,
     )
