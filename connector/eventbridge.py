@@ -40,6 +40,10 @@ KEEPALIVE_S = 15.0
 """How long an idle connection is kept. Shorter than AWS's side keeps it: a request that meets the
 close has an unknown outcome."""
 
+CLOCK_JUMP_S = 60.0
+"""Two answers to one call whose dates are further apart come from clocks that disagree among themselves:
+that is not ours to be right, and no reason to halt."""
+
 
 class Endpoint(NamedTuple):
     """Where requests go, and by which way."""
@@ -114,19 +118,22 @@ class Publisher:
         try:
             signer = await self._signers.current()
             while True:
-                reply = await self._send(body, signer.headers(body, time.time() + self._clock_offset_s))
+                offset_s = self._clock_offset_s
+                reply = await self._send(body, signer.headers(body, time.time() + offset_s))
                 if reply.status == 200:
                     outcomes = verdicts.outcomes(reply.body, len(entries))
                     return Answer(outcomes, None, _request_id(reply), time.monotonic() - started_s)
                 refusal = verdicts.refusal(reply.status, reply.headers, reply.body)
+                if refusal.verdict is Verdict.CLOCK:
+                    self._correct_clock(reply)
                 if refusal.verdict not in remedies:
                     error, retry_after_s = refusal.error, refusal.retry_after_s
+                    if abs(self._clock_offset_s - offset_s) > CLOCK_JUMP_S:
+                        error = UnavailableError("EventBridge's clock jumps; it will be tried again")
                     break
                 remedies.discard(refusal.verdict)
                 if refusal.verdict is Verdict.RENEW:
                     signer = await self._signers.replace(signer)
-                else:
-                    self._correct_clock(reply)
         except ConnectorError as failure:
             error, retry_after_s = failure, None
         return Answer((), error, _request_id(reply), time.monotonic() - started_s, retry_after_s)
