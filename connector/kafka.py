@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from operator import methodcaller
 from typing import Any, Protocol, TypeAlias
 
 from confluent_kafka import (
@@ -28,7 +29,7 @@ from connector.errors import DeadLetterError, HaltError, Problem, UnavailableErr
 from connector.kafka_options import Kafka
 from connector.ledger import Ticket
 from connector.letters import Failure, Letter, letter, smaller
-from connector.model import Partition, Record
+from connector.model import UNREADABLE_HEADERS, Partition, Record
 from connector.telemetry import Telemetry
 
 LIBRDKAFKA_VERSION: str = libversion()[0]
@@ -138,6 +139,11 @@ class Listener(Protocol):
     def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None: ...
 
 
+_headers_of = methodcaller("headers")
+"""Raises SystemError for a name that is not UTF-8: confluent-kafka 2.16 then returns and sets an exception.
+A plain call does not look for the second once CPython has specialised it, and some later one would raise."""
+
+
 @lru_cache(maxsize=10_000)
 def _partition(topic: str, number: int) -> Partition:
     """One object for each partition, which is quicker to find than to make."""
@@ -147,7 +153,10 @@ def _partition(topic: str, number: int) -> Partition:
 def record_of(message: Message) -> Record:
     """The record a client read; not for a message that is an error."""
     kind, timestamp_ms = message.timestamp()
-    headers = message.headers()
+    try:
+        headers = _headers_of(message)
+    except (SystemError, UnicodeError):
+        headers = list(UNREADABLE_HEADERS)
     # The stubs allow for None, which only messages that are errors have.
     return Record(
         _partition(message.topic(), message.partition()),
@@ -155,7 +164,7 @@ def record_of(message: Message) -> Record:
         None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
         message.key(),
         message.value(),
-        tuple(headers) if headers else (),  # type: ignore[arg-type]
+        tuple(headers) if headers else (),
     )
 
 

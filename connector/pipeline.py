@@ -13,7 +13,7 @@ from connector.avro import Decode, decoder
 from connector.errors import ConfigError, DecodeError, Problem, RecordError
 from connector.limits import entry
 from connector.mapping import Mapping
-from connector.model import Decoded, Entry, Json, Record
+from connector.model import UNREADABLE_HEADERS, Decoded, Entry, Json, Record
 from connector.schema_registry import SchemaRegistry
 
 DropReason: TypeAlias = Literal["filter", "tombstone"]
@@ -169,6 +169,10 @@ class Route:
         self.lane = LANES[topic.ordering]
 
     def __call__(self, record: Record, event_id: str) -> Entry | Dropped:
+        if record.headers == UNREADABLE_HEADERS:
+            raise DecodeError(
+                "text_invalid", "a header's name is not UTF-8, so none of the headers can be read"
+            )
         value: Json = None
         if record.value is not None:
             value = self.value(record.value)

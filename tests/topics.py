@@ -39,6 +39,7 @@ class Topics:
     """The topics of one Kafka cluster, through librdkafka options that connect to it."""
 
     def __init__(self, client: Mapping[str, str]) -> None:
+        self.client = dict(client)
         self._client: dict[str, str | int | float | bool] = {**client, "log_level": 0}
 
     @property
