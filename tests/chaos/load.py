@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from connector.model import Position
 from connector.sandbox.registry import FakeRegistry
-from tests.topics import position
+from tests.topics import Topics
 from tests.world import ORDER, order
 
 TICK_S = 0.05
+KIND = "kind"
+"""The header that says what is to become of a record."""
 NEW_SCHEMA_S = 3.0
 """A schema that nobody has cached yet; otherwise the registry could be down and nobody would notice."""
 
@@ -47,6 +49,7 @@ class Load:
         self._chance = random.Random(seed)
         self._keys = keys
         self._tenants = tenants
+        self._acknowledged = 0
         self._failures: list[str] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
@@ -60,6 +63,10 @@ class Load:
         self._thread.join(120)
         assert not self._thread.is_alive(), "the producer did not get rid of its records"
         assert not self._failures, f"producing failed: {self._failures[:3]}"
+
+    def give_up(self) -> None:
+        """Stops without waiting."""
+        self._over.set()
 
     def _run(self) -> None:
         producer = Producer(
@@ -96,21 +103,24 @@ class Load:
             self._topic,
             value=value[:-3] if is_broken else value,
             key=key,
-            on_delivery=self._noted(key, is_draft=status == "DRAFT", is_broken=is_broken),
+            headers=[(KIND, b"filtered" if status == "DRAFT" else b"dead" if is_broken else b"good")],
+            on_delivery=self._noted,
         )
 
-    def _noted(
-        self, key: bytes, *, is_draft: bool, is_broken: bool
-    ) -> Callable[[KafkaError | None, Message], None]:
-        def noted(error: KafkaError | None, message: Message) -> None:
-            if error is not None:
-                self._failures.append(str(error))
-                return
-            at = position(message)
-            self.produced[at] = key
-            if is_draft:
-                self.filtered.add(at)
-            elif is_broken:
-                self.dead[at] = "avro_invalid"
+    def _noted(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failures.append(str(error))
+        else:
+            self._acknowledged += 1
 
-        return noted
+    def read_back(self, topics: Topics) -> None:
+        """Fills in what was produced, as the topic has it: after a retry a producer knows no offset."""
+        for record in topics.read(self._topic):
+            at = Position(record.partition, record.offset)
+            self.produced[at] = record.key
+            kind = dict(record.headers)[KIND]
+            if kind == b"filtered":
+                self.filtered.add(at)
+            elif kind == b"dead":
+                self.dead[at] = "avro_invalid"
+        assert self._acknowledged == len(self.produced), "Kafka does not have what it acknowledged"

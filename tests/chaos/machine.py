@@ -139,6 +139,7 @@ class Machine:
 
     def __exit__(self, *exit: object) -> None:  # noqa: A002
         self._over.set()
+        self.load.give_up()
         self._stack.close()
 
     def _all_settings(self) -> dict[str, Any]:
@@ -217,6 +218,7 @@ class Machine:
 
     def judge(self, samples: Sequence[Any]) -> Result:
         struck = self.world.aws.counts().faults
+        self.load.read_back(self.world.topics)
         balance = self.world.balance(
             self.load.produced, filtered=self.load.filtered, dead=self.load.dead, samples=samples
         )
