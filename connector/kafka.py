@@ -63,6 +63,8 @@ CONSUMER_ONLY = frozenset(
 )
 """Settings of the consumer that a producer or admin client would warn about."""
 
+SLOW_S = 3.0
+"""A letter that is not acknowledged for so long is said to be a problem, well before its time limit."""
 LETTER_TIMEOUT_MS = 15_000
 """How long librdkafka tries to write a letter before it says why it cannot; then we try again."""
 
@@ -404,7 +406,7 @@ class KafkaDeadLetters:
         """Why letters are not being acknowledged, in a sentence; None when all is well."""
         if self._problem is None and self._waiting_since_s is not None and len(self._producer) > 0:
             waited_s = time.monotonic() - self._waiting_since_s
-            if waited_s > 5:
+            if waited_s > SLOW_S:
                 return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
         return self._problem
 

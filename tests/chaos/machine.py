@@ -104,6 +104,7 @@ class Machine:
         self._per_second = per_second
         self._tenants = tenants
         self._over = threading.Event()
+        self._closed = threading.Event()
         self._stopped: set[BridgeProcess] = set()
         self._names = 0
         self._http = urllib3.PoolManager(timeout=5, retries=False)
@@ -141,6 +142,7 @@ class Machine:
         self._over.set()
         self.load.give_up()
         self._stack.close()
+        self._closed.set()
 
     def _all_settings(self) -> dict[str, Any]:
         return self.world.settings(
@@ -174,18 +176,15 @@ class Machine:
         with self.world.sampler(self.partitions) as sampler:
             self.start()
             began_s = time.monotonic()
-            lanes = [
-                threading.Thread(
-                    target=self._play,
-                    args=([each for each in faults if each.lane == lane], began_s, began_s + seconds),
-                    name=lane,
-                )
-                for lane in LANES
-            ]
-            for lane in lanes:
-                lane.start()
-            for lane in lanes:
-                lane.join()
+            played = []
+            for lane in LANES:
+                done = threading.Event()
+                mine = [each for each in faults if each.lane == lane]
+                arguments = (mine, began_s, began_s + seconds, done)
+                threading.Thread(target=self._play, args=arguments, name=lane, daemon=True).start()
+                played.append(done)
+            for done in played:
+                done.wait()
             self.recover()
             self.finish()
         return self.judge(sampler.samples)
@@ -225,18 +224,20 @@ class Machine:
         assert not self.problems, "\n".join(self.problems)
         return Result(balance, self.faults, struck, len(samples), self.max_rss_mb)
 
-    def _play(self, faults: Sequence[Planned], began_s: float, ends_s: float) -> None:
+    def _play(self, faults: Sequence[Planned], began_s: float, ends_s: float, done: threading.Event) -> None:
         for fault in faults:
-            if self._over.wait(max(0.0, began_s + fault.at_s - time.monotonic())):
-                return
-            if time.monotonic() >= ends_s:
-                return
+            self._over.wait(max(0.0, began_s + fault.at_s - time.monotonic()))
+            if self._over.is_set() or time.monotonic() >= ends_s:
+                break
             try:
                 with self.fault(fault.kind, fault.draw):
                     self._over.wait(fault.seconds)
             except (AssertionError, OSError, KafkaException) as error:
                 self.problems.append(f"{fault}: {error}")
                 self._over.set()
+        done.set()
+        # Linux ends the children of a thread with it: those that were started here are still needed.
+        self._closed.wait()
 
     def _watch(self) -> None:
         """Nobody ends by itself, is not live, or takes more and more memory."""
