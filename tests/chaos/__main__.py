@@ -10,20 +10,26 @@ import time
 from pathlib import Path
 
 from tests.chaos.machine import Machine, Result
-from tests.chaos.schedule import plan
+from tests.chaos.schedule import KINDS, plan
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="0 for one by chance")
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--each", action="store_true", help="each kind once, alone, with the time to recover")
     asked = parser.parse_args()
     seed = asked.seed or secrets.randbits(31)
     print(f"seed {seed}, {asked.minutes:g} minutes; play it again with: make chaos SEED={seed}", flush=True)
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder, Machine(Path(folder), seed=seed) as machine:
         try:
-            result = machine.run(plan(seed, asked.minutes * 60), asked.minutes * 60)
+            if asked.each:
+                recovered_s, result = machine.each(KINDS)
+                for kind, seconds in recovered_s.items():
+                    print(f"| {kind} | {seconds:.1f} s |")
+            else:
+                result = machine.run(plan(seed, asked.minutes * 60), asked.minutes * 60)
         except AssertionError as error:
             print(f"seed {seed} FAILED after {time.monotonic() - began_s:.0f} s:\n{error}")
             print("\n".join(machine.problems[:5]))

@@ -26,7 +26,8 @@ from connector.sandbox.server import HttpServer, json_response
 from tests.accounting import Balance
 from tests.bridge_process import BridgeProcess
 from tests.chaos.load import Load
-from tests.chaos.schedule import ENDPOINT, LANES, Planned
+from tests.chaos.schedule import ENDPOINT, LANES, PAUSED_S, Planned
+from tests.services.child import wait_until
 from tests.services.kafka import KafkaCluster
 from tests.world import ORDERS, World
 
@@ -93,7 +94,16 @@ class Result:
 class Machine:
     """Three brokers, a registry, EventBridge and bridges, and a hand for every fault. Use as a context."""
 
-    def __init__(self, folder: Path, *, seed: int, per_second: int = 300, tenants: int = 10) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        per_second: int = 300,
+        keys: int = 200,
+        tenants: int = 10,
+        spares_first: bool = False,
+    ) -> None:
         self.faults: Counter[str] = Counter()
         self.problems: list[str] = []
         """What was seen to be wrong on the way."""
@@ -102,7 +112,10 @@ class Machine:
         self._folder = folder
         self._seed = seed
         self._per_second = per_second
+        self._keys = keys
         self._tenants = tenants
+        self._spares_first = spares_first
+        """Whether faults of processes leave the first bridge alone: somebody to watch for long."""
         self._over = threading.Event()
         self._closed = threading.Event()
         self._stopped: set[BridgeProcess] = set()
@@ -129,6 +142,7 @@ class Machine:
                 self.registry,
                 per_second=self._per_second,
                 seed=self._seed,
+                keys=self._keys,
                 tenants=self._tenants,
             )
             self.world.aws.set_credentials(self.credentials.known())
@@ -188,6 +202,31 @@ class Machine:
             self.recover()
             self.finish()
         return self.judge(sampler.samples)
+
+    def each(self, kinds: Sequence[str]) -> tuple[dict[str, float], Result]:
+        """One fault after the other, each alone; answers after how many seconds all was settled again."""
+        recovered_s: dict[str, float] = {}
+        with self.world.sampler(self.partitions) as sampler:
+            self.start()
+            for kind in kinds:
+                with self.fault(kind, 0.0):
+                    self._over.wait(PAUSED_S[1] if kind == "SIGSTOP" else 3.0)
+                began_s = time.monotonic()
+                ends = self.world.topics.ends(self.partitions)
+                wait_until(
+                    lambda ends=ends: self._reached(ends),  # type: ignore[misc]
+                    what=lambda kind=kind: f"all settled after {kind}\n{self.world.log()}",  # type: ignore[misc]
+                    timeout_s=SETTLE_TIMEOUT_S,
+                )
+                recovered_s[kind] = time.monotonic() - began_s
+            self.recover()
+            self.finish()
+        return recovered_s, self.judge(sampler.samples)
+
+    def _reached(self, ends: Mapping[Partition, int]) -> bool:
+        assert not self.problems, "\n".join(self.problems)
+        committed = self.world.topics.committed(self.world.name, list(ends))
+        return all(committed.get(partition, 0) >= end for partition, end in ends.items())
 
     def start(self) -> None:
         """Bridges and load run, and somebody looks after them."""
@@ -302,7 +341,7 @@ class Machine:
             aws.script({"faults": [], "down": False})
 
     def _victim(self, draw: float) -> BridgeProcess:
-        running = [bridge for bridge in self.bridges if bridge.running]
+        running = [bridge for bridge in self.bridges[self._spares_first :] if bridge.running]
         return running[int(draw * len(running))]
 
     @contextlib.contextmanager
@@ -337,7 +376,7 @@ class Machine:
 
     @contextlib.contextmanager
     def _left(self, draw: float) -> Iterator[None]:
-        if len(self.bridges) > 1:
+        if len(self.bridges) > 1 + self._spares_first:
             victim = self._victim(draw)
             victim.wait_started()
             victim.sigterm()
