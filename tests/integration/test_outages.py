@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.machine import rss_mb
 from tests.conftest import started
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka, KafkaCluster
@@ -171,3 +172,22 @@ def test_broker_down_and_back(own_world: World, own_kafka: KafkaCluster, outage:
         bridge.sigterm()
 
     assert 2 * RECORDS == world.balance(produced, samples=sampler.samples).delivered
+
+
+def test_memory_is_bounded_while_blocked(world: World) -> None:
+    """A backlog of 100 MB behind an EventBridge that is down is left in Kafka, but for what may be pending."""
+    partitions = world.topic("notes", partitions=4)
+    topic = partitions[0].topic
+    world.produce([Sent(topic, note(number, text="x" * 1_000), key) for number, key in spread(100_000)])
+    world.aws.script({"down": True})
+    settings = world.settings({topic: NOTES}, delivery={"max_pending_records": 20_000})
+    bridge = world.bridge(settings).start(ready=False)
+    wait_until(
+        lambda: bridge.metric("partitions_paused") == 4,
+        what=lambda: f"the partitions are paused\n{bridge.log()}",
+    )
+    bridge.wait_unready("eventbridge")
+
+    assert bridge.metric("pending_records") < 21_000
+    assert rss_mb(bridge.child.pid) < 250
+    assert bridge.live()
