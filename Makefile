@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help setup lock docs format lint types contracts check test chart golden monitoring image demo bench
+.PHONY: help setup lock docs format lint types contracts check test chart golden monitoring image demo bench chaos soak \
+	fuzz audit
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -67,3 +68,15 @@ image: setup ## builds the image with the engine at hand (BASE_IMAGE=…), and r
 
 bench: setup ## CPU, throughput and memory, next to a plain boto3 loop
 	$(BIN)/python -m tests.bench
+
+chaos: setup ## the fault machine: make chaos SEED=1 MINUTES=10
+	$(BIN)/python -m tests.chaos --seed "$(or $(SEED),0)" --minutes "$(or $(MINUTES),10)"
+
+soak: setup ## the same process for long: make soak MINUTES=10
+	$(BIN)/python -m tests.chaos.soak --minutes "$(or $(MINUTES),10)"
+
+fuzz: setup ## hostile bytes: make fuzz INPUTS=1000000
+	$(BIN)/python -m tests.chaos.fuzz --inputs "$(or $(INPUTS),1000000)" --seed "$(or $(SEED),0)"
+
+audit: setup ## known holes in what is pinned; fails also where one of them cannot be looked up
+	$(BIN)/uv tool run --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.lock

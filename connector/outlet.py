@@ -18,6 +18,7 @@ from connector.errors import (
     RecordError,
     RefusedError,
     ThrottledError,
+    TransientError,
     UnavailableError,
 )
 from connector.ledger import Track
@@ -25,6 +26,10 @@ from connector.model import Answer, Delivered, Entry, Forbidden, Refused, Retry
 from connector.outbox import Outbox, Pending
 from connector.pace import Pace, State, full_jitter
 from connector.telemetry import RequestOutcome, Telemetry
+
+SLOW_S = 3.0
+"""After so long without a usable answer there is a problem, also where no request has failed yet."""
+NO_ANSWER = "EventBridge has not answered yet"
 
 
 class Sink(Protocol):
@@ -79,6 +84,9 @@ class Outlet:
         self._in_flight: dict[int, tuple[list[Pending], float]] = {}
         """batch id → (its entries, when it was sent)"""
         self._batches_sent = 0
+        self._in_vain_since_s: float | None = None
+        """When the first of the requests was sent that have had no usable answer, nor any since."""
+        self._why = NO_ANSWER
         telemetry.target_state(name, State.OK, reason="starting")
         self.add = self._outbox.add
         self.discard = self._outbox.discard
@@ -99,6 +107,15 @@ class Outlet:
     def is_down(self) -> bool:
         """Whether the target is taken to be down."""
         return self._pace.state is not State.OK
+
+    def problem(self, now_s: float) -> str | None:
+        """Why nothing arrives there, in a sentence; None when all is well."""
+        if not self._in_flight and not self._outbox.unsent:
+            self._in_vain_since_s = None  # what failed was taken away, so there is nothing to wait for
+        if self._in_vain_since_s is None:
+            return None
+        waited_s = now_s - self._in_vain_since_s
+        return f"nothing was accepted for {waited_s:.0f} s: {self._why}" if waited_s > SLOW_S else None
 
     def carries(self, tracks: set[Track]) -> bool:
         """Whether records of these tracks are in flight."""
@@ -135,6 +152,8 @@ class Outlet:
             for pending in batch:
                 pending.track.sent_offset = max(pending.track.sent_offset, pending.record.offset)
             self._batches_sent += 1
+            if self._in_vain_since_s is None:
+                self._in_vain_since_s = now_s
             self._in_flight[self._batches_sent] = (batch, now_s)
             self._pace.sent(now_s)
             self._sink.send(self._batches_sent, [pending.entry for pending in batch])
@@ -180,6 +199,11 @@ class Outlet:
                 judged.halt = error
             case error:
                 raise InvariantError(f"an answer carried {type(error).__name__}, which has no verdict")
+        if isinstance(answer.error, TransientError):
+            self._why = str(answer.error)
+        else:
+            self._in_vain_since_s = now_s if self._in_flight else None
+            self._why = NO_ANSWER
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
         self._telemetry.request_finished(
             self.name,
