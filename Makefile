@@ -3,28 +3,33 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help setup lock docs format lint types contracts check test demo bench
+.PHONY: help setup lock docs format lint types contracts check test chart golden monitoring image demo bench chaos soak \
+	fuzz audit
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) ## .venv with everything in requirements.lock, and the package with every extra
+setup: $(INSTALLED) ## .venv with everything in requirements-dev.lock, and the package with every extra
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e '.[dev,msk]'
 	touch $@
 
-docs: setup ## writes the tables in README
-	$(BIN)/python -m cogapp -r README.md
+docs: setup ## writes the tables in README and helm/README, and the JSON Schemas
 	$(BIN)/partner-bridge config schema > schemas/config.json
+	$(BIN)/python -m tests.chart.values_schema > helm/values.schema.json
+	$(BIN)/python -m cogapp -r README.md helm/README.md
 
-lock: $(INSTALLED) ## writes requirements.lock from pyproject.toml, keeping what still fits
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --generate-hashes \
-		--no-header --no-emit-index-url --output-file requirements.lock pyproject.toml
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url pyproject.toml
+
+lock: $(INSTALLED) ## writes both locks from pyproject.toml, keeping what still fits: what the image runs, and all of it
+	$(COMPILE) --extra msk --output-file requirements.lock
+	$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
 format: setup ## formats the code
 	$(BIN)/ruff format .
@@ -49,5 +54,29 @@ test: lint types contracts ## everything CI runs; Kafka and the registry are rea
 demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: no Docker, no AWS
 	$(BIN)/partner-bridge demo
 
+chart: setup ## the chart: lint, unit tests, golden renders, bad values, Kubernetes' schemas, alerts
+	$(BIN)/pytest tests/chart
+
+golden: setup ## renders helm/ci/*.yaml anew into tests/chart/golden
+	$(BIN)/python -m tests.chart.render
+
+monitoring: setup ## every query of dashboard and alerts, answered by a real Prometheus that scrapes a real bridge
+	$(BIN)/pytest --capture=no tests/monitoring
+
+image: setup ## builds the image with the engine at hand (BASE_IMAGE=…), and runs it as Kubernetes would
+	IMAGE_TESTS=required $(BIN)/pytest tests/image
+
 bench: setup ## CPU, throughput and memory, next to a plain boto3 loop
 	$(BIN)/python -m tests.bench
+
+chaos: setup ## the fault machine: make chaos SEED=1 MINUTES=10
+	$(BIN)/python -m tests.chaos --seed "$(or $(SEED),0)" --minutes "$(or $(MINUTES),10)"
+
+soak: setup ## the same process for long: make soak MINUTES=10
+	$(BIN)/python -m tests.chaos.soak --minutes "$(or $(MINUTES),10)"
+
+fuzz: setup ## hostile bytes: make fuzz INPUTS=1000000
+	$(BIN)/python -m tests.chaos.fuzz --inputs "$(or $(INPUTS),1000000)" --seed "$(or $(SEED),0)"
+
+audit: setup ## known holes in what is pinned; fails also where one of them cannot be looked up
+	$(BIN)/uv tool run --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.lock

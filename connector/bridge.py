@@ -80,7 +80,11 @@ class DeadLetters(Protocol):
         """Write a letter, again and again until the broker has it; never blocks."""
 
     def acknowledged(self) -> Sequence[Ticket]:
-        """The tickets of letters that the broker acknowledged since the last call."""
+        """The tickets of letters that the broker acknowledged since the last call.
+
+        Raises:
+            DeadLetterError: none can be written any more.
+        """
 
     @property
     def problem(self) -> str | None:
@@ -184,13 +188,17 @@ class Bridge:
             HaltError: going on would lose or flood. What was settled is committed by then.
         """
         self._source = source
-        while not self._stopping and self._halt is None:
-            self._step()
-        # After an InvariantError, which passes through here, nothing is committed: our own
-        # bookkeeping is wrong, so nothing it says can be trusted.
-        self._end_by_s = self._clock_s() + self._delivery.shutdown_timeout
-        self._drain()
-        self._commit(wait=True)
+        try:
+            while not self._stopping and self._halt is None:
+                self._step()
+            self._end_by_s = self._clock_s() + self._delivery.shutdown_timeout
+            self._drain()
+            self._commit(wait=True)
+        except Exception:
+            # A bug: our own bookkeeping may be wrong, so nothing it says is committed any more. Not here,
+            # and not in `on_revoked`, which leaving the group brings.
+            self._forget(list(self._ledger.tracks))
+            raise
         if self._halt is not None:
             raise self._halt
 
@@ -216,8 +224,7 @@ class Bridge:
         for batch_id, answer in self._sink.answers(timeout_s):
             self._judge(batch_id, answer)
         if self._letters:
-            for ticket in self._dead_letters.acknowledged():
-                self._letter_acknowledged(ticket)
+            self._take_acknowledged()
         now_s = self._clock_s()
         for outlet in self._all_outlets:
             for pending, error in outlet.step(now_s):
@@ -373,6 +380,16 @@ class Bridge:
                 f"between them, the last with {error.code}: {error}. That is a broken mapping or topic, "
                 "not a run of bad records. Correct it and start again, or raise dead_letter.max_consecutive."
             )
+
+    def _take_acknowledged(self) -> None:
+        try:
+            acknowledged = self._dead_letters.acknowledged()
+        except DeadLetterError as error:
+            self._halt = error
+            self._letters.clear()  # none comes any more; not settled, they hold back the commit
+            return
+        for ticket in acknowledged:
+            self._letter_acknowledged(ticket)
 
     def _letter_acknowledged(self, ticket: Ticket) -> None:
         failure = self._letters.pop(ticket, None)
@@ -542,6 +559,20 @@ class Bridge:
             self._sources_due_s = now_s + SOURCES_INTERVAL_S
         self._health.report("dead_letter", self._dead_letters.problem)
         self._health.report("kafka", self._source.problem)
+        down = {
+            outlet.name: problem
+            for outlet in self._all_outlets
+            if (problem := outlet.problem(now_s)) is not None
+        }
+        # A Region that is down is no reason to take the others' events away from this process.
+        is_all = len(down) == len(self._all_outlets)
+        self._health.report("eventbridge", "; ".join(down.values()) if is_all else None)
+        self._health.targets_down(down)
+        self._health.report("schema_registry", self._pipeline.problem if self._is_without_schema else None)
+
+    @property
+    def _is_without_schema(self) -> bool:
+        return any(stall.reason == "schema_registry" for stall in self._stalled.values())
 
 
 def _share(delivery: config.Delivery, *, targets: int) -> Share:

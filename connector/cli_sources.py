@@ -229,8 +229,8 @@ def create(
         _print_status(row, {})
         if row.seen.state == "PENDING":
             typer.echo(
-                f"Next, account {account}: in EventBridge in {row.region}, under Partner event sources, choose "
-                'it and "Associate with event bus".'
+                f"Next, account {account}: in EventBridge in {row.region}, under Partner event sources, "
+                'choose it and "Associate with event bus".'
             )
     _end(desk)
 

@@ -193,8 +193,8 @@ class Target(Group):
     on_inactive_source: InactivePolicy | None = Field(
         default=None,
         description="What becomes of records whose source is not ACTIVE: `hold` keeps them until it is, "
-        "`send` lets EventBridge drop them. Default: `hold` where a topic's source is one name, `dead_letter` "
-        "where it is a template.",
+        "`send` lets EventBridge drop them. Default: `hold` where a topic's source is one name, "
+        "`dead_letter` where it is a template.",
     )
 
 

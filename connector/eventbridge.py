@@ -33,6 +33,9 @@ from connector.verdicts import Verdict
 
 MAX_ANSWER_BYTES = 256 * 1024
 """Far over what 20 results take; more is not an answer of EventBridge."""
+CLOCK_JUMP_S = 60.0
+"""Two answers to one call whose dates are further apart come from clocks that disagree among themselves:
+that is not ours to be right, and no reason to halt."""
 
 
 class Publisher:
@@ -83,19 +86,22 @@ class Publisher:
         try:
             signer = await self._signers.current()
             while True:
-                reply = await self._send(body, signer.headers(body, time.time() + self._clock_offset_s))
+                offset_s = self._clock_offset_s
+                reply = await self._send(body, signer.headers(body, time.time() + offset_s))
                 if reply.status == 200:
                     outcomes = verdicts.outcomes(reply.body, len(entries))
                     return Answer(outcomes, None, _request_id(reply), time.monotonic() - started_s)
                 refusal = verdicts.refusal(reply.status, reply.headers, reply.body)
+                if refusal.verdict is Verdict.CLOCK:
+                    self._correct_clock(reply)
                 if refusal.verdict not in remedies:
                     error, retry_after_s = refusal.error, refusal.retry_after_s
+                    if abs(self._clock_offset_s - offset_s) > CLOCK_JUMP_S:
+                        error = UnavailableError("EventBridge's clock jumps; it will be tried again")
                     break
                 remedies.discard(refusal.verdict)
                 if refusal.verdict is Verdict.RENEW:
                     signer = await self._signers.replace(signer)
-                else:
-                    self._correct_clock(reply)
         except ConnectorError as failure:
             error, retry_after_s = failure, None
         return Answer((), error, _request_id(reply), time.monotonic() - started_s, retry_after_s)
@@ -236,6 +242,8 @@ def transport_error(error: OSError, target: config.Target) -> UnavailableError:
     said = verdicts.without_values(str(error)) or type(error).__name__
     match error:
         case ssl.SSLError():
+            if isinstance(error, ssl.SSLCertVerificationError):
+                said = error.verify_message
             text = f"TLS to EventBridge fails ({said}). If a private CA signs, set `eventbridge.ca_bundle`"
             return UnavailableError(text, code="tls")
         case ProxyError():

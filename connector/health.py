@@ -59,6 +59,7 @@ class Health:
         self._problems: dict[str, str] = {}
         self._failures: dict[str, dict[str, Json]] = {}
         self._sources: dict[str, Collection[Standing]] = {}
+        self._targets_down: Mapping[str, str] = {}
 
     def beat(self, now_s: float) -> None:
         """The poll loop came round."""
@@ -93,6 +94,10 @@ class Health:
         """The sources of a target stand like this. It is shown, and does not make the bridge unready."""
         self._sources[target] = standings
 
+    def targets_down(self, problems: Mapping[str, str]) -> None:
+        """These targets take nothing, each for a reason. It is shown, and is no reason while others do."""
+        self._targets_down = problems
+
     def halted(self, reason: str) -> None:
         """The bridge stops by itself, and is never ready again."""
         self.report("halted", reason)
@@ -122,6 +127,7 @@ class Health:
             "reasons": reasons,
             "partitions_assigned": self._assigned,
             "last_errors": {**self._failures},
+            "targets_down": {**self._targets_down},
             "sources_not_active": self.standings(only_inactive=True)[:MAX_SOURCES],
         }
         return not reasons, details

@@ -8,7 +8,8 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol, TypeAlias
+from operator import methodcaller
+from typing import Any, Protocol, TypeAlias, cast
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -28,7 +29,7 @@ from connector.errors import DeadLetterError, HaltError, Problem, UnavailableErr
 from connector.kafka_options import Kafka
 from connector.ledger import Ticket
 from connector.letters import Failure, Letter, letter, smaller
-from connector.model import Partition, Record
+from connector.model import UNREADABLE_HEADERS, Partition, Record
 from connector.telemetry import Telemetry
 
 LIBRDKAFKA_VERSION: str = libversion()[0]
@@ -40,6 +41,8 @@ CONSUMER_DEFAULTS = {
     # second of full speed is enough to hide the fetch latency, and keeps memory flat.
     "queued.max.messages.kbytes": "8192",
     "queued.min.messages": "10000",
+    # By default librdkafka fetches nothing for a second once this much is queued, which is used up before.
+    "fetch.queue.backoff.ms": "20",
 }
 
 OWNED = {
@@ -62,6 +65,8 @@ CONSUMER_ONLY = frozenset(
 )
 """Settings of the consumer that a producer or admin client would warn about."""
 
+SLOW_S = 3.0
+"""A letter that is not acknowledged for so long is said to be a problem, well before its time limit."""
 LETTER_TIMEOUT_MS = 15_000
 """How long librdkafka tries to write a letter before it says why it cannot; then we try again."""
 
@@ -69,6 +74,10 @@ LETTER_TIMEOUT_MS = 15_000
 NO_OFFSET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
+GROUP = "*"
+"""Where the problems of the group as a whole are kept, next to those of topics."""
+REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
+NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
 _RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at offset (?P<offset>-?\d+)")
@@ -134,6 +143,11 @@ class Listener(Protocol):
     def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None: ...
 
 
+_headers_of = methodcaller("headers")
+"""Raises SystemError for a name that is not UTF-8: confluent-kafka 2.16 then returns and sets an exception.
+A plain call does not look for the second once CPython has specialised it, and some later one would raise."""
+
+
 @lru_cache(maxsize=10_000)
 def _partition(topic: str, number: int) -> Partition:
     """One object for each partition, which is quicker to find than to make."""
@@ -143,7 +157,10 @@ def _partition(topic: str, number: int) -> Partition:
 def record_of(message: Message) -> Record:
     """The record a client read; not for a message that is an error."""
     kind, timestamp_ms = message.timestamp()
-    headers = message.headers()
+    try:
+        headers = _headers_of(message)
+    except (SystemError, UnicodeError):
+        headers = list(UNREADABLE_HEADERS)
     # The stubs allow for None, which only messages that are errors have.
     return Record(
         _partition(message.topic(), message.partition()),
@@ -151,7 +168,7 @@ def record_of(message: Message) -> Record:
         None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
         message.key(),
         message.value(),
-        tuple(headers) if headers else (),  # type: ignore[arg-type]
+        tuple(headers) if headers else (),
     )
 
 
@@ -168,6 +185,7 @@ class KafkaSource:
         self._resets: dict[Partition, int] = {}
         """The offset that did not exist any more, until the first record after it is seen."""
         self._brokers_up = True
+        self._why_down: str | None = None
         self._topic_problems: dict[str, str] = {}
         self._consumer = Consumer(
             consumer_options(client_options(settings))
@@ -186,7 +204,13 @@ class KafkaSource:
         Raises:
             UnavailableError: no broker answered in time, or they refuse us.
         """
-        return cluster_metadata(self._consumer, timeout_s)
+        try:
+            return cluster_metadata(self._consumer, timeout_s)
+        except UnavailableError as error:
+            self._consumer.poll(0)  # librdkafka tells `_on_error` why, and the caller only that
+            if self._why_down is None:
+                raise
+            raise UnavailableError(f"Kafka does not answer: {self._why_down}", code="kafka") from error
 
     def subscribe(self, listener: Listener) -> None:
         """Join the group; from now on `poll` brings records and calls the listener."""
@@ -208,10 +232,13 @@ class KafkaSource:
         messages = self._consumer.consume(limit, 0)
         if not messages and timeout_s > 0:
             message = self._consumer.poll(timeout_s)
-            if message is None:
-                return ()
-            messages = [message]
-        records = [record_of(message) for message in messages if not self._is_error(message)]
+            messages = [] if message is None else [message]
+        records: list[Record] = []
+        for message in messages:
+            if message.error() is None:
+                records.append(record_of(message))
+            else:
+                self._on_message_error(message)
         if self._resets and records:
             self._report_resets(records)
         return records
@@ -244,31 +271,29 @@ class KafkaSource:
     def problem(self) -> str | None:
         """Why nothing may be arriving, in a sentence; None when all is well."""
         if not self._brokers_up:
-            return "no Kafka broker can be reached"
+            return "no Kafka broker can be reached" + (f": {self._why_down}" if self._why_down else "")
         return next(iter(self._topic_problems.values()), None)
 
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
 
-    def _is_error(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return False
-        if error.fatal() or error.code() == NO_OFFSET:
+    def _on_message_error(self, message: Message) -> None:
+        error = cast("KafkaError", message.error())
+        # A fenced member gets an error whose code is _FATAL, and whose `fatal()` is false.
+        if error.fatal() or error.code() in {KafkaError._FATAL, NO_OFFSET}:  # noqa: SLF001
             raise HaltError(
                 f"Kafka: {error.str()} ({message.topic()}[{message.partition()}]). The bridge cannot go on "
                 "reading; nothing was lost. See group.instance.id and auto.offset.reset under `kafka`."
             )
-        topic = message.topic() or "*"
+        topic = message.topic() or GROUP
         if error.code() in NO_TOPIC:
             text = f"topic {topic} does not exist; waiting for it to be created"
         else:
-            text = f"{error.name()}: {error.str()}"
+            text = _said(error)
         if self._topic_problems.get(topic) != text:
             self._topic_problems[topic] = text
             self._telemetry.kafka_problem(text)
-        return True
 
     def _of(self, partitions: Sequence[TopicPartition]) -> list[Partition]:
         return [Partition(p.topic, p.partition) for p in partitions]
@@ -281,14 +306,21 @@ class KafkaSource:
         self._listener.on_committed(offsets, None if failed is None else str(failed.str()))
 
     def _on_error(self, error: KafkaError) -> None:
+        text = _said(error)
         if error.code() == ALL_BROKERS_DOWN:
             self._brokers_up = False
-        self._telemetry.kafka_problem(f"{error.name()}: {error.str()}")
+        elif error.code() in REFUSALS or self._why_down is None:
+            self._why_down = text
+        self._telemetry.kafka_problem(text)
 
     def _on_statistics(self, text: str) -> None:
         statistics = json.loads(text)
         brokers = [b for b in statistics["brokers"].values() if b["nodeid"] >= 0]
         self._brokers_up = not brokers or any(b["state"] == "UP" for b in brokers)
+        if brokers and self._brokers_up:
+            self._why_down = None
+        if statistics.get("cgrp", {}).get("join_state") == "steady":
+            self._topic_problems.pop(GROUP, None)
         for topic, details in statistics["topics"].items():
             for number, partition in details["partitions"].items():
                 if partition["hi_offset"] >= 0:
@@ -308,6 +340,23 @@ class KafkaSource:
         for partition, offset, *_ in records:
             if (from_offset := self._resets.pop(partition, None)) is not None:
                 self._telemetry.offsets_reset(partition, from_offset=from_offset, to_offset=offset)
+
+
+def _said(error: KafkaError) -> str:
+    """What librdkafka complains of, with what to do where it does not say."""
+    text = str(error.str())
+    if error.code() == KafkaError._SSL and "certificate verify failed" in text:  # noqa: SLF001
+        return (
+            f"the certificate of {text.partition(': ')[0]} is not trusted: it must be in date, made out to "
+            "this host, and signed by a CA of ssl.ca.location"
+        )
+    if error.code() == KafkaError._AUTHENTICATION:  # noqa: SLF001
+        return f"the brokers refuse our credentials; check the keys `sasl.…` under `kafka` ({text})"
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return "this user may not join the consumer group; allow it Read on the group of kafka.group.id"
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return f"this user may not read the topic; allow it Read ({text})"
+    return f"{error.name()}: {text}"
 
 
 class KafkaDeadLetters:
@@ -340,8 +389,15 @@ class KafkaDeadLetters:
         self._produce(letter(record, failure, bridge_name=self._name, version=self._version), ticket)
 
     def acknowledged(self) -> Sequence[Ticket]:
-        """The tickets of letters that the broker acknowledged since the last call."""
-        self._producer.poll(0)
+        """The tickets of letters that the broker acknowledged since the last call.
+
+        Raises:
+            DeadLetterError: none can be written any more.
+        """
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:  # the client's way to say that it is fatal
+            raise self._no_more(error.args[0]) from error
         if self._again and time.monotonic() >= self._again_s:
             again, self._again = self._again, []
             for failed, ticket in again:
@@ -354,7 +410,7 @@ class KafkaDeadLetters:
         """Why letters are not being acknowledged, in a sentence; None when all is well."""
         if self._problem is None and self._waiting_since_s is not None and len(self._producer) > 0:
             waited_s = time.monotonic() - self._waiting_since_s
-            if waited_s > 5:
+            if waited_s > SLOW_S:
                 return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
         return self._problem
 
@@ -386,14 +442,22 @@ class KafkaDeadLetters:
             self._acknowledged.append(ticket)
         elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
             self._produce(less, ticket)
-        elif error.fatal():
-            raise DeadLetterError(
-                f"the dead-letter producer cannot go on: {error.str()}. Start the bridge again."
-            )
+        elif error.code() in NOT_ALLOWED or error.fatal():
+            raise self._no_more(error)
         else:
             self._problem = f"{self._topic} cannot be written: {error.name()}: {error.str()}"
             self._telemetry.dead_letter_unwritable(self._problem)
             self._write_again(written, ticket)
+
+    def _no_more(self, error: KafkaError) -> DeadLetterError:
+        if error.code() in NOT_ALLOWED:
+            return DeadLetterError(
+                f"the dead-letter topic {self._topic} may not be written by this user ({error.name()}). "
+                "Nothing was lost; allow it Write on that topic and start again."
+            )
+        return DeadLetterError(
+            f"the dead-letter producer cannot go on: {error.str()}. Nothing was lost; start the bridge again."
+        )
 
     def _write_again(self, written: Letter, ticket: Ticket) -> None:
         if not self._again:

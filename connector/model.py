@@ -17,6 +17,8 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 
 Headers: TypeAlias = "tuple[tuple[str, bytes | None], ...]"
 """Kafka headers in the order they arrived; a name may occur more than once."""
+UNREADABLE_HEADERS: Headers = (("\ufffd", None),)
+"""Stands for headers that the client cannot read, since a name is not UTF-8."""
 
 
 class Partition(NamedTuple):

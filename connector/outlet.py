@@ -20,6 +20,7 @@ from connector.errors import (
     RecordError,
     RefusedError,
     ThrottledError,
+    TransientError,
     UnavailableError,
 )
 from connector.ledger import Track
@@ -29,6 +30,10 @@ from connector.pace import Pace, State, full_jitter
 from connector.source_guard import SourceGuard, Unwatched, Watch
 from connector.sources import InactivePolicy
 from connector.telemetry import RequestOutcome, Telemetry
+
+SLOW_S = 3.0
+"""After so long without a usable answer there is a problem, also where no request has failed yet."""
+NO_ANSWER = "EventBridge has not answered yet"
 
 
 class Sink(Protocol):
@@ -128,6 +133,9 @@ class Outlet:
         self._in_flight: dict[int, tuple[list[Pending], float]] = {}
         """batch id → (its entries, when it was sent)"""
         self._batch_ids = itertools.count(1) if batch_ids is None else batch_ids
+        self._in_vain_since_s: float | None = None
+        """When the first of the requests was sent that have had no usable answer, nor any since."""
+        self._why = NO_ANSWER
         telemetry.target_state(name, State.OK, reason="starting")
         self.discard = self._outbox.discard
         self.discard_held = self._outbox.discard_held
@@ -187,6 +195,15 @@ class Outlet:
         """How many entries wait because their source is not ACTIVE."""
         return self._outbox.held_in_all
 
+    def problem(self, now_s: float) -> str | None:
+        """Why nothing arrives there, in a sentence; None when all is well."""
+        if not self._in_flight and not self._outbox.unsent:
+            self._in_vain_since_s = None  # what failed was taken away, so there is nothing to wait for
+        if self._in_vain_since_s is None:
+            return None
+        waited_s = now_s - self._in_vain_since_s
+        return f"nothing was accepted for {waited_s:.0f} s: {self._why}" if waited_s > SLOW_S else None
+
     def carries(self, tracks: set[Track]) -> bool:
         """Whether records of these tracks are in flight."""
         return any(pending.track in tracks for batch, _ in self._in_flight.values() for pending in batch)
@@ -223,6 +240,8 @@ class Outlet:
             batch = outbox.next_batch()
             for pending in batch:
                 pending.track.sent_offset = max(pending.track.sent_offset, pending.record.offset)
+            if self._in_vain_since_s is None:
+                self._in_vain_since_s = now_s
             batch_id = next(self._batch_ids)
             self._in_flight[batch_id] = (batch, now_s)
             self._pace.sent(now_s)
@@ -270,6 +289,11 @@ class Outlet:
         if again:
             again = self._sent_again(again, judged)
         self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
+        if isinstance(answer.error, TransientError | HaltError):
+            self._why = str(answer.error)
+        else:
+            self._in_vain_since_s = now_s if self._in_flight else None
+            self._why = NO_ANSWER
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
         self._report(batch, answer, outcome)
         return judged

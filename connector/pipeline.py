@@ -13,7 +13,7 @@ from connector.avro import Decode, decoder
 from connector.errors import ConfigError, DecodeError, MappingError, Problem, RecordError
 from connector.limits import entry
 from connector.mapping import Mapping as EventMapping
-from connector.model import Decoded, Entry, Json, Record
+from connector.model import UNREADABLE_HEADERS, Decoded, Entry, Json, Record
 from connector.schema_registry import SchemaRegistry
 
 DropReason: TypeAlias = Literal["filter", "tombstone"]
@@ -48,6 +48,7 @@ class Pipeline:
         self._routes: dict[str, Route | None] = {}
         self._dead_letter_topic = settings.dead_letter.topic
         self._resolutions_topic = settings.dead_letter.resolutions
+        self._registry = registry
         problems: list[Problem] = []
         for name, topic in settings.topics.items():
             try:
@@ -78,6 +79,11 @@ class Pipeline:
         if len(matching) > 1:
             return f"it is matched by {' and by '.join(matching)}; make one of them narrower"
         return None
+
+    @property
+    def problem(self) -> str | None:
+        """Why schemas cannot be had now, in a sentence; None when all is well."""
+        return self._registry.problem() if self._registry else None
 
     def is_ambiguous(self, topic: str) -> bool:
         """Whether more than one entry under `topics` claims this topic."""
@@ -116,7 +122,9 @@ class Pipeline:
             RecordError: it can never become an entry; goes to the dead-letter topic.
             UnavailableError: its schema is not known yet; the same again later.
         """
-        return self.route(record.partition.topic)(record, event_id or self.event_id(record))
+        topic = record.partition.topic
+        route = self._routes.get(topic) or self.route(topic)
+        return route(record, event_id or self.event_id(record))
 
     def _matching(self, topic: str) -> list[str]:
         exact = [topic] if topic in self._exact else []
@@ -175,6 +183,10 @@ class Route:
         self.lane = LANES[topic.ordering]
 
     def __call__(self, record: Record, event_id: str) -> Entry | Dropped:
+        if record.headers == UNREADABLE_HEADERS:
+            raise DecodeError(
+                "text_invalid", "a header's name is not UTF-8, so none of the headers can be read"
+            )
         value: Json = None
         if record.value is not None:
             value = self.value(record.value)

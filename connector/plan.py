@@ -122,8 +122,8 @@ def _sources(settings: Settings) -> dict[str, str]:
     full = {"dead_letter": "dead-lettered", "pause": "not read: their partition pauses"}
     created = f"created, where {sources.customers} lists them" if sources.create_missing else "not created"
     return {
-        "looked at": f"every {show_seconds(sources.refresh_interval)}, at most {sources.lookups_per_second:g} a "
-        "second for each target",
+        "looked at": f"every {show_seconds(sources.refresh_interval)}, in each target at most "
+        f"{sources.lookups_per_second:g} a second",
         "held": f"at most {sources.max_held_records} records and {show_bytes(sources.max_held_bytes)} of one "
         f"source; further ones are {full[sources.when_held_is_full]}",
         "missing ones": created,

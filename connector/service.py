@@ -33,11 +33,12 @@ CONNECT_TIMEOUT_S = 2.0
 METADATA_TIMEOUT_S = 10.0
 
 EXIT_DONE = 0
+EXIT_BUG = 1
 EXIT_HALTED = 3
 
 
 def run(settings: config.Settings) -> int:
-    """Bridge until SIGTERM or SIGINT; returns the exit code: 0 stopped cleanly, 3 halted.
+    """Bridge until SIGTERM or SIGINT; returns the exit code: 0 stopped cleanly, 1 a bug, 3 halted.
 
     A second signal ends the process at once. Nothing is lost by it: what was not committed is read
     again.
@@ -85,6 +86,11 @@ def run(settings: config.Settings) -> int:
         health.halted(str(error))
         telemetry.halted(error)
         return EXIT_HALTED
+    except ConfigError:
+        raise
+    except Exception as error:  # noqa: BLE001 - Python's own traceback would show what the bug choked on
+        telemetry.halted(error)
+        return EXIT_BUG
     finally:
         if counting is not None:
             counting.stop()
@@ -176,7 +182,10 @@ def _connect(
 
 
 def _missing_dead_letter_topic(topic: str) -> str:
-    return f"the topic {topic} does not exist; create it, or set dead_letter.create: true"
+    return (
+        f"the topic {topic} does not exist; create it, or set dead_letter.create: true. Or this user may not "
+        "see it: allow it Write on that topic"
+    )
 
 
 def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:

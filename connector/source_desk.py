@@ -158,8 +158,8 @@ class SourceDesk:
         match outcome:
             case Delivered() if seen.state == "ACTIVE":
                 text = (
-                    "EventBridge took it for the customer's bus. If no rule of theirs sees it: a rule "
-                    f'matches on that bus, in {target.region}, with {{"detail-type": ["{PING_DETAIL_TYPE}"]}}.'
+                    "EventBridge took it for the customer's bus. If no rule of theirs sees it: a rule matches "
+                    f'there, in {target.region}, with {{"detail-type": ["{PING_DETAIL_TYPE}"]}}.'
                 )
             case Delivered() if seen.is_inactive:
                 text = f"EventBridge answered success and nobody gets it: {MEANINGS[seen.state]}."

@@ -72,6 +72,9 @@ DELIVERY_SECONDS = (
     *(1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0),
 )
 
+# A second series with the creation time for each counter would double what is scraped.
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
 _Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 
 
@@ -89,8 +92,6 @@ class Telemetry:
             "python": platform.python_version(),
             "librdkafka": librdkafka,
         }
-        # A second series with the creation time for each counter would double what is scraped.
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._log = structlog.wrap_logger(
             logging.getLogger(LOGGER),
             wrapper_class=structlog.stdlib.BoundLogger,
@@ -118,6 +119,7 @@ class Telemetry:
         self._delivered = counter("events_delivered", "Events that got an EventId.", "topic", "target")
         self._dead_lettered = counter("records_dead_lettered", "Dead letters written.", "topic", "code")
         self._filtered = counter("records_filtered", "Records a rule dropped.", "topic", "reason")
+        self._gone = counter("records_gone", "Records Kafka deleted before they were read.", "topic")
         self._retried = counter("entries_retried", "Entries to be sent again.", "target", "code")
         self._requests = counter("requests", "Calls of PutPartnerEvents.", "target", "outcome")
         self._request_seconds = histogram("request_seconds", "Duration of a call.", REQUEST_SECONDS)
@@ -154,6 +156,7 @@ class Telemetry:
         self._commits = counter("commits", "Offset commits.", "outcome")
         self._rebalances = counter("rebalances", "Changes of the assignment.", "kind")
         self._letters_open = gauge("dead_letters_open", "Letters nothing became of yet.", "code")
+        self._unwritable = gauge("dead_letter_unwritable", "1 while the dead-letter topic takes nothing.")
         self._halted = gauge("halted", "1 when going on would lose or flood.")
         self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
         self._start_at_zero()
@@ -423,6 +426,7 @@ class Telemetry:
         cause = "Kafka deleted records before they were read, or the topic was made anew"
         if gone:
             cause = f"Kafka deleted up to {gone} records before they were read; raise the topic's retention"
+            self._gone[(partition.topic,)].inc(gone)
         elif gone == 0:
             cause = "the offset is past the end: the topic was made anew or truncated"
         self._log.log(
@@ -444,12 +448,14 @@ class Telemetry:
 
     def dead_letter_unwritable(self, reason: str) -> None:
         """The dead-letter topic takes nothing, so nothing is committed. Logged once until it does."""
+        self._unwritable[()].set(1)
         if self._letters_are_written:
             self._letters_are_written = False
             self._log.error("dead_letter_unwritable", reason=_capped(reason))
 
     def dead_letter_writable(self) -> None:
         """The dead-letter topic takes letters. Nothing happens when it did before."""
+        self._unwritable[()].set(0)
         if not self._letters_are_written:
             self._letters_are_written = True
             self._log.info("dead_letter_writable")

@@ -42,7 +42,7 @@ class BridgeProcess:
         self.file = folder / f"{name}.yaml"
         self.file.write_text(json.dumps(settings, indent=2))  # JSON is YAML
         self._log = folder / f"{name}.log"
-        self._environ = {**AWS_ENVIRON, **(environ or {})}
+        self.environ = {**AWS_ENVIRON, **(environ or {})}
         self._port = 0
         self._child: Child | None = None
         self._exit_awaited = False
@@ -55,7 +55,7 @@ class BridgeProcess:
         self._child = Child(
             [sys.executable, "-m", "connector", "run", "--config", str(self.file)],
             log=self._log,
-            environ={**self._environ, "BRIDGE_HTTP__PORT": str(self._port), "BRIDGE_HTTP__HOST": "127.0.0.1"},
+            environ={**self.environ, "BRIDGE_HTTP__PORT": str(self._port), "BRIDGE_HTTP__HOST": "127.0.0.1"},
         )
         self._child.start()
         if ready:
@@ -63,9 +63,19 @@ class BridgeProcess:
         return self
 
     @property
+    def url(self) -> str:
+        """Where it answers about itself."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
     def child(self) -> Child:
         assert self._child is not None, "not started"
         return self._child
+
+    @property
+    def port(self) -> int:
+        """Where it answers HTTP, on 127.0.0.1; another one after each start."""
+        return self._port
 
     @property
     def running(self) -> bool:
@@ -75,6 +85,14 @@ class BridgeProcess:
     def has_failed(self) -> bool:
         """Whether it ended by itself although nobody waited for that."""
         return not self._exit_awaited and self._child is not None and (self._child.exit_code or 0) > 0
+
+    def wait_started(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Waits until it says that it started, from when on a signal stops it in order."""
+        wait_until(
+            lambda: f'"http_port": {self._port}' in self.child.output(),
+            what=lambda: f"the bridge has started\n{self.log()}",
+            timeout_s=timeout_s,
+        )
 
     def wait_ready(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
         def is_ready() -> bool:
@@ -96,18 +114,18 @@ class BridgeProcess:
     def ready(self) -> tuple[int, dict[str, Any]]:
         """Status and body of `/readyz`; 0 when nothing answers."""
         try:
-            answer = self._http.request("GET", f"http://127.0.0.1:{self._port}/readyz")
+            answer = self._http.request("GET", f"{self.url}/readyz")
         except urllib3.exceptions.HTTPError:
             return 0, {}
         return answer.status, answer.json()
 
     def live(self) -> bool:
         """Whether `/livez` says 200."""
-        return self._http.request("GET", f"http://127.0.0.1:{self._port}/livez").status == 200
+        return self._http.request("GET", f"{self.url}/livez").status == 200
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of all series of `partner_bridge_<name>` that have these labels; 0 where there is none."""
-        answer = self._http.request("GET", f"http://127.0.0.1:{self._port}/metrics")
+        answer = self._http.request("GET", f"{self.url}/metrics")
         return sum(
             sample.value
             for family in text_string_to_metric_families(answer.data.decode())

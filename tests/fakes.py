@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from connector.bridge import Bridge
+from connector.errors import DeadLetterError
 from connector.ledger import Ticket
 from connector.letters import Failure
 from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record
@@ -148,11 +149,12 @@ class FakeSink:
 
 
 class FakeDeadLetters:
-    """A dead-letter topic that acknowledges at once, unless it is down."""
+    """A dead-letter topic that acknowledges at once, unless it is down or not ours to write."""
 
     def __init__(self) -> None:
         self.letters: list[tuple[Record, Failure]] = []
         self.is_down = False
+        self.refuses = False
         self._waiting: list[Ticket] = []
 
     def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
@@ -160,6 +162,8 @@ class FakeDeadLetters:
         self._waiting.append(ticket)
 
     def acknowledged(self) -> Sequence[Ticket]:
+        if self.refuses:
+            raise DeadLetterError("this user may not write letters")
         if self.is_down:
             return ()
         done, self._waiting = self._waiting, []

@@ -39,6 +39,7 @@ class Topics:
     """The topics of one Kafka cluster, through librdkafka options that connect to it."""
 
     def __init__(self, client: Mapping[str, str]) -> None:
+        self.client = dict(client)
         self._client: dict[str, str | int | float | bool] = {**client, "log_level": 0}
 
     @property
@@ -52,14 +53,15 @@ class Topics:
         *,
         partitions: int = 1,
         broker: int | None = None,
+        copies: int = 1,
         config: Mapping[str, str] | None = None,
     ) -> list[Partition]:
-        """Creates a topic without copies, waits until the brokers show it, and answers its partitions.
+        """Creates a topic, waits until the brokers show it, and answers its partitions.
 
         All of it lies on `broker` where one is named.
         """
         if broker is None:
-            new = NewTopic(name, partitions, 1, config=dict(config or {}))
+            new = NewTopic(name, partitions, copies, config=dict(config or {}))
         else:
             new = NewTopic(
                 name, partitions, replica_assignment=[[broker]] * partitions, config=dict(config or {})

@@ -222,7 +222,7 @@ class FakeEventBridge(HttpServer):
         fault = None
         try:
             region = self._authenticated(request, body)
-            fault = self._chance.on_request(operation, region, time.monotonic())
+            fault = self._chance.on_request(operation, region, time.monotonic(), size_bytes=len(body))
             if fault and fault.refuses:
                 raise fault.error()
             if fault and not fault.accept:

@@ -61,6 +61,8 @@ class Fault(BaseModel):
     """Whose requests; `*` for every operation."""
     region: str | None = None
     """Only requests to this Region."""
+    min_bytes: Annotated[int, Field(ge=0)] = 0
+    """Only requests whose body is so large; not for entry faults."""
     source: str | None = None
     """Entry faults: only entries whose Source starts so."""
     index: frozenset[int] | None = None
@@ -149,12 +151,13 @@ class Chance:
         self._for_requests = [(i, fault) for i, fault in enumerate(script.faults) if not fault.is_for_entries]
         self.for_entries = [(i, fault) for i, fault in enumerate(script.faults) if fault.is_for_entries]
 
-    def on_request(self, operation: str, region: str, now_s: float) -> Fault | None:
+    def on_request(self, operation: str, region: str, now_s: float, *, size_bytes: int = 0) -> Fault | None:
         """The fault that strikes this request, if any."""
         for i, fault in self._for_requests:
             if (
                 fault.operation in {operation, "*"}
                 and fault.region in {None, region}
+                and size_bytes >= fault.min_bytes
                 and self._strikes(i, fault)
             ):
                 return fault

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from typing import Any
 
 import typer
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from connector import cli
@@ -12,6 +15,7 @@ from connector.errors import MEANINGS
 from connector.model import Partition, Position
 from connector.sources import Sighting, Standing
 from connector.telemetry import Telemetry
+from tests.chart.values_schema import VALUES, values_schema
 
 
 def _table(*rows: Iterable[str]) -> str:
@@ -56,6 +60,22 @@ def codes() -> str:
     return _table(("code", "meaning"), *((f"`{code}`", text) for code, text in MEANINGS.items()))
 
 
+def chart_values() -> str:
+    """Every value of the chart: key, type, default, meaning."""
+
+    def rows(schema: dict[str, Any], path: str) -> Iterable[tuple[str, ...]]:
+        for key, value in schema["properties"].items():
+            if value.get("additionalProperties") is False and "default" not in value and key != "resources":
+                yield from rows(value, f"{path}{key}.")
+                continue
+            default = yaml.safe_load(VALUES.read_text())
+            for part in f"{path}{key}".split("."):
+                default = default[part]
+            yield f"`{path}{key}`", f"`{json.dumps(default)}`".replace("|", r"\|"), value["description"]
+
+    return _table(("value", "default", "meaning"), *rows(json.loads(values_schema()), ""))
+
+
 def show_every_series(telemetry: Telemetry) -> None:
     """Let everything happen once, so that every metric has a series with its labels."""
     partition = Partition("orders", 0)
@@ -74,3 +94,4 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.source_looked("default", "ok")
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)
+    telemetry.offsets_reset(partition, from_offset=0, to_offset=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.chaos.machine import rss_mb
 from tests.conftest import started
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka, KafkaCluster
@@ -16,22 +17,24 @@ from tests.topics import Sent
 from tests.world import NOTES, ORDER, ORDERS, World, note, order, positions, spread
 
 RECORDS = 2_000
+SHOWN_S = 5.0
+"""An outage is visible, and has a name, within this time."""
 
 
 @pytest.mark.parametrize(
-    "fault",
+    ("fault", "named"),
     [
-        pytest.param({"down": True}, id="resets"),
-        pytest.param({"faults": [{"kind": "internal_error"}]}, id="500"),
-        pytest.param({"faults": [{"kind": "throttle"}]}, id="throttles"),
-        pytest.param({"faults": [{"kind": "hang"}]}, id="hangs"),
-        pytest.param({"faults": [{"kind": "garbage", "accept": False}]}, id="garbage"),
-        pytest.param({"faults": [{"kind": "short", "accept": False}]}, id="short"),
-        pytest.param(None, id="refuses"),
+        pytest.param({"down": True}, "no connection to EventBridge", id="resets"),
+        pytest.param({"faults": [{"kind": "internal_error"}]}, "HTTP 500 InternalException", id="500"),
+        pytest.param({"faults": [{"kind": "throttle"}]}, "lower rate", id="throttles"),
+        pytest.param({"faults": [{"kind": "hang"}]}, "took too long", id="hangs"),
+        pytest.param({"faults": [{"kind": "garbage", "accept": False}]}, "not JSON", id="garbage"),
+        pytest.param({"faults": [{"kind": "short", "accept": False}]}, "results", id="short"),
+        pytest.param(None, "no connection to EventBridge", id="refuses"),
     ],
 )
-def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None) -> None:
-    """While EventBridge is down nothing is committed, dead-lettered or piled up; then it catches up."""
+def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, named: str) -> None:
+    """While EventBridge is down nothing is committed or dead-lettered, and it shows; then it catches up."""
     partitions = world.topic("notes", partitions=2)
     topic = partitions[0].topic
     bridge = world.bridge(
@@ -50,7 +53,10 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None) -> N
         world.aws.script(fault)
     produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
     with world.sampler(partitions) as sampler:
-        bridge.start()
+        bridge.start(ready=False)
+        bridge.wait_metric("partitions_assigned", 2)
+        bridge.wait_unready("eventbridge", timeout_s=SHOWN_S)
+        assert named in bridge.ready()[1]["reasons"]["eventbridge"]
         wait_until(
             lambda: bridge.metric("partitions_paused") == 2,
             what=lambda: f"the partitions are paused\n{bridge.log()}",
@@ -95,8 +101,11 @@ def test_registry_down_and_back(
             own_registry.hang()
         bridge = world.bridge(settings)
         with world.sampler([*orders, *notes]) as sampler:
-            bridge.start()
+            bridge.start(ready=False)
             world.wait_settled(notes)
+            bridge.wait_unready("schema_registry", timeout_s=SHOWN_S)
+            assert own_registry.url.removesuffix("/") in bridge.ready()[1]["reasons"]["schema_registry"]
+            assert "partition_stalled" in bridge.log()
             bridge.wait_metric("partitions_paused", 1, reason="schema_registry")
             assert 0 == sum(world.topics.committed(world.name, orders).values())
             if outage == "stopped":
@@ -125,7 +134,8 @@ def test_dead_letter_topic_down_and_back(pytestconfig: pytest.Config, tmp_path: 
             cluster.kill(2)
             produced |= world.produce(lines[1_000:])
             world.wait_accepted(RECORDS - len(bad))
-            bridge.wait_unready("dead_letter")
+            bridge.wait_unready("dead_letter", timeout_s=SHOWN_S)
+            assert world.dead_letter_topic in bridge.ready()[1]["reasons"]["dead_letter"]
             world.wait_committed({partition: min(bad)})
             assert bridge.live()
             cluster.start()
@@ -151,7 +161,8 @@ def test_broker_down_and_back(own_world: World, own_kafka: KafkaCluster, outage:
         bridge.start()
         world.wait_accepted(500)
         getattr(own_kafka, outage)()
-        bridge.wait_unready("kafka")
+        bridge.wait_unready("kafka", timeout_s=SHOWN_S)
+        assert "kafka_problem" in bridge.log()
         assert bridge.live()
         own_kafka.start()
         world.aws.calm()
@@ -161,3 +172,22 @@ def test_broker_down_and_back(own_world: World, own_kafka: KafkaCluster, outage:
         bridge.sigterm()
 
     assert 2 * RECORDS == world.balance(produced, samples=sampler.samples).delivered
+
+
+def test_memory_is_bounded_while_blocked(world: World) -> None:
+    """A backlog of 100 MB behind an EventBridge that is down stays in Kafka, but for what may be pending."""
+    partitions = world.topic("notes", partitions=4)
+    topic = partitions[0].topic
+    world.produce([Sent(topic, note(number, text="x" * 1_000), key) for number, key in spread(100_000)])
+    world.aws.script({"down": True})
+    settings = world.settings({topic: NOTES}, delivery={"max_pending_records": 20_000})
+    bridge = world.bridge(settings).start(ready=False)
+    wait_until(
+        lambda: bridge.metric("partitions_paused") == 4,
+        what=lambda: f"the partitions are paused\n{bridge.log()}",
+    )
+    bridge.wait_unready("eventbridge")
+
+    assert bridge.metric("pending_records") < 21_000
+    assert rss_mb(bridge.child.pid) < 250
+    assert bridge.live()

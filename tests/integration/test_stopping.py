@@ -82,16 +82,34 @@ def test_a_flood_of_dead_letters_halts(world: World) -> None:
     assert 1_000 - len(flooded) == world.balance(produced, dead=flooded, samples=sampler.samples).delivered
 
 
-@pytest.mark.parametrize("kind", ["access_denied", "operation_disabled"])
-def test_a_refused_account_halts(world: World, kind: str) -> None:
-    """No record is to blame when the account is refused: exit 3, nothing dead-lettered, nothing lost."""
+HALTS: list[tuple[dict[str, Any], str]] = [
+    ({"kind": "access_denied"}, "Allow `events:PutPartnerEvents`"),
+    ({"kind": "operation_disabled"}, "Set `eventbridge.region`"),
+    (
+        {"kind": "access_denied", "code": "InvalidSignatureException", "message": "no match"},
+        "Check the access key",
+    ),
+    ({"kind": "expired_token"}, "Provide new ones"),
+    ({"kind": "entry_error", "code": "NotAuthorizedForSourceException"}, "correct the account, role or"),
+]
+
+
+@pytest.mark.parametrize(
+    ("fault", "what_to_do"), HALTS, ids=[str(fault.get("code", fault["kind"])) for fault, _ in HALTS]
+)
+def test_a_refused_account_halts(world: World, fault: dict[str, Any], what_to_do: str) -> None:
+    """No record is to blame when the account is refused: exit 3, one sentence that says what to do, nothing
+    dead-lettered, nothing lost; once that is done it goes on where it stopped."""
     (partition,) = world.topic("notes")
     produced = world.produce([Sent(partition.topic, note(n), key) for n, key in spread(1_000)])
-    world.aws.script({"faults": [{"kind": kind, "after": 5}]})
+    world.aws.script({"faults": [{**fault, "after": 5}]})
     bridge = world.bridge(world.settings({partition.topic: NOTES}))
     with world.sampler([partition]) as sampler:
         bridge.start(ready=False)
         assert 3 == bridge.wait_exit(timeout_s=10), bridge.log()
+        (halted,) = [line for line in bridge.lines() if line.get("event") == "halted"]
+        assert what_to_do in halted["message"]
+        assert "exception" not in halted
         assert [] == world.letters()
         world.aws.calm()
         bridge.start()

@@ -12,6 +12,7 @@ from connector import config
 from connector.bridge import Bridge
 from connector.errors import (
     DeadLetterError,
+    InvariantError,
     NotAuthorizedError,
     OversizeError,
     RefusedError,
@@ -449,3 +450,73 @@ def test_the_dead_letter_topic_is_never_read(settings: config.Settings) -> None:
 
     assert [1] == rig.delivered_ids
     assert letters not in rig.source.committed
+
+
+def test_a_dead_letter_topic_that_may_not_be_written_halts(settings: config.Settings) -> None:
+    """No pause mends a permission: stop at once, with all committed that lies before the letter."""
+    rig = Rig(settings)
+    rig.dead_letters.refuses = True
+    broken = Record(P0, 5, 1_700_000_000_000, None, b"{", ())
+    rig.source.put(*(record(n) for n in range(5)), broken, record(6))
+    began_s = rig.clock.now_s
+
+    with pytest.raises(DeadLetterError, match="may not write"):
+        rig.run(lambda: False)
+
+    assert {P0: 5} == rig.source.committed
+    assert rig.clock.now_s - began_s < 1
+
+
+def test_after_a_mistake_of_its_own_the_bridge_commits_nothing_more(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when it leaves the group, which revokes what it has: its bookkeeping cannot be trusted."""
+    rig = Rig(settings)
+    rig.source.put(*(record(n) for n in range(5)))
+
+    def settled_twice(*_: object) -> None:
+        raise InvariantError("orders[0]@3 was settled without being pending")
+
+    def until() -> bool:
+        monkeypatch.setattr("connector.ledger.Ledger.settle", settled_twice)
+        return False
+
+    with pytest.raises(InvariantError):
+        rig.run(until)
+    rig.source.committed.clear()
+    rig.bridge.on_revoked([P0, P1])
+
+    assert {} == rig.source.committed
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (UnavailableError("connection refused"), "connection refused"),
+        (ThrottledError("EventBridge asks for a lower rate"), "lower rate"),
+        (None, "not answered"),
+    ],
+    ids=["down", "throttled", "silent"],
+)
+def test_an_outage_shows_within_5_s_and_says_why(
+    settings: config.Settings, answer: Exception | None, why: str
+) -> None:
+    """Readiness tells while nothing is accepted, and again when it is over."""
+    rig = Rig(settings, lambda entries: error(answer) if answer and is_out else accept(entries))
+    is_out, began_s = True, rig.clock.now_s
+    rig.sink.is_holding = answer is None
+    rig.source.put(record(0))
+
+    def until() -> bool:
+        nonlocal is_out
+        is_ready, said = rig.health.ready()
+        if is_out and not is_ready:
+            assert why in str(said["reasons"])
+            assert rig.clock.now_s - began_s < 5
+            is_out = rig.sink.is_holding = False
+            rig.sink.answer_held()
+        return not is_out and is_ready
+
+    rig.run(until)
+
+    assert {P0: 1} == rig.source.committed

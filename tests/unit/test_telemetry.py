@@ -154,6 +154,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "events_delivered": ("counter", {"topic", "target"}),
         "records_dead_lettered": ("counter", {"topic", "code"}),
         "records_filtered": ("counter", {"topic", "reason"}),
+        "records_gone": ("counter", {"topic"}),
         "entries_retried": ("counter", {"target", "code"}),
         "requests": ("counter", {"target", "outcome"}),
         "request_seconds": ("histogram", {"target"}),
@@ -177,6 +178,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "events_maybe_dropped": ("counter", {"target"}),
         "commits": ("counter", {"outcome"}),
         "rebalances": ("counter", {"kind"}),
+        "dead_letter_unwritable": ("gauge", set()),
         "halted": ("gauge", set()),
         "build_info": ("gauge", {"version", "python", "librdkafka"}),
     } == found

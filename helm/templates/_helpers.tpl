@@ -1,0 +1,285 @@
+{{/* The chart's name in names and labels. */}}
+{{- define "partner-bridge.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/*
+The full name of the release, at most 63 characters.
+With a suffix the name in front of it is cut, so that names never end in half a suffix and stay different.
+Arguments: the root; or a dict of `root` and `suffix`.
+*/}}
+{{- define "partner-bridge.fullname" -}}
+{{- $root := .root | default . -}}
+{{- $suffix := "" -}}
+{{- with .suffix }}{{ $suffix = printf "-%s" . }}{{ end -}}
+{{- $name := include "partner-bridge.name" $root -}}
+{{- $full := $root.Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = ternary $root.Release.Name (printf "%s-%s" $root.Release.Name $name) (contains $name $root.Release.Name) -}}
+{{- end -}}
+{{- printf "%s%s" ($full | trunc (int (sub 63 (len $suffix))) | trimSuffix "-") $suffix -}}
+{{- end -}}
+
+{{- define "partner-bridge.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride -}}
+{{- end -}}
+
+{{/* What never changes in the life of a release: no version in it. Arguments: the root; or `root`, `component`. */}}
+{{- define "partner-bridge.selectorLabels" -}}
+{{- $root := .root | default . -}}
+app.kubernetes.io/name: {{ include "partner-bridge.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of every object. Arguments: the root; or a dict of `root` and `component`. */}}
+{{- define "partner-bridge.labels" -}}
+{{- $root := .root | default . -}}
+{{ include "partner-bridge.selectorLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "partner-bridge.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{ $image.repository }}@{{ $image.digest }}
+{{- else -}}
+{{ $image.repository }}:{{ default .Chart.AppVersion $image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{- define "partner-bridge.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ default (include "partner-bridge.fullname" .) .Values.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.serviceAccount.name }}
+{{- end -}}
+{{- end -}}
+
+{{/* A duration of the configuration (`500ms`, `25s`, `2m`, `1h`) as seconds. */}}
+{{- define "partner-bridge.seconds" -}}
+{{- $number := regexFind "^[0-9.]+" . | float64 -}}
+{{- $unit := regexReplaceAll "^[0-9.]+" . "" -}}
+{{- mulf $number (get (dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0) $unit) -}}
+{{- end -}}
+
+{{/* The port of health and metrics. */}}
+{{- define "partner-bridge.port" -}}
+{{- dig "http" "port" 8080 .Values.config | int -}}
+{{- end -}}
+
+{{/*
+A value as YAML, with numbers in full: Helm reads every number as floating point, and writes a million as 1e+06.
+Mappings and lists are nested by indentation, everything else is JSON, which is YAML.
+Arguments: a dict of `value` (a mapping) and `indent`, a text of blanks.
+*/}}
+{{- define "partner-bridge.yaml" -}}
+{{- $indent := .indent -}}
+{{- range $key, $value := .value }}
+{{- if and (kindIs "map" $value) $value }}
+{{ $indent }}{{ include "partner-bridge.yamlKey" $key }}:
+{{- include "partner-bridge.yaml" (dict "value" $value "indent" (printf "%s  " $indent)) }}
+{{- else }}
+{{ $indent }}{{ include "partner-bridge.yamlKey" $key }}: {{ toRawJson $value }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "partner-bridge.yamlKey" -}}
+{{ regexMatch "^[a-z][a-zA-Z0-9_.-]*$" . | ternary . (toJson .) }}
+{{- end -}}
+
+{{/*
+What `secrets` gives to the pods, as a list under `groups`: each with its section in `config`, the Secret, and what
+comes from it. One place, so that environment, volumes and mounts agree.
+*/}}
+{{- define "partner-bridge.secrets" -}}
+{{- $groups := list -}}
+{{- range $group, $section := dict "kafka" "kafka" "schemaRegistry" "schema_registry" "eventbridge" "eventbridge" -}}
+{{- $secret := index $.Values.secrets $group -}}
+{{- if $secret.existingSecret -}}
+{{- $name := kebabcase $group -}}
+{{- $entry := dict "name" $name "section" $section "secret" $secret.existingSecret "settings" $secret.settings "files" $secret.files -}}
+{{- $groups = append $groups $entry -}}
+{{- end -}}
+{{- end -}}
+{{- toJson (dict "groups" $groups) -}}
+{{- end -}}
+
+{{/* The environment variable of a setting. Arguments: a dict of `section` and `setting`. */}}
+{{- define "partner-bridge.variable" -}}
+{{- $between := ternary "_" "__" (eq .section "kafka") -}}
+BRIDGE_{{ .section | upper }}__{{ .setting | upper | replace "." $between | replace "-" "_" }}
+{{- end -}}
+
+{{- define "partner-bridge.env" -}}
+- name: BRIDGE_CONFIG
+  value: /etc/partner-bridge/bridge.yaml
+{{- range $group := (include "partner-bridge.secrets" . | fromJson).groups }}
+{{- range $setting, $key := $group.settings }}
+- name: {{ include "partner-bridge.variable" (dict "section" $group.section "setting" $setting) }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $group.secret }}
+      key: {{ $key | quote }}
+{{- end }}
+{{- range $setting, $key := $group.files }}
+- name: {{ include "partner-bridge.variable" (dict "section" $group.section "setting" $setting) }}
+  value: /etc/partner-bridge-secrets/{{ $group.name }}/{{ $key }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+A pod of the bridge: the Deployment, the Jobs and the test differ in arguments and in what only a running bridge
+needs, and in nothing else; so all of them have the same identity, secrets and configuration.
+Arguments: a dict of `root`, `args`, and `runs`, which is true for the Deployment.
+*/}}
+{{- define "partner-bridge.podSpec" -}}
+{{- $root := .root -}}
+{{- $values := $root.Values -}}
+serviceAccountName: {{ include "partner-bridge.serviceAccountName" $root }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $values.image.pullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- toYaml $values.podSecurityContext | nindent 2 }}
+{{- if .runs }}
+terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
+{{- else }}
+restartPolicy: Never
+{{- end }}
+{{- with $values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if and .runs $values.topologySpreadConstraints }}
+{{- $selector := include "partner-bridge.selectorLabels" (dict "root" $root "component" "bridge") | fromYaml }}
+{{- $filled := dict "labelSelector" (dict "matchLabels" $selector) "matchLabelKeys" (list "pod-template-hash") }}
+topologySpreadConstraints:
+  {{- range $values.topologySpreadConstraints }}
+  {{- list (merge (deepCopy .) $filled) | toYaml | nindent 2 }}
+  {{- end }}
+{{- end }}
+containers:
+  - name: partner-bridge
+    image: {{ include "partner-bridge.image" $root | quote }}
+    imagePullPolicy: {{ $values.image.pullPolicy }}
+    args:
+      {{- toYaml .args | nindent 6 }}
+    securityContext:
+      {{- toYaml $values.securityContext | nindent 6 }}
+    env:
+      {{- include "partner-bridge.env" $root | nindent 6 }}
+    {{- with $values.envFrom }}
+    envFrom:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- if .runs }}
+    ports:
+      - name: http
+        containerPort: {{ include "partner-bridge.port" $root }}
+    startupProbe:
+      httpGet:
+        path: /livez
+        port: http
+      {{- toYaml $values.probes.startup | nindent 6 }}
+    livenessProbe:
+      httpGet:
+        path: /livez
+        port: http
+      {{- toYaml $values.probes.liveness | nindent 6 }}
+    readinessProbe:
+      httpGet:
+        path: /readyz
+        port: http
+      {{- toYaml $values.probes.readiness | nindent 6 }}
+    {{- end }}
+    resources:
+      {{- toYaml $values.resources | nindent 6 }}
+    volumeMounts:
+      - name: config
+        mountPath: /etc/partner-bridge
+        readOnly: true
+      {{- range (include "partner-bridge.secrets" $root | fromJson).groups }}
+      {{- if .files }}
+      - name: {{ .name }}-files
+        mountPath: /etc/partner-bridge-secrets/{{ .name }}
+        readOnly: true
+      {{- end }}
+      {{- end }}
+      - name: tmp
+        mountPath: /tmp
+      {{- with $values.extraVolumeMounts }}
+      {{- toYaml . | nindent 6 }}
+      {{- end }}
+  {{- if .runs }}
+  {{- with $values.extraContainers }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- end }}
+volumes:
+  - name: config
+    configMap:
+      name: {{ include "partner-bridge.fullname" $root }}
+  {{- range (include "partner-bridge.secrets" $root | fromJson).groups }}
+  {{- if .files }}
+  - name: {{ .name }}-files
+    secret:
+      secretName: {{ .secret }}
+      items:
+        {{- range .files | values | uniq | sortAlpha }}
+        - key: {{ . | quote }}
+          path: {{ . | quote }}
+        {{- end }}
+  {{- end }}
+  {{- end }}
+  - name: tmp
+    emptyDir: {}
+  {{- with $values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* Annotations of every pod: what a restart must follow. */}}
+{{- define "partner-bridge.podAnnotations" -}}
+checksum/config: {{ include (print .Template.BasePath "/configmap.yaml") . | sha256sum }}
+{{- with .Values.secrets.restartToken }}
+partner-bridge/restart-token: {{ . | quote }}
+{{- end }}
+{{- with .Values.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of a pod. Arguments: a dict of `root` and `component`. */}}
+{{- define "partner-bridge.podLabels" -}}
+{{ include "partner-bridge.labels" . }}
+{{- with .root.Values.podLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,142 @@
+{{/*
+Rules between values. Each finds what is wrong and says in one sentence which values, what would happen, and what to
+set; all of them are reported at once. What one value alone may be is the schema's matter.
+*/}}
+{{- define "partner-bridge.problems" -}}
+{{- $config := .Values.config -}}
+{{- $kafka := dig "kafka" dict $config -}}
+{{- $port := dig "http" "port" 8080 $config | int -}}
+{{- $secretName := "(password|passphrase|secret|token|key[._]pem|private[._]key|oauthbearer[._]config|jaas)" -}}
+{{- $namesFile := "[._](file|location|url|path|ms)$" -}}
+
+{{- /* What has no safe default. */ -}}
+{{- $event := "" -}}
+{{- if not (dig "topics" dict $config) }}
+config.topics is missing: name each Kafka topic to read, as `topics: {orders.v1: {event: {…}}}`.
+config.topics.<topic>.event.source is missing: name the partner event source, as `aws.partner/example.com/acme`.
+{{- end }}
+{{- range $topic, $rules := dig "topics" dict $config }}
+{{- $event = dig "event" dict ($rules | default dict) }}
+{{- if not $event.source }}
+config.topics.{{ $topic }}.event.source is missing: name the partner event source, as `aws.partner/example.com/acme`.
+{{- else if not (regexMatch "^(aws\\.partner/|\\$\\{)" $event.source) }}
+config.topics.{{ $topic }}.event.source is `{{ $event.source }}`, which is no partner event source, so EventBridge would refuse every event: begin it with `aws.partner/`.
+{{- end }}
+{{- if not $event.detail_type }}
+config.topics.{{ $topic }}.event.detail_type is missing: say what kind of event it is, as `Order created`.
+{{- end }}
+{{- end }}
+{{- if not (dig "dead_letter" "topic" "" $config) }}
+config.dead_letter.topic is missing: name the Kafka topic for records that can never succeed, as `orders-bridge.dlt`.
+{{- end }}
+{{- range $key, $example := dict "bootstrap.servers" "kafka:9092" "group.id" "orders-bridge" }}
+{{- if not (index $kafka $key) }}
+config.kafka."{{ $key }}" is missing: set it, as `{{ $example }}`.
+{{- end }}
+{{- end }}
+{{- if not (dig "eventbridge" "region" "" $config) }}
+config.eventbridge.region is missing: name the AWS Region of the partner event sources, as `eu-central-1`.
+{{- end }}
+
+{{- /* Secrets. */ -}}
+{{- range $key, $value := $kafka }}
+{{- if and (regexMatch $secretName $key) (not (regexMatch $namesFile $key)) (not (empty $value)) }}
+config.kafka."{{ $key }}" is written out and would be readable in a ConfigMap: put it into a Secret, and set secrets.kafka.existingSecret and secrets.kafka.settings."{{ $key }}" to the key in it.
+{{- end }}
+{{- end }}
+{{- if dig "schema_registry" "basic_auth" "password" "" $config }}
+config.schema_registry.basic_auth.password is written out and would be readable in a ConfigMap: put it into a Secret, and set secrets.schemaRegistry.existingSecret and secrets.schemaRegistry.settings."basic_auth.password" to the key in it.
+{{- end }}
+{{- if dig "schema_registry" "bearer_token" "" $config }}
+config.schema_registry.bearer_token is written out and would be readable in a ConfigMap: put it into a Secret, and set secrets.schemaRegistry.existingSecret and secrets.schemaRegistry.settings.bearer_token to the key in it.
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- $variable := .name | default "" }}
+{{- if and .value (regexMatch $secretName (lower $variable)) (not (regexMatch $namesFile (lower $variable))) }}
+extraEnv {{ $variable }} is written out and would be readable in the Deployment: use valueFrom.secretKeyRef.
+{{- end }}
+{{- end }}
+{{- range $group, $secret := omit .Values.secrets "restartToken" }}
+{{- if and (or $secret.settings $secret.files) (not $secret.existingSecret) }}
+secrets.{{ $group }} takes settings from keys, but secrets.{{ $group }}.existingSecret is empty, so there is no Secret to take them from: name it.
+{{- else if and $secret.existingSecret (not $secret.settings) (not $secret.files) }}
+secrets.{{ $group }}.existingSecret is `{{ $secret.existingSecret }}`, but nothing is taken from it: say in secrets.{{ $group }}.settings or .files which key is which setting.
+{{- end }}
+{{- end }}
+
+{{- /* AWS identity. */ -}}
+{{- if and .Values.auth.irsa.roleArn .Values.auth.podIdentity.enabled }}
+auth.irsa.roleArn is `{{ .Values.auth.irsa.roleArn }}` and auth.podIdentity.enabled is true; AWS's SDK would silently take the web identity: keep one of the two.
+{{- end }}
+{{- if and .Values.auth.irsa.roleArn (not .Values.serviceAccount.create) }}
+auth.irsa.roleArn is `{{ .Values.auth.irsa.roleArn }}`, but serviceAccount.create is false, so nobody would annotate the ServiceAccount with it: annotate it yourself and empty auth.irsa.roleArn, or create it here.
+{{- end }}
+
+{{- /* The life of a pod. */ -}}
+{{- $timeout := dig "delivery" "shutdown_timeout" "25s" $config | toString }}
+{{- if and (regexMatch "^[0-9]+(\\.[0-9]+)?(ms|s|m|h)$" $timeout) (le (float64 .Values.terminationGracePeriodSeconds) (include "partner-bridge.seconds" $timeout | float64)) }}
+terminationGracePeriodSeconds is {{ .Values.terminationGracePeriodSeconds }} and config.delivery.shutdown_timeout is {{ $timeout }}, so Kubernetes would kill the bridge while it drains and its last events would be delivered twice: set terminationGracePeriodSeconds to more, with 10 seconds to spare.
+{{- end }}
+{{- if eq $port 0 }}
+config.http.port is 0, a port nobody knows beforehand, so every probe would fail: set a port, or leave it out for 8080.
+{{- end }}
+{{- if regexMatch "^(127\\.|localhost$|::1$)" (dig "http" "host" "0.0.0.0" $config) }}
+config.http.host is `{{ $config.http.host }}`, which probes and Prometheus cannot reach: leave it out.
+{{- end }}
+{{- if index $kafka "group.instance.id" }}
+config.kafka."group.instance.id" is `{{ index $kafka "group.instance.id" }}` for every pod, so each pod would fence the one before it and halt: leave it out, or give each pod its own through extraEnv BRIDGE_KAFKA__GROUP_INSTANCE_ID with valueFrom.fieldRef metadata.name.
+{{- end }}
+{{- with .Values.podDisruptionBudget }}
+{{- if and .enabled (not (kindIs "invalid" .minAvailable)) (not (kindIs "invalid" .maxUnavailable)) }}
+podDisruptionBudget.minAvailable is {{ .minAvailable }} and podDisruptionBudget.maxUnavailable is {{ .maxUnavailable }}, and Kubernetes takes only one of them: set one to null.
+{{- else if and .enabled (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable) }}
+podDisruptionBudget.minAvailable and podDisruptionBudget.maxUnavailable are both null, so the budget would say nothing: set one, or podDisruptionBudget.enabled to false.
+{{- end }}
+{{- end }}
+
+{{- /* Scaling. */ -}}
+{{- if .Values.keda.enabled }}
+{{- $most := .Values.keda.maxReplicaCount | default .Values.partitions }}
+{{- if not (kindIs "invalid" .Values.replicaCount) }}
+replicaCount is {{ .Values.replicaCount }} and keda.enabled is true; each upgrade would set the pods back to {{ .Values.replicaCount }} and KEDA would undo it, a rebalance each time: leave replicaCount out.
+{{- end }}
+{{- if not .Values.partitions }}
+keda.enabled is true and partitions is not set, so KEDA could start pods that get no partition: set partitions to the partitions of all topics together.
+{{- else if gt (int $most) (int .Values.partitions) }}
+keda.maxReplicaCount is {{ $most }} and partitions is {{ .Values.partitions }}, so {{ sub (int $most) (int .Values.partitions) }} pods would idle: set keda.maxReplicaCount to at most {{ .Values.partitions }}.
+{{- end }}
+{{- if and $most (gt (int .Values.keda.minReplicaCount) (int $most)) }}
+keda.minReplicaCount is {{ .Values.keda.minReplicaCount }} and keda.maxReplicaCount is {{ $most }}: set the minimum to at most the maximum.
+{{- end }}
+{{- if not .Values.keda.topics }}
+{{- range $topic, $_ := dig "topics" dict $config }}
+{{- if hasPrefix "^" $topic }}
+config.topics has the pattern `{{ $topic }}`, and KEDA's triggers need names: list the topics to scale by in keda.topics.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- include "partner-bridge.kedaProblems" . }}
+{{- end }}
+
+{{- /* Monitoring. */ -}}
+{{- if and .Values.podMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.monitoringNamespace) (not .Values.networkPolicy.extraIngress) }}
+podMonitor.enabled is true and networkPolicy.monitoringNamespace is empty, so the NetworkPolicy would refuse every scrape: set networkPolicy.monitoringNamespace to the namespace of Prometheus.
+{{- end }}
+{{- end -}}
+
+{{/* Whether KEDA can sign in where the bridge can. */}}
+{{- define "partner-bridge.kedaProblems" -}}
+{{- $kafka := dig "kafka" dict .Values.config -}}
+{{- $mechanism := index $kafka "sasl.mechanism" | default (index $kafka "sasl.mechanisms") | default "" -}}
+{{- if and $mechanism (not .Values.keda.authenticationRef) -}}
+{{- if not (has (upper $mechanism) (list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512")) }}
+config.kafka."sasl.mechanism" is `{{ $mechanism }}`, for which this chart cannot write KEDA's TriggerAuthentication: make one, and name it in keda.authenticationRef.
+{{- else }}
+{{- range $setting := list "sasl.username" "sasl.password" }}
+{{- if not (index $.Values.secrets.kafka.settings $setting) }}
+keda.enabled is true and secrets.kafka.settings."{{ $setting }}" is not set, so KEDA could not sign in to Kafka: set it to the key in the Secret, or name a TriggerAuthentication in keda.authenticationRef.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,264 @@
+"""make fuzz INPUTS=… SEED=…: damages good records and looks what becomes of each.
+
+Every input must end as an event or as a dead letter, within a second, in bounded memory, and without ending
+the process. Runs the pipeline of the bridge itself, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import secrets
+import struct
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import orjson
+
+from connector import config
+from connector.errors import CODES, DecodeError, RecordError
+from connector.model import Entry, Json, Partition, Record
+from connector.pipeline import Dropped, Pipeline
+from connector.schema_registry import SchemaRegistry
+from tests.unit.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
+
+MEMORY_BYTES = 2_000_000_000
+MAX_SECONDS = 1.0
+ROUND = 20_000
+"""Inputs of one child process; a crash costs only these, and says which."""
+
+TREE: Json = {
+    "type": "record",
+    "name": "T",
+    "fields": [{"name": "v", "type": "long"}, {"name": "l", "type": {"type": "array", "items": "T"}}],
+}
+RICH = record_of(
+    {"name": "tenant", "type": "string"},
+    {"name": "note", "type": ["null", "string", "long"]},
+    {"name": "tags", "type": {"type": "map", "values": {"type": "array", "items": "string"}}},
+    {"name": "amount", "type": logical("bytes", "decimal", precision=10, scale=2)},
+    {"name": "at", "type": logical("long", "timestamp-micros")},
+    {"name": "day", "type": logical("int", "date")},
+    {"name": "id", "type": logical("string", "uuid")},
+    {"name": "lasts", "type": fixed(12, "duration")},
+    {"name": "kind", "type": {"type": "enum", "name": "K", "symbols": ["A", "B"]}},
+    {"name": "ratio", "type": "double"},
+)
+RICH_VALUE = {
+    "tenant": "acme",
+    "note": "a note",
+    "tags": {"colours": ["red", "green"], "sizes": []},
+    "amount": b"\x04\xd2",
+    "at": 1_790_000_000_000_000,
+    "day": 20_000,
+    "id": "0b8c9e7a-6b51-4c7c-9c0e-2f6f1d3f8a55",
+    "lasts": b"\x01\0\0\0\x02\0\0\0\x03\0\0\0",
+    "kind": "B",
+    "ratio": 0.5,
+}
+SCHEMAS: Sequence[Any] = (RICH, NODE, TREE, WIDE, {"type": "array", "items": "null"})
+"""By id, from 1."""
+
+SETTINGS = """
+kafka: {bootstrap.servers: "localhost:1", group.id: fuzz}
+schema_registry: {url: "http://localhost:1"}
+eventbridge: {region: eu-central-1}
+dead_letter: {topic: letters}
+topics:
+  avro:
+    event: {source: "aws.partner/example.com/${value.tenant || headers.tenant || 'none'}", detail_type: Made}
+  json:
+    value: {format: json}
+    key: {format: json}
+    filter: "value.draft != `true`"
+    event:
+      source: "aws.partner/example.com/${value.tenant}"
+      detail_type: "${value.kind} ${key}"
+      time: "${value.time}"
+      resources: ["${value.resource}"]
+      detail: {all: "${value}", trace: "${headers.trace}", first: "${value.items[0].name}"}
+  text:
+    value: {format: string}
+    event: {source: "aws.partner/example.com/acme", detail_type: "Line", detail: {line: "${value}"}}
+"""
+JSON_VALUE = {
+    "tenant": "acme",
+    "kind": "Changed",
+    "time": "2026-11-22T10:00:00Z",
+    "resource": "card/1",
+    "items": [{"name": "a", "n": 1.5e300}, {"name": "\u00e9", "n": -1}],
+    "draft": False,
+}
+TELLING = (
+    b"\x00",
+    b"\x01",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"\xff" * 9 + b"\x01",
+    b"\xed\xa0\x80",
+    b"[",
+    b'{"',
+    b'"',
+    b"\\ud800",
+)
+
+
+class Registered:
+    """A registry that has all it will ever have."""
+
+    def get(self, schema_id: int) -> list[Any]:
+        if 0 < schema_id <= len(SCHEMAS):
+            return [SCHEMAS[schema_id - 1]]
+        raise DecodeError("schema_unknown", "no such schema")
+
+
+class Good(NamedTuple):
+    """A record to be damaged, and how many of its first bytes rather stay."""
+
+    topic: str
+    value: bytes
+    key: bytes | None
+    spared: int
+
+
+def good_records() -> list[Good]:
+    values = [
+        (1, encoded(RICH, RICH_VALUE)),
+        (2, encoded(NODE, {"next": {"next": {"next": None}}})),
+        (3, encoded(TREE, {"v": 1, "l": [{"v": 2, "l": []}, {"v": 3, "l": [{"v": 4, "l": []}]}]})),
+        (4, b"\x01"),
+        (5, b"\x06\x00"),
+    ]
+    avro = [Good("avro", struct.pack(">bI", 0, number) + value, None, 5) for number, value in values]
+    text = "Gr\u00fc\u00dfe an alle \U0001f600".encode()
+    return [*avro, avro[0], Good("json", orjson.dumps(JSON_VALUE), b'"k"', 0), Good("text", text, b"k", 0)]
+
+
+def damage(chance: random.Random, value: bytes, spared: int) -> bytes:
+    """Flips, cuts, repeats, inserts, and overwrites with bytes that tell, a few times over."""
+    changed = bytearray(value)
+    for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
+        size = len(changed)
+        start = spared if size > spared and chance.random() < 0.98 else 0
+        at = chance.randrange(start, size) if size > start else start
+        match chance.randrange(6):
+            case 0 if size > at:
+                changed[at] ^= 1 << chance.randrange(8)
+            case 1 if size > at:
+                changed[at] = chance.randrange(256)
+            case 2:
+                del changed[at:]
+            case 3:
+                changed[at:at] = chance.choice(TELLING)
+            case 4:
+                changed[at : at + 4] = chance.choice(TELLING)
+            case _:
+                part = changed[at : at + chance.randrange(1, 64)]
+                changed[at:at] = part * chance.choice((1, 2, 100))
+    return bytes(changed)
+
+
+def pipeline(folder: Path) -> Pipeline:
+    file = folder / "fuzz.yaml"
+    file.write_text(SETTINGS)
+    return Pipeline(config.load(file, {}), cast(SchemaRegistry, Registered()))
+
+
+def settle(convert: Callable[[Record], Entry | Dropped], record: Record) -> str:
+    """What becomes of a record, as a word. Anything that is no verdict is raised."""
+    try:
+        made = convert(record)
+    except RecordError as error:
+        return error.code
+    if isinstance(made, Dropped):
+        return made.reason
+    orjson.loads(orjson.loads(made.json)["Detail"])
+    return "delivered"
+
+
+def play(seed: int, start: int, count: int, folder: Path) -> dict[str, Any]:
+    """Inputs `start` to `start + count` of a seed, here; answers what became of them."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    convert, records = pipeline(folder), good_records()
+    verdicts: Counter[str] = Counter()
+    slowest_s = 0.0
+    for number in range(start, start + count):
+        chance = random.Random(seed * 1_000_003 + number)
+        good = chance.choice(records)
+        value = damage(chance, good.value, good.spared)
+        key = damage(chance, good.key, 0) if good.key and chance.random() < 0.3 else good.key
+        headers = (("trace", damage(chance, b"00-abc-01", 0)),) if chance.random() < 0.3 else ()
+        record = Record(Partition(good.topic, 0), number, 1_790_000_000_000, key, value, headers)
+        began_s = time.process_time()
+        try:
+            verdict = settle(convert, record)
+        except Exception as error:
+            raise AssertionError(f"input {number} of seed {seed}: {value!r}") from error
+        assert verdict in CODES | {"delivered", "filter", "tombstone"}
+        verdicts[verdict] += 1
+        took_s = time.process_time() - began_s
+        slowest_s = max(slowest_s, took_s)
+        assert took_s < MAX_SECONDS, f"input {number} of seed {seed} took {took_s:.1f} s: {value!r}"
+    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return {"verdicts": verdicts, "slowest_s": slowest_s, "rss_mb": rss_mb}
+
+
+class Result(NamedTuple):
+    inputs: int
+    verdicts: Counter[str]
+    slowest_s: float
+    rss_mb: float
+
+    def __str__(self) -> str:
+        verdicts = ", ".join(f"{name} {count:,}" for name, count in self.verdicts.most_common())
+        return (
+            f"{self.inputs:,} inputs, all settled: {verdicts}\n"
+            f"slowest {self.slowest_s * 1000:.0f} ms, largest process {self.rss_mb:.0f} MB"
+        )
+
+
+def run(inputs: int, seed: int, folder: Path) -> Result:
+    """Plays so many inputs in child processes; raises AssertionError for the first that is not settled."""
+    verdicts: Counter[str] = Counter()
+    slowest_s = rss_mb = 0.0
+    for start in range(0, inputs, ROUND):
+        count = min(ROUND, inputs - start)
+        command = [sys.executable, "-X", "faulthandler", "-m", "tests.chaos.fuzz"]
+        command += ["--seed", str(seed), "--start", str(start), "--inputs", str(count), "--here", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        assert done.returncode == 0, f"inputs {start} to {start + count} of seed {seed}:\n{done.stderr}"
+        found = json.loads(done.stdout)
+        verdicts.update(found["verdicts"])
+        slowest_s, rss_mb = max(slowest_s, found["slowest_s"]), max(rss_mb, found["rss_mb"])
+    assert inputs == verdicts.total()
+    return Result(inputs, verdicts, slowest_s, rss_mb)
+
+
+def main() -> None:
+    import tempfile  # noqa: PLC0415 - not in the child, which starts often
+
+    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0, help="0 for one by chance")
+    parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.here:
+        print(json.dumps(play(asked.seed, asked.start, asked.inputs, asked.here)))
+        return
+    seed = asked.seed or secrets.randbits(31)
+    print(f"seed {seed}; play it again with: make fuzz SEED={seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        print(run(asked.inputs, seed, Path(folder)))
+
+
+if __name__ == "__main__":
+    main()

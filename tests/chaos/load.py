@@ -1,0 +1,126 @@
+"""Records that keep coming while everything breaks, and what is to become of each."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from connector.model import Position
+from connector.sandbox.registry import FakeRegistry
+from tests.topics import Topics
+from tests.world import ORDER, order
+
+TICK_S = 0.05
+KIND = "kind"
+"""The header that says what is to become of a record."""
+NEW_SCHEMA_S = 3.0
+"""A schema that nobody has cached yet; otherwise the registry could be down and nobody would notice."""
+
+
+class Load:
+    """Produces orders at a steady rate until told to stop; some are filtered, some are broken.
+
+    The producer is idempotent and never gives up, so what it could not write is not in the topic, and what it
+    wrote is there once.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, str],
+        topic: str,
+        registry: FakeRegistry,
+        *,
+        per_second: int,
+        seed: int,
+        keys: int = 200,
+        tenants: int = 10,
+    ) -> None:
+        self.produced: dict[Position, bytes | None] = {}
+        self.filtered: set[Position] = set()
+        self.dead: dict[Position, str] = {}
+        self._client = client
+        self._topic = topic
+        self._registry = registry
+        self._per_second = per_second
+        self._chance = random.Random(seed)
+        self._keys = keys
+        self._tenants = tenants
+        self._acknowledged = 0
+        self._failures: list[str] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns once the brokers have all that was produced."""
+        self._over.set()
+        self._thread.join(120)
+        assert not self._thread.is_alive(), "the producer did not get rid of its records"
+        assert not self._failures, f"producing failed: {self._failures[:3]}"
+
+    def give_up(self) -> None:
+        """Stops without waiting."""
+        self._over.set()
+
+    def _run(self) -> None:
+        producer = Producer(
+            {
+                **self._client,
+                "enable.idempotence": "true",
+                "linger.ms": "5",
+                "message.timeout.ms": "0",
+                "topic.metadata.refresh.interval.ms": "1000",
+                "log_level": "0",
+            }
+        )
+        number, began_s, schema_id, schema_s = 0, time.monotonic(), 0, 0.0
+        while not self._over.wait(TICK_S):
+            elapsed_s = time.monotonic() - began_s
+            if elapsed_s >= schema_s:
+                schema_id = self._registry.register("orders-value", {**ORDER, "doc": f"{number}"})
+                schema_s = elapsed_s + NEW_SCHEMA_S
+            while number < elapsed_s * self._per_second and len(producer) < 50_000:
+                self._produce(producer, schema_id, number)
+                number += 1
+            producer.poll(0)
+        left = producer.flush(100)
+        if left:
+            self._failures.append(f"{left} records are not acknowledged")
+
+    def _produce(self, producer: Producer, schema_id: int, number: int) -> None:
+        dice = self._chance.random()
+        status = "DRAFT" if dice < 0.03 else "NEW"
+        value = order(schema_id, number, status=status, tenant=f"tenant-{number % self._tenants}")
+        is_broken = 0.03 <= dice < 0.05
+        key = f"key-{number % self._keys}".encode()
+        producer.produce(
+            self._topic,
+            value=value[:-3] if is_broken else value,
+            key=key,
+            headers=[(KIND, b"filtered" if status == "DRAFT" else b"dead" if is_broken else b"good")],
+            on_delivery=self._noted,
+        )
+
+    def _noted(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failures.append(str(error))
+        else:
+            self._acknowledged += 1
+
+    def read_back(self, topics: Topics) -> None:
+        """Fills in what was produced, as the topic has it: after a retry a producer knows no offset."""
+        for record in topics.read(self._topic):
+            at = Position(record.partition, record.offset)
+            self.produced[at] = record.key
+            kind = dict(record.headers)[KIND]
+            if kind == b"filtered":
+                self.filtered.add(at)
+            elif kind == b"dead":
+                self.dead[at] = "avro_invalid"
+        assert self._acknowledged == len(self.produced), "Kafka does not have what it acknowledged"

@@ -1,0 +1,430 @@
+"""Runs bridges against real brokers while a schedule of faults is played on them, and judges the account."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from aiohttp import web
+from confluent_kafka import ElectionType, KafkaException
+from confluent_kafka.admin import AdminClient, NewPartitions
+
+from connector.model import Json, Partition
+from connector.sandbox.awsjson import Credential
+from connector.sandbox.registry import FakeRegistry
+from connector.sandbox.server import HttpServer, json_response
+from tests.accounting import Balance
+from tests.bridge_process import BridgeProcess
+from tests.chaos.load import Load
+from tests.chaos.schedule import ENDPOINT, LANES, PAUSED_S, Planned
+from tests.services.child import wait_until
+from tests.services.kafka import KafkaCluster
+from tests.world import ORDERS, World
+
+MEMBERS = 3
+PARTITIONS = 6
+MAX_PARTITIONS = 12
+LETTERS_BROKER = 2
+"""The dead-letter topic lies on this broker alone, so that it alone can be down."""
+FLAKY = 0.1
+"""Share of requests that a fault strikes, where it does not strike all. So low that nobody uses up eight
+attempts by chance: a good record in the dead-letter topic is always a finding."""
+SETTLE_TIMEOUT_S = 180.0
+
+PROPERTIES = {
+    "auto.leader.rebalance.enable": "false",
+    "min.insync.replicas": "1",
+    "unclean.leader.election.enable": "false",
+    "replica.lag.time.max.ms": "5000",
+}
+GROUPS: Sequence[dict[str, Json]] = (
+    {"session.timeout.ms": 4000, "max.poll.interval.ms": 6000},
+    {"group.protocol": "consumer", "max.poll.interval.ms": 6000},
+)
+
+
+class Credentials(HttpServer):
+    """What ECS and EKS offer to a container: credentials that are replaced now and then."""
+
+    number = 0
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        expiration = datetime.now(UTC) + timedelta(hours=1)
+        return json_response(
+            {
+                "AccessKeyId": f"AKIDCHAOS{self.number}",
+                "SecretAccessKey": f"secret-{self.number}",
+                "Token": f"token-{self.number}",
+                "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+        )
+
+    def known(self) -> dict[str, Credential]:
+        """The current access key, and the one before, which has expired."""
+        keys = range(max(0, self.number - 1), self.number + 1)
+        return {
+            f"AKIDCHAOS{key}": Credential(f"secret-{key}", f"token-{key}", expired=key != self.number)
+            for key in keys
+        }
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run came to."""
+
+    balance: Balance
+    faults: Counter[str]
+    struck: Counter[str]
+    """Single requests and entries of EventBridge that were struck, by the sandbox's names."""
+    samples: int
+    max_rss_mb: float
+    problems: list[str] = field(default_factory=list)
+
+
+class Machine:
+    """Three brokers, a registry, EventBridge and bridges, and a hand for every fault. Use as a context."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        per_second: int = 300,
+        keys: int = 200,
+        tenants: int = 10,
+        spares_first: bool = False,
+    ) -> None:
+        self.faults: Counter[str] = Counter()
+        self.problems: list[str] = []
+        """What was seen to be wrong on the way."""
+        self.max_rss_mb = 0.0
+        self.group = GROUPS[seed % len(GROUPS)]
+        self._folder = folder
+        self._seed = seed
+        self._per_second = per_second
+        self._keys = keys
+        self._tenants = tenants
+        self._spares_first = spares_first
+        """Whether faults of processes leave the first bridge alone: somebody to watch for long."""
+        self._over = threading.Event()
+        self._closed = threading.Event()
+        self._stopped: set[BridgeProcess] = set()
+        self._names = 0
+        self._http = urllib3.PoolManager(timeout=5, retries=False)
+
+    def __enter__(self) -> Machine:
+        with contextlib.ExitStack() as stack:
+            self.cluster = KafkaCluster(brokers=3, properties=PROPERTIES)
+            stack.callback(self.cluster.close)
+            self.cluster.start()
+            self.world = stack.enter_context(
+                World(self.cluster.client, folder=self._folder, dead_letters_on=LETTERS_BROKER)
+            )
+            self.registry = stack.enter_context(FakeRegistry())
+            self.credentials = stack.enter_context(Credentials())
+            self.topic = f"{self.world.name}.orders"
+            self.partitions: list[Partition] = self.world.topics.create(
+                self.topic, partitions=PARTITIONS, copies=3, config={"min.insync.replicas": "2"}
+            )
+            self.load = Load(
+                self.cluster.client,
+                self.topic,
+                self.registry,
+                per_second=self._per_second,
+                seed=self._seed,
+                keys=self._keys,
+                tenants=self._tenants,
+            )
+            self.world.aws.set_credentials(self.credentials.known())
+            self.world.aws.script({"latency_ms": 20, "seed": self._seed})
+            self._settings = self._all_settings()
+            self.bridges = [self._new_bridge() for _ in range(MEMBERS)]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exit: object) -> None:  # noqa: A002
+        self._over.set()
+        self.load.give_up()
+        self._stack.close()
+        self._closed.set()
+
+    def _all_settings(self) -> dict[str, Any]:
+        return self.world.settings(
+            {self.topic: ORDERS},
+            kafka=self.group,
+            schema_registry={"url": self.registry.url, "timeout": "1s"},
+            eventbridge={
+                "timeouts": {"connect": "500ms", "read": "1s"},
+                "max_in_flight": 8,
+                "retry": {"initial_interval": "20ms", "max_interval": "500ms"},
+            },
+            delivery={"commit_interval": "200ms", "max_pending_records": 2000, "shutdown_timeout": "10s"},
+            dead_letter={"topic": self.world.dead_letter_topic, "max_consecutive": 100_000},
+        )
+
+    def _new_bridge(self) -> BridgeProcess:
+        self._names += 1
+        bridge = self.world.bridge(self._settings, name=f"bridge-{self._names}")
+        # Empty ones, so that boto3 goes on to those of the container.
+        bridge.environ |= {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+        bridge.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = self.credentials.url
+        return bridge
+
+    # A run
+
+    def run(self, faults: Sequence[Planned], seconds: float) -> Result:
+        """Plays the faults for so many seconds, lets everything recover, and judges.
+
+        Raises AssertionError with everything that is wrong.
+        """
+        with self.world.sampler(self.partitions) as sampler:
+            self.start()
+            began_s = time.monotonic()
+            played = []
+            for lane in LANES:
+                done = threading.Event()
+                mine = [each for each in faults if each.lane == lane]
+                arguments = (mine, began_s, began_s + seconds, done)
+                threading.Thread(target=self._play, args=arguments, name=lane, daemon=True).start()
+                played.append(done)
+            for done in played:
+                done.wait()
+            self.recover()
+            self.finish()
+        return self.judge(sampler.samples)
+
+    def each(self, kinds: Sequence[str]) -> tuple[dict[str, float], Result]:
+        """One fault after the other, each alone; answers after how many seconds all was settled again."""
+        recovered_s: dict[str, float] = {}
+        with self.world.sampler(self.partitions) as sampler:
+            self.start()
+            for kind in kinds:
+                with self.fault(kind, 0.0):
+                    self._over.wait(PAUSED_S[1] if kind == "SIGSTOP" else 3.0)
+                began_s = time.monotonic()
+                ends = self.world.topics.ends(self.partitions)
+                wait_until(
+                    lambda ends=ends: self._reached(ends),  # type: ignore[misc]
+                    what=lambda kind=kind: f"all settled after {kind}\n{self.world.log()}",  # type: ignore[misc]
+                    timeout_s=SETTLE_TIMEOUT_S,
+                )
+                recovered_s[kind] = time.monotonic() - began_s
+            self.recover()
+            self.finish()
+        return recovered_s, self.judge(sampler.samples)
+
+    def _reached(self, ends: Mapping[Partition, int]) -> bool:
+        assert not self.problems, "\n".join(self.problems)
+        committed = self.world.topics.committed(self.world.name, list(ends))
+        return all(committed.get(partition, 0) >= end for partition, end in ends.items())
+
+    def start(self) -> None:
+        """Bridges and load run, and somebody looks after them."""
+        for bridge in self.bridges:
+            bridge.start(ready=False)
+        for bridge in self.bridges:
+            bridge.wait_ready()
+        self.load.start()
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+
+    def recover(self) -> None:
+        """Every fault is over, everything runs, nothing more is produced, and all of it is settled."""
+        self.world.aws.script({"faults": [], "down": False, "clock_skew_s": 0})
+        self.cluster.start()
+        for bridge in self.bridges:
+            if not bridge.running:
+                bridge.start(ready=False)
+        self.load.stop()
+        self.world.wait_settled(self.partitions, timeout_s=SETTLE_TIMEOUT_S)
+
+    def finish(self) -> None:
+        """Every bridge ends in order."""
+        self._over.set()
+        for bridge in self.bridges:
+            bridge.wait_started()
+            bridge.sigterm()
+
+    def judge(self, samples: Sequence[Any]) -> Result:
+        struck = self.world.aws.counts().faults
+        self.load.read_back(self.world.topics)
+        balance = self.world.balance(
+            self.load.produced, filtered=self.load.filtered, dead=self.load.dead, samples=samples
+        )
+        assert not self.problems, "\n".join(self.problems)
+        return Result(balance, self.faults, struck, len(samples), self.max_rss_mb)
+
+    def _play(self, faults: Sequence[Planned], began_s: float, ends_s: float, done: threading.Event) -> None:
+        for fault in faults:
+            self._over.wait(max(0.0, began_s + fault.at_s - time.monotonic()))
+            if self._over.is_set() or time.monotonic() >= ends_s:
+                break
+            try:
+                with self.fault(fault.kind, fault.draw):
+                    self._over.wait(fault.seconds)
+            except (AssertionError, OSError, KafkaException) as error:
+                self.problems.append(f"{fault}: {error}")
+                self._over.set()
+        done.set()
+        # Linux ends the children of a thread with it: those that were started here are still needed.
+        self._closed.wait()
+
+    def _watch(self) -> None:
+        """Nobody ends by itself, is not live, or takes more and more memory."""
+        while not self._over.wait(0.5):
+            for bridge in list(self.bridges):
+                if bridge.has_failed:
+                    self.problems.append(f"a bridge ended by itself:\n{bridge.log()}")
+                    self._over.set()
+                    return
+                if not bridge.running or bridge in self._stopped:
+                    continue
+                with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+                    if not bridge.live() and bridge not in self._stopped:
+                        self.problems.append(f"/livez is not 200:\n{bridge.log()}")
+                    self.max_rss_mb = max(self.max_rss_mb, rss_mb(bridge.child.pid))
+
+    # The faults
+
+    @contextlib.contextmanager
+    def fault(self, kind: str, draw: float) -> Iterator[None]:
+        """One fault, for as long as the context lasts."""
+        self.faults[kind] += 1
+        if kind in ENDPOINT:
+            with self._endpoint(ENDPOINT[kind], draw):
+                yield
+            return
+        faults: dict[str, Callable[[float], contextlib.AbstractContextManager[None]]] = {
+            "SIGKILL": self._killed,
+            "SIGSTOP": self._paused,
+            "SIGTERM": self._terminated,
+            "member joins": self._joined,
+            "member leaves": self._left,
+            "broker stopped": lambda draw: self._broker_down(int(draw * 2), self.cluster.stop),
+            "broker killed": lambda draw: self._broker_down(int(draw * 2), self.cluster.kill),
+            "dead-letter topic down": lambda _: self._broker_down(LETTERS_BROKER, self.cluster.kill),
+            "leader election": self._election,
+            "more partitions": self._more_partitions,
+            "registry down": lambda _: self._registry({"down": True}),
+            "registry garbage": lambda _: self._registry({"garbage": True}),
+            "credentials expire": self._expired,
+            "clock 20 min ahead": lambda _: self._clock(1200),
+            "clock 20 min behind": lambda _: self._clock(-1200),
+        }
+        with faults[kind](draw):
+            yield
+
+    @contextlib.contextmanager
+    def _endpoint(self, fault: Mapping[str, Any], draw: float) -> Iterator[None]:
+        """Half of the time all requests are struck, else some; half of the lost ones were accepted."""
+        aws = self.world.aws
+        if not fault:
+            aws.script({"down": True})
+        else:
+            probability = 1.0 if draw < 0.5 else FLAKY
+            more: dict[str, Any] = {"probability": probability, "accept": draw % 0.5 < 0.25}
+            if fault["kind"] == "slow_drip":
+                more["seconds"] = 5
+            aws.script({"faults": [{**fault, **more}]})
+        try:
+            yield
+        finally:
+            aws.script({"faults": [], "down": False})
+
+    def _victim(self, draw: float) -> BridgeProcess:
+        running = [bridge for bridge in self.bridges[self._spares_first :] if bridge.running]
+        return running[int(draw * len(running))]
+
+    @contextlib.contextmanager
+    def _killed(self, draw: float) -> Iterator[None]:
+        victim = self._victim(draw)
+        victim.kill()
+        yield
+        victim.start(ready=False)
+
+    @contextlib.contextmanager
+    def _paused(self, draw: float) -> Iterator[None]:
+        victim = self._victim(draw)
+        self._stopped.add(victim)
+        victim.signal(signal.SIGSTOP)
+        yield
+        victim.signal(signal.SIGCONT)
+        self._over.wait(1)  # its heart beats again once it came round
+        self._stopped.discard(victim)
+
+    @contextlib.contextmanager
+    def _terminated(self, draw: float) -> Iterator[None]:
+        victim = self._victim(draw)
+        victim.wait_started()
+        victim.sigterm()
+        yield
+        victim.start(ready=False)
+
+    @contextlib.contextmanager
+    def _joined(self, _: float) -> Iterator[None]:
+        self.bridges.append(self._new_bridge().start(ready=False))
+        yield
+
+    @contextlib.contextmanager
+    def _left(self, draw: float) -> Iterator[None]:
+        if len(self.bridges) > 1 + self._spares_first:
+            victim = self._victim(draw)
+            victim.wait_started()
+            victim.sigterm()
+            self.bridges.remove(victim)
+        yield
+
+    @contextlib.contextmanager
+    def _broker_down(self, broker: int, end: Callable[[int], None]) -> Iterator[None]:
+        end(broker)
+        yield
+        self.cluster.start()
+
+    @contextlib.contextmanager
+    def _election(self, _: float) -> Iterator[None]:
+        admin = AdminClient({**self.cluster.client, "log_level": "0"})
+        # Most partitions have the leader they prefer already, which is an error of theirs and none of ours.
+        admin.elect_leaders(ElectionType.PREFERRED, None).result(30)
+        yield
+
+    @contextlib.contextmanager
+    def _more_partitions(self, _: float) -> Iterator[None]:
+        count = len(self.partitions) + 1
+        if count <= MAX_PARTITIONS:
+            admin = AdminClient({**self.cluster.client, "log_level": "0"})
+            admin.create_partitions([NewPartitions(self.topic, count)])[self.topic].result(30)
+            self.partitions.append(Partition(self.topic, count - 1))
+        yield
+
+    @contextlib.contextmanager
+    def _registry(self, script: Mapping[str, Any]) -> Iterator[None]:
+        self.registry.script(script)
+        yield
+        self.registry.script({})
+
+    @contextlib.contextmanager
+    def _expired(self, _: float) -> Iterator[None]:
+        self.credentials.number += 1
+        self.world.aws.set_credentials(self.credentials.known())
+        yield
+
+    @contextlib.contextmanager
+    def _clock(self, skew_s: int) -> Iterator[None]:
+        self.world.aws.script({"clock_skew_s": skew_s})
+        yield
+        self.world.aws.script({"clock_skew_s": 0})
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,0 +1,1 @@
+"""The chart: its tools, what is generated of it, and its tests."""

@@ -1,0 +1,26 @@
+"""Each alert fires when it should and is silent when it should not, by Prometheus' own test runner."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from tests.chart import tools
+from tests.chart.render import CHART
+
+TESTS = Path(__file__).with_name("alerts_test.yaml")
+
+
+def test_alerts(tmp_path: Path) -> None:
+    """`promtool test rules` over every case of alerts_test.yaml."""
+    written = tmp_path / "alerts_test.yaml"
+    written.write_text(TESTS.read_text().replace("[ALERTS]", f"[{CHART / 'files' / 'alerts.yaml'}]"))
+
+    ran = subprocess.run(
+        [tools.prometheus() / "promtool", "test", "rules", str(written)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == ran.returncode, f"{ran.stdout}{ran.stderr}"

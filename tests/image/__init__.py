@@ -1,0 +1,1 @@
+"""The image, built and run by whatever container engine is at hand."""

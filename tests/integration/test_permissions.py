@@ -1,0 +1,129 @@
+"""The ACLs that README lists are enough, and no more than that was given."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from tests.bridge_process import AWS_ENVIRON
+from tests.conftest import PARTS, started
+from tests.services.child import Child
+from tests.services.kafka import KafkaCluster
+from tests.topics import Sent
+from tests.world import NOTES, World, note
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+USER, ADMIN, PASSWORD = "orders-bridge", "admin", "secret"
+SECURED = {
+    "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "sasl.enabled.mechanisms": "SCRAM-SHA-256",
+    "listener.name.client.scram-sha-256.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": f"User:{ADMIN};User:ANONYMOUS",  # brokers talk to each other without a name
+}
+
+
+def as_user(name: str) -> dict[str, str]:
+    return {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "SCRAM-SHA-256",
+        "sasl.username": name,
+        "sasl.password": PASSWORD,
+    }
+
+
+def acls(*names: tuple[str, str]) -> list[AclBinding]:
+    """What the `acl` commands in README give, with these names in place of the example's."""
+    found = []
+    for line in re.findall(r"^\$ acl (--.*)$", README, re.MULTILINE):
+        kind, name = re.findall(r"--(topic|group) (\S+)", line)[0]
+        for written, here in names:
+            name = here if name == written else name
+        found += [
+            AclBinding(
+                ResourceType[kind.upper()],
+                name,
+                ResourcePatternType.LITERAL,
+                f"User:{USER}",
+                "*",
+                AclOperation[operation.upper()],
+                AclPermissionType.ALLOW,
+            )
+            for operation in re.findall(r"--operation (\w+)", line)
+        ]
+    return found
+
+
+@pytest.mark.timeout(180)
+def test_the_acls_in_readme_are_enough(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """The bridge delivers, dead-letters and commits with them; the tools list and replay."""
+    kafka = started(
+        pytestconfig,
+        "Kafka",
+        lambda: KafkaCluster(
+            properties=SECURED, scram={USER: PASSWORD, ADMIN: PASSWORD}, client=as_user(ADMIN)
+        ).start(),
+    )
+    pytestconfig.stash[PARTS].setdefault("Kafka", kafka.description)
+    try:
+        with World(kafka.client, folder=tmp_path) as world:
+            (partition,) = world.topic("notes")
+            resolutions = f"{world.dead_letter_topic}.resolutions"
+            world.topics.create(resolutions, config={"cleanup.policy": "compact"})
+            admin = AdminClient(dict(kafka.client))
+            bindings = acls(
+                ("orders.v1", partition.topic),
+                ("orders-bridge", world.name),
+                ("orders-bridge.dlt", world.dead_letter_topic),
+                ("orders-bridge.dlt.resolutions", resolutions),
+                ("orders-bridge.replay", f"{world.name}.replay"),
+            )
+            assert len(bindings) == 10
+            for given in admin.create_acls(bindings).values():
+                given.result(30)
+            settings = world.settings({partition.topic: NOTES}, kafka=as_user(USER))
+            bridge = world.bridge(settings).start()
+            world.produce([Sent(partition.topic, note(1)), Sent(partition.topic, b"no JSON")])
+            world.wait_settled([partition])
+
+            assert 1 == world.aws.counts().accepted
+            assert 1 == len(world.letters())
+            bridge.sigterm()
+            for arguments, expected in {
+                ("list", "--json"): '"state"',
+                ("replay", "--execute"): "Replayed",
+                ("check", "--connect"): "",
+            }.items():
+                command = ["dead-letters", *arguments] if expected else list(arguments)
+                ran = Child(
+                    [sys.executable, "-m", "connector", *command, "--config", str(bridge.file)],
+                    log=tmp_path / f"{arguments[0]}.log",
+                    environ=AWS_ENVIRON,
+                )
+                ran.start()
+                assert 0 == ran.wait(timeout_s=60), ran.tail()
+                assert expected in ran.output()
+    finally:
+        kafka.close()
+
+
+def test_the_policies_in_readme_are_json() -> None:
+    """They can be pasted as they are."""
+    policies = [json.loads(text) for text in re.findall(r"```json\n(\{\"Version.*?)```", README, re.DOTALL)]
+
+    assert 3 == len(policies)
+    assert {"Allow"} == {each["Effect"] for policy in policies for each in policy["Statement"]}

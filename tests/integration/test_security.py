@@ -1,0 +1,352 @@
+"""Who may connect, and as whom: TLS, mutual TLS, SASL/SCRAM and ACLs on real Kafka, and what refusals say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from connector.model import Json
+from connector.sandbox.eventbridge import FakeEventBridge
+from connector.sandbox.registry import FakeRegistry
+from tests.bridge_process import BridgeProcess
+from tests.conftest import started
+from tests.services.certificates import Authority, Certificate
+from tests.services.kafka import KafkaCluster
+from tests.topics import Sent
+from tests.world import NOTES, ORDER, ORDERS, World, note, order, positions, spread
+
+README = Path(__file__).parents[2] / "README.md"
+PASSWORD = "scram-password-of-the-bridge"
+CODE = "json_invalid"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def tls_properties(authority: Authority, certificate: Certificate, protocol: str) -> dict[str, str]:
+    """A broker whose clients use `protocol`, with this certificate; brokers talk in the clear."""
+
+    def pem(*files: Path) -> str:
+        return "".join(file.read_text() for file in files).replace("\n", "\\n")
+
+    return {
+        "listener.security.protocol.map": f"CLIENT:{protocol},BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.certificate.chain": pem(certificate.file, authority.file),
+        "ssl.keystore.key": pem(certificate.key_file),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.certificates": pem(authority.file),
+    }
+
+
+def scram(authority: Authority, user: str, password: str) -> dict[str, str]:
+    return {
+        "security.protocol": "SASL_SSL",
+        "ssl.ca.location": str(authority.file),
+        "sasl.mechanisms": "SCRAM-SHA-512",
+        "sasl.username": user,
+        "sasl.password": password,
+    }
+
+
+@pytest.fixture(scope="module")
+def guarded_kafka(pytestconfig: pytest.Config, authority: Authority) -> Iterator[KafkaCluster]:
+    """A Kafka with SASL/SCRAM over TLS, where nothing is allowed to anybody but `admin`."""
+    properties = {
+        **tls_properties(authority, authority.issue("guarded"), "SASL_SSL"),
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.client.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram."
+        "ScramLoginModule required;",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:admin;User:ANONYMOUS",
+    }
+    cluster = KafkaCluster(
+        properties=properties,
+        scram={"admin": "admin-password", "bridge": PASSWORD},
+        client=scram(authority, "admin", "admin-password"),
+    )
+    service = started(pytestconfig, "Kafka", cluster.start)
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def guarded_world(guarded_kafka: KafkaCluster, tmp_path: Path) -> Iterator[World]:
+    with World(guarded_kafka.client, folder=tmp_path) as world:
+        yield world
+
+
+class Acl(NamedTuple):
+    """One row of README's table."""
+
+    operation: str
+    resource: str
+    name: str
+    """Which: a setting of the configuration."""
+
+    def binding(self, world: World) -> AclBinding:
+        names = {"topics": world.name, "kafka.group.id": world.name, "dead_letter.topic": f"{world.name}.dlt"}
+        is_prefix = self.name == "topics"
+        return AclBinding(
+            ResourceType[self.resource.upper()],
+            f"{names[self.name]}.in." if is_prefix else names[self.name],
+            ResourcePatternType.PREFIXED if is_prefix else ResourcePatternType.LITERAL,
+            "User:bridge",
+            "*",
+            AclOperation[self.operation.upper()],
+            AclPermissionType.ALLOW,
+        )
+
+
+def acls_of_readme() -> list[Acl]:
+    """What README says that the bridge needs."""
+    section = README.read_text().partition("What the bridge needs in Kafka:")[2].partition("\n\nRead and")[0]
+    return [Acl(*row) for row in re.findall(r"^\| (\w+) \| (\w+) \| [^`|]*`([\w.]+)`", section, re.MULTILINE)]
+
+
+NEEDED = acls_of_readme()
+
+
+def grant(world: World, kafka: KafkaCluster, acls: Sequence[Acl]) -> None:
+    """Allows the bridge this and nothing else."""
+    admin = AdminClient(dict(kafka.client))
+    anything: Any = None
+    everything = AclBindingFilter(
+        ResourceType.ANY,
+        anything,
+        ResourcePatternType.ANY,
+        anything,
+        anything,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
+    )
+    for answer in admin.delete_acls([everything]).values():
+        answer.result(30)
+    if acls:
+        for answer in admin.create_acls([acl.binding(world) for acl in acls]).values():
+            answer.result(30)
+
+
+def as_bridge(authority: Authority, world: World, group: Mapping[str, Json] | None = None) -> BridgeProcess:
+    settings = world.settings(
+        {f"^{world.name}[.]in[.].*": NOTES}, kafka={**scram(authority, "bridge", PASSWORD), **(group or {})}
+    )
+    return world.bridge(settings)
+
+
+@pytest.mark.parametrize("group", [{}, {"group.protocol": "consumer"}], ids=["classic", "consumer"])
+def test_readmes_permissions_are_enough(
+    guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority, group: dict[str, Json]
+) -> None:
+    """A user with what README lists, and no more, reads, commits and dead-letters over SASL/SCRAM and TLS."""
+    world = guarded_world
+    (partition,) = world.topic("in.notes")
+    bad = {50}
+    produced = world.produce(
+        [Sent(partition.topic, b"{" if n in bad else note(n), key) for n, key in spread(200)]
+    )
+    grant(world, guarded_kafka, NEEDED)
+    bridge = as_bridge(authority, world, group).start()
+    world.wait_settled([partition])
+    bridge.sigterm()
+
+    assert 3 == len(NEEDED)
+    dead = dict.fromkeys(positions(produced, bad), CODE)
+    assert 199 == world.balance(produced, dead=dead, order="key").delivered
+
+
+@pytest.mark.parametrize("missing", [each for each in NEEDED if each.operation == "Read"], ids=str)
+def test_without_a_permission_to_read_it_waits_and_says_so(
+    guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority, missing: Acl
+) -> None:
+    """Each permission is needed; its lack is named within seconds, and once granted the bridge goes on."""
+    world = guarded_world
+    (partition,) = world.topic("in.notes")
+    produced = world.produce([Sent(partition.topic, note(n), key) for n, key in spread(100)])
+    describe = [Acl("Describe", missing.resource, missing.name)]
+    grant(world, guarded_kafka, [acl for acl in NEEDED if acl != missing] + describe)
+    bridge = as_bridge(authority, world).start(ready=False)
+    bridge.wait_unready("kafka", timeout_s=10)
+    assert "allow it Read" in bridge.ready()[1]["reasons"]["kafka"]
+    grant(world, guarded_kafka, NEEDED)
+    world.wait_settled([partition])
+    bridge.wait_ready()
+    bridge.sigterm()
+
+    assert 100 == world.balance(produced, order="key").delivered
+
+
+def test_a_dead_letter_topic_that_may_not_be_written_halts(
+    guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority
+) -> None:
+    """The third permission: without it the first bad record stops the bridge, and it goes on once allowed."""
+    world = guarded_world
+    (partition,) = world.topic("in.notes")
+    produced = world.produce([Sent(partition.topic, b"{" if n == 50 else note(n), b"k") for n in range(100)])
+    can_read = [acl for acl in NEEDED if acl.operation == "Read"]
+    grant(world, guarded_kafka, can_read)
+    bridge = as_bridge(authority, world)
+    with world.sampler([partition]) as sampler:
+        bridge.start(ready=False)
+        assert 2 == bridge.wait_exit(), bridge.log()
+        assert "allow it Write" in bridge.log()
+
+        grant(world, guarded_kafka, [*can_read, Acl("Describe", "topic", "dead_letter.topic")])
+        bridge.start(ready=False)
+        assert 3 == bridge.wait_exit(), bridge.log()
+        (halted,) = [line for line in bridge.lines() if line.get("event") == "halted"]
+        assert "allow it Write" in halted["message"]
+
+        grant(world, guarded_kafka, NEEDED)
+        bridge.start()
+        world.wait_settled([partition])
+        bridge.sigterm()
+
+    dead = dict.fromkeys(positions(produced, [50]), CODE)
+    assert 99 == world.balance(produced, dead=dead, order="key", samples=sampler.samples).delivered
+
+
+def test_a_wrong_password_is_named(
+    guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority
+) -> None:
+    """Brokers that refuse the credentials are not down: the bridge says what to check, and not the value."""
+    world = guarded_world
+    (partition,) = world.topic("in.notes")
+    bridge = world.bridge(
+        world.settings({partition.topic: NOTES}, kafka=scram(authority, "bridge", "wrong-password"))
+    )
+    bridge.start(ready=False)
+    bridge.wait_unready("kafka", timeout_s=10)
+
+    assert "refuse our credentials" in bridge.ready()[1]["reasons"]["kafka"]
+    assert "wrong-password" not in str(bridge.lines())
+    assert bridge.live()
+
+
+def test_mutual_tls(pytestconfig: pytest.Config, authority: Authority, tmp_path: Path) -> None:
+    """A certificate for each user: ours is shown and accepted, and without one nobody gets in."""
+    properties = {
+        **tls_properties(authority, authority.issue("mutual"), "SSL"),
+        "ssl.client.auth": "required",
+    }
+    ours = authority.issue("bridge")
+    client = {
+        "security.protocol": "SSL",
+        "ssl.ca.location": str(authority.file),
+        "ssl.certificate.location": str(ours.file),
+        "ssl.key.location": str(ours.key_file),
+    }
+    cluster = started(
+        pytestconfig, "Kafka", lambda: KafkaCluster(properties=properties, client=client).start()
+    )
+    try:
+        with World(cluster.client, folder=tmp_path) as world:
+            (partition,) = world.topic("notes")
+            produced = world.produce([Sent(partition.topic, note(n), key) for n, key in spread(100)])
+            settings = world.settings({partition.topic: NOTES})
+            bridge = world.bridge(settings).start()
+            world.wait_settled([partition])
+            bridge.sigterm()
+            for key in ("ssl.certificate.location", "ssl.key.location"):
+                del settings["kafka"][key]
+            stranger = world.bridge(settings, name="stranger").start(ready=False)
+            stranger.wait_unready("kafka", timeout_s=10)
+
+            assert 100 == world.balance(produced, order="key").delivered
+    finally:
+        cluster.close()
+
+
+def test_a_second_process_with_our_instance_id_halts_the_first(world: World) -> None:
+    """Two members of one name would take turns for ever: the older one ends, and says why."""
+    (partition,) = world.topic("notes")
+    settings = world.settings({partition.topic: NOTES}, kafka={"group.instance.id": "one"})
+    first = world.bridge(settings, name="first").start()
+    second = world.bridge(settings, name="second").start()
+
+    assert 3 == first.wait_exit(), first.log()
+    assert "group.instance.id" in first.log()
+    assert second.live()
+
+
+@pytest.mark.parametrize("mistake", ["host", "expired", "authority"])
+def test_a_certificate_that_does_not_prove_the_other_side_is_refused(
+    authority: Authority, tmp_path: Path, mistake: str, world: World
+) -> None:
+    """Wrong host, out of date, or signed by a stranger: nothing is sent, and the reason shows."""
+    shown = {
+        "host": authority.issue("elsewhere", hosts=("elsewhere.example",)),
+        "expired": authority.issue("expired", expired=True),
+        "authority": Authority(tmp_path, name="stranger").issue("stranger"),
+    }[mistake]
+    said = {"host": "mismatch|not valid for", "expired": "expired", "authority": "unable to get local issuer"}
+    with (
+        FakeEventBridge(tls=shown.server_context()) as aws,
+        FakeRegistry(tls=shown.server_context()) as registry,
+    ):
+        orders, notes = world.topic("orders"), world.topic("notes")
+        world.produce([Sent(orders[0].topic, order(1, 1), b"k"), Sent(notes[0].topic, note(1), b"k")])
+        bridge = world.bridge(
+            world.settings(
+                {orders[0].topic: ORDERS, notes[0].topic: NOTES},
+                schema_registry={"url": registry.url, "ca": str(authority.file)},
+                eventbridge={"endpoint_url": aws.url, "ca_bundle": str(authority.file)},
+            )
+        ).start(ready=False)
+        for part in ("eventbridge", "schema_registry"):
+            bridge.wait_unready(part, timeout_s=10)
+            assert re.search(said[mistake], bridge.ready()[1]["reasons"][part]), bridge.ready()
+        assert 0 == aws.counts().accepted
+        bridge.kill()
+        address = registry.url.removeprefix("https://")
+        tls = {"security.protocol": "SSL", "ssl.ca.location": str(authority.file)}
+        settings = world.settings({notes[0].topic: NOTES}, kafka={"bootstrap.servers": address, **tls})
+        no_broker = world.bridge(settings, name="no-broker").start(ready=False)
+        no_broker.wait_unready("kafka", timeout_s=10)
+        assert "is not trusted" in no_broker.ready()[1]["reasons"]["kafka"]
+
+
+def test_tls_everywhere(guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority) -> None:
+    """Broker, registry and endpoint over TLS with certificates of one private CA: everything arrives."""
+    world, certificate = guarded_world, authority.issue("services")
+    grant(world, guarded_kafka, NEEDED)
+    with (
+        FakeEventBridge(tls=certificate.server_context()) as aws,
+        FakeRegistry(tls=certificate.server_context(clients_of=authority)) as registry,
+    ):
+        ours = authority.issue("client")
+        (partition,) = world.topic("in.orders")
+        schema_id = registry.register("orders-value", ORDER)
+        world.produce([Sent(partition.topic, order(schema_id, n), key) for n, key in spread(100)])
+        bridge = world.bridge(
+            world.settings(
+                {partition.topic: ORDERS},
+                kafka=scram(authority, "bridge", PASSWORD),
+                schema_registry={
+                    "url": registry.url,
+                    "ca": str(authority.file),
+                    "certificate": str(ours.file),
+                    "private_key": str(ours.key_file),
+                },
+                eventbridge={"endpoint_url": aws.url, "ca_bundle": str(authority.file)},
+            )
+        ).start()
+        world.wait_settled([partition])
+        bridge.sigterm()
+
+        assert 100 == aws.counts().accepted

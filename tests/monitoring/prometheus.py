@@ -1,0 +1,92 @@
+"""A Prometheus on a free port, which scrapes one bridge."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import urllib3
+import yaml
+
+from tests.chart import tools
+from tests.services.child import Child, free_ports, wait_until
+
+LABELS = {"namespace": "shop", "bridge": "orders", "pod": "orders-1"}
+"""What the PodMonitor of the chart adds."""
+
+
+class QueryError(Exception):
+    """Prometheus refused a query; the message is its own."""
+
+
+class Prometheus:
+    """Scrapes five times a second whoever `scrape` names last, always as the same pod."""
+
+    def __init__(self, folder: Path) -> None:
+        self._targets = folder / "targets.json"
+        self._targets.write_text("[]")
+        (self._port,) = free_ports(1)
+        self._http = urllib3.PoolManager(timeout=10, retries=False)
+        (folder / "prometheus.yml").write_text(
+            yaml.safe_dump(
+                {
+                    "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+                    "scrape_configs": [
+                        {
+                            "job_name": "bridge",
+                            "file_sd_configs": [{"files": [str(self._targets)], "refresh_interval": "1s"}],
+                            # A pod that restarts keeps its address.
+                            "relabel_configs": [{"target_label": "instance", "replacement": LABELS["pod"]}],
+                        }
+                    ],
+                }
+            )
+        )
+        self._child = Child(
+            [
+                str(tools.prometheus() / "prometheus"),
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'tsdb'}",
+                f"--web.listen-address=127.0.0.1:{self._port}",
+                "--query.lookback-delta=10s",
+            ],
+            log=folder / "prometheus.log",
+        )
+
+    def __enter__(self) -> Prometheus:
+        self._child.start()
+        wait_until(self._is_ready, what=lambda: f"Prometheus is ready\n{self._child.tail()}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def scrape(self, port: int) -> None:
+        """From now on the bridge is at this port of 127.0.0.1."""
+        written = self._targets.with_suffix(".new")
+        written.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}"], "labels": LABELS}]))
+        written.replace(self._targets)  # Prometheus reads at any moment
+
+    def ask(self, query: str) -> list[tuple[dict[str, str], float]]:
+        """The series that answer a query now, without those that are no number."""
+        answer = self._http.request("POST", f"{self.url}/api/v1/query", fields={"query": query})
+        body: dict[str, Any] = answer.json()
+        if body["status"] != "success":
+            raise QueryError(f"{query}: {body.get('error')}")
+        found = [(series["metric"], float(series["value"][1])) for series in body["data"]["result"]]
+        return [(labels, value) for labels, value in found if not math.isnan(value)]
+
+    def log(self) -> str:
+        return self._child.tail()
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._http.request("GET", f"{self.url}/-/ready").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
