@@ -466,7 +466,7 @@ class Bridge:
                 if not send or outlet.is_down:
                     self._leave(outlet.discard(lambda p: p.track in tracks))
             left_s = deadline_s - self._clock_s()
-            if left_s <= 0 or not self._is_draining(tracks):
+            if left_s <= 0 or not self._is_draining(tracks, send=send):
                 return
             self._pump(min(BUSY_WAIT_S, left_s), send=send)
 
@@ -474,12 +474,12 @@ class Bridge:
         for pending in pendings:
             pending.track.left.add(pending.record.offset)
 
-    def _is_draining(self, tracks: set[Track]) -> bool:
+    def _is_draining(self, tracks: set[Track], *, send: bool) -> bool:
         if any(track in tracks for track, _ in self._letters):
             return True
         if any(outlet.carries(tracks) for outlet in self._all_outlets):
             return True
-        return any(track.owes for track in tracks)
+        return send and any(track.owes for track in tracks)
 
     # Assignment: called by the source inside `poll`
 

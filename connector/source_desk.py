@@ -158,7 +158,7 @@ class SourceDesk:
         match outcome:
             case Delivered() if seen.state == "ACTIVE":
                 text = (
-                    "EventBridge took it for the customer's bus. If no rule of theirs sees it: a rule matches "
+                    "EventBridge took it for the customer's bus. If no rule of theirs sees it: one matches "
                     f'there, in {target.region}, with {{"detail-type": ["{PING_DETAIL_TYPE}"]}}.'
                 )
             case Delivered() if seen.is_inactive:
