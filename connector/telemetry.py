@@ -72,9 +72,6 @@ DELIVERY_SECONDS = (
     *(1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0),
 )
 
-# A second series with the creation time for each counter would double what is scraped.
-prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-
 _Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 
 
@@ -92,15 +89,9 @@ class Telemetry:
             "python": platform.python_version(),
             "librdkafka": librdkafka,
         }
-        self._log = structlog.wrap_logger(
-            logging.getLogger(LOGGER),
-            wrapper_class=structlog.stdlib.BoundLogger,
-            processors=[
-                structlog.stdlib.filter_by_level,
-                *_SHARED_PROCESSORS,
-                structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-            ],
-        )
+        # A second series with the creation time for each counter would double what is scraped.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._log = _logger()
         self._registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
@@ -162,14 +153,12 @@ class Telemetry:
         self._start_at_zero()
 
         self._allowance = _Allowance(clock_s)
-        self._retry_codes: set[str] = set()
-        self._down: set[str] = set()
+        self._retry_codes, self._down = set[str](), set[str]()
         self._source_series: dict[tuple[str, str], SourceState] = {}
         self._unseeing: set[str] = set()
         """Targets whose sources cannot be looked at. Touched by the threads that look, each its own entry."""
         self._stalled: set[Partition] = set()
-        self._letters_are_written = True
-        self._letters_are_counted = True
+        self._letters_are_written = self._letters_are_counted = True
 
     def _start_at_zero(self) -> None:
         self._build_info[tuple(self.versions.values())].set(1)
@@ -576,6 +565,19 @@ class _Allowance:
 
 
 # Logging
+
+
+def _logger() -> structlog.stdlib.BoundLogger:
+    made: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(LOGGER),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED_PROCESSORS,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+    )
+    return made
 
 
 def configure_logging(
