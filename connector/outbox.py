@@ -367,11 +367,11 @@ class Outbox:
     def has_much(self, batches: int) -> bool:
         """Whether so many full requests are ready that reading on would not make sending any faster.
 
-        Where there are several sources, one that has much must not keep the others from being read: then
-        as many sources must have something ready, or there must be as much as is read ahead at most.
+        Where there are several sources, those that have much must not keep the others from being read:
+        then that is only once there is as much as is read ahead at most.
         """
         return self.ready_lanes >= batches * self.max_count and (
-            len(self._ring) >= batches or self.ready_lanes >= MAX_READ_AHEAD or self._has_one_source
+            self.ready_lanes >= MAX_READ_AHEAD or self._has_one_source
         )
 
     @property

@@ -1,4 +1,4 @@
-"""`partner-bridge source` against the fake of EventBridge, through boto3: what people type, and what they read."""
+"""`partner-bridge source` against the fake of EventBridge: what people type, and what they read."""
 
 from __future__ import annotations
 
