@@ -10,6 +10,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,9 @@ from tests.services.kafka import KafkaCluster
 from tests.topics import Sent
 from tests.world import ORDER, ORDERS, World, order
 
-PATIENCE_S = 60
+PATIENCE_S = 90
+LETTERS_ON = 2
+"""The broker of the dead-letter topic, which is killed while the others go on."""
 
 
 def test_every_metric_that_is_named_exists() -> None:
@@ -71,7 +74,7 @@ class Day:
 
     def __init__(self, world: World, kafka: KafkaCluster, registry: FakeRegistry, watch: Prometheus) -> None:
         self.world, self.kafka, self.registry, self.watch = world, kafka, registry, watch
-        self.topic = Partition(world.topic("orders", partitions=2)[0].topic, 0)
+        self.topic = Partition(world.topic("orders", partitions=2, broker=0)[0].topic, 0)
         self.schema_id = registry.register("orders", ORDER)
         self.bridge: BridgeProcess = world.bridge(
             world.settings(
@@ -181,15 +184,18 @@ class Day:
 
 
 @pytest.fixture
-def day(own_kafka: KafkaCluster, tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Day]:
+def day(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Day]:
     started(pytestconfig, "Prometheus", tools.prometheus)
     pytestconfig.stash[PARTS]["Prometheus"] = f"{tools.prometheus()}/prometheus"
+    kafka = started(pytestconfig, "Kafka", lambda: KafkaCluster(brokers=3).start())
+    pytestconfig.stash[PARTS].setdefault("Kafka", kafka.description)
     with (
+        closing(kafka),
         FakeRegistry() as registry,
-        World(own_kafka.client, folder=tmp_path, registry_url=registry.url) as world,
+        World(kafka.client, folder=tmp_path, registry_url=registry.url, dead_letters_on=LETTERS_ON) as world,
         Prometheus(tmp_path) as watch,
     ):
-        day = Day(world, own_kafka, registry, watch)
+        day = Day(world, kafka, registry, watch)
         yield day
         day.end()
 
@@ -247,10 +253,10 @@ def test_a_bad_day(day: Day) -> None:
     day.registry.start()
 
     chapter("the dead-letter topic takes nothing")
-    day.world.topics.alter(day.world.dead_letter_topic, min_insync_replicas="2")
+    day.kafka.kill(LETTERS_ON)
     day.send(b"no avro either")
     day.wait_fires("PartnerBridgeDeadLetterTopicUnwritable")
-    day.world.topics.alter(day.world.dead_letter_topic, min_insync_replicas=None)
+    day.kafka.start()
 
     chapter("Kafka deletes what was not read yet")
     day.load(on=False)
@@ -265,10 +271,11 @@ def test_a_bad_day(day: Day) -> None:
     day.start_bridge()
     day.wait_fires("PartnerBridgeRecordsGone")
 
-    chapter("the broker is gone")
+    chapter("Kafka is gone")
     day.load(on=True)
     day.world.wait_accepted(day.world.aws.counts().accepted + 200)
-    day.kafka.kill()
+    for broker in range(3):
+        day.kafka.kill(broker)
     day.wait_fires("PartnerBridgeCommitsFailing")
     day.kafka.start()
 
