@@ -1,8 +1,8 @@
 """Every query of dashboard and alerts is answered when its condition holds; alerts are silent when none does.
 
-One bridge goes through a bad day on a real Kafka. Windows are 20 s here (`queries.hurried`); that each alert
-waits as long as it should is what tests/chart/alerts_test.yaml shows. It takes minutes: `make monitoring` runs
-it, and `make test` does not.
+One bridge goes through a bad day on a real Kafka. Windows are 20 and 60 s here (`queries.hurried`); that each
+alert waits as long as it should is what tests/chart/alerts_test.yaml shows. It takes minutes, so that only
+`make monitoring` runs it.
 """
 
 from __future__ import annotations
