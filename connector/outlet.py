@@ -201,6 +201,8 @@ class Outlet:
                 raise InvariantError(f"an answer carried {type(error).__name__}, which has no verdict")
         if isinstance(answer.error, TransientError):
             self._why = str(answer.error)
+        elif len(again) == len(batch) and isinstance(first := next(iter(answer.outcomes), None), Retry):
+            self._why = f"EventBridge takes no entry ({first.code}: {first.message})"
         else:
             self._in_vain_since_s = now_s if self._in_flight else None
             self._why = NO_ANSWER
