@@ -182,7 +182,7 @@ def test_without_a_permission_to_read_it_waits_and_says_so(
     describe = [Acl("Describe", missing.resource, missing.name)]
     grant(world, guarded_kafka, [acl for acl in NEEDED if acl != missing] + describe)
     bridge = as_bridge(authority, world).start(ready=False)
-    bridge.wait_unready("kafka", timeout_s=20)
+    bridge.wait_unready("kafka", timeout_s=60)
     assert "allow it Read" in bridge.ready()[1]["reasons"]["kafka"]
     grant(world, guarded_kafka, NEEDED)
     world.wait_settled([partition])
@@ -232,7 +232,7 @@ def test_a_wrong_password_is_named(
         world.settings({partition.topic: NOTES}, kafka=scram(authority, "bridge", "wrong-password"))
     )
     bridge.start(ready=False)
-    bridge.wait_unready("kafka", timeout_s=20)
+    bridge.wait_unready("kafka", timeout_s=60)
 
     assert "refuse our credentials" in bridge.ready()[1]["reasons"]["kafka"]
     assert "wrong-password" not in str(bridge.lines())
@@ -266,7 +266,7 @@ def test_mutual_tls(pytestconfig: pytest.Config, authority: Authority, tmp_path:
             for key in ("ssl.certificate.location", "ssl.key.location"):
                 del settings["kafka"][key]
             stranger = world.bridge(settings, name="stranger").start(ready=False)
-            stranger.wait_unready("kafka", timeout_s=20)
+            stranger.wait_unready("kafka", timeout_s=60)
 
             assert 100 == world.balance(produced, order="key").delivered
     finally:
@@ -315,9 +315,9 @@ def test_a_certificate_that_does_not_prove_the_other_side_is_refused(
             bridges[said] = aws, bridge, no_broker
         for said, (aws, bridge, no_broker) in bridges.items():
             for part in ("eventbridge", "schema_registry"):
-                bridge.wait_unready(part, timeout_s=20)
+                bridge.wait_unready(part, timeout_s=60)
                 assert re.search(said, bridge.ready()[1]["reasons"][part]), bridge.ready()
-            no_broker.wait_unready("kafka", timeout_s=20)
+            no_broker.wait_unready("kafka", timeout_s=60)
             assert "is not trusted" in no_broker.ready()[1]["reasons"]["kafka"]
             assert 0 == aws.counts().accepted
 
