@@ -6,9 +6,12 @@ blocks for long: full or failing means pausing partitions, and polling goes on.
 
 from __future__ import annotations
 
+import itertools
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from connector import config
@@ -18,8 +21,9 @@ from connector.ledger import Ledger, Ticket, Track
 from connector.letters import Failure
 from connector.model import Answer, Partition, Position, Record
 from connector.outbox import Pending
-from connector.outlet import Outlet, Sink
+from connector.outlet import Outlet, Share, Sink
 from connector.pipeline import Dropped, Pipeline
+from connector.source_guard import Watch
 from connector.telemetry import PauseReason, Telemetry
 
 POLL_RECORDS = 100
@@ -38,9 +42,16 @@ IDLE_WAIT_S = 0.1
 REPORT_INTERVAL_S = 1.0
 """How often the gauges are brought up to date."""
 
+SOURCES_INTERVAL_S = 5.0
+"""How often what is shown of each source is brought up to date, where no state changed."""
+
+OF_SOURCES = frozenset({"source_inactive", "source_unknown"})
+"""Codes of letters that say nothing about mapping or topic, however many there are."""
+
 RESUME_SHARE = 0.5
-"""Partitions that were paused because too much was pending go on once it fell to this share of the
-limit. Resuming at once would pause again after one poll, and each pause throws away what was prefetched."""
+"""Partitions that were paused because too much was pending go on once what is left for one target fell to
+this share; the rest may be targets that are down. Resuming at once would pause again after one poll, and
+each pause throws away what was prefetched."""
 
 
 class Source(Protocol):
@@ -80,6 +91,15 @@ class DeadLetters(Protocol):
         """Why letters are not being acknowledged, in a sentence; None when all is well."""
 
 
+@dataclass(slots=True)
+class Stall:
+    """Why a partition cannot go on, and what was polled from it and not worked on, in order."""
+
+    reason: PauseReason
+    may_go_on: Callable[[], bool]
+    records: deque[tuple[Record, Track]]
+
+
 class Bridge:
     """Moves records from the source to the sink until told to stop.
 
@@ -92,11 +112,13 @@ class Bridge:
         *,
         pipeline: Pipeline,
         sink: Sink,
+        watches: Mapping[str, Watch],
         dead_letters: DeadLetters,
         telemetry: Telemetry,
         health: Health,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`watches` look at the sources of each target, by its name."""
         self._clock_s = clock_s
         self._pipeline = pipeline
         self._sink = sink
@@ -106,13 +128,35 @@ class Bridge:
         self._delivery = settings.delivery
         self._max_consecutive_letters = settings.dead_letter.max_consecutive
 
-        target = settings.eventbridge
-        self._outlet = Outlet("default", target, sink=sink, telemetry=telemetry, clock_s=clock_s)
+        batch_ids = itertools.count(1)
+        self._resume_share = 1 - (1 - RESUME_SHARE) / len(settings.all_targets)
+        share = _share(settings.delivery, targets=len(settings.all_targets))
+        self._outlets = {
+            name: Outlet(
+                name,
+                target,
+                sink=sink,
+                telemetry=telemetry,
+                batch_ids=batch_ids,
+                sources=settings.sources,
+                watch=watches[name],
+                share=share,
+                clock_s=clock_s,
+            )
+            for name, target in settings.all_targets.items()
+        }
+        self._all_outlets = tuple(self._outlets.values())
+        for topic in settings.topics.values():
+            # What will be needed for certain is looked at before the first record asks for it.
+            if "${" not in topic.event.source and "${" not in topic.target:
+                policy = topic.inactive_policy(settings.all_targets[topic.target])
+                self._outlets[topic.target].expect(topic.event.source, policy)
         self._ledger = Ledger()
         self._letters: dict[Ticket, Failure] = {}
         """Written to the dead-letter topic and not acknowledged yet."""
-        self._stalled: dict[Partition, deque[tuple[Record, Track]]] = {}
-        """Records polled from partitions whose schema cannot be had now, in order."""
+        self._stalled: dict[Partition, Stall] = {}
+        """Partitions whose next record cannot be worked on now: its schema cannot be had, or there is no
+        room for more of its target or source."""
         self._excluded: set[Partition] = set()
         """Assigned, but not to be read."""
         self._paused: dict[Partition, PauseReason] = {}
@@ -130,6 +174,7 @@ class Bridge:
         self._poll_due_s = 0.0
         self._commit_due_s = 0.0
         self._report_due_s = 0.0
+        self._sources_due_s = 0.0
 
     def stop(self) -> None:
         """Ask `run` to drain and return."""
@@ -161,9 +206,9 @@ class Bridge:
 
     def _step(self) -> None:
         now_s = self._clock_s()
-        is_busy = self._outlet.is_busy
+        is_busy = any(outlet.is_busy for outlet in self._all_outlets)
         records: Sequence[Record] = ()
-        if now_s >= self._poll_due_s or not self._outlet.has_enough:
+        if now_s >= self._poll_due_s or not all(outlet.has_enough for outlet in self._all_outlets):
             self._poll_due_s = now_s + POLL_INTERVAL_S
             records = self._source.poll(POLL_RECORDS, 0.0 if is_busy else self._idle_wait_s(now_s))
         if records:
@@ -181,10 +226,14 @@ class Bridge:
         if self._letters:
             self._take_acknowledged()
         now_s = self._clock_s()
+        for outlet in self._all_outlets:
+            for pending, error in outlet.step(now_s):
+                self._dead_letter(pending.record, pending.track, error, pending)
         if self._stalled:
             self._retry_stalled(now_s)
         if send:
-            self._outlet.send(now_s)
+            for outlet in self._all_outlets:
+                outlet.send(now_s)
         self._health.beat(now_s)
         if now_s >= self._report_due_s:
             self._report_due_s = now_s + REPORT_INTERVAL_S
@@ -194,8 +243,8 @@ class Bridge:
         """How long nothing but a new record can need the loop."""
         if self._letters or self._stalled:
             return BUSY_WAIT_S
-        due_s = self._outlet.next_s(now_s)
-        return IDLE_WAIT_S if due_s is None else max(0.0, min(IDLE_WAIT_S, due_s - now_s))
+        due_s = [each for outlet in self._all_outlets if (each := outlet.next_s(now_s)) is not None]
+        return max(0.0, min(IDLE_WAIT_S, min(due_s, default=float("inf")) - now_s))
 
     # Records in
 
@@ -213,7 +262,7 @@ class Bridge:
             if stalled is None:
                 self._convert(record, track, now_s)
             else:
-                stalled.append((record, track))
+                stalled.records.append((record, track))
         for topic, count in counts.items():
             self._telemetry.records_consumed(topic, count)
 
@@ -223,30 +272,52 @@ class Bridge:
         except RecordError as error:
             self._dead_letter(record, track, error)
         except UnavailableError as error:
-            self._stalled[record.partition] = deque([(record, track)])
-            self._telemetry.partition_stalled(record.partition, str(error))
+            # Its schema may be there at any moment, on another thread.
+            self._stall(record, track, Stall("schema_registry", lambda: True, deque()), str(error))
         else:
             if isinstance(result, Dropped):
                 self._telemetry.record_filtered(record.partition.topic, result.reason)
                 self._ledger.settle(track, record.offset)
             else:
-                self._outlet.add(Pending(record, track, result, now_s), self._pipeline.ordering(record))
+                pending = Pending(record, track, result, now_s)
+                route = self._pipeline.route(record.partition.topic)
+                obstacle = self._outlets[result.target].add(
+                    pending, route.lane(record), route.policies[result.target]
+                )
+                if obstacle is None:
+                    return
+                if isinstance(obstacle, RecordError):
+                    self._dead_letter(record, track, obstacle, pending)
+                else:
+                    text = (
+                        f"as many events of its {obstacle.reason} wait as may; it goes on when there is room"
+                    )
+                    self._stall(record, track, Stall(obstacle.reason, obstacle.has_room, deque()), text)
+
+    def _stall(self, record: Record, track: Track, stall: Stall, text: str) -> None:
+        """Stop a partition at this record; what comes after it waits behind it."""
+        stall.records.append((record, track))
+        self._stalled[record.partition] = stall
+        self._telemetry.partition_stalled(record.partition, text)
 
     def _retry_stalled(self, now_s: float) -> None:
-        for partition, records in list(self._stalled.items()):
+        for partition, stall in list(self._stalled.items()):
+            if not stall.may_go_on():
+                continue
             del self._stalled[partition]
-            while records and partition not in self._stalled:
-                record, track = records.popleft()
+            while stall.records and partition not in self._stalled:
+                record, track = stall.records.popleft()
                 self._convert(record, track, now_s)
             if partition in self._stalled:
-                self._stalled[partition].extend(records)
+                self._stalled[partition].records.extend(stall.records)
             else:
                 self._telemetry.partition_resumed(partition)
 
     # Answers back
 
     def _judge(self, batch_id: int, answer: Answer) -> None:
-        judged = self._outlet.judge(batch_id, answer)
+        outlet = next(outlet for outlet in self._all_outlets if outlet.has(batch_id))
+        judged = outlet.judge(batch_id, answer)
         if judged.delivered:
             self._consecutive_letters = 0
             clock_ms = time.time() * 1000
@@ -254,14 +325,17 @@ class Bridge:
             for pending in judged.delivered:
                 record = pending.record
                 self._ledger.settle(pending.track, record.offset)
+                pending.lane.queue.delivered += 1
                 waits.setdefault(record.partition.topic, []).append(
                     (clock_ms - (record.timestamp_ms or clock_ms)) / 1000
                 )
             for topic, seconds in waits.items():
-                self._telemetry.events_delivered(topic, self._outlet.name, seconds)
+                self._telemetry.events_delivered(topic, outlet.name, seconds)
         for pending, error in judged.failed:
             self._dead_letter(pending.record, pending.track, error, pending, answer)
-        self._halt = judged.halt or self._halt
+        # One target of several that refuses us is down for its own records; going on helps the others.
+        if judged.halt and all(outlet.refuses_us for outlet in self._all_outlets):
+            self._halt = judged.halt
 
     # Dead letters
 
@@ -289,7 +363,7 @@ class Bridge:
             first_failure_ms=(pending and pending.first_failure_ms) or now_ms,
             last_failure_ms=now_ms,
             request_id=answer.request_id if answer else None,
-            target=self._outlet.name if pending else None,
+            target=pending.entry.target if pending else None,
             source=pending.entry.source if pending else None,
             detail_type=pending.entry.detail_type if pending else None,
             event_id=self._pipeline.event_id(record),
@@ -298,7 +372,8 @@ class Bridge:
         ticket = (track, record.offset)
         self._letters[ticket] = failure
         self._dead_letters.write(record, failure, ticket)
-        self._consecutive_letters += 1
+        # That customers did not accept their sources is no broken mapping, and must not halt the others.
+        self._consecutive_letters += error.code not in OF_SOURCES
         if self._consecutive_letters > self._max_consecutive_letters:
             self._halt = DeadLetterError(
                 f"{self._consecutive_letters} records in a row were dead-lettered and none was delivered "
@@ -333,12 +408,15 @@ class Bridge:
 
     def _control_flow(self) -> None:
         """Bring the paused partitions in line with what can be taken in now."""
+        stalled = sum(len(stall.records) for stall in self._stalled.values())
         pending = max(
-            self._ledger.pending_records / self._delivery.max_pending_records,
+            # What waits outside for room must not fill what the others need. It is no more than one poll
+            # brought of each partition.
+            (self._ledger.pending_records - stalled) / self._delivery.max_pending_records,
             self._ledger.pending_bytes / self._delivery.max_pending_bytes,
         )
         was_full = self._is_full
-        self._is_full = pending >= (RESUME_SHARE if was_full else 1.0)
+        self._is_full = pending >= (self._resume_share if was_full else 1.0)
         if (
             self._is_full == was_full
             and not self._stalled
@@ -349,7 +427,7 @@ class Bridge:
         wanted: dict[Partition, PauseReason] = dict.fromkeys(self._excluded, "excluded")
         if self._is_full:
             wanted.update(dict.fromkeys(self._ledger.tracks, self._why_full()))
-        wanted.update(dict.fromkeys(self._stalled, "schema_registry"))
+        wanted.update((partition, stall.reason) for partition, stall in self._stalled.items())
         if pause := wanted.keys() - self._paused.keys():
             self._source.pause(pause)
         if resume := (self._paused.keys() | self._fresh) - wanted.keys():
@@ -358,7 +436,7 @@ class Bridge:
         self._fresh.clear()
 
     def _why_full(self) -> PauseReason:
-        if self._outlet.is_down:
+        if any(outlet.is_down for outlet in self._all_outlets):
             return "target"
         return "dead_letter" if self._dead_letters.problem else "pending"
 
@@ -373,27 +451,35 @@ class Bridge:
 
         What no request has touched yet is left to whoever reads it next. What lies below an offset
         that was sent is still sent: it holds the commit back, and everything above it would be
-        delivered twice. A target that is down is not waited for, and after a halt nothing is sent.
+        delivered twice. A target that is down is not waited for, nor a source that is not ACTIVE; and
+        after a halt nothing is sent.
         """
         send = self._halt is None
-        tracks = [t for t in self._ledger.tracks.values() if partitions is None or t.partition in partitions]
-        chosen = set(tracks)
-        self._outlet.discard(
-            lambda p: p.track in chosen and (not send or p.record.offset > p.track.sent_offset)
-        )
+        tracks = {t for t in self._ledger.tracks.values() if partitions is None or t.partition in partitions}
+        for outlet in self._all_outlets:
+            self._leave(outlet.discard(lambda p: p.track in tracks and p.record.offset > p.track.sent_offset))
+            self._leave(outlet.discard_held(tracks))
         # Leaving the group revokes what is still assigned, and must not get a budget of its own.
         deadline_s = min(self._end_by_s, self._clock_s() + self._delivery.shutdown_timeout)
-        while self._is_draining(chosen, send=send) and (left_s := deadline_s - self._clock_s()) > 0:
+        while True:
+            for outlet in self._all_outlets:
+                if not send or outlet.is_down:
+                    self._leave(outlet.discard(lambda p: p.track in tracks))
+            left_s = deadline_s - self._clock_s()
+            if left_s <= 0 or not self._is_draining(tracks, send=send):
+                return
             self._pump(min(BUSY_WAIT_S, left_s), send=send)
+
+    def _leave(self, pendings: Collection[Pending]) -> None:
+        for pending in pendings:
+            pending.track.left.add(pending.record.offset)
 
     def _is_draining(self, tracks: set[Track], *, send: bool) -> bool:
         if any(track in tracks for track, _ in self._letters):
             return True
-        if self._outlet.carries(tracks):
+        if any(outlet.carries(tracks) for outlet in self._all_outlets):
             return True
-        if not send or self._outlet.is_down:
-            return False
-        return any(track.unsettled and min(track.unsettled) <= track.sent_offset for track in tracks)
+        return send and any(track.owes for track in tracks)
 
     # Assignment: called by the source inside `poll`
 
@@ -431,7 +517,8 @@ class Bridge:
 
     def _forget(self, partitions: Sequence[Partition]) -> None:
         self._ledger.drop(partitions)
-        self._outlet.discard(lambda p: not p.track.is_open)
+        for outlet in self._all_outlets:
+            outlet.discard(lambda p: not p.track.is_open)
         self._letters = {ticket: failure for ticket, failure in self._letters.items() if ticket[0].is_open}
         for partition in partitions:
             self._stalled.pop(partition, None)
@@ -461,7 +548,40 @@ class Bridge:
                 lag := self._source.lag(partition, offset)
             ) is not None:
                 telemetry.lag(partition, lag)
+        is_due = now_s >= self._sources_due_s
+        for outlet in self._all_outlets:
+            telemetry.held(outlet.name, outlet.held)
+            if is_due or outlet.guard.changed():
+                standings = list(outlet.guard.standings())
+                telemetry.sources(outlet.name, standings)
+                self._health.sources(outlet.name, standings)
+        if is_due:
+            self._sources_due_s = now_s + SOURCES_INTERVAL_S
         self._health.report("dead_letter", self._dead_letters.problem)
         self._health.report("kafka", self._source.problem)
-        self._health.report("eventbridge", self._outlet.problem(now_s))
-        self._health.report("schema_registry", self._pipeline.problem if self._stalled else None)
+        down = {
+            outlet.name: problem
+            for outlet in self._all_outlets
+            if (problem := outlet.problem(now_s)) is not None
+        }
+        # A Region that is down is no reason to take the others' events away from this process.
+        is_all = len(down) == len(self._all_outlets)
+        self._health.report("eventbridge", "; ".join(down.values()) if is_all else None)
+        self._health.targets_down(down)
+        self._health.report("schema_registry", self._pipeline.problem if self._is_without_schema else None)
+
+    @property
+    def _is_without_schema(self) -> bool:
+        return any(stall.reason == "schema_registry" for stall in self._stalled.values())
+
+
+def _share(delivery: config.Delivery, *, targets: int) -> Share:
+    """What may wait for one target: an equal part, so that one that is down leaves the others theirs."""
+    records, size_bytes = delivery.max_pending_records // targets, delivery.max_pending_bytes // targets
+    is_alone = targets == 1
+    return Share(
+        records=sys.maxsize if is_alone else max(1, records),  # alone, the ledger's limits are enough
+        record_bytes=sys.maxsize if is_alone else size_bytes,
+        held_records=max(1, records // 2),
+        held_bytes=size_bytes // 2,
+    )

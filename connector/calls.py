@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from connector.eventbridge import Publisher
 from connector.model import Answer, Entry
@@ -13,7 +13,7 @@ TURNS = 3
 
 
 class Calls:
-    """Makes the calls, many at a time; the `Sink` of the bridge and of a replay. For one thread.
+    """Makes the calls to all targets, many at a time; the `Sink` of bridge and replay. For one thread.
 
     On a thread of their own the calls would cost half as much again, for themselves and for the rest: the
     interpreter's lock would go from one core to the other with every socket operation, and the caches
@@ -23,18 +23,20 @@ class Calls:
         ConfigError: as `Publisher`.
     """
 
-    def __init__(self, publisher: Publisher) -> None:
-        self._publisher = publisher
+    def __init__(self, publishers: Mapping[str, Publisher]) -> None:
+        """By the name of their target."""
+        self._publishers = publishers
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._answers: list[tuple[int, Answer]] = []
         self._bug: Exception | None = None
         self._is_waiting = False
-        self._loop.run_until_complete(publisher.start())
+        for publisher in publishers.values():
+            self._loop.run_until_complete(publisher.start())
 
-    def send(self, batch_id: int, entries: Sequence[Entry]) -> None:
-        """Start one call; never blocks."""
-        task = self._loop.create_task(self._publish(batch_id, entries))
+    def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
+        """Start one call to a target; never blocks."""
+        task = self._loop.create_task(self._publish(self._publishers[target], batch_id, entries))
         # The loop keeps weak references only; without this one a call could vanish midway.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -69,9 +71,9 @@ class Calls:
         self._loop.call_soon(self._loop.stop)
         self._loop.run_forever()
 
-    async def _publish(self, batch_id: int, entries: Sequence[Entry]) -> None:
+    async def _publish(self, publisher: Publisher, batch_id: int, entries: Sequence[Entry]) -> None:
         try:
-            answer = await self._publisher.publish(entries)
+            answer = await publisher.publish(entries)
             self._answers.append((batch_id, answer))
         except Exception as bug:  # noqa: BLE001 - raised again by `answers`
             self._bug = bug
@@ -82,4 +84,5 @@ class Calls:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._publisher.close()
+        for publisher in self._publishers.values():
+            await publisher.close()

@@ -9,6 +9,7 @@ from connector.config import Settings
 from connector.errors import ConfigError, Problem
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry
+from connector.source_list import read_customers
 
 WITHOUT_TLS = {"ca": None, "certificate": None, "private_key": None}
 """A registry whose certificates cannot be used must not hide what else is wrong."""
@@ -28,6 +29,11 @@ class CheckResult:
 def problems(settings: Settings) -> list[Problem]:
     """Everything wrong with templates, filters, schema files and librdkafka keys. Connects to nothing."""
     found = kafka.option_problems(settings.kafka)
+    if settings.sources.customers is not None:
+        try:
+            read_customers(settings.sources.customers, settings)
+        except ConfigError as error:
+            found += [problem._replace(path="sources.customers") for problem in error.problems]
     registry = None
     if settings.schema_registry is not None:
         try:

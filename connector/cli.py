@@ -25,6 +25,7 @@ from connector.cli_options import (
     print_json,
     settings_of,
 )
+from connector.cli_sources import source_app
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ config_app = typer.Typer(
 )
 app.add_typer(config_app, name="config")
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(source_app, name="source")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -178,9 +180,17 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 
 
 
 @app.command(
-    epilog=examples("partner-bridge sandbox | tee bridge.yaml", "partner-bridge sandbox --registry-port 8081")
+    epilog=examples("partner-bridge sandbox | tee bridge.yaml", "partner-bridge sandbox --strict-sources")
 )
-def sandbox(*, eventbridge_port: Port = 0, registry_port: Port = 0) -> None:
+def sandbox(
+    *,
+    eventbridge_port: Port = 0,
+    registry_port: Port = 0,
+    strict_sources: Annotated[
+        bool,
+        typer.Option("--strict-sources", help="A partner event source exists only once it was created."),
+    ] = False,
+) -> None:
     """Keep a broker, EventBridge and registry up, for your tests.
 
     All of them on this machine, without Docker or AWS, until Ctrl-C.
@@ -188,7 +198,11 @@ def sandbox(*, eventbridge_port: Port = 0, registry_port: Port = 0) -> None:
     """
     from connector.sandbox import commands  # noqa: PLC0415
 
-    raise typer.Exit(commands.sandbox(eventbridge_port=eventbridge_port, registry_port=registry_port))
+    raise typer.Exit(
+        commands.sandbox(
+            eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
+        )
+    )
 
 
 @app.command(epilog=examples("partner-bridge demo", "partner-bridge demo --records 20000 --keep"))

@@ -23,12 +23,12 @@ from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk
 from connector.dead_letters import Found, Ranges, Selection, missing_text, scan
 from connector.errors import HaltError
-from connector.eventbridge import Publisher
+from connector.eventbridge import publishers
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters
 from connector.kafka_letters import ReplayGuard
 from connector.replay import Limits, Replay
 from connector.resolutions import Resolved
-from connector.service import USER_AGENT
+from connector.source_api import USER_AGENT
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan
 
@@ -57,7 +57,7 @@ class Work:
         self._desk = desk
         self._request = request
         self._resolved = Resolved(desk.topic.name, desk.ranges)
-        self._trial = Trial(desk.pipeline, desk.topic.fetch_origin)
+        self._trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
         ids = request.selection.ids
         self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
 
@@ -80,8 +80,7 @@ class Work:
         settings, ranges = self._desk.settings, self._desk.ranges
         self._desk.resolutions.ensure(len(ranges))
         telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
-        publisher = Publisher(settings.eventbridge, user_agent=USER_AGENT)
-        calls = Calls(publisher)
+        calls = Calls(publishers(settings, user_agent=USER_AGENT))
         try:
             with _progress("replayed", self._letters) as shown:
                 replay = Replay(

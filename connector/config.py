@@ -32,14 +32,17 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from connector import config_text as text
-from connector.config_problems import Group, problems_of, without_mistakes
+from connector.config_problems import Group, did_you_mean, problems_of, without_mistakes
 from connector.errors import ConfigError, Problem
 from connector.kafka_options import Kafka
 from connector.model import Json
+from connector.sources import InactivePolicy
 
 MAX_ENTRIES = 20
 """Entries in one PutPartnerEvents request, at most."""
 MAX_REQUEST_BYTES = 1024 * 1024
+DEFAULT_TARGET = "default"
+"""What the target under `eventbridge` is called."""
 MAX_TOPIC_NAME = 249
 """Characters of a Kafka topic's name, at most."""
 
@@ -74,6 +77,14 @@ def _topic_name(name: str) -> str:
     return name
 
 
+def _target_name(name: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,50}", name):
+        raise ValueError("is no name of a target (1 to 50 of a-z A-Z 0-9 _ -)")
+    if name == DEFAULT_TARGET:
+        raise ValueError("is what the target under `eventbridge` is called; choose another name")
+    return name
+
+
 Seconds: TypeAlias = Annotated[
     float,
     BeforeValidator(text.seconds),
@@ -91,6 +102,7 @@ Url: TypeAlias = Annotated[str, AfterValidator(_url)]
 File: TypeAlias = Annotated[Path, AfterValidator(lambda path: _folder.get() / path)]
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 AnyJson: TypeAlias = Annotated[JsonValue, BeforeValidator(text.as_json)]
+TargetName: TypeAlias = Annotated[str, AfterValidator(_target_name)]
 TopicName: TypeAlias = Annotated[str, AfterValidator(_topic_name)]
 
 
@@ -178,6 +190,55 @@ class Target(Group):
         allow_inf_nan=False, default=None, gt=0, description="Cap on requests per second."
     )
     retry: Retry = Field(default=Retry(), description="How a refused event is tried again.")
+    on_inactive_source: InactivePolicy | None = Field(
+        default=None,
+        description="What becomes of records whose source is not ACTIVE: `hold` keeps them until it is, "
+        "`send` lets EventBridge drop them. Default: `hold` where a topic's source is one name, "
+        "`dead_letter` where it is a template.",
+    )
+
+
+class Sources(Group):
+    """How the states of partner event sources are watched."""
+
+    refresh_interval: Seconds = Field(
+        default=60.0, ge=1, description="How often each source in use is looked at."
+    )
+    lookups_per_second: float = Field(
+        default=10.0,
+        gt=0,
+        le=50,
+        allow_inf_nan=False,
+        description="Looks per second and target, at most. AWS allows 50 calls a second of its control plane "
+        "to everything in the account and Region together.",
+    )
+    first_look_timeout: Seconds = Field(
+        default=30.0,
+        ge=0.1,
+        description="How long records wait for the first look at their source while no look is answered; "
+        "then they are sent.",
+    )
+    max_held_records: int = Field(
+        default=1000,
+        ge=1,
+        description="Records of one source held, at most. All held ones together take at most half of what "
+        "their target may have pending.",
+    )
+    max_held_bytes: Bytes = Field(
+        default=8 * 1024**2, ge=1024, description="Size of the events of one source held, at most."
+    )
+    when_held_is_full: Literal["dead_letter", "pause"] = Field(
+        default="dead_letter",
+        description="What happens to further records: `pause` stops their partition until there is room.",
+    )
+    customers: File | None = Field(
+        default=None,
+        description="CSV file of the customers' sources, as `partner-bridge source sync` takes it.",
+    )
+    create_missing: bool = Field(
+        default=False,
+        description="Create a source of `customers` that does not exist when a record needs it.",
+    )
 
 
 class DeadLetter(Group):
@@ -299,7 +360,19 @@ class Topic(Group):
     ordering: Literal["key", "partition", "unordered"] = Field(
         default="key", description="Which records wait for each other."
     )
+    target: Text = Field(
+        default=DEFAULT_TARGET,
+        description="Which of `targets` to send to; may be a template. `default` is `eventbridge`.",
+    )
+    on_inactive_source: InactivePolicy | None = Field(
+        default=None, description="The same as in the target, for this topic; it wins."
+    )
     event: EventTemplate = Field(description="The event a record becomes.")
+
+    def inactive_policy(self, target: Target) -> InactivePolicy:
+        """What becomes of this topic's records in a target while their source is not ACTIVE."""
+        usual: InactivePolicy = "dead_letter" if "${" in self.event.source.replace(r"\${", "") else "hold"
+        return self.on_inactive_source or target.on_inactive_source or usual
 
 
 class Settings(Group, BaseSettings):
@@ -316,6 +389,10 @@ class Settings(Group, BaseSettings):
     kafka: Kafka = Field(description="The Kafka cluster: librdkafka keys, verbatim.")
     schema_registry: SchemaRegistry | None = Field(default=None, description="The schema registry.")
     eventbridge: Target = Field(description="Where events go.")
+    targets: dict[TargetName, Target] = Field(
+        default={}, description="More places where events go, by name; a topic picks one with `target`."
+    )
+    sources: Sources = Field(default=Sources(), description="How the states of sources are watched.")
     dead_letter: DeadLetter = Field(description="Where records go that can never succeed.")
     http: Http = Field(default=Http(), description="The server for health and metrics.")
     delivery: Delivery = Field(default=Delivery(), description="How much is on its way at once.")
@@ -325,6 +402,11 @@ class Settings(Group, BaseSettings):
         examples=[{"orders": {"event": {"source": "aws.partner/example.com/a", "detail_type": "Order"}}}],
         description="What to read: a topic's name, or a pattern starting with `^`.",
     )
+
+    @property
+    def all_targets(self) -> dict[str, Target]:
+        """Every target by name; `eventbridge` is called `default`."""
+        return {DEFAULT_TARGET: self.eventbridge, **self.targets}
 
     @classmethod
     def settings_customise_sources(
@@ -373,24 +455,35 @@ def _registry_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def _target_problems(settings: Settings) -> Iterator[Problem]:
-    target = settings.eventbridge
-    if target.endpoint_url and not target.allow_insecure:
-        url = urlsplit(target.endpoint_url)
-        if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+    for name, target in settings.all_targets.items():
+        path = "eventbridge" if name == DEFAULT_TARGET else f"targets.{name}"
+        if target.endpoint_url and not target.allow_insecure:
+            url = urlsplit(target.endpoint_url)
+            if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+                yield Problem(
+                    f"{path}.endpoint_url",
+                    "http:// would send events in the clear; use https://, or set allow_insecure: true",
+                )
+        if target.external_id and not target.role_arn:
+            yield Problem(f"{path}.external_id", "is for assuming a role; set role_arn too")
+        if target.max_event_bytes > target.batch.byte_size:
             yield Problem(
-                "eventbridge.endpoint_url",
-                "http:// would send events in the clear; use https://, or set allow_insecure: true",
+                f"{path}.max_event_bytes",
+                f"must not be over batch.byte_size ({text.show_bytes(target.batch.byte_size)}): "
+                "a larger event could never be sent",
             )
-    if target.external_id and not target.role_arn:
-        yield Problem("eventbridge.external_id", "is for assuming a role; set role_arn too")
-    if target.max_event_bytes > target.batch.byte_size:
-        yield Problem(
-            "eventbridge.max_event_bytes",
-            f"must not be over batch.byte_size ({text.show_bytes(target.batch.byte_size)}): "
-            "a larger event could never be sent",
-        )
-    if target.retry.initial_interval > target.retry.max_interval:
-        yield Problem("eventbridge.retry.initial_interval", "must not be over max_interval")
+        if target.retry.initial_interval > target.retry.max_interval:
+            yield Problem(f"{path}.retry.initial_interval", "must not be over max_interval")
+    for name, topic in settings.topics.items():
+        if "${" not in topic.target and topic.target not in settings.all_targets:
+            known = ", ".join(settings.all_targets)
+            yield Problem(
+                f"topics.{name}.target",
+                f"there is no target {topic.target}; known: {known}"
+                f"{did_you_mean(topic.target, settings.all_targets)}",
+            )
+    if settings.sources.create_missing and settings.sources.customers is None:
+        yield Problem("sources.create_missing", "needs `sources.customers`, which says whose each source is")
 
 
 def _is_loopback(host: str) -> bool:

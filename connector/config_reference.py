@@ -63,8 +63,11 @@ def _rows(
         at = f"{path}{key}"
         if inner := _group(setting, groups):
             yield from _rows(inner, groups, path=f"{at}.", defaults=setting.get("default") or {})
-        elif inner := _group(setting.get("additionalProperties", {}), groups):
-            yield from _rows(inner, groups, path=f"{at}.<topic>.", defaults={})
+        elif (inner := _group(setting.get("additionalProperties", {}), groups)) is groups.get("Target"):
+            meaning = f"{setting['description']} Each has the keys of `eventbridge`."
+            yield f"`{at}.<target>`", "group", "none", meaning
+        elif inner:
+            yield from _rows(inner, groups, path=f"{at}.<{key.removesuffix('s')}>.", defaults={})
         else:
             found = {"default": defaults[key]} if key in defaults else setting
             default = f"`{json.dumps(found['default'])}`" if "default" in found else "required"

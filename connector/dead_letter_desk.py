@@ -28,6 +28,7 @@ from connector.model import Json, Record
 from connector.pipeline import Dropped, Pipeline
 from connector.resolutions import Resolution, Resolved, State
 from connector.schema_registry import SchemaRegistry
+from connector.source_api import USER_AGENT, Looks
 from connector.telemetry import configure_logging
 from connector.trial import CannotTry, Trial
 
@@ -64,6 +65,8 @@ class Desk:
         self.resolutions = ResolutionTopic(settings)
         self._registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
         self.pipeline = Pipeline(settings, self._registry)
+        self.look = Looks(settings.all_targets, user_agent=USER_AGENT)
+        """What state a source is in."""
 
     def __enter__(self) -> Self:
         self.ranges: Ranges = self.topic.snapshot()
@@ -245,7 +248,7 @@ def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload:
         {"name": name, "value": _text(value)} if payload else {"name": name, "bytes": _size(value)}
         for name, value in letter.record.headers
     ]
-    trial = Trial(desk.pipeline, desk.topic.fetch_origin)
+    trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
     try:
         letter = trial.whole(letter)
     except CannotTry as error:
@@ -273,6 +276,8 @@ def _prospect(trial: Trial, letter: DeadLetter, *, payload: bool) -> Json:
         result = _patiently(lambda: trial(letter))
     except RecordError as error:
         return {"outcome": "would fail again", "code": error.code, "why": str(error)}
+    except CannotTry as error:
+        return {"outcome": "would be left open", "why": str(error)}
     except UnavailableError as error:
         return {"outcome": "cannot be said now", "why": str(error)}
     if isinstance(result, Dropped):

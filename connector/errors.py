@@ -40,6 +40,7 @@ Code: TypeAlias = Literal[
     "time_out_of_range",
     "detail_invalid",
     "detail_too_deep",
+    "target_unknown",
     # event → entry
     "source_invalid",
     "source_too_long",
@@ -53,6 +54,7 @@ Code: TypeAlias = Literal[
     "request_refused",
     "request_too_large",
     "source_unknown",
+    "source_inactive",
     "retries_exhausted",
 ]
 """Why a record was dead-lettered: a closed set, safe as a metric label and stable for scripts."""
@@ -76,6 +78,7 @@ MEANINGS: dict[Code, str] = {
     "time_out_of_range": "The event's time is before 1970 or after 9999.",
     "detail_invalid": "The detail cannot be written as JSON, or has the metadata's key already.",
     "detail_too_deep": "The detail is nested too deeply.",
+    "target_unknown": "The topic's `target` made a name that `targets` does not have.",
     "source_invalid": "The source does not have the form of a partner event source's name.",
     "source_too_long": "The source is longer than 256 characters.",
     "detail_type_invalid": "The detail type is empty.",
@@ -86,7 +89,8 @@ MEANINGS: dict[Code, str] = {
     "entry_refused": "EventBridge refused this entry for good.",
     "request_refused": "EventBridge refused a request that held this entry alone.",
     "request_too_large": "EventBridge found a request that held this entry alone too large.",
-    "source_unknown": "EventBridge kept answering that the source does not exist.",
+    "source_unknown": "The source does not exist: never created, deleted, or expired.",
+    "source_inactive": "The source is not ACTIVE: EventBridge would answer success and drop the event.",
     "retries_exhausted": "Attempts failed while other events were accepted, `retry.max_attempts` times.",
 }
 """What each code means, in a sentence; also the table in README."""

@@ -146,6 +146,28 @@ class Publisher:
         self._clock_offset_s = now_s - time.time()
 
 
+def publishers(settings: config.Settings, *, user_agent: str) -> dict[str, Publisher]:
+    """A publisher for each target, by its name.
+
+    Raises:
+        ConfigError: as `Publisher`, with every problem of every target.
+    """
+    made: dict[str, Publisher] = {}
+    problems: list[Problem] = []
+    for name, target in settings.all_targets.items():
+        try:
+            made[name] = Publisher(target, user_agent=user_agent)
+        except ConfigError as error:
+            problems += [problem._replace(path=_path_in(name, problem.path)) for problem in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def _path_in(name: str, path: str) -> str:
+    return path if name == config.DEFAULT_TARGET else path.replace("eventbridge", f"targets.{name}", 1)
+
+
 def endpoint(target: config.Target) -> Way:
     """Where boto3 would send a target's requests, by which way, and whose certificates it would trust.
 

@@ -7,7 +7,7 @@ import errno
 import json
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from aiohttp import web
 
 from connector.errors import ConfigError, Problem
 from connector.model import Json
+from connector.sources import Standing
 from connector.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -34,7 +35,10 @@ IDLE_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 10.0
 """How long starting or closing the server may take."""
 
-PATHS = ("/livez", "/readyz", "/metrics", "/version")
+PATHS = ("/livez", "/readyz", "/metrics", "/version", "/sources")
+
+MAX_SOURCES = 100
+"""Sources that are not ACTIVE, shown in `/readyz`; `/sources` shows all."""
 
 
 class Health:
@@ -54,6 +58,8 @@ class Health:
         self._is_stopping = False
         self._problems: dict[str, str] = {}
         self._failures: dict[str, dict[str, Json]] = {}
+        self._sources: dict[str, Collection[Standing]] = {}
+        self._targets_down: Mapping[str, str] = {}
 
     def beat(self, now_s: float) -> None:
         """The poll loop came round."""
@@ -84,6 +90,14 @@ class Health:
         if len(self._failures) > MAX_TOPICS:
             del self._failures[next(iter(self._failures))]
 
+    def sources(self, target: str, standings: Collection[Standing]) -> None:
+        """The sources of a target stand like this. It is shown, and does not make the bridge unready."""
+        self._sources[target] = standings
+
+    def targets_down(self, problems: Mapping[str, str]) -> None:
+        """These targets take nothing, each for a reason. It is shown, and is no reason while others do."""
+        self._targets_down = problems
+
     def halted(self, reason: str) -> None:
         """The bridge stops by itself, and is never ready again."""
         self.report("halted", reason)
@@ -113,8 +127,29 @@ class Health:
             "reasons": reasons,
             "partitions_assigned": self._assigned,
             "last_errors": {**self._failures},
+            "targets_down": {**self._targets_down},
+            "sources_not_active": self.standings(only_inactive=True)[:MAX_SOURCES],
         }
         return not reasons, details
+
+    def standings(self, *, only_inactive: bool = False) -> list[Json]:
+        """Every source in use: state and since when, whose it is, events held and delivered."""
+        return [
+            {
+                "source": each.source,
+                "target": target,
+                "state": each.state,
+                "since": _iso(each.since_ms),
+                "account": each.account,
+                "expires": _iso(each.expires_ms),
+                "reason": each.reason,
+                "held": each.held,
+                "delivered": each.delivered,
+            }
+            for target, standings in self._sources.copy().items()
+            for each in standings
+            if each.is_inactive or not only_inactive
+        ]
 
 
 class Server:
@@ -170,8 +205,11 @@ async def _start(health: Health, telemetry: Telemetry, host: str, port: int) -> 
     async def version(_request: web.Request) -> web.Response:
         return _answer(200, {**telemetry.versions})
 
+    async def sources(_request: web.Request) -> web.Response:
+        return _answer(200, {"sources": health.standings()})
+
     app = web.Application(client_max_size=1024)
-    for path, answer in zip(PATHS, (livez, readyz, metrics, version), strict=True):
+    for path, answer in zip(PATHS, (livez, readyz, metrics, version, sources), strict=True):
         app.router.add_get(path, answer)
     app.router.add_route("*", "/{path:.*}", _not_here)
     app.on_response_prepare.append(_finish)
@@ -185,6 +223,12 @@ async def _start(health: Health, telemetry: Telemetry, host: str, port: int) -> 
         await runner.cleanup()
         raise ConfigError([_bind_problem(error, host, port)]) from error
     return runner
+
+
+def _iso(unix_ms: int | None) -> str | None:
+    if unix_ms is None:
+        return None
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 async def _not_here(request: web.Request) -> web.Response:

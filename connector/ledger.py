@@ -16,7 +16,7 @@ class Track:
     holds something closed: settling on it changes nothing.
     """
 
-    __slots__ = ("committed", "is_open", "next_offset", "partition", "sent_offset", "unsettled")
+    __slots__ = ("committed", "is_open", "left", "next_offset", "partition", "sent_offset", "unsettled")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
@@ -27,6 +27,8 @@ class Track:
         """One past the offset polled last; None before the first record."""
         self.sent_offset = -1
         """The highest offset of this track that was ever part of a request."""
+        self.left: set[int] = set()
+        """Offsets given up at a stop or rebalance: whoever reads the partition next has them."""
         self.committed: int | None = None
         """What this track last committed."""
 
@@ -41,6 +43,12 @@ class Track:
         if self.next_offset is None:
             return None
         return min(min(self.unsettled, default=self.next_offset), self.next_offset)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something that was not given up lies below what was sent, and holds the commit back."""
+        lowest = min((offset for offset in self.unsettled if offset not in self.left), default=None)
+        return lowest is not None and lowest <= self.sent_offset
 
     @property
     def oldest_polled_s(self) -> float | None:

@@ -24,10 +24,10 @@ TIME_BYTES = 14
 END_OF_TIME_S = 253_402_300_800
 """The first second of the year 10000."""
 
-_SOURCE = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
+SOURCE_NAME = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
 
 
-def entry(event: Event, *, max_event_bytes: int) -> Entry:
+def entry(event: Event, *, max_event_bytes: int, target: str = "default") -> Entry:
     """Check an event against every limit and write it as it will stand in the request.
 
     The size is counted as EventBridge does: 14 bytes for a Time, and the UTF-8 bytes of Source,
@@ -38,7 +38,7 @@ def entry(event: Event, *, max_event_bytes: int) -> Entry:
             resource_invalid, resource_too_long, detail_invalid, time_out_of_range.
         OversizeError: event_too_large.
     """
-    source, detail_type, time_s, resources, detail = event
+    source, detail_type, time_s, resources, detail, _ = event
     size_bytes = _checked_source(source) + len(detail)
 
     if not 0 < len(detail_type) <= MAX_DETAIL_TYPE_CHARACTERS:
@@ -85,7 +85,7 @@ def entry(event: Event, *, max_event_bytes: int) -> Entry:
         ) from None
     # A copy, since orjson's own bytes keep the buffer they were written in: 4 KB for 0.5, and
     # thousands of entries may wait.
-    return Entry(source, detail_type, bytes(memoryview(orjson.dumps(members))), size_bytes)
+    return Entry(source, detail_type, bytes(memoryview(orjson.dumps(members))), size_bytes, target)
 
 
 @lru_cache(maxsize=4096)
@@ -98,7 +98,7 @@ def _checked_source(source: str) -> int:
             f"The source has {length} characters; EventBridge allows {MAX_SOURCE_CHARACTERS}. Shorten "
             "`event.source`.",
         )
-    if not _SOURCE.fullmatch(source):
+    if not SOURCE_NAME.fullmatch(source):
         raise MappingError(
             "source_invalid",
             f"The source of {length} characters is not `aws.partner/` with at least two segments of letters, "

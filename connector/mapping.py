@@ -79,6 +79,7 @@ class Mapping:
             for index, resource in enumerate(event.resources)
         ]
         self._detail = _detail(event.detail, compiler, path=f"{event_path}.detail")
+        self._target = _text(topic.target, compiler, path=f"{path}.target") if "${" in topic.target else None
         self._metadata = event.metadata
         self._event_path = event_path
 
@@ -111,13 +112,14 @@ class Mapping:
         resources: list[str] = []
         for texts in self._resources:
             resources += texts(scope)
-        return Event(
+        made = Event(
             self._source(scope),
             self._detail_type(scope),
             self._time(scope),
             resources,
             self._detail_bytes(scope, record, event_id),
         )
+        return made if self._target is None else made._replace(target=self._target(scope))
 
     def _detail_bytes(self, scope: Scope, record: Record, event_id: str) -> bytes:
         detail = self._detail(scope)

@@ -80,6 +80,8 @@ class Event(NamedTuple):
     resources: Sequence[str]
     detail: bytes
     """A JSON object, UTF-8."""
+    target: str | None = None
+    """What the topic's template of a target made; None where it is a name."""
 
 
 class Entry(NamedTuple):
@@ -91,6 +93,8 @@ class Entry(NamedTuple):
     """The entry as it stands in the request body: a JSON object, UTF-8."""
     size_bytes: int
     """Its size as EventBridge counts it, which is not `len(json)`."""
+    target: str = "default"
+    """Where it goes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,26 @@
-"""Which entries may leave next, and together: order, packing, retries. Pure."""
+"""Which entries may leave next, and together: order, packing, retries, turns of sources. Pure."""
 
 from __future__ import annotations
 
 import heapq
 import itertools
+import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from enum import IntEnum
 
 from connector.ledger import Track
 from connector.model import Entry, Record
+from connector.sources import InactivePolicy
+
+MAX_SOURCES = 10_000
+"""Sources remembered; those with nothing waiting make room."""
+
+MAX_READ_AHEAD = 5_000
+"""Lanes ready with which nothing more is read, whoever's they are."""
+
+ROOM_SHARE = 0.5
+"""Who waited for room goes on once what fills it fell to this share, as a pause costs what was prefetched."""
 
 
 class Pending:
@@ -46,13 +58,53 @@ class Pending:
         """When the last attempt failed, on the monotonic clock."""
 
 
+class Door(IntEnum):
+    """Whether the entries of a source may leave."""
+
+    OPEN = 0
+    HELD = 1
+    """They wait, in order, up to a limit."""
+    REFUSED = 2
+    """They are not taken in."""
+
+
+class SourceQueue:
+    """The unsent entries of one source, and whether they may leave.
+
+    Topics that treat an inactive source differently have a queue each for it, one a policy.
+    """
+
+    __slots__ = (
+        "delivered", "door", "is_listed", "is_shut", "lanes", "policy", "ready", "rest_until_s", "rests",
+        "source",
+    )  # fmt: skip
+
+    def __init__(self, source: str, policy: InactivePolicy) -> None:
+        self.source = source
+        self.policy = policy
+        self.door = Door.OPEN
+        self.lanes: dict[Hashable, Lane] = {}
+        self.ready: deque[Lane] = deque()
+        """Lanes that could give an entry to a request."""
+        self.is_listed = False
+        """It has its turns."""
+        self.is_shut = False
+        """Nothing of it leaves, because of its door, or because it rests."""
+        self.rest_until_s: float | None = None
+        """It sits out its turns, because EventBridge throttles this source alone."""
+        self.rests = 0
+        """Rests in a row."""
+        self.delivered = 0
+
+
 class Lane:
     """Records that must arrive one after the other; at most one request carries them at a time."""
 
-    __slots__ = ("is_busy", "is_dropped", "key", "waiting")
+    __slots__ = ("is_busy", "is_dropped", "key", "queue", "waiting")
 
-    def __init__(self, key: Hashable | None) -> None:
+    def __init__(self, key: Hashable | None, queue: SourceQueue) -> None:
         self.key = key
+        self.queue = queue
         self.waiting: list[Pending] = []
         """Not sent, in offset order. A list, since most lanes hold one entry: a deque takes 760 bytes."""
         self.is_busy = False
@@ -64,83 +116,161 @@ class Lane:
 class Outbox:
     """Holds the entries of one target until they leave, and decides which leave together.
 
-    Entries of one lane leave in the order they were added. Several may share a request, in order;
-    a later request of that lane waits for the answer to the earlier one. Between lanes there is no
-    order. A lane is a key, a partition, or a single record, by the topic's `ordering`.
+    Entries of one source and lane leave in the order they were added. Several may share a request, in
+    order; a later request of that lane waits for the answer to the earlier one. Between lanes there is
+    no order. A lane is a key, a partition, or a single record, by the topic's `ordering`.
 
-    Each lane is in one place at a time: in `_ready`, waiting out a delay, or busy. Lanes that come
-    back go to the front, since what they hold is older than the rest.
+    Sources take turns, so that none waits for another's backlog: in each turn a source gives as much as
+    its equal share of a request, at least one entry. An entry at the head of its source leaves after at
+    most one turn of each other source, whatever they have waiting.
+
+    Each lane is in one place at a time: ready, waiting out a delay, or busy. Lanes that come back go to
+    the front of their source, since what they hold is older than the rest.
     """
 
-    def __init__(self, *, max_count: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_count: int,
+        max_bytes: int,
+        max_records: int = sys.maxsize,
+        max_record_bytes: int = sys.maxsize,
+        max_held: int = sys.maxsize,
+        max_held_bytes: int = sys.maxsize,
+        max_held_in_all: int = sys.maxsize,
+        max_held_bytes_in_all: int = sys.maxsize,
+        on_new_source: Callable[[SourceQueue], None] = lambda _: None,
+        on_source_forgotten: Callable[[SourceQueue], None] = lambda _: None,
+    ) -> None:
+        """`max_records` limits what is here or in flight, `max_held` what one source may hold, and
+        `max_held_in_all` what all may hold together.
+        """
         self.max_count = max_count
         self.max_bytes = max_bytes
         self.unsent = 0
-        """Entries held here: ready, delayed, or waiting behind a request of their lane."""
-        self._lanes: dict[Hashable, Lane] = {}
-        self._ready: deque[Lane] = deque()
+        """Entries here: ready, delayed, held, or waiting behind a request of their lane."""
+        self._inside = 0
+        """Entries here or in flight."""
+        self._inside_bytes = 0
+        """Size of their records; counted only where it is limited."""
+        self.ready_lanes = 0
+        """How many lanes could give an entry to the next request."""
+        self._max_records = max_records
+        self._max_record_bytes = max_record_bytes
+        self._counts_bytes = max_record_bytes < sys.maxsize
+        self._max_held = max_held
+        self._max_held_bytes = max_held_bytes
+        self._max_held_in_all = max_held_in_all
+        self._max_held_bytes_in_all = max_held_bytes_in_all
+        self._on_new_source = on_new_source
+        self._on_source_forgotten = on_source_forgotten
+        self._queues: dict[InactivePolicy, dict[str, SourceQueue]] = {
+            "hold": {},
+            "dead_letter": {},
+            "send": {},
+        }
+        self._ring: deque[SourceQueue] = deque()
+        """Sources with something ready, in the order of their turns."""
         self._delayed: list[tuple[float, int, Lane]] = []
+        self._resting: list[tuple[float, int, SourceQueue]] = []
+        self._held: dict[SourceQueue, tuple[int, int]] = {}
+        """Of sources that are shut: entries, and their bytes."""
+        self.held_in_all = 0
+        self._held_bytes_in_all = 0
         self._sequence = itertools.count()
 
-    def add(self, pending: Pending, lane_key: Hashable | None) -> None:
-        """Append an entry to its lane; a None key makes a lane of its own."""
-        lane = self._lanes.get(lane_key) if lane_key is not None else None
+    def add(
+        self, pending: Pending, lane_key: Hashable | None, policy: InactivePolicy = "send"
+    ) -> SourceQueue | Outbox | None:
+        """Append an entry to its lane; a None key makes a lane of its own.
+
+        Returns None when it was taken in, else what is in its way: its source, or all that waits here.
+        """
+        if self._inside >= self._max_records or self._inside_bytes >= self._max_record_bytes:
+            return self
+        entry = pending.entry
+        queue = self._queues[policy].get(entry.source) or self.meet(entry.source, policy)
+        if queue.is_shut:
+            if not self._has_room_for(queue):
+                return queue
+            self._hold(queue, 1, entry.size_bytes)
+        lane = queue.lanes.get(lane_key) if lane_key is not None else None
         if lane is None:
-            lane = Lane(lane_key)
+            lane = Lane(lane_key, queue)
             if lane_key is not None:
-                self._lanes[lane_key] = lane
-            self._ready.append(lane)
+                queue.lanes[lane_key] = lane
+            queue.ready.append(lane)
+            if queue.is_listed:
+                self.ready_lanes += 1
+            else:
+                self._list(queue)
         lane.waiting.append(pending)
         pending.lane = lane
         self.unsent += 1
+        self._inside += 1
+        if self._counts_bytes:
+            self._inside_bytes += pending.record.size_bytes
+        return None
 
     def next_batch(self) -> list[Pending]:
-        """Take the entries of the next request: oldest first, within count and bytes.
+        """Take the entries of the next request: source by source, oldest first, within count and bytes.
 
         Empty when nothing may leave now. The lanes taken from are busy until `release`.
         """
         batch: list[Pending] = []
+        ring = self._ring
+        if not ring:
+            return batch
         size_bytes = 0
         limit = self.max_count
-        while self._ready and len(batch) < limit:
-            lane = self._ready[0]
-            taken = 0
-            while taken < len(lane.waiting) and len(batch) < limit:
-                pending = lane.waiting[taken]
-                if batch and (
-                    size_bytes + pending.entry.size_bytes > self.max_bytes
-                    or pending.batch_limit != batch[0].batch_limit
-                ):
-                    break
-                if pending.batch_limit is not None:
-                    limit = min(limit, pending.batch_limit)
-                batch.append(pending)
-                size_bytes += pending.entry.size_bytes
-                taken += 1
-            if taken == 0:
-                break
-            del lane.waiting[:taken]
-            lane.is_busy = True
-            self._ready.popleft()
-            if lane.waiting and len(batch) < limit:
-                break
+        turn = -(-limit // len(ring))
+        fits = True
+        while ring and fits and len(batch) < limit:
+            queue = ring[0]
+            ready = queue.ready
+            before = len(batch)
+            quota = min(limit, before + turn)
+            while ready and fits and len(batch) < quota:
+                lane = ready[0]
+                waiting = lane.waiting
+                taken = 0
+                while taken < len(waiting) and len(batch) < quota:
+                    pending = waiting[taken]
+                    if batch and (
+                        size_bytes + pending.entry.size_bytes > self.max_bytes
+                        or pending.batch_limit != batch[0].batch_limit
+                    ):
+                        fits = False
+                        break
+                    if pending.batch_limit is not None:
+                        limit = min(limit, pending.batch_limit)
+                        quota = min(quota, limit)
+                    batch.append(pending)
+                    size_bytes += pending.entry.size_bytes
+                    taken += 1
+                if taken:
+                    del waiting[:taken]
+                    lane.is_busy = True
+                    ready.popleft()
+                    self.ready_lanes -= 1
+            if not ready:
+                ring.popleft()
+                queue.is_listed = False
+            elif len(batch) > before:
+                ring.rotate(-1)
         self.unsent -= len(batch)
         return batch
 
     def has_full_batch(self) -> bool:
         """Whether so much is ready that waiting would not make the next request fuller."""
-        ready = self._ready
-        return len(ready) >= self.max_count or (bool(ready) and len(ready[0].waiting) >= self.max_count)
-
-    @property
-    def ready_lanes(self) -> int:
-        """How many lanes could give an entry to the next request."""
-        return len(self._ready)
+        return self.ready_lanes >= self.max_count or (
+            bool(self._ring) and len(self._ring[0].ready[0].waiting) >= self.max_count
+        )
 
     @property
     def ready_since_s(self) -> float | None:
         """When the entry that leaves next was added; None when nothing may leave now."""
-        return self._ready[0].waiting[0].added_s if self._ready else None
+        return self._ring[0].ready[0].waiting[0].added_s if self._ring else None
 
     def release(
         self, batch: Sequence[Pending], *, again: Sequence[Pending], not_before_s: float | None = None
@@ -151,12 +281,17 @@ class Outbox:
         after that time, and everything behind it in the same lane waits too.
         """
         delayed: set[Lane] = set()
+        self._enter(batch, -1)
         for pending in reversed(again):
             # A partition may have been taken away meanwhile: its entries are no longer ours to send.
             if pending.track.is_open:
-                pending.lane.waiting.insert(0, pending)
+                lane = pending.lane
+                lane.waiting.insert(0, pending)
                 self.unsent += 1
-                delayed.add(pending.lane)
+                self._enter([pending], 1)
+                if lane.queue in self._held:
+                    self._hold(lane.queue, 1, pending.entry.size_bytes)
+                delayed.add(lane)
         for lane in reversed(dict.fromkeys(pending.lane for pending in batch)):
             lane.is_busy = False
             if not lane.waiting:
@@ -164,36 +299,204 @@ class Outbox:
             elif not_before_s is not None and lane in delayed:
                 heapq.heappush(self._delayed, (not_before_s, next(self._sequence), lane))
             else:
-                self._ready.appendleft(lane)
+                self._put_first(lane)
 
     def wake(self, now_s: float) -> None:
         """Make ready what has waited out its delay."""
         while self._delayed and self._delayed[0][0] <= now_s:
-            self._ready.appendleft(heapq.heappop(self._delayed)[2])
+            self._put_first(heapq.heappop(self._delayed)[2])
+        while self._resting and self._resting[0][0] <= now_s:
+            until_s, _, queue = heapq.heappop(self._resting)
+            if queue.rest_until_s == until_s:
+                queue.rest_until_s = None
+                self._shut_or_open(queue)
 
     @property
     def next_wake_s(self) -> float | None:
         """When the earliest delay ends; None when nothing is delayed."""
-        return self._delayed[0][0] if self._delayed else None
+        ends_s = [line[0][0] for line in (self._delayed, self._resting) if line]
+        return min(ends_s, default=None)
 
-    def discard(self, is_unwanted: Callable[[Pending], bool]) -> None:
-        """Forget unsent entries: of partitions that were taken away, or that a shutdown will not send.
+    def discard(self, is_unwanted: Callable[[Pending], bool]) -> list[Pending]:
+        """Forget unsent entries, and return them: of partitions that were taken away, or that a shutdown
+        will not send.
 
-        Within a lane the unwanted ones are always the last, since both rules go by offset.
+        Within a lane the unwanted ones are always the last, since these rules go by offset.
         """
-        unsent = {lane for lane in self._lanes.values() if lane.waiting}
-        unsent.update(self._ready, (lane for _, _, lane in self._delayed))
-        for lane in unsent:
+        return self._drop(self._lanes(self._all_queues()), is_unwanted) if self.unsent else []
+
+    def discard_held(self, tracks: Container[Track]) -> list[Pending]:
+        """The same for what some partitions have waiting for sources that are shut."""
+        return self._drop(self._lanes(self._held), lambda pending: pending.track in tracks)
+
+    # Sources
+
+    def meet(self, source: str, policy: InactivePolicy) -> SourceQueue:
+        """The queue of a source, made where there is none yet."""
+        queues = self._queues[policy]
+        queue = queues.get(source)
+        if queue is None:
+            if len(queues) >= MAX_SOURCES:
+                self._make_room(queues)
+            queue = queues[source] = SourceQueue(source, policy)
+            self._on_new_source(queue)
+        return queue
+
+    def queues_of(self, source: str) -> list[SourceQueue]:
+        """The queues of one source: one for each policy that has met it."""
+        return [queues[source] for queues in self._queues.values() if source in queues]
+
+    def set_door(self, queue: SourceQueue, door: Door) -> list[Pending]:
+        """Say whether what waits for a source may leave; returns what was waiting when it is REFUSED.
+
+        What a request carries at this moment is not touched.
+        """
+        queue.door = door
+        self._shut_or_open(queue)
+        if door is not Door.REFUSED or not self.held(queue):
+            return []
+        return sorted(self._drop(self._lanes([queue]), lambda _: True), key=lambda p: p.record.offset)
+
+    def rest(self, queue: SourceQueue, until_s: float) -> None:
+        """Let one source sit out its turns, since EventBridge throttles it alone; the others go on."""
+        queue.rests += 1
+        queue.rest_until_s = until_s
+        heapq.heappush(self._resting, (until_s, next(self._sequence), queue))
+        self._shut_or_open(queue)
+
+    def has_much(self, batches: int) -> bool:
+        """Whether so many full requests are ready that reading on would not make sending any faster.
+
+        Where there are several sources, one that has much must not keep the others from being read: then
+        as many sources must have something ready, or there must be as much as is read ahead at most.
+        """
+        return self.ready_lanes >= batches * self.max_count and (
+            len(self._ring) >= batches or self.ready_lanes >= MAX_READ_AHEAD or self._has_one_source
+        )
+
+    @property
+    def _has_one_source(self) -> bool:
+        return sum(map(len, self._queues.values())) == 1
+
+    def held(self, queue: SourceQueue) -> int:
+        """How many entries of a source are held."""
+        return self._held.get(queue, (0, 0))[0]
+
+    @property
+    def has_room(self) -> bool:
+        """Whether who was not let in by lack of room may come."""
+        return (
+            self._inside <= self._max_records * ROOM_SHARE
+            and self._inside_bytes <= self._max_record_bytes * ROOM_SHARE
+        )
+
+    def may_come(self, queue: SourceQueue) -> bool:
+        """The same for one source; also for what will be refused at once."""
+        return not queue.is_shut or queue.door is Door.REFUSED or self._has_room_for(queue, share=ROOM_SHARE)
+
+    def _has_room_for(self, queue: SourceQueue, *, share: float = 1.0) -> bool:
+        """Whether one more entry of a source that is shut may wait here."""
+        if queue.door is Door.REFUSED:
+            return False
+        held, held_bytes = self._held[queue]
+        return (
+            held < self._max_held * share
+            and held_bytes < self._max_held_bytes * share
+            and self.held_in_all < self._max_held_in_all * share
+            and self._held_bytes_in_all < self._max_held_bytes_in_all * share
+        )
+
+    def _hold(self, queue: SourceQueue, count: int, size_bytes: int) -> None:
+        held, held_bytes = self._held.get(queue, (0, 0))
+        self._held[queue] = (held + count, held_bytes + size_bytes)
+        self.held_in_all += count
+        self._held_bytes_in_all += size_bytes
+
+    def _shut_or_open(self, queue: SourceQueue) -> None:
+        """Bring turns and counts in line with the door, and with whether it rests."""
+        was_shut, queue.is_shut = queue.is_shut, bool(queue.door) or queue.rest_until_s is not None
+        if queue.is_shut and not was_shut:
+            self._unlist(queue)
+            waiting = [pending for lane in self._lanes([queue]) for pending in lane.waiting]
+            self._hold(queue, len(waiting), sum(pending.entry.size_bytes for pending in waiting))
+        elif was_shut and not queue.is_shut:
+            self._hold_nothing(queue)
+            self._list(queue)
+
+    def _hold_nothing(self, queue: SourceQueue) -> None:
+        self._hold(queue, *(-part for part in self._held.get(queue, (0, 0))))
+        del self._held[queue]
+
+    def _make_room(self, queues: dict[str, SourceQueue]) -> None:
+        """Forget the half of the sources with nothing here that were met first."""
+        idle = [queue for queue in queues.values() if not queue.ready and not queue.lanes and not queue.rests]
+        # An entry of theirs may be in flight still; if it comes back, it is sent as from an open source.
+        for queue in idle[: len(idle) // 2 + 1]:
+            del queues[queue.source]
+            if queue.is_shut:
+                self._hold_nothing(queue)
+            self._on_source_forgotten(queue)
+
+    def _all_queues(self) -> Iterator[SourceQueue]:
+        return itertools.chain.from_iterable(queues.values() for queues in self._queues.values())
+
+    # Turns
+
+    def _list(self, queue: SourceQueue) -> None:
+        if queue.ready and not (queue.is_listed or queue.is_shut):
+            queue.is_listed = True
+            self._ring.append(queue)
+            self.ready_lanes += len(queue.ready)
+
+    def _unlist(self, queue: SourceQueue) -> None:
+        if queue.is_listed:
+            queue.is_listed = False
+            self._ring.remove(queue)
+            self.ready_lanes -= len(queue.ready)
+
+    def _put_first(self, lane: Lane) -> None:
+        queue = lane.queue
+        queue.ready.appendleft(lane)
+        if queue.is_listed:
+            self.ready_lanes += 1
+        else:
+            self._list(queue)
+
+    def _lanes(self, queues: Iterable[SourceQueue]) -> set[Lane]:
+        """All lanes of these sources that have something waiting."""
+        chosen = set(queues)
+        lanes = {lane for queue in chosen for lane in (*queue.lanes.values(), *queue.ready) if lane.waiting}
+        lanes.update(lane for _, _, lane in self._delayed if lane.queue in chosen)
+        return lanes
+
+    def _drop(self, lanes: Iterable[Lane], is_unwanted: Callable[[Pending], bool]) -> list[Pending]:
+        dropped: list[Pending] = []
+        touched: set[SourceQueue] = set()
+        for lane in lanes:
             while lane.waiting and is_unwanted(lane.waiting[-1]):
-                lane.waiting.pop()
+                dropped.append(lane.waiting.pop())
+                size_bytes = dropped[-1].entry.size_bytes
                 self.unsent -= 1
+                self._enter(dropped[-1:], -1)
+                if lane.queue in self._held:
+                    self._hold(lane.queue, -1, -size_bytes)
             if not lane.waiting and not lane.is_busy:
                 lane.is_dropped = True
+                touched.add(lane.queue)
                 self._forget(lane)
-        self._ready = deque(lane for lane in self._ready if not lane.is_dropped)
+        for queue in touched:
+            self._unlist(queue)
+            queue.ready = deque(lane for lane in queue.ready if not lane.is_dropped)
+            self._list(queue)
         self._delayed = [delay for delay in self._delayed if not delay[2].is_dropped]
         heapq.heapify(self._delayed)
+        return dropped
+
+    def _enter(self, entries: Sequence[Pending], sign: int) -> None:
+        self._inside += sign * len(entries)
+        if self._counts_bytes:
+            self._inside_bytes += sign * sum(pending.record.size_bytes for pending in entries)
 
     def _forget(self, lane: Lane) -> None:
         if lane.key is not None:
-            del self._lanes[lane.key]
+            del lane.queue.lanes[lane.key]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, assert_never
+from typing import Literal, Protocol, assert_never
 
 from connector import config
 from connector.errors import (
@@ -23,8 +25,10 @@ from connector.errors import (
 )
 from connector.ledger import Track
 from connector.model import Answer, Delivered, Entry, Forbidden, Refused, Retry
-from connector.outbox import Outbox, Pending
+from connector.outbox import Door, Outbox, Pending, SourceQueue
 from connector.pace import Pace, State, full_jitter
+from connector.source_guard import SourceGuard, Unwatched, Watch
+from connector.sources import InactivePolicy
 from connector.telemetry import RequestOutcome, Telemetry
 
 SLOW_S = 3.0
@@ -35,11 +39,32 @@ NO_ANSWER = "EventBridge has not answered yet"
 class Sink(Protocol):
     """EventBridge: one call for each batch, answers in any order."""
 
-    def send(self, batch_id: int, entries: Sequence[Entry]) -> None:
-        """Start one call; never blocks."""
+    def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
+        """Start one call to a target; never blocks. Batch ids are unique over all targets."""
 
     def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
         """The answers that came in; waits for the first one at most `timeout_s`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Why an entry has to wait outside: so much of its target, or of its source, waits already."""
+
+    reason: Literal["target", "source"]
+    has_room: Callable[[], bool]
+    """Whether it may come now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What may be in one outlet, waiting or in flight."""
+
+    records: int = sys.maxsize
+    record_bytes: int = sys.maxsize
+    held_records: int = sys.maxsize
+    """Of all sources together that take nothing now, and the next."""
+    held_bytes: int = sys.maxsize
+    """As EventBridge counts the size of events."""
 
 
 @dataclass(slots=True)
@@ -66,8 +91,13 @@ class Outlet:
         *,
         sink: Sink,
         telemetry: Telemetry,
+        batch_ids: Iterator[int] | None = None,
+        sources: config.Sources | None = None,
+        watch: Watch | None = None,
+        share: Share | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`batch_ids` are shared by the outlets of one sink. Without `watch` only `send` is a policy."""
         self.name = name
         self._clock_s = clock_s
         self._sink = sink
@@ -75,7 +105,26 @@ class Outlet:
         self._retry = target.retry
         self._max_in_flight = target.max_in_flight
         self._period_s = target.batch.period
-        self._outbox = Outbox(max_count=target.batch.count, max_bytes=target.batch.byte_size)
+        sources, share = sources or config.Sources(), share or Share()
+        self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
+        self.guard = SourceGuard(name, watch=watch or Unwatched(), telemetry=telemetry, clock_s=clock_s)
+        self._outbox = Outbox(
+            max_count=target.batch.count,
+            max_bytes=target.batch.byte_size,
+            max_records=share.records,
+            max_record_bytes=share.record_bytes,
+            max_held=sources.max_held_records,
+            max_held_bytes=sources.max_held_bytes,
+            max_held_in_all=share.held_records,
+            max_held_bytes_in_all=share.held_bytes,
+            on_new_source=self.guard.meet,
+            on_source_forgotten=self._forgotten,
+        )
+        self.guard.guard(self._outbox)
+        self.refuses_us = False
+        """EventBridge refused who we are, and took nothing since."""
+        self._unwell: set[SourceQueue] = set()
+        """Sources that EventBridge throttled alone, or refused, and that did not take an event since."""
         self._pace = Pace(
             max_per_second=target.max_requests_per_second,
             initial_interval_s=target.retry.initial_interval,
@@ -83,13 +132,13 @@ class Outlet:
         )
         self._in_flight: dict[int, tuple[list[Pending], float]] = {}
         """batch id → (its entries, when it was sent)"""
-        self._batches_sent = 0
+        self._batch_ids = itertools.count(1) if batch_ids is None else batch_ids
         self._in_vain_since_s: float | None = None
         """When the first of the requests was sent that have had no usable answer, nor any since."""
         self._why = NO_ANSWER
         telemetry.target_state(name, State.OK, reason="starting")
-        self.add = self._outbox.add
         self.discard = self._outbox.discard
+        self.discard_held = self._outbox.discard_held
 
     @property
     def is_busy(self) -> bool:
@@ -99,14 +148,52 @@ class Outlet:
     @property
     def has_enough(self) -> bool:
         """Whether no request may leave now, and as many full ones as may be in flight are ready."""
-        return (
-            self.is_down or len(self._in_flight) >= self._max_in_flight
-        ) and self._outbox.ready_lanes >= self._max_in_flight * self._outbox.max_count
+        if self.is_down:
+            return self._outbox.ready_lanes >= self._max_in_flight * self._outbox.max_count
+        return len(self._in_flight) >= self._max_in_flight and self._outbox.has_much(self._max_in_flight)
 
     @property
     def is_down(self) -> bool:
         """Whether the target is taken to be down."""
         return self._pace.state is not State.OK
+
+    def add(
+        self, pending: Pending, lane_key: Hashable | None, policy: InactivePolicy = "send"
+    ) -> RefusedError | Full | None:
+        """Take an entry in and return None; or say why it is not to be sent, or has to wait outside."""
+        obstacle = self._outbox.add(pending, lane_key, policy)
+        if obstacle is None:
+            return None
+        outbox = self._outbox
+        if isinstance(obstacle, Outbox):
+            return Full("target", lambda: outbox.has_room)
+        queue = obstacle
+        if self._is_refused(queue):
+            return self.guard.refusal(queue)
+        return Full("source", lambda: self._is_refused(queue) or outbox.may_come(queue))
+
+    def _is_refused(self, queue: SourceQueue) -> bool:
+        """Whether what is too much for a source is dead-lettered: only where a look found it not ACTIVE."""
+        return queue.door is Door.REFUSED or (
+            self._dead_letters_what_is_too_much and self.guard.is_inactive(queue)
+        )
+
+    def expect(self, source: str, policy: InactivePolicy) -> None:
+        """Look at a source before its first record comes."""
+        self._outbox.meet(source, policy)
+
+    def step(self, now_s: float) -> list[tuple[Pending, RefusedError]]:
+        """Follow what is news of the sources; returns what is not to be sent after all, and why."""
+        return self.guard.step(now_s)
+
+    def has(self, batch_id: int) -> bool:
+        """Whether it waits for the answer to this batch."""
+        return batch_id in self._in_flight
+
+    @property
+    def held(self) -> int:
+        """How many entries wait because their source is not ACTIVE."""
+        return self._outbox.held_in_all
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing arrives there, in a sentence; None when all is well."""
@@ -126,6 +213,8 @@ class Outlet:
         due_s = [] if self._outbox.next_wake_s is None else [self._outbox.next_wake_s]
         if self._outbox.ready_since_s is not None:
             due_s.append(self._pace.next_s(now_s))
+        if self.guard.next_s is not None:
+            due_s.append(self.guard.next_s)
         return min(due_s, default=None)
 
     def send(self, now_s: float) -> None:
@@ -151,12 +240,12 @@ class Outlet:
             batch = outbox.next_batch()
             for pending in batch:
                 pending.track.sent_offset = max(pending.track.sent_offset, pending.record.offset)
-            self._batches_sent += 1
             if self._in_vain_since_s is None:
                 self._in_vain_since_s = now_s
-            self._in_flight[self._batches_sent] = (batch, now_s)
+            batch_id = next(self._batch_ids)
+            self._in_flight[batch_id] = (batch, now_s)
             self._pace.sent(now_s)
-            self._sink.send(self._batches_sent, [pending.entry for pending in batch])
+            self._sink.send(self.name, batch_id, [pending.entry for pending in batch])
 
     def judge(self, batch_id: int, answer: Answer) -> Judged:
         """Decide what becomes of each entry of an answered request."""
@@ -177,12 +266,7 @@ class Outlet:
                 self._telemetry.entries_retried(self.name, error.code, len(batch))
             case UnavailableError() as error:
                 outcome = "unavailable"
-                failed = Retry(error.code, str(error))
-                again = [p for p in batch if not self._gives_up(p, failed, sent_s, judged)]
-                if self._pace.last_success_s > sent_s:
-                    # Other requests succeed, so the fault may lie in one of these entries.
-                    _split(again)
-                self._pace.failed(now_s)
+                again = self._judge_unavailable(batch, error, sent_s, judged)
                 self._telemetry.entries_retried(self.name, error.code, len(again))
                 not_before_s = now_s + self._backoff_s(again)
             case OversizeError() | RefusedError() as error:
@@ -197,9 +281,15 @@ class Outlet:
             case HaltError() as error:
                 outcome = "halted"
                 judged.halt = error
+                # Where other targets go on, this one is down until it is put right.
+                self._pace.failed(now_s)
+                not_before_s = now_s + self._backoff_s(again)
             case error:
                 raise InvariantError(f"an answer carried {type(error).__name__}, which has no verdict")
-        if isinstance(answer.error, TransientError):
+        if again:
+            again = self._sent_again(again, judged)
+        self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
+        if isinstance(answer.error, TransientError | HaltError):
             self._why = str(answer.error)
         elif len(again) == len(batch) and isinstance(first := next(iter(answer.outcomes), None), Retry):
             self._why = f"EventBridge takes no entry ({first.code}: {first.message})"
@@ -207,6 +297,10 @@ class Outlet:
             self._in_vain_since_s = now_s if self._in_flight else None
             self._why = NO_ANSWER
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
+        self._report(batch, answer, outcome)
+        return judged
+
+    def _report(self, batch: Sequence[Pending], answer: Answer, outcome: RequestOutcome) -> None:
         self._telemetry.request_finished(
             self.name,
             outcome=outcome,
@@ -215,7 +309,6 @@ class Outlet:
             size_bytes=sum(pending.entry.size_bytes for pending in batch),
         )
         self._telemetry.target_state(self.name, self._pace.state, reason=str(answer.error or "answered"))
-        return judged
 
     def _judge_entries(
         self, batch: Sequence[Pending], answer: Answer, sent_s: float, judged: Judged
@@ -225,7 +318,12 @@ class Outlet:
         for outcome in answer.outcomes:
             accepted += isinstance(outcome, Delivered)
             throttled += isinstance(outcome, Retry) and outcome.throttled
-        self._pace.answered(self._clock_s(), entries=len(batch), accepted=accepted, throttled=throttled)
+        if accepted and self._unwell:
+            self._note_recovery(batch, answer)
+        alone = self._rest_the_throttled(batch, answer, accepted=accepted) if throttled else 0
+        self._pace.answered(
+            self._clock_s(), entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone
+        )
         if accepted == len(batch):
             judged.delivered.extend(batch)
             return []
@@ -235,6 +333,10 @@ class Outlet:
             match outcome:
                 case Delivered():
                     judged.delivered.append(pending)
+                case Retry(code="source_unknown"):
+                    retried[outcome.code] = retried.get(outcome.code, 0) + 1
+                    if not self._is_unknown(pending, outcome, sent_s, judged):
+                        again.append(pending)
                 case Retry():
                     if not self._gives_up(pending, outcome, sent_s, judged):
                         retried[outcome.code] = retried.get(outcome.code, 0) + 1
@@ -253,6 +355,98 @@ class Outlet:
         for code, count in retried.items():
             self._telemetry.entries_retried(self.name, code, count)
         return again
+
+    def _is_unknown(self, pending: Pending, outcome: Retry, sent_s: float, judged: Judged) -> bool:
+        """Note that EventBridge knows no such source; True when the record is not to be sent again.
+
+        Its source is held until a look says what is true of it. Only where a look cannot tell, and the
+        policy is not to hold, do attempts count.
+        """
+        queue = pending.lane.queue
+        self._unwell.add(queue)
+        self.guard.refused(queue)
+        if queue.policy == "hold":
+            pending.tries += 1
+            return False
+        return self._gives_up(pending, outcome, sent_s, judged)
+
+    def _judge_unavailable(
+        self, batch: Sequence[Pending], error: UnavailableError, sent_s: float, judged: Judged
+    ) -> list[Pending]:
+        """Decide about a request without a usable answer; returns the entries to send again.
+
+        One that was refused for a source is answered: alone a source is the culprit, among others it is
+        searched for.
+        """
+        now_s = self._clock_s()
+        if error.code != "source_unknown":
+            failed = Retry(error.code, str(error))
+            again = [p for p in batch if not self._gives_up(p, failed, sent_s, judged)]
+            if self._pace.last_success_s > sent_s:
+                # Other requests succeed, so the fault may lie in one of these entries.
+                _split(again)
+            self._pace.failed(now_s)
+            return again
+        self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
+        if len({pending.entry.source for pending in batch}) > 1:
+            _split(batch)
+            return list(batch)
+        unknown = Retry(error.code, str(error))
+        return [p for p in batch if not self._is_unknown(p, unknown, sent_s, judged)]
+
+    def _sent_again(self, again: Sequence[Pending], judged: Judged) -> Sequence[Pending]:
+        """Those that may be sent again; of a source that is refused meanwhile none may."""
+        kept = []
+        for pending in again:
+            queue = pending.lane.queue
+            if queue.door is Door.REFUSED:
+                judged.failed.append((pending, self.guard.refusal(queue)))
+            else:
+                kept.append(pending)
+        return kept
+
+    def _rest_the_throttled(self, batch: Sequence[Pending], answer: Answer, *, accepted: int) -> int:
+        """Let sources rest that are throttled alone; returns how many entries that explains.
+
+        A source is throttled alone when the same answer accepts entries of others and none of its own; or
+        when it was so before, and took nothing since. What is left is the target's.
+        """
+        accepting: set[SourceQueue] = set()
+        throttled: dict[SourceQueue, int] = {}
+        for pending, outcome in zip(batch, answer.outcomes, strict=True):
+            queue = pending.lane.queue
+            if isinstance(outcome, Delivered):
+                accepting.add(queue)
+            elif isinstance(outcome, Retry) and outcome.throttled:
+                throttled[queue] = throttled.get(queue, 0) + 1
+        explained = 0
+        for queue, count in throttled.items():
+            if queue in accepting or not (accepted or queue.rests):
+                continue
+            explained += count
+            self._unwell.add(queue)
+            now_s = self._clock_s()
+            if queue.rest_until_s is None:
+                pause_s = full_jitter(
+                    queue.rests + 1,
+                    initial_s=self._retry.initial_interval,
+                    max_s=self._retry.max_interval,
+                    draw=random.random,
+                )
+                self._outbox.rest(queue, now_s + pause_s)
+        return explained
+
+    def _forgotten(self, queue: SourceQueue) -> None:
+        self._unwell.discard(queue)
+        self.guard.forgotten(queue)
+
+    def _note_recovery(self, batch: Sequence[Pending], answer: Answer) -> None:
+        for pending, outcome in zip(batch, answer.outcomes, strict=True):
+            queue = pending.lane.queue
+            if queue in self._unwell and isinstance(outcome, Delivered):
+                self._unwell.discard(queue)
+                queue.rests = 0
+                self.guard.taken(queue)
 
     def _gives_up(self, pending: Pending, outcome: Retry, sent_s: float, judged: Judged) -> bool:
         """Note a failed attempt; True when the record has used up its attempts.

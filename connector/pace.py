@@ -152,7 +152,7 @@ class Pace:
         self._window_entries += entries
         self._window_throttled += throttled
         elapsed_s = now_s - self._window_start_s
-        if elapsed_s < WINDOW_S:
+        if elapsed_s < WINDOW_S or not self._window_entries:
             return
         share = self._window_throttled / self._window_entries
         if self.rate is None and share > 0:

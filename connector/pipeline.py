@@ -4,15 +4,15 @@ schema registry, which may ask to wait."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from connector import config
 from connector.avro import Decode, decoder
-from connector.errors import ConfigError, DecodeError, Problem, RecordError
+from connector.errors import ConfigError, DecodeError, MappingError, Problem, RecordError
 from connector.limits import entry
-from connector.mapping import Mapping
+from connector.mapping import Mapping as EventMapping
 from connector.model import UNREADABLE_HEADERS, Decoded, Entry, Json, Record
 from connector.schema_registry import SchemaRegistry
 
@@ -52,7 +52,7 @@ class Pipeline:
         problems: list[Problem] = []
         for name, topic in settings.topics.items():
             try:
-                route = Route(topic, registry, path=f"topics.{name}", target=settings.eventbridge)
+                route = Route(topic, registry, path=f"topics.{name}", targets=settings.all_targets)
             except ConfigError as error:
                 problems.extend(error.problems)
                 continue
@@ -95,7 +95,7 @@ class Pipeline:
 
     def ordering(self, record: Record) -> Hashable | None:
         """What this record must stay in order with: equal values wait for each other, None for nobody."""
-        return self._route(record.partition.topic).lane(record)
+        return self.route(record.partition.topic).lane(record)
 
     def event_id(self, record: Record) -> str:
         """The stable id of the event this record makes: the same at every attempt and replay."""
@@ -109,11 +109,11 @@ class Pipeline:
             DecodeError: the bytes are not what the topic's format says.
             UnavailableError: its schema is not known yet; the same again later.
         """
-        return None if record.key is None else self._route(record.partition.topic).key(record.key)
+        return None if record.key is None else self.route(record.partition.topic).key(record.key)
 
     def decode_value(self, record: Record) -> Json:
         """The same for the value."""
-        return None if record.value is None else self._route(record.partition.topic).value(record.value)
+        return None if record.value is None else self.route(record.partition.topic).value(record.value)
 
     def __call__(self, record: Record, event_id: str | None = None) -> Entry | Dropped:
         """Make the entry of one record; with `event_id` where the event has one from an earlier attempt.
@@ -123,14 +123,15 @@ class Pipeline:
             UnavailableError: its schema is not known yet; the same again later.
         """
         topic = record.partition.topic
-        route = self._routes.get(topic) or self._route(topic)
+        route = self._routes.get(topic) or self.route(topic)
         return route(record, event_id or self.event_id(record))
 
     def _matching(self, topic: str) -> list[str]:
         exact = [topic] if topic in self._exact else []
         return exact + [name for name, pattern, _ in self._patterns if pattern.search(topic)]
 
-    def _route(self, topic: str) -> Route:
+    def route(self, topic: str) -> Route:
+        """The compiled way of a topic's records."""
         route = self._routes.get(topic)
         if route is None:
             route = self._exact.get(topic) or next(
@@ -144,7 +145,12 @@ class Route:
     """The compiled way of one topic's records."""
 
     def __init__(
-        self, topic: config.Topic, registry: SchemaRegistry | None, *, path: str, target: config.Target
+        self,
+        topic: config.Topic,
+        registry: SchemaRegistry | None,
+        *,
+        path: str,
+        targets: Mapping[str, config.Target],
     ) -> None:
         problems: list[Problem] = []
 
@@ -158,7 +164,7 @@ class Route:
         decode_value = collect(lambda: decoder(topic.value, registry, path=f"{path}.value"))
         decode_key = collect(lambda: decoder(topic.key, registry, path=f"{path}.key"))
         try:
-            mapping = Mapping(topic, path=path)
+            mapping = EventMapping(topic, path=path)
         except ConfigError as error:
             problems.extend(error.problems)
         if problems or decode_value is None or decode_key is None:
@@ -167,7 +173,13 @@ class Route:
         self.key = decode_key
         self._mapping = mapping
         self._tombstones = topic.tombstones
-        self._max_event_bytes = target.max_event_bytes
+        self._path = path
+        # Of a template this is never used, and where it names nothing the settings are refused elsewhere.
+        self._target = topic.target if topic.target in targets else config.DEFAULT_TARGET
+        self._max_event_bytes = targets[self._target].max_event_bytes
+        self._targets = targets
+        self.policies = {name: topic.inactive_policy(target) for name, target in targets.items()}
+        """By target, what becomes of records whose source is not ACTIVE."""
         self.lane = LANES[topic.ordering]
 
     def __call__(self, record: Record, event_id: str) -> Entry | Dropped:
@@ -185,7 +197,16 @@ class Route:
         event = self._mapping(Decoded(record, self._key(record), value), event_id)
         if event is None:
             return FILTERED
-        return entry(event, max_event_bytes=self._max_event_bytes)
+        if event.target is None:
+            return entry(event, max_event_bytes=self._max_event_bytes, target=self._target)
+        target = self._targets.get(event.target)
+        if target is None:
+            raise MappingError(
+                "target_unknown",
+                f"{self._path}.target: the template made a name of {len(event.target)} characters that "
+                f"`targets` does not have. Known: {', '.join(self._targets)}.",
+            )
+        return entry(event, max_event_bytes=target.max_event_bytes, target=event.target)
 
     def _key(self, record: Record) -> Json:
         # A key that no expression looks at is not decoded: a stray key must not cost the record.

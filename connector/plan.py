@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from connector.config import Format, Settings, Topic
+from connector.config import DEFAULT_TARGET, Format, Settings, Target, Topic
 from connector.config_text import show_bytes, show_seconds
 
 
@@ -23,7 +23,10 @@ def plan(settings: Settings) -> Iterator[Section]:
         title = f"topics that match {name}" if name.startswith("^") else f"topic {name}"
         yield Section(title, _topic(topic, settings))
     yield Section("Kafka", _kafka(settings))
-    yield Section("EventBridge", _eventbridge(settings))
+    for name, target in settings.all_targets.items():
+        title = "EventBridge" if name == DEFAULT_TARGET else f"EventBridge, target {name}"
+        yield Section(title, _eventbridge(target))
+    yield Section("sources", _sources(settings))
     yield Section("dead letters", _dead_letters(settings))
     yield Section("limits", _limits(settings))
 
@@ -40,13 +43,21 @@ def _topic(topic: Topic, settings: Settings) -> dict[str, str]:
         "partition": "records of one partition go in their order",
         "unordered": "no record waits for another",
     }
+    inactive = {
+        "hold": "its records wait until it is",
+        "dead_letter": f"its records are written to {settings.dead_letter.topic}",
+        "send": "its records are sent all the same, and EventBridge drops them",
+        "": "as its target says",
+    }
     lines = {
         "value": _format(topic.value),
         "key": _format(topic.key),
         "tombstones": tombstones[topic.tombstones],
         "filter": f"only where {topic.filter}; others are dropped and counted" if topic.filter else "none",
         "ordering": ordering[topic.ordering],
+        "target": topic.target,
         "source": event.source,
+        "if it is not ACTIVE": inactive[_policy(topic, settings)],
         "detail type": event.detail_type,
         "time": event.time or "the record's timestamp",
     }
@@ -57,6 +68,14 @@ def _topic(topic: Topic, settings: Settings) -> dict[str, str]:
         f", with the record's position and id as {event.metadata}" * bool(event.metadata)
     )
     return lines
+
+
+def _policy(topic: Topic, settings: Settings) -> str:
+    """What is done about inactive sources; empty where it depends on the target a record chooses."""
+    chosen = settings.all_targets.get(topic.target)
+    targets = settings.all_targets.values() if chosen is None else [chosen]
+    policies = {topic.inactive_policy(target) for target in targets}
+    return policies.pop() if len(policies) == 1 else ""
 
 
 def _format(form: Format) -> str:
@@ -98,8 +117,20 @@ def _kafka(settings: Settings) -> dict[str, str]:
     return lines
 
 
-def _eventbridge(settings: Settings) -> dict[str, str]:
-    target = settings.eventbridge
+def _sources(settings: Settings) -> dict[str, str]:
+    sources = settings.sources
+    full = {"dead_letter": "dead-lettered", "pause": "not read: their partition pauses"}
+    created = f"created, where {sources.customers} lists them" if sources.create_missing else "not created"
+    return {
+        "looked at": f"every {show_seconds(sources.refresh_interval)}, in each target at most "
+        f"{sources.lookups_per_second:g} a second",
+        "held": f"at most {sources.max_held_records} records and {show_bytes(sources.max_held_bytes)} of one "
+        f"source; further ones are {full[sources.when_held_is_full]}",
+        "missing ones": created,
+    }
+
+
+def _eventbridge(target: Target) -> dict[str, str]:
     credentials = f"profile {target.profile}" if target.profile else "the usual chain of AWS credentials"
     if target.role_arn:
         credentials += f", then role {target.role_arn}" + " with an external id" * bool(target.external_id)

@@ -12,6 +12,7 @@ under way, and another replay took over. Both times it has the same event id.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -162,9 +163,11 @@ class Replay:
         self._dead_letters = dead_letters
         self._report = report
         self._clock_s = clock_s
-        self._outlet = Outlet(
-            "default", settings.eventbridge, sink=sink, telemetry=telemetry, clock_s=clock_s
-        )
+        batch_ids = itertools.count(1)
+        self._outlets = {
+            name: Outlet(name, target, sink=sink, telemetry=telemetry, batch_ids=batch_ids, clock_s=clock_s)
+            for name, target in settings.all_targets.items()
+        }
         self._ledger = Ledger()
         """Letters tried and not recorded, by their place in the dead-letter topic."""
         self._allowance = Allowance(limits.rate)
@@ -226,7 +229,8 @@ class Replay:
             self._letter_acknowledged(ticket)
         now_s = self._clock_s()
         if send and self._resolutions.unwritten < MAX_UNRECORDED:
-            self._outlet.send(now_s)
+            for outlet in self._outlets.values():
+                outlet.send(now_s)
         if now_s >= self._report_due_s:
             self._report_due_s = now_s + REPORT_INTERVAL_S
             self._report(self.tally, self._problem or self._dead_letters.problem)
@@ -302,12 +306,14 @@ class Replay:
             # Of one lane are only letters of one partition, so that it can be given away whole.
             order = self._trial.ordering(letter.record)
             lane = None if order is None else (track, order)
-            self._outlet.add(Resent(letter, track, result, now_s), lane)
+            # The trial has looked at its source, so nothing of it is held here.
+            self._outlets[result.target].add(Resent(letter, track, result, now_s), lane, "send")
 
     # Answers back
 
     def _judge(self, batch_id: int, answer: Answer) -> None:
-        judged = self._outlet.judge(batch_id, answer)
+        outlet = next(outlet for outlet in self._outlets.values() if outlet.has(batch_id))
+        judged = outlet.judge(batch_id, answer)
         self._problem = None if answer.error is None else str(answer.error)
         event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))
         for pending, event_id in zip(judged.delivered, event_ids, strict=True):
@@ -342,7 +348,7 @@ class Replay:
             first_failure_ms=letter.first_failure_ms,
             last_failure_ms=int(time.time() * 1000),
             request_id=request_id,
-            target=self._outlet.name if pending else None,
+            target=pending.entry.target if pending else None,
             source=pending.entry.source if pending else None,
             detail_type=pending.entry.detail_type if pending else None,
             event_id=self._trial.event_id(letter),
@@ -409,13 +415,16 @@ class Replay:
         self._resolutions.flush(max(1.0, deadline_s - self._clock_s()))
 
     def _is_draining(self, tracks: set[Track]) -> bool:
-        return self._outlet.carries(tracks) or any(track in tracks for track, _ in self._again)
+        return any(outlet.carries(tracks) for outlet in self._outlets.values()) or any(
+            track in tracks for track, _ in self._again
+        )
 
     def _forget(self, tracks: set[Track]) -> None:
         for track in tracks:
             self._starts[track.partition.number] = track.committable or self._starts[track.partition.number]
         self._ledger.drop([track.partition for track in tracks])
-        self._outlet.discard(lambda pending: not pending.track.is_open)
+        for outlet in self._outlets.values():
+            outlet.discard(lambda pending: not pending.track.is_open)
         self._again = {ticket: known for ticket, known in self._again.items() if ticket[0].is_open}
         self._read_anew()
 

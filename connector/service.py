@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 
 from connector import __version__, config
@@ -14,12 +15,16 @@ from connector.bridge import Bridge
 from connector.calls import Calls
 from connector.checks import CheckResult
 from connector.errors import ConfigError, ConnectorError, HaltError, Problem, UnavailableError
-from connector.eventbridge import Publisher
+from connector.eventbridge import Publisher, publishers
 from connector.health import Health, Server
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters, KafkaSource, create_dead_letter_topic
 from connector.open_letters import OpenLetters
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry
+from connector.source_api import USER_AGENT, SourceApi
+from connector.source_list import Customers
+from connector.source_watch import SourceWatch
+from connector.sources import MEANINGS
 from connector.telemetry import Telemetry, configure_logging
 
 CONNECT_TIMEOUT_S = 2.0
@@ -30,8 +35,6 @@ METADATA_TIMEOUT_S = 10.0
 EXIT_DONE = 0
 EXIT_BUG = 1
 EXIT_HALTED = 3
-
-USER_AGENT = f"kafka-partner-bridge/{__version__}"
 
 
 def run(settings: config.Settings) -> int:
@@ -49,11 +52,11 @@ def run(settings: config.Settings) -> int:
     registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings, registry)
     try:
-        publisher = Publisher(settings.eventbridge, user_agent=USER_AGENT)
+        calls = Calls(publishers(settings, user_agent=USER_AGENT))
     except HaltError as error:
         telemetry.halted(error)
         return EXIT_HALTED
-    calls = Calls(publisher)
+    watches = _watches(settings, telemetry)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
     source = KafkaSource(settings, telemetry=telemetry)
     dead_letters = KafkaDeadLetters(settings, version=__version__, telemetry=telemetry)
@@ -61,6 +64,7 @@ def run(settings: config.Settings) -> int:
         settings,
         pipeline=pipeline,
         sink=calls,
+        watches=watches,
         dead_letters=dead_letters,
         telemetry=telemetry,
         health=health,
@@ -74,6 +78,8 @@ def run(settings: config.Settings) -> int:
         if _connect(settings, source, pipeline, health, stopping):
             if counting is not None:
                 counting.start()
+            for watch in watches.values():
+                watch.start()
             source.subscribe(bridge)
             bridge.run(source)
     except HaltError as error:
@@ -88,6 +94,8 @@ def run(settings: config.Settings) -> int:
     finally:
         if counting is not None:
             counting.stop()
+        for watch in watches.values():
+            watch.stop()
         source.close()
         server.close()
         calls.close()
@@ -95,6 +103,25 @@ def run(settings: config.Settings) -> int:
             registry.close()
     telemetry.stopped()
     return EXIT_DONE
+
+
+def _watches(settings: config.Settings, telemetry: Telemetry) -> dict[str, SourceWatch]:
+    """Something that looks at the sources of each target.
+
+    Raises:
+        ConfigError: the list of customers cannot be used.
+    """
+    customers = Customers(settings)
+    return {
+        name: SourceWatch(
+            name,
+            settings.sources,
+            api=SourceApi(target, user_agent=USER_AGENT),
+            telemetry=telemetry,
+            accounts=partial(customers.accounts, name),
+        )
+        for name, target in settings.all_targets.items()
+    }
 
 
 def _calm_garbage_collector() -> None:
@@ -184,7 +211,32 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     if registry is not None:
         yield _check("schema registry", registry.check)
         registry.close()
-    yield _check("credentials", lambda: Publisher(settings.eventbridge, user_agent=USER_AGENT).check())
+    for name, target in settings.all_targets.items():
+        where = "" if len(settings.all_targets) == 1 else f" of {name}"
+        yield _check(f"credentials{where}", partial(_check_target, target))
+        yield from _source_checks(settings, name, where)
+
+
+def _check_target(target: config.Target) -> str:
+    return Publisher(target, user_agent=USER_AGENT).check()
+
+
+def _source_checks(settings: config.Settings, name: str, where: str) -> Iterator[CheckResult]:
+    """The sources that are known by name, and whether states may be looked at."""
+    known = {
+        topic.event.source
+        for topic in settings.topics.values()
+        if "${" not in topic.event.source and topic.target == name
+    }
+    api = SourceApi(settings.all_targets[name], user_agent=USER_AGENT, patience_s=5.0)
+    for source in sorted(known):
+        try:
+            seen = api.look(source)
+        except ConnectorError as error:
+            yield CheckResult(f"source {source}{where}", ok=False, text=str(error))
+        else:
+            text = f"{seen.state}: {seen.reason or MEANINGS[seen.state]}"
+            yield CheckResult(f"source {source}{where}", ok=seen.state == "ACTIVE", text=text)
 
 
 def _check(name: str, attempt: Callable[[], str | None]) -> CheckResult:

@@ -171,7 +171,7 @@ class Signers:
             NotAuthorizedError, UnavailableError: as `current`.
         """
         try:
-            credentials = old.credentials if old else _chain(self._target)
+            credentials = old.credentials if old else chain(self._target)
             frozen = credentials.get_frozen_credentials()
         except ConnectorError:
             raise
@@ -293,7 +293,7 @@ def session(target: config.Target) -> boto3.Session:
     return made
 
 
-def _chain(target: config.Target) -> Credentials:
+def chain(target: config.Target) -> Credentials:
     """Credentials by boto3's chain, of the role to assume where one is set."""
     try:
         made = session(target)

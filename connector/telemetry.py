@@ -14,6 +14,7 @@ import time
 import traceback
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Generic, Literal, TextIO, TypeAlias, TypeVar, get_args
 
@@ -28,9 +29,11 @@ from structlog.typing import EventDict, WrappedLogger
 from connector import __version__
 from connector.errors import Code, ConnectorError, InvariantError
 from connector.model import Partition, Position
+from connector.sources import INACTIVE, STATES, Sighting, SourceState, Standing
 
 FilterReason: TypeAlias = Literal["filter", "tombstone"]
-PauseReason: TypeAlias = Literal["pending", "schema_registry", "target", "dead_letter", "excluded"]
+PauseReason: TypeAlias = Literal["pending", "schema_registry", "target", "source", "dead_letter", "excluded"]
+LookOutcome: TypeAlias = Literal["ok", "throttled", "unavailable", "denied"]
 RequestOutcome: TypeAlias = Literal[
     "ok", "partial", "throttled", "unavailable", "refused", "oversize", "halted"
 ]
@@ -46,6 +49,9 @@ MAX_RETRY_CODES = 30
 LETTER_LINES = 10
 """Dead letters of one code that get a line of their own each minute."""
 
+SOURCE_LINES = 60
+"""Changes of sources that get a line each minute."""
+
 KAFKA_LINES = 5
 """Complaints of the Kafka client that get a line each minute; it repeats itself."""
 
@@ -54,6 +60,9 @@ MAX_TEXT = 1_000
 
 MAX_LISTED = 20
 """Partitions named in one log line."""
+
+MAX_SOURCE_SERIES = 500
+"""Sources with series of their own; those that are not ACTIVE come first."""
 
 REQUEST_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.5, 5.0, 15.0, 30.0)
 REQUEST_ENTRIES = (1, 2, 5, 10, 15, 19, 20)
@@ -82,15 +91,7 @@ class Telemetry:
         }
         # A second series with the creation time for each counter would double what is scraped.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._log = structlog.wrap_logger(
-            logging.getLogger(LOGGER),
-            wrapper_class=structlog.stdlib.BoundLogger,
-            processors=[
-                structlog.stdlib.filter_by_level,
-                *_SHARED_PROCESSORS,
-                structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-            ],
-        )
+        self._log = _logger()
         self._registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
@@ -126,12 +127,40 @@ class Telemetry:
         self._assigned = gauge("partitions_assigned", "Partitions this process has.")
         self._paused = gauge("partitions_paused", "Partitions not being read for now.", "reason")
         self._target_state = gauge("target_state", "0 ok, 1 probing, 2 open.", "target")
+        self._source_state = gauge(
+            "source_state", "1 for the state a source is in.", "target", "source", "state"
+        )
+        self._source_since = gauge(
+            "source_inactive_since_seconds", "Unix time since when it is not ACTIVE.", "target", "source"
+        )
+        self._source_expires = gauge(
+            "source_expires_seconds", "Unix time when a PENDING source is deleted.", "target", "source"
+        )
+        self._sources = gauge("sources", "Sources in use.", "target", "state")
+        self._held = gauge("held_records", "Records that wait because their source takes none now.", "target")
+        self._looks = counter("source_looks", "Looks at the state of a source.", "target", "outcome")
+        self._unsure = counter(
+            "events_maybe_dropped",
+            "Events accepted between the last look at a source and the one that found it not ACTIVE.",
+            "target",
+        )
         self._commits = counter("commits", "Offset commits.", "outcome")
         self._rebalances = counter("rebalances", "Changes of the assignment.", "kind")
         self._letters_open = gauge("dead_letters_open", "Letters nothing became of yet.", "code")
         self._unwritable = gauge("dead_letter_unwritable", "1 while the dead-letter topic takes nothing.")
         self._halted = gauge("halted", "1 when going on would lose or flood.")
         self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
+        self._start_at_zero()
+
+        self._allowance = _Allowance(clock_s)
+        self._retry_codes, self._down = set[str](), set[str]()
+        self._source_series: dict[tuple[str, str], SourceState] = {}
+        self._unseeing: set[str] = set()
+        """Targets whose sources cannot be looked at. Touched by the threads that look, each its own entry."""
+        self._stalled: set[Partition] = set()
+        self._letters_are_written = self._letters_are_counted = True
+
+    def _start_at_zero(self) -> None:
         self._build_info[tuple(self.versions.values())].set(1)
         # A series that first appears with its first event hides that event from `rate`. So those
         # whose labels are known now start at zero.
@@ -141,13 +170,6 @@ class Telemetry:
             self._commits[(outcome,)].inc(0)
         for kind in get_args(RebalanceKind):
             self._rebalances[(kind,)].inc(0)
-
-        self._allowance = _Allowance(clock_s)
-        self._retry_codes: set[str] = set()
-        self._down: set[str] = set()
-        self._stalled: set[Partition] = set()
-        self._letters_are_written = True
-        self._letters_are_counted = True
 
     # The life of the process
 
@@ -239,6 +261,91 @@ class Telemetry:
         elif not state and target in self._down:
             self._down.discard(target)
             self._log.info("target_up", target=target)
+
+    # Sources
+
+    def source_changed(
+        self, target: str, source: str, *, was: SourceState, now: Sighting, unsure: int
+    ) -> None:
+        """A look found a source in another state. `unsure` events were accepted since the one before."""
+        if unsure:
+            self._unsure[(target,)].inc(unsure)
+        fields: dict[str, object] = {"target": target, "source": source, "state": now.state, "was": was}
+        if now.is_inactive:
+            if now.expires_ms is not None:
+                fields["expires"] = datetime.fromtimestamp(now.expires_ms / 1000, UTC).isoformat(
+                    "T", "seconds"
+                )
+            if unsure:
+                fields["maybe_dropped"] = unsure
+            if self._may_log("source_inactive", "", per_minute=SOURCE_LINES):
+                self._log.warning("source_inactive", **fields)
+        elif was in INACTIVE and self._may_log("source_active", "", per_minute=SOURCE_LINES):
+            self._log.info("source_active", **fields)
+
+    def held(self, target: str, records: int) -> None:
+        """So many records wait because their source takes none now."""
+        self._held[(target,)].set(records)
+
+    def sources(self, target: str, standings: Collection[Standing]) -> None:
+        """All sources of a target stand like this."""
+        counts: dict[str, int] = dict.fromkeys(STATES, 0)
+        for each in standings:
+            counts[each.state] += 1
+        for state, count in counts.items():
+            self._sources[target, state].set(count)
+        shown = sorted(standings, key=lambda each: each.state not in INACTIVE)[:MAX_SOURCE_SERIES]
+        names = {each.source for each in shown}
+        for key, shown_state in list(self._source_series.items()):
+            if key[0] == target and key[1] not in names:
+                self._source_state.remove(*key, shown_state)
+                self._source_since.remove(*key)
+                self._source_expires.remove(*key)
+                del self._source_series[key]
+        for each in shown:
+            key = (target, each.source)
+            before = self._source_series.get(key)
+            if before is not None and before != each.state:
+                self._source_state.remove(*key, before)
+            self._source_series[key] = each.state
+            self._source_state[(*key, each.state)].set(1)
+            if each.state in INACTIVE:
+                self._source_since[key].set(each.since_ms / 1000)
+            else:
+                self._source_since.remove(*key)
+            if each.expires_ms is not None:
+                self._source_expires[key].set(each.expires_ms / 1000)
+            else:
+                self._source_expires.remove(*key)
+
+    # The next four are called from the threads that look, and touch nothing that others touch.
+
+    def source_looked(self, target: str, outcome: LookOutcome, *, reason: str = "") -> None:
+        """A look at a source ended so. What keeps the bridge from looking is said once, until it can."""
+        self._looks[target, outcome].inc()
+        if outcome == "ok" and target in self._unseeing:
+            self._unseeing.discard(target)
+            self._log.info("sources_seen", target=target)
+        elif outcome in {"denied", "unavailable"} and target not in self._unseeing:
+            self._unseeing.add(target)
+            now = (
+                "sources are taken to be ACTIVE; events for those that are not are lost"
+                if outcome == "denied"
+                else "each source keeps the state it was seen in; new ones wait, and are then sent"
+            )
+            self._log.warning("sources_unseen", target=target, reason=_capped(reason), now=now)
+
+    def source_created(self, target: str, source: str) -> None:
+        """A missing source of a listed customer was created."""
+        self._log.info("source_created", target=target, source=source)
+
+    def source_not_created(self, target: str, source: str, reason: str) -> None:
+        """A missing source of a listed customer could not be created; tried again with the next look."""
+        self._log.warning("source_not_created", target=target, source=source, reason=_capped(reason))
+
+    def source_watch_failed(self, target: str, bug: BaseException) -> None:
+        """Looking at sources ended with a bug. Sources not seen by then are sent to."""
+        self._log.error("source_watch_failed", target=target, exc_info=bug)
 
     # Partitions
 
@@ -458,6 +565,19 @@ class _Allowance:
 
 
 # Logging
+
+
+def _logger() -> structlog.stdlib.BoundLogger:
+    made: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+        logging.getLogger(LOGGER),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED_PROCESSORS,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+    )
+    return made
 
 
 def configure_logging(

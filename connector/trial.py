@@ -12,6 +12,7 @@ from connector.letters import DeadLetter
 from connector.model import Entry, Record
 from connector.pipeline import Dropped, Pipeline
 from connector.resolutions import State
+from connector.sources import MEANINGS, Sighting
 
 PLAN_PATIENCE_S = 15.0
 """How long a plan waits, in all, for schemas that cannot be had."""
@@ -29,7 +30,14 @@ class CannotTry(ConnectorError):  # noqa: N818 - it names what was found
 class Trial:
     """Makes the entry of a letter with the current configuration, as the bridge would of its record."""
 
-    def __init__(self, pipeline: Pipeline, fetch_origin: Callable[[DeadLetter], Record | None]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        fetch_origin: Callable[[DeadLetter], Record | None],
+        look: Callable[[str, str], Sighting],
+    ) -> None:
+        """`look` says what state a source is in, by target and name."""
+        self._look = look
         self.ordering = pipeline.ordering
         self._pipeline = pipeline
         self._fetch_origin = fetch_origin
@@ -64,8 +72,16 @@ class Trial:
         Raises:
             RecordError: it fails again.
             UnavailableError: its schema is not known yet; the same again later.
+            CannotTry: its source is not ACTIVE, and the configuration does not say to send all the same.
         """
-        return self._pipeline(letter.record, self.event_id(letter))
+        result = self._pipeline(letter.record, self.event_id(letter))
+        if isinstance(result, Entry):
+            topic = letter.record.partition.topic
+            if self._pipeline.route(topic).policies[result.target] != "send":
+                seen = self._look(result.target, result.source)
+                if seen.is_inactive:
+                    raise CannotTry(f"its source is {seen.state}: {MEANINGS[seen.state]}")
+        return result
 
 
 @dataclass(slots=True)

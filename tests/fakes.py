@@ -10,6 +10,7 @@ from connector.errors import DeadLetterError
 from connector.ledger import Ticket
 from connector.letters import Failure
 from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record
+from connector.sources import Sighting, SourceState
 
 POLL_S = 0.005
 """What one empty-handed look costs, on the scripted clock."""
@@ -23,6 +24,36 @@ class FakeClock:
 
     def __call__(self) -> float:
         return self.now_s
+
+
+class FakeWatch:
+    """Sees every source in the state it was told, ACTIVE otherwise, as soon as anybody asks for news."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, SourceState] = {}
+        self.followed: set[str] = set()
+        self.is_blind = False
+        """While set, no look is answered."""
+        self._asked: list[str] = []
+
+    def follow(self, name: str) -> None:
+        self.followed.add(name)
+        self._asked.append(name)
+
+    def forget(self, name: str) -> None:
+        self.followed.discard(name)
+
+    def change(self, name: str, state: SourceState) -> None:
+        """The next look finds this source in another state."""
+        self.states[name] = state
+        if name in self.followed:
+            self._asked.append(name)
+
+    def news(self) -> list[tuple[str, Sighting]]:
+        if self.is_blind:
+            return []
+        asked, self._asked = self._asked, []
+        return [(name, Sighting(self.states.get(name, "ACTIVE"))) for name in asked if name in self.followed]
 
 
 Judge = Callable[[Sequence[Entry]], Answer]
@@ -89,13 +120,17 @@ class FakeSink:
         self.judge = judge
         self._clock = clock
         self.requests: list[list[Entry]] = []
+        self.silent: set[str] = set()
+        """Targets that never answer."""
         self.held: deque[tuple[int, Sequence[Entry]]] = deque()
         self.is_holding = False
         """While set, answers wait for `answer_held`."""
         self._ready: deque[tuple[int, Answer]] = deque()
 
-    def send(self, batch_id: int, entries: Sequence[Entry]) -> None:
+    def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         self.requests.append(list(entries))
+        if target in self.silent:
+            return
         if self.is_holding:
             self.held.append((batch_id, entries))
         else:

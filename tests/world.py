@@ -104,7 +104,7 @@ class World:
         self.aws = FakeEventBridge(max_request_bytes=max_request_bytes)
         self.dead_letter_topic = f"{self.name}.dlt"
         self._dead_letters_on = dead_letters_on
-        self._client = client
+        self.client = dict(client)
         self._registry_url = registry_url
         self._folder = folder
         self._bridges: list[BridgeProcess] = []
@@ -137,7 +137,7 @@ class World:
         """
         settings: dict[str, dict[str, Any]] = {
             "kafka": {
-                **self._client,
+                **self.client,
                 "group.id": self.name,
                 "topic.metadata.refresh.interval.ms": 1000,
                 "reconnect.backoff.max.ms": 1000,
@@ -178,7 +178,7 @@ class World:
     def sampler(self, partitions: Sequence[Partition]) -> Sampler:
         """Watches what this test's group commits, while it is used as a context."""
         return Sampler(
-            self._client,
+            self.client,
             self.name,
             partitions,
             delivered=lambda: self.aws.counts().accepted,

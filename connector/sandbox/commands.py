@@ -13,7 +13,7 @@ from connector.sandbox.services import Sandbox, stop_signals
 __all__ = ["demo", "sandbox"]
 
 
-def sandbox(*, eventbridge_port: int = 0, registry_port: int = 0) -> int:
+def sandbox(*, eventbridge_port: int = 0, registry_port: int = 0, strict_sources: bool = False) -> int:
     """Keeps broker, registry and EventBridge up until SIGINT or SIGTERM; answers the exit code.
 
     Prints a complete `bridge.yaml` for them to stdout and everything else to stderr. A port of 0 is a
@@ -21,7 +21,9 @@ def sandbox(*, eventbridge_port: int = 0, registry_port: int = 0) -> int:
     """
     talk = Console(stderr=True, highlight=False)
     with stop_signals() as stopped:
-        running = Sandbox(eventbridge_port=eventbridge_port, registry_port=registry_port)
+        running = Sandbox(
+            eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
+        )
         try:
             running.start()
         except OSError as error:

@@ -7,6 +7,7 @@
     GET    /_sandbox/faults       the script: what is set to go wrong, and which faults are left
     POST   /_sandbox/faults       changes what it names: {"faults": [...], "latency_ms": 20,
                                   "down": false, "rate": {"requests_per_second": 100},
+                                  "control_rate": {"requests_per_second": 50, "burst": 50},
                                   "clock_skew_s": 0, "seed": 0}
     DELETE /_sandbox/faults       nothing goes wrong any more
     GET    /_sandbox/sources      every partner event source

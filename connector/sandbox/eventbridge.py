@@ -4,7 +4,8 @@ It speaks AWS JSON 1.1 over HTTP: PutPartnerEvents, the calls a partner makes on
 and the calls by which a customer accepts them. It verifies every signature; the Region is the one
 in the signature, and nothing crosses Regions. Events for a PENDING source get an EventId and are
 dropped, as AWS drops them; events for a DELETED or unknown one are refused. Unless told otherwise,
-a source that nobody created or deleted comes into being ACTIVE with its first event.
+a source that nobody created or deleted comes into being ACTIVE with its first event, or with the first
+look at its accounts.
 
 In a test:
 
@@ -63,6 +64,8 @@ class ReceivedEvent(NamedTuple):
     """The entry's Time, or that of the call."""
     resources: list[str]
     detail: str
+    received_s: float
+    """When its request arrived, on this machine's clock."""
 
     def as_json(self) -> dict[str, object]:
         """What the customer's bus gets, with the place in the order."""
@@ -92,6 +95,7 @@ class Counts:
     """Entries that became events of an ACTIVE source."""
     dropped: int = 0
     """Entries that were accepted for a PENDING source, and so are nowhere."""
+    dropped_by_source: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     """Entries by error code."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -261,6 +265,9 @@ class FakeEventBridge(HttpServer):
                 results.append({"EventId": _event_id(number, index)})
                 if state == "ACTIVE":
                     kept.append(index)
+                else:
+                    counts.dropped += 1
+                    counts.dropped_by_source[entry["Source"]] += 1
             elif fault:
                 results.append(fault.result())
             else:
@@ -268,7 +275,6 @@ class FakeEventBridge(HttpServer):
                 results.append({"ErrorCode": code, "ErrorMessage": message})
         failed = [result for result in results if "EventId" not in result]
         counts.refused.update(result.get("ErrorCode", "blank") for result in failed)
-        counts.dropped += len(results) - len(failed) - len(kept)
         if kept:
             first_seq = counts.accepted + 1
             self._batches.append(_Batch(first_seq, number, region, now_s, body, tuple(kept)))
@@ -288,6 +294,7 @@ class FakeEventBridge(HttpServer):
             time_s=batch.received_s if time_s is None else time_s,
             resources=entry.get("Resources") or [],
             detail=entry["Detail"],
+            received_s=batch.received_s,
         )
 
     def _in(self, region: str) -> Sources:

@@ -105,7 +105,7 @@ class Fault(BaseModel):
 
 
 class Rate(BaseModel):
-    """How many PutPartnerEvents requests a second are taken; the others are throttled."""
+    """How many requests a second are taken; the others are throttled."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -124,6 +124,9 @@ class Script(BaseModel):
     down: bool = False
     """Every connection is reset, whatever it asks."""
     rate: Rate | None = None
+    """Of PutPartnerEvents."""
+    control_rate: Rate | None = None
+    """Of all other calls together, in each Region; AWS takes 50 a second."""
     clock_skew_s: float = 0
     """How far the service's clock is ahead: in its Date header, and where it judges a signature's age."""
     seed: int = 0
@@ -144,8 +147,7 @@ class Chance:
         self._random = random.Random(script.seed)
         self._matched = [0] * len(script.faults)
         self._used = [0] * len(script.faults)
-        self._tokens = script.rate.burst if script.rate else 0.0
-        self._refilled_s = 0.0
+        self._buckets: dict[str, _Bucket] = {}
         self._for_requests = [(i, fault) for i, fault in enumerate(script.faults) if not fault.is_for_entries]
         self.for_entries = [(i, fault) for i, fault in enumerate(script.faults) if fault.is_for_entries]
 
@@ -159,9 +161,13 @@ class Chance:
                 and self._strikes(i, fault)
             ):
                 return fault
-        if self.script.rate and operation == "PutPartnerEvents" and self._is_over(self.script.rate, now_s):
-            self.struck["rate"] += 1
-            return Fault(kind="throttle")
+        is_data = operation == "PutPartnerEvents"
+        rate = self.script.rate if is_data else self.script.control_rate
+        if rate is not None:
+            bucket = self._buckets.setdefault("" if is_data else region, _Bucket(rate))
+            if not bucket.take(now_s):
+                self.struck["rate"] += 1
+                return Fault(kind="throttle", operation="*")
         return None
 
     def on_entry(self, index: int, source: str, region: str) -> Fault | None:
@@ -197,11 +203,20 @@ class Chance:
         self.struck[fault.kind] += 1
         return True
 
-    def _is_over(self, rate: Rate, now_s: float) -> bool:
+
+class _Bucket:
+    """Tokens of one rate."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._tokens = rate.burst
+        self._refilled_s = 0.0
+
+    def take(self, now_s: float) -> bool:
         elapsed_s = now_s - self._refilled_s
         self._refilled_s = now_s
-        self._tokens = min(rate.burst, self._tokens + elapsed_s * rate.requests_per_second)
+        self._tokens = min(self._rate.burst, self._tokens + elapsed_s * self._rate.requests_per_second)
         if self._tokens < 1:
-            return True
+            return False
         self._tokens -= 1
-        return False
+        return True

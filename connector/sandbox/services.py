@@ -19,12 +19,15 @@ from connector.sandbox.registry import FakeRegistry
 class Sandbox:
     """Broker, registry and EventBridge on 127.0.0.1, with the topics and the schema of the example."""
 
-    def __init__(self, *, eventbridge_port: int = 0, registry_port: int = 0) -> None:
+    def __init__(
+        self, *, eventbridge_port: int = 0, registry_port: int = 0, strict_sources: bool = False
+    ) -> None:
+        """With `strict_sources` a partner event source exists only once somebody created it."""
         letters = orders.DEAD_LETTER_TOPIC
         self.broker = Broker(
             topics={orders.TOPIC: orders.PARTITIONS, letters: 1, f"{letters}.resolutions": 1}
         )
-        self.eventbridge = FakeEventBridge(port=eventbridge_port)
+        self.eventbridge = FakeEventBridge(port=eventbridge_port, auto_create=not strict_sources)
         self.registry = FakeRegistry(port=registry_port)
         self.schema_id = 0
         """The id under which the registry knows the orders of the example."""

@@ -87,7 +87,7 @@ class Sources:
         return function(members, now_s)
 
     def state(self, name: str, now_s: float) -> State | None:
-        """What an event for this source meets. Unknown sources become ACTIVE where that was asked for."""
+        """What an event or a look meets. Unknown sources become ACTIVE where that was asked for."""
         source = self._alive(name, now_s)
         if source is None and self._auto_create and name not in self._removed:
             source = self._put(name, CUSTOMER, "ACTIVE", now_s)
@@ -172,6 +172,8 @@ class Sources:
         return _page(found, members, "PartnerEventSources")
 
     def _accounts(self, members: Members, now_s: float) -> dict[str, object]:
+        # A bridge looks before it sends, so with `auto_create` a look has to do what an event does.
+        self.state(_source_name(members, "EventSourceName"), now_s)
         source = self._named(members, now_s, "EventSourceName")
         shown = source.as_json(self.region)
         kept = {key: shown[key] for key in ("CreationTime", "ExpirationTime", "State") if key in shown}

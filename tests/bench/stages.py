@@ -181,13 +181,13 @@ class Stages:
         return time.process_time() - began_s
 
     def _calls(self, entries: Sequence[Entry]) -> float:
-        calls = Calls(Publisher(self._settings.eventbridge, user_agent="bench"))
+        calls = Calls({"default": Publisher(self._settings.eventbridge, user_agent="bench")})
         try:
             began_s = time.process_time()
             answered = sent = 0
             while answered < len(entries):
                 while sent < len(entries) and sent - answered < CALLS * BATCH:
-                    calls.send(sent, entries[sent : sent + BATCH])
+                    calls.send("default", sent, entries[sent : sent + BATCH])
                     sent += BATCH
                 for _, answer in calls.answers(1.0):
                     if answer.error is not None:
@@ -258,7 +258,7 @@ class _Sink:
         self.sent: list[tuple[int, int]] = []
         """batch id, how many entries"""
 
-    def send(self, batch_id: int, entries: Sequence[Entry]) -> None:
+    def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         self.sent.append((batch_id, len(entries)))
 
     def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from connector import cli
 from connector.errors import MEANINGS
 from connector.model import Partition, Position
+from connector.sources import Sighting, Standing
 from connector.telemetry import Telemetry
 from tests.chart.values_schema import VALUES, values_schema
 
@@ -86,6 +87,11 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.request_finished("default", outcome="ok", seconds=0.1, entries=1, size_bytes=1)
     telemetry.target_state("default", 0, reason="")
     telemetry.dead_letters_open({"avro_invalid": 0})
+    pending = Standing("aws.partner/a/b", "PENDING", 0, None, 0, None, held=0, delivered=0)
+    telemetry.source_changed("default", pending.source, was="ACTIVE", now=Sighting("PENDING"), unsure=1)
+    telemetry.sources("default", [pending])
+    telemetry.held("default", 0)
+    telemetry.source_looked("default", "ok")
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)
     telemetry.offsets_reset(partition, from_offset=0, to_offset=1)

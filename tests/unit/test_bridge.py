@@ -23,7 +23,7 @@ from connector.health import Health
 from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Record, Refused, Retry
 from connector.pipeline import Pipeline
 from connector.telemetry import Telemetry
-from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeSource, Judge, accept, outcomes
+from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeSource, FakeWatch, Judge, accept, outcomes
 
 P0 = Partition("orders", 0)
 P1 = Partition("orders", 1)
@@ -54,6 +54,8 @@ class Rig:
     def __init__(self, settings: config.Settings, judge: Judge = accept) -> None:
         self.clock = FakeClock()
         self.sink = FakeSink(self.clock, judge)
+        self.watches = {name: FakeWatch() for name in settings.all_targets}
+        self.watch = self.watches["default"]
         self.dead_letters = FakeDeadLetters()
         self.telemetry = Telemetry()
         self.health = Health(clock_s=self.clock)
@@ -61,6 +63,7 @@ class Rig:
             settings,
             pipeline=Pipeline(settings, None),
             sink=self.sink,
+            watches=self.watches,
             dead_letters=self.dead_letters,
             telemetry=self.telemetry,
             health=self.health,

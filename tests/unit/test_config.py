@@ -211,12 +211,12 @@ MISTAKES: list[tuple[str, str]] = [
     (with_settings(http={"prt": 1}), "http.prt: unknown key; did you mean 'port'? (line 16)"),
     (with_settings(http={"zzz": 1}), "http.zzz: unknown key; known here: host, port (line 16)"),
     (
-        with_settings(targets={}),
-        "targets: unknown key; known here: name, kafka, ",
+        with_settings(target={}),
+        "target: unknown key; did you mean 'targets'?",
     ),
     (
-        with_settings(eventbridge={"on_inactive_source": "hold"}),
-        "eventbridge.on_inactive_source: unknown key; known here: region, ",
+        with_settings(eventbridge={"on_inactive_source": "wait"}),
+        "eventbridge.on_inactive_source: must be one of hold, dead_letter, send",
     ),
     (
         with_topic(value={"format": "avro", "schema_file": "a"}),

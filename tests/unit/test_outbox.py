@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from connector.ledger import Track
 from connector.model import Entry, Partition, Record
-from connector.outbox import Outbox, Pending
+from connector.outbox import Door, Outbox, Pending
 
 P0 = Partition("orders", 0)
 NO_TIME = 0.0
 
 
-def pending(offset: int, *, size_bytes: int = 1, track: Track | None = None) -> Pending:
+def pending(offset: int, *, size_bytes: int = 1, track: Track | None = None, source: str = "s") -> Pending:
     record = Record(P0, offset, None, None, None, ())
-    return Pending(record, track or Track(P0), Entry("s", "d", b"{}", size_bytes), NO_TIME)
+    return Pending(record, track or Track(P0), Entry(source, "d", b"{}", size_bytes), NO_TIME)
 
 
 def outbox_with(*keys: str | None, max_count: int = 20, max_bytes: int = 1000) -> Outbox:
@@ -171,3 +171,80 @@ def test_whatever_fails_each_key_is_delivered_once_in_order(
         assert sorted(of_key) == of_key
     assert 0 == outbox.unsent
     assert [] == outbox.next_batch()
+
+
+@given(
+    backlogs=st.lists(st.integers(0, 60), min_size=1, max_size=60),
+    keyed=st.booleans(),
+    taken_before=st.integers(0, 10),
+)
+def test_nobody_waits_for_the_backlog_of_another_source(
+    backlogs: list[int], keyed: bool, taken_before: int
+) -> None:
+    """Whatever the others have waiting, at most S + 40 of their entries leave before the first of a source."""
+    outbox = Outbox(max_count=20, max_bytes=1_000_000)
+    offset = 0
+    for number, count in enumerate(backlogs):
+        for _ in range(count):
+            outbox.add(pending(offset, source=f"source-{number}"), ("key", number) if keyed else None)
+            offset += 1
+    for _ in range(taken_before):
+        batch = outbox.next_batch()
+        outbox.release(batch, again=())
+    outbox.add(pending(offset, source="late"), None)
+    sources = sum(count > 0 for count in backlogs) + 1
+    before = 0
+    while batch := outbox.next_batch():
+        leaving = [p.entry.source for p in batch]
+        if "late" in leaving:
+            before += leaving.index("late")
+            break
+        before += len(batch)
+        outbox.release(batch, again=())
+    else:
+        raise AssertionError("it never left")
+
+    assert before <= sources + 40
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["add", "hold", "refuse", "open", "rest", "send"])))
+)
+def test_whatever_doors_do_nothing_is_lost_doubled_or_miscounted(steps: list[tuple[int, str]]) -> None:
+    """Held, refused, resting and open sources in any sequence: the counts are those of what is there."""
+    outbox = Outbox(max_count=5, max_bytes=1_000, max_held=10, max_held_in_all=15)
+    offset = 0
+    here: set[int] = set()
+    for now_s, (number, step) in enumerate(steps):
+        queue = outbox.meet(f"source-{number}", "hold")
+        match step:
+            case "add":
+                if outbox.add(pending(offset, source=queue.source), offset % 3, "hold") is None:
+                    here.add(offset)
+                offset += 1
+            case "hold":
+                outbox.set_door(queue, Door.HELD)
+            case "refuse":
+                here -= {p.record.offset for p in outbox.set_door(queue, Door.REFUSED)}
+            case "open":
+                outbox.set_door(queue, Door.OPEN)
+            case "rest":
+                outbox.rest(queue, now_s + 3)
+            case "send":
+                batch = outbox.next_batch()
+                assert not [p for p in batch if p.lane.queue.is_shut]
+                here -= set(offsets(batch))
+                outbox.release(batch, again=())
+        outbox.wake(now_s)
+        shut = [q for q in (outbox.meet(f"source-{n}", "hold") for n in range(4)) if q.is_shut]
+        assert len(here) == outbox.unsent
+        assert sum(map(outbox.held, shut)) == outbox.held_in_all <= 15
+
+    for number in range(4):
+        outbox.set_door(outbox.meet(f"source-{number}", "hold"), Door.OPEN)
+    outbox.wake(len(steps) + 3)
+    while batch := outbox.next_batch():
+        here -= set(offsets(batch))
+        outbox.release(batch, again=())
+
+    assert (set(), 0, 0, 0) == (here, outbox.unsent, outbox.ready_lanes, outbox.held_in_all)

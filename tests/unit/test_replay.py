@@ -17,6 +17,7 @@ from connector.model import Answer, Entry, Forbidden, Partition, Position, Recor
 from connector.pipeline import Pipeline
 from connector.replay import MAX_PENDING_LETTERS, Allowance, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
+from connector.sources import Sighting, SourceState
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, accept, outcomes
@@ -102,6 +103,9 @@ class FakeResolutions:
 class Rig:
     """A replay with its scripted neighbours; it is given all partitions at its first poll."""
 
+    def look(self, _target: str, source: str) -> Sighting:
+        return Sighting(self.states.get(source, "ACTIVE"))
+
     def __init__(
         self,
         records: Sequence[Record],
@@ -119,7 +123,9 @@ class Rig:
         self.letters = FakeLetters(records)
         self.ranges = dict.fromkeys({r.partition.number for r in records}, (0, 1000000))
         self.max_replays = max_replays
-        self.trial = Trial(Pipeline(settings, None), lambda _: None)
+        self.states: dict[str, SourceState] = {}
+        """Of sources that are not ACTIVE."""
+        self.trial = Trial(Pipeline(settings, None), lambda _: None, self.look)
         self.replay = Replay(
             settings,
             ranges=self.ranges,

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector.errors import HaltError
 from connector.model import Partition, Position
+from connector.sources import Sighting, Standing
 from connector.telemetry import (
     DELIVERY_SECONDS,
     KAFKA_LINES,
@@ -105,6 +106,14 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.request_finished("default", outcome="ok", seconds=0.02, entries=20, size_bytes=5000)
     telemetry.events_delivered("orders", "default", [0.03, 2.0])
     telemetry.target_state("default", 2, reason="no answer")
+    pending = Standing("aws.partner/a/b", "PENDING", 1_000, "111122223333", 2_000, None, held=3, delivered=4)
+    telemetry.source_changed("default", pending.source, was="ACTIVE", now=Sighting("PENDING"), unsure=2)
+    telemetry.sources("default", [pending])
+    telemetry.held("default", 3)
+    telemetry.source_looked("default", "denied", reason="no permission")
+    telemetry.source_created("default", pending.source)
+    telemetry.source_not_created("default", pending.source, "limit")
+    telemetry.source_watch_failed("default", ValueError("secret"))
     telemetry.pending(12, 3400)
     telemetry.assignment([ORDERS])
     telemetry.paused({"pending": 1})
@@ -160,6 +169,13 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "partitions_assigned": ("gauge", set()),
         "partitions_paused": ("gauge", {"reason"}),
         "target_state": ("gauge", {"target"}),
+        "source_state": ("gauge", {"target", "source", "state"}),
+        "source_inactive_since_seconds": ("gauge", {"target", "source"}),
+        "source_expires_seconds": ("gauge", {"target", "source"}),
+        "sources": ("gauge", {"target", "state"}),
+        "held_records": ("gauge", {"target"}),
+        "source_looks": ("counter", {"target", "outcome"}),
+        "events_maybe_dropped": ("counter", {"target"}),
         "commits": ("counter", {"outcome"}),
         "rebalances": ("counter", {"kind"}),
         "dead_letter_unwritable": ("gauge", set()),

@@ -1,0 +1,556 @@
+"""`partner-bridge source`: the customers' partner event sources, as people ask for them and read them."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from connector.cli_options import (
+    EXIT_DONE,
+    EXIT_NOT_WELL,
+    EXIT_USAGE,
+    AsJson,
+    ConfigFile,
+    examples,
+    print_json,
+    settings_of,
+)
+from connector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from connector.config import Settings, Target
+    from connector.source_desk import Row, SourceDesk
+
+source_app = typer.Typer(
+    help="See the customers' partner event sources; create, delete and test them.",
+    epilog=examples(
+        "partner-bridge source list --state PENDING",
+        "partner-bridge source status aws.partner/example.com/acme",
+        "partner-bridge source create aws.partner/example.com/acme --account 111122223333",
+        "partner-bridge source sync customers.csv",
+        "partner-bridge source ping aws.partner/example.com/acme",
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+BRIDGE_TIMEOUT_S = 2.0
+
+
+def _name(text: str) -> str:
+    from connector.source_list import name_problem  # noqa: PLC0415
+
+    if problem := name_problem(text):
+        raise typer.BadParameter(f"{text} {problem}")
+    return text
+
+
+def _account(text: str) -> str:
+    from connector.source_list import account_problem  # noqa: PLC0415
+
+    if problem := account_problem(text):
+        raise typer.BadParameter(problem)
+    return text
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", callback=_name, help="The whole name of the source.")]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="Only in this target of the configuration.")
+]
+Region = Annotated[
+    str | None,
+    typer.Option("--region", help="In this Region; one without a target of its own uses eventbridge's role."),
+]
+Bridges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bridge",
+        metavar="URL",
+        help="A running bridge to ask for events sent, for each replica. Default: the one on this machine.",
+    ),
+]
+Execute = Annotated[bool, typer.Option("--execute", help="Do it. Without this, only say what would be done.")]
+
+
+def _desk(settings: Settings, target: str | None = None, region: str | None = None) -> SourceDesk:
+    """The chosen targets to work on; those in the Region, or all."""
+    from connector.source_desk import SourceDesk  # noqa: PLC0415
+
+    return SourceDesk(_chosen(settings, target, region))
+
+
+def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping[str, Target]:
+    from connector.config import DEFAULT_TARGET  # noqa: PLC0415
+    from connector.source_list import targets_in  # noqa: PLC0415
+
+    targets = settings.all_targets
+    if name is not None and name not in targets:
+        raise typer.BadParameter(
+            f"there is no target {name}; known: {', '.join(targets)}", param_hint="--target"
+        )
+    if name is not None:
+        targets = {name: targets[name]}
+    if region is None:
+        return targets
+    if found := {each: targets[each] for each in targets_in(region, settings) if each in targets}:
+        return found
+    if name is not None:
+        raise typer.BadParameter(
+            f"the target {name} is in {targets[name].region}, not {region}", param_hint="--region"
+        )
+    typer.echo(f"note: no target of this bridge is in {region}, so this bridge sends nothing there", err=True)
+    return {DEFAULT_TARGET: settings.eventbridge.model_copy(update={"region": region})}
+
+
+def _one(settings: Settings, target: str | None, region: str | None) -> SourceDesk:
+    """The one target a change is meant for: `eventbridge`, unless something else was asked for."""
+    from connector.config import DEFAULT_TARGET  # noqa: PLC0415
+
+    if target is None and region is None:
+        target = DEFAULT_TARGET
+    desk = _desk(settings, target, region)
+    if len(desk.targets) > 1:
+        raise typer.BadParameter(
+            f"several targets are in {region} ({', '.join(desk.targets)}); choose one with --target"
+        )
+    return desk
+
+
+@source_app.command(
+    "list",
+    epilog=examples(
+        "partner-bridge source list",
+        "partner-bridge source list --state PENDING --region eu-west-1",
+        "partner-bridge source list --bridge http://pod-0:8080 --bridge http://pod-1:8080 --json",
+    ),
+)
+def list_(
+    *,
+    config: ConfigFile = None,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option(help="Names that begin so. Default: how the sources of the topics begin."),
+    ] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only in this state: ACTIVE, PENDING, DELETED.")
+    ] = None,
+    target: TargetOption = None,
+    region: Region = None,
+    bridge: Bridges = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every source: state, account, dates, events sent.
+
+    Events sent are those of the running bridges since they started. Exit code 4: a target did not answer.
+    """
+    settings = settings_of(config)
+    wanted = _states(state)
+    desk = _desk(settings, target, region)
+    prefixes = _prefixes(settings, prefix)
+    sent, silent = _sent(settings, bridge)
+    with _progress("looked at") as shown:
+        rows = list(shown(desk.rows(prefixes)))
+    rows = [row for row in rows if not wanted or row.seen.state in wanted]
+    if as_json:
+        print_json({"sources": [_row_json(row, sent) for row in rows], "problems": desk.problems})
+    else:
+        _print_rows(rows, sent)
+        for url in silent:
+            typer.echo(
+                f"note: no bridge answers at {url}, so its events are not counted (--bridge URL)", err=True
+            )
+    _end(desk)
+
+
+@source_app.command(
+    epilog=examples(
+        "partner-bridge source status aws.partner/example.com/acme",
+        "partner-bridge source status aws.partner/example.com/acme --json | jq .sources[0].state",
+    )
+)
+def status(
+    name: Name,
+    *,
+    config: ConfigFile = None,
+    target: TargetOption = None,
+    region: Region = None,
+    bridge: Bridges = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one source in all targets, and what its state means.
+
+    Exit code 4: it is ACTIVE nowhere.
+    """
+    settings = settings_of(config)
+    desk = _desk(settings, target, region)
+    sent, _ = _sent(settings, bridge)
+    rows = desk.look(name)
+    if as_json:
+        print_json({"sources": [_row_json(row, sent) for row in rows], "problems": desk.problems})
+    else:
+        for row in rows:
+            _print_status(row, sent)
+    _tell(desk)
+    is_well = any(row.seen.state == "ACTIVE" for row in rows) and not desk.problems
+    raise typer.Exit(EXIT_DONE if is_well else EXIT_NOT_WELL)
+
+
+@source_app.command(
+    epilog=examples(
+        "partner-bridge source create aws.partner/example.com/acme --account 111122223333",
+        "partner-bridge source create aws.partner/example.com/acme --account 111122223333 --region eu-west-1",
+    )
+)
+def create(
+    name: Name,
+    *,
+    account: Annotated[str, typer.Option(callback=_account, help="The customer's AWS account, 12 digits.")],
+    config: ConfigFile = None,
+    target: TargetOption = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Offer a source to a customer's account. It is PENDING until the customer accepts it.
+
+    One that this account has already is left as it is. Exit code 4: it could not be created.
+    """
+    settings = settings_of(config)
+    desk = _one(settings, target, region)
+    row = desk.create(name, account)
+    if as_json:
+        print_json({"sources": [_row_json(row, {})] if row else [], "problems": desk.problems})
+    elif row:
+        _print_status(row, {})
+        if row.seen.state == "PENDING":
+            typer.echo(
+                f"Next, account {account}: in EventBridge in {row.region}, under Partner event sources, "
+                'choose it and "Associate with event bus".'
+            )
+    _end(desk)
+
+
+@source_app.command(
+    epilog=examples(
+        "partner-bridge source delete aws.partner/example.com/acme",
+        "partner-bridge source delete aws.partner/example.com/acme --execute",
+    )
+)
+def delete(
+    name: Name,
+    *,
+    config: ConfigFile = None,
+    target: TargetOption = None,
+    region: Region = None,
+    execute: Execute = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a source away from its customer; nothing without --execute.
+
+    Where there is none, nothing happens. Exit code 4: it could not be deleted.
+    """
+    settings = settings_of(config)
+    desk = _one(settings, target, region)
+    rows = [row for row in desk.look(name) if row.seen.state not in {"MISSING", "DELETED"}]
+    for row in rows:
+        if not as_json:
+            _print_status(row, {})
+        if execute:
+            desk.delete(row)
+    if as_json:
+        shown = [_row_json(row, {}) for row in rows]
+        print_json({"sources": shown, "executed": execute, "problems": desk.problems})
+    elif desk.problems:
+        pass
+    elif not rows:
+        typer.echo("Nothing to delete: there is no such source.")
+    elif execute:
+        typer.echo("Deleted. The customer's event bus stays, and gets nothing more.")
+    else:
+        typer.echo(
+            "It would be deleted: events for it would be refused, and its customer would have to accept a "
+            "new one. Nothing was changed. Add --execute to do it."
+        )
+    _end(desk)
+
+
+@source_app.command(
+    epilog=examples(
+        "partner-bridge source sync customers.csv",
+        "partner-bridge source sync customers.csv --execute",
+        "partner-bridge source sync customers.csv --prune --execute",
+    )
+)
+def sync(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="CSV: source,account and optionally target or region.")
+    ],
+    *,
+    config: ConfigFile = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also delete sources that are not in the file.")
+    ] = False,
+    execute: Execute = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the sources match a list of customers; nothing without --execute.
+
+    Run it again after a failure: what is done stays done. Exit code 4: something was not done, or conflicts.
+    """
+    from connector.source_list import changes, read_customers  # noqa: PLC0415
+
+    settings = settings_of(config)
+    try:
+        customers = read_customers(file, settings)
+    except ConfigError as error:
+        typer.echo(
+            "\n".join([f"{file} cannot be used, and nothing was changed:", *map(str, error.problems)]),
+            err=True,
+        )
+        raise typer.Exit(EXIT_USAGE) from None
+    if not customers and prune:
+        raise typer.BadParameter(
+            f"{file} lists nobody, and --prune would delete every source", param_hint="FILE"
+        )
+    desk = _desk(settings)
+    prefixes = sorted({*_prefixes(settings, None, required=False), *(_partner(c.source) for c in customers)})
+    with _progress("looked at") as shown:
+        existing = {(row.target, row.source): row.seen for row in shown(desk.rows(prefixes))}
+    unseen = set(desk.unseen)
+    planned = [
+        change
+        for change in changes(customers, existing, prune=prune)
+        # What could not be seen is not known to be missing.
+        if change.target not in unseen
+    ]
+    done = desk.apply(planned) if execute else []
+    if as_json:
+        plan = [change._asdict() for change in planned]
+        print_json({"plan": plan, "executed": execute, "done": len(done), "problems": desk.problems})
+    else:
+        _print_plan(planned, execute=execute, done=len(done))
+    _tell(desk)
+    has_conflict = any(change.action == "conflict" for change in planned)
+    raise typer.Exit(EXIT_NOT_WELL if desk.problems or has_conflict else EXIT_DONE)
+
+
+@source_app.command(
+    epilog=examples(
+        "partner-bridge source ping aws.partner/example.com/acme",
+        "partner-bridge source ping aws.partner/example.com/acme --region eu-west-1 --json",
+    )
+)
+def ping(
+    name: Name,
+    *,
+    config: ConfigFile = None,
+    target: TargetOption = None,
+    region: Region = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send one event marked as a test, and say its EventId and the source's state.
+
+    Its detail type is `Partner Bridge Ping`. Exit code 4: it reached nobody.
+    """
+    settings = settings_of(config)
+    desk = _one(settings, target, region)
+    pong = desk.ping(name)
+    if pong is None:
+        _end(desk)
+        return
+    if as_json:
+        print_json(pong._asdict() | {"problems": desk.problems})
+    else:
+        from connector.source_desk import PING_DETAIL_TYPE  # noqa: PLC0415
+
+        rows = {
+            "source": name,
+            "region": pong.region,
+            "state": pong.state,
+            "EventId": pong.event_id or "none: EventBridge refused it",
+            "detail type": PING_DETAIL_TYPE,
+            "detail.id": pong.id,
+        }
+        _print_pairs(rows)
+        typer.echo(pong.text)
+    _tell(desk)
+    raise typer.Exit(EXIT_DONE if pong.is_received else EXIT_NOT_WELL)
+
+
+# Words -------------------------------------------------------------------------------------------
+
+
+def _states(asked: list[str] | None) -> set[str]:
+    known = ("ACTIVE", "PENDING", "DELETED")
+    states = {state.upper() for state in asked or ()}
+    if unknown := sorted(states - set(known)):
+        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(known)}", param_hint="--state")
+    return states
+
+
+def _partner(name: str) -> str:
+    """The least that EventBridge takes as a prefix: `aws.partner/example.com/`."""
+    return "/".join(name.split("/")[:2]) + "/"
+
+
+def _prefixes(settings: Settings, asked: list[str] | None, *, required: bool = True) -> list[str]:
+    from connector.source_list import prefix_problem  # noqa: PLC0415
+
+    for prefix in asked or ():
+        if problem := prefix_problem(prefix):
+            raise typer.BadParameter(f"{prefix} {problem}", param_hint="--prefix")
+    begins = {topic.event.source.partition("${")[0] for topic in settings.topics.values()}
+    found = asked or sorted(prefix for prefix in begins if prefix_problem(prefix) is None)
+    if not found and required:
+        raise typer.BadParameter(
+            "the topics' sources do not say how names begin; give it, as aws.partner/example.com/",
+            param_hint="--prefix",
+        )
+    # One that another one includes would list the same sources twice.
+    return [p for p in found if not any(p != other and p.startswith(other) for other in found)]
+
+
+def _sent(settings: Settings, bridges: list[str] | None) -> tuple[dict[tuple[str, str], int], list[str]]:
+    """Events sent by target and source, as running bridges count them; and the bridges that do not answer."""
+    counts: dict[tuple[str, str], int] = {}
+    silent = []
+    for url in bridges or [f"http://127.0.0.1:{settings.http.port}"]:
+        if not url.startswith(("http://", "https://")):
+            raise typer.BadParameter(f"{url} is not a URL, as http://pod-0:8080", param_hint="--bridge")
+        try:
+            with urllib.request.urlopen(f"{url.rstrip('/')}/sources", timeout=BRIDGE_TIMEOUT_S) as answer:  # noqa: S310 - checked
+                listed = json.load(answer)["sources"]
+        except (OSError, ValueError, KeyError, TypeError):
+            silent.append(url)
+            continue
+        for each in listed:
+            key = (each["target"], each["source"])
+            counts[key] = counts.get(key, 0) + each["delivered"]
+    return counts, silent
+
+
+def _row_json(row: Row, sent: Mapping[tuple[str, str], int]) -> dict[str, object]:
+    from connector.source_desk import iso  # noqa: PLC0415
+
+    return {
+        "source": row.source,
+        "target": row.target,
+        "region": row.region,
+        "state": row.seen.state,
+        "account": row.seen.account,
+        "created": iso(row.seen.created_ms),
+        "expires": iso(row.seen.expires_ms),
+        "events_sent": sent.get((row.target, row.source)),
+    }
+
+
+def _print_rows(rows: Sequence[Row], sent: Mapping[tuple[str, str], int]) -> None:
+    from connector.source_desk import iso  # noqa: PLC0415
+
+    if not rows:
+        typer.echo("No sources.")
+        return
+    lines: list[tuple[str, ...]] = [("source", "state", "account", "region", "created", "expires", "sent")]
+    for row in rows:
+        seen, count = row.seen, sent.get((row.target, row.source))
+        dates = [(iso(ms) or "-")[:16].replace("T", " ") for ms in (seen.created_ms, seen.expires_ms)]
+        lines.append(
+            (
+                row.source,
+                seen.state,
+                seen.account or "-",
+                row.region,
+                *dates,
+                "-" if count is None else str(count),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_status(row: Row, sent: Mapping[tuple[str, str], int]) -> None:
+    from connector.source_desk import iso  # noqa: PLC0415
+    from connector.sources import MEANINGS  # noqa: PLC0415
+
+    count = sent.get((row.target, row.source))
+    _print_pairs(
+        {
+            "source": row.source,
+            "target": f"{row.target}, {row.region}",
+            "state": f"{row.seen.state}: {row.seen.reason or MEANINGS[row.seen.state]}",
+            "account": row.seen.account,
+            "created": iso(row.seen.created_ms),
+            "expires": iso(row.seen.expires_ms),
+            "events sent": None if count is None else str(count),
+        }
+    )
+
+
+def _print_pairs(pairs: Mapping[str, str | None]) -> None:
+    for label, text in pairs.items():
+        if text is not None:
+            typer.echo(f"{label + ':':<13}{text}")
+
+
+_MARKS = {"create": "+", "keep": "=", "delete": "-", "leave": " ", "conflict": "!"}
+
+
+def _print_plan(planned: Sequence[object], *, execute: bool, done: int) -> None:
+    from connector.source_list import Change  # noqa: PLC0415
+
+    counts: dict[str, int] = {}
+    for change in planned:
+        assert isinstance(change, Change)  # noqa: S101
+        counts[change.action] = counts.get(change.action, 0) + 1
+        if change.action != "keep":
+            account = change.account or "-"
+            typer.echo(f"{_MARKS[change.action]} {change.source}  {account}  {change.target}  {change.text}")
+    listed = ", ".join(f"{count} to {action}" for action, count in sorted(counts.items()))
+    typer.echo(listed or "Nothing is listed, and nothing exists.")
+    to_do = counts.get("create", 0) + counts.get("delete", 0)
+    if execute:
+        typer.echo(f"Done: {done} of {to_do} changes.")
+    elif to_do:
+        typer.echo("Nothing was changed. Add --execute to do it.")
+
+
+class _Shown:
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+
+    def __enter__(self) -> Callable[[Iterator[Row]], Iterator[Row]]:
+        return self._through
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def _through(self, rows: Iterator[Row]) -> Iterator[Row]:
+        from rich.console import Console  # noqa: PLC0415
+
+        talk = Console(stderr=True, highlight=False)
+        if not talk.is_terminal:
+            yield from rows
+            return
+        with talk.status("") as line:
+            for count, row in enumerate(rows, 1):
+                line.update(f"{self._verb} {count} sources")
+                yield row
+
+
+_progress = _Shown
+
+
+def _tell(desk: SourceDesk) -> None:
+    for problem in desk.problems:
+        typer.echo(problem, err=True)
+
+
+def _end(desk: SourceDesk) -> None:
+    _tell(desk)
+    raise typer.Exit(EXIT_NOT_WELL if desk.problems else EXIT_DONE)

@@ -1,0 +1,220 @@
+"""What the `source` commands do: look, list, create, delete and ping, in some targets, whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from connector import config
+from connector.errors import ConnectorError
+from connector.eventbridge import Publisher
+from connector.limits import entry
+from connector.model import Answer, Delivered, Entry, Event, Refused, Retry
+from connector.source_api import USER_AGENT, SourceApi, SourceError
+from connector.source_list import Change
+from connector.sources import MEANINGS, Sighting, SourceState
+
+PATIENCE_S = 60.0
+"""How long a call is tried again while EventBridge throttles it or does not answer."""
+CALLS_PER_SECOND = 10.0
+"""A fifth of what AWS allows for its control plane, which a running bridge needs as well."""
+
+PING_DETAIL_TYPE = "Partner Bridge Ping"
+
+T = TypeVar("T")
+
+
+class Row(NamedTuple):
+    """A source in a target, as it was seen."""
+
+    source: str
+    target: str
+    region: str
+    seen: Sighting
+
+
+class Pong(NamedTuple):
+    """What became of a test event."""
+
+    source: str
+    target: str
+    region: str
+    state: SourceState
+    event_id: str | None
+    id: str
+    """What to look for in the event: `detail.id`."""
+    text: str
+
+    @property
+    def is_received(self) -> bool:
+        return self.event_id is not None and self.state in {"ACTIVE", "UNKNOWN"}
+
+
+class SourceDesk:
+    """Works on the sources of some targets. What fails is told in `problems`, and the rest goes on."""
+
+    def __init__(self, targets: Mapping[str, config.Target], *, patience_s: float = PATIENCE_S) -> None:
+        self.targets = targets
+        self.problems: list[str] = []
+        self.unseen: list[str] = []
+        """Targets whose sources could not be seen, or not all of them."""
+        self._apis = {
+            name: SourceApi(
+                target, user_agent=USER_AGENT, patience_s=patience_s, calls_per_second=CALLS_PER_SECOND
+            )
+            for name, target in targets.items()
+        }
+
+    def rows(self, prefixes: Sequence[str]) -> Iterator[Row]:
+        """Every source whose name begins with one of these, target by target."""
+        for name, api in self._apis.items():
+            try:
+                for source in sorted({source for prefix in prefixes for source in api.names(prefix)}):
+                    yield self._row(name, source, api.look(source))
+            except ConnectorError as error:
+                self.unseen.append(name)
+                self.problems.append(f"{name}: {error}")
+
+    def look(self, source: str) -> list[Row]:
+        """This source in every target that answers."""
+        seen = ((name, self._try(name, lambda api: api.look(source))) for name in self._apis)
+        return [self._row(name, source, sighting) for name, sighting in seen if sighting]
+
+    def create(self, source: str, account: str) -> Row | None:
+        """Create a source in the one target; None when that failed. One that is there already is kept."""
+        (name,) = self._apis
+        try:
+            self._apis[name].create(source, account)
+        except SourceError as error:
+            if error.code != "ResourceAlreadyExistsException":
+                self.problems.append(f"{source}: {error}")
+                return None
+        except ConnectorError as error:
+            self.problems.append(f"{source}: {error}")
+            return None
+        # Created or not, what is there now is what counts.
+        found = self._try(name, lambda api: api.look(source))
+        if found is None:
+            return self._row(
+                name, source, Sighting("UNKNOWN", reason="it was created and cannot be looked up")
+            )
+        if found.account not in {None, account}:
+            self.problems.append(
+                f"{source}: it belongs to account {found.account}, not {account}. A source has one customer: "
+                "choose another name, or delete this one first."
+            )
+            return None
+        return self._row(name, source, found)
+
+    def delete(self, row: Row) -> bool:
+        """Delete a source; whether that worked."""
+        if row.seen.account is None:
+            self.problems.append(f"{row.source}: EventBridge does not say which account has it; not deleted")
+            return False
+        return self._change(
+            row.target, row.source, lambda api: api.delete(row.source, row.seen.account or "")
+        )
+
+    def apply(self, planned: Sequence[Change]) -> list[Change]:
+        """Do what creates and deletes; returns what worked. Failures are problems, and the rest goes on."""
+        done = []
+        for change in planned:
+            source, account = change.source, change.account or ""
+            match change.action:
+                case "create":
+                    call = partial(_created, source=source, account=account)
+                case "delete":
+                    call = partial(SourceApi.delete, name=source, account=account)
+                case _:
+                    continue
+            if self._change(change.target, source, call):
+                done.append(change)
+        return done
+
+    def ping(self, source: str) -> Pong | None:
+        """Send one event that says that it is a test; None where no answer came."""
+        ((name, target),) = self.targets.items()
+        seen = self._try(name, lambda api: api.look(source)) or Sighting("UNKNOWN")
+        ping_id = f"ping-{uuid.uuid4()}"
+        detail = {
+            "id": ping_id,
+            "test": True,
+            "message": "A test event, sent by hand with `partner-bridge source ping`. It means nothing.",
+            "sent_at": iso(int(time.time() * 1000)),
+        }
+        event = Event(source, PING_DETAIL_TYPE, time.time(), (), json.dumps(detail).encode())
+        answer = _publish(target, entry(event, max_event_bytes=target.max_event_bytes))
+        if answer.error is not None:
+            self.problems.append(f"{name}: nothing was sent: {answer.error}")
+            return None
+        (outcome,) = answer.outcomes
+        event_id = outcome.event_id if isinstance(outcome, Delivered) else None
+        match outcome:
+            case Delivered() if seen.state == "ACTIVE":
+                text = (
+                    "EventBridge took it for the customer's bus. If no rule of theirs sees it: one matches "
+                    f'there, in {target.region}, with {{"detail-type": ["{PING_DETAIL_TYPE}"]}}.'
+                )
+            case Delivered() if seen.is_inactive:
+                text = f"EventBridge answered success and nobody gets it: {MEANINGS[seen.state]}."
+            case Delivered():
+                text = "EventBridge took it. Whether anybody gets it is not known: it cannot be looked up."
+            case Retry(code, message) | Refused(code, message):
+                why = f"The source is {seen.state}: {MEANINGS[seen.state]}"
+                text = f"EventBridge refused it ({code}: {message}). {why}."
+            case forbidden:
+                text = (
+                    f"EventBridge does not let this account send it ({forbidden.code}: {forbidden.message})."
+                )
+        return Pong(source, name, target.region, seen.state, event_id, ping_id, text)
+
+    def _row(self, name: str, source: str, seen: Sighting) -> Row:
+        return Row(source, name, self.targets[name].region, seen)
+
+    def _try(self, name: str, call: Callable[[SourceApi], T]) -> T | None:
+        try:
+            return call(self._apis[name])
+        except ConnectorError as error:
+            self.problems.append(f"{name}: {error}")
+            return None
+
+    def _change(self, name: str, source: str, call: Callable[[SourceApi], None]) -> bool:
+        try:
+            call(self._apis[name])
+        except ConnectorError as error:
+            self.problems.append(f"{source}: {error}")
+            return False
+        return True
+
+
+def _created(api: SourceApi, *, source: str, account: str) -> None:
+    try:
+        api.create(source, account)
+    except SourceError as error:
+        # Somebody else may have made it since the plan; for the same account that is what was wanted.
+        if error.code != "ResourceAlreadyExistsException" or api.look(source).account != account:
+            raise
+
+
+def _publish(target: config.Target, made: Entry) -> Answer:
+    publisher = Publisher(target, user_agent=USER_AGENT)
+
+    async def call() -> Answer:
+        await publisher.start()
+        try:
+            return await publisher.publish([made])
+        finally:
+            await publisher.close()
+
+    return asyncio.run(call())
+
+
+def iso(unix_ms: int | None) -> str | None:
+    """A moment as 2026-11-22T10:00:00Z."""
+    return None if unix_ms is None else f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
