@@ -181,7 +181,7 @@ def test_whatever_fails_each_key_is_delivered_once_in_order(
 def test_nobody_waits_for_the_backlog_of_another_source(
     backlogs: list[int], keyed: bool, taken_before: int
 ) -> None:
-    """Whatever the others have waiting, at most S + 40 of their entries leave before the first of a source."""
+    """Whatever waits of the others, at most S + 40 of their entries leave before the first of a source."""
     outbox = Outbox(max_count=20, max_bytes=1_000_000)
     offset = 0
     for number, count in enumerate(backlogs):
