@@ -1,6 +1,6 @@
 # The bridge, with nothing in it that it does not run: wheels of requirements.lock, by hash, and the package.
 # Any Python from 3.11 on glibc will do as BASE_IMAGE; pin it by digest where you build for production.
-ARG BASE_IMAGE=python:3.13.9-slim-bookworm
+ARG BASE_IMAGE=docker.io/library/python:3.13.9-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 # pip lives in a folder of its own, and installs into another one that is taken along without it.

@@ -61,7 +61,7 @@ golden: setup ## renders helm/ci/*.yaml anew into tests/chart/golden
 	$(BIN)/python -m tests.chart.render
 
 monitoring: setup ## every query of dashboard and alerts, answered by a real Prometheus that scrapes a real bridge
-	$(BIN)/pytest --capture=no tests/monitoring
+	$(BIN)/pytest --capture=no tests/monitoring/test_queries.py tests/monitoring/bad_day.py
 
 image: setup ## builds the image with the engine at hand (BASE_IMAGE=…), and runs it as Kubernetes would
 	IMAGE_TESTS=required $(BIN)/pytest tests/image

@@ -128,6 +128,8 @@ class Bridge:
         self._delivery = settings.delivery
         self._max_consecutive_letters = settings.dead_letter.max_consecutive
 
+        sources = {topic.event.source for topic in settings.topics.values()}
+        has_many_sources = len(sources) > 1 or any("${" in source for source in sources)
         batch_ids = itertools.count(1)
         self._resume_share = 1 - (1 - RESUME_SHARE) / len(settings.all_targets)
         share = _share(settings.delivery, targets=len(settings.all_targets))
@@ -141,6 +143,7 @@ class Bridge:
                 sources=settings.sources,
                 watch=watches[name],
                 share=share,
+                has_many_sources=has_many_sources,
                 clock_s=clock_s,
             )
             for name, target in settings.all_targets.items()

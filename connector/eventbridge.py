@@ -242,8 +242,7 @@ def transport_error(error: OSError, target: config.Target) -> UnavailableError:
     said = verdicts.without_values(str(error)) or type(error).__name__
     match error:
         case ssl.SSLError():
-            if isinstance(error, ssl.SSLCertVerificationError):
-                said = error.verify_message
+            said = getattr(error, "verify_message", "") or said
             text = f"TLS to EventBridge fails ({said}). If a private CA signs, set `eventbridge.ca_bundle`"
             return UnavailableError(text, code="tls")
         case ProxyError():

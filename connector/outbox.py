@@ -139,6 +139,7 @@ class Outbox:
         max_held_bytes: int = sys.maxsize,
         max_held_in_all: int = sys.maxsize,
         max_held_bytes_in_all: int = sys.maxsize,
+        has_many_sources: bool = False,
         on_new_source: Callable[[SourceQueue], None] = lambda _: None,
         on_source_forgotten: Callable[[SourceQueue], None] = lambda _: None,
     ) -> None:
@@ -160,6 +161,7 @@ class Outbox:
         self._counts_bytes = max_record_bytes < sys.maxsize
         self._max_held = max_held
         self._max_held_bytes = max_held_bytes
+        self._has_many_sources = has_many_sources
         self._max_held_in_all = max_held_in_all
         self._max_held_bytes_in_all = max_held_bytes_in_all
         self._on_new_source = on_new_source
@@ -371,12 +373,8 @@ class Outbox:
         then that is only once there is as much as is read ahead at most.
         """
         return self.ready_lanes >= batches * self.max_count and (
-            self.ready_lanes >= MAX_READ_AHEAD or self._has_one_source
+            self.ready_lanes >= MAX_READ_AHEAD or not self._has_many_sources
         )
-
-    @property
-    def _has_one_source(self) -> bool:
-        return sum(map(len, self._queues.values())) == 1
 
     def held(self, queue: SourceQueue) -> int:
         """How many entries of a source are held."""

@@ -95,6 +95,7 @@ class Outlet:
         sources: config.Sources | None = None,
         watch: Watch | None = None,
         share: Share | None = None,
+        has_many_sources: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`batch_ids` are shared by the outlets of one sink. Without `watch` only `send` is a policy."""
@@ -117,6 +118,7 @@ class Outlet:
             max_held_bytes=sources.max_held_bytes,
             max_held_in_all=share.held_records,
             max_held_bytes_in_all=share.held_bytes,
+            has_many_sources=has_many_sources,
             on_new_source=self.guard.meet,
             on_source_forgotten=self._forgotten,
         )
@@ -291,6 +293,8 @@ class Outlet:
         self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
         if isinstance(answer.error, TransientError | HaltError):
             self._why = str(answer.error)
+        elif len(again) == len(batch) and isinstance(first := next(iter(answer.outcomes), None), Retry):
+            self._why = f"EventBridge takes no entry ({first.code}: {first.message})"
         else:
             self._in_vain_since_s = now_s if self._in_flight else None
             self._why = NO_ANSWER

@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.services import MissingServiceError
 
-PULL_TIMEOUT_S = 300.0
+PULL_TIMEOUT_S = 120.0
 BUILD_TIMEOUT_S = 580.0
 
 HARDENED = (

@@ -53,7 +53,7 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, name
         world.aws.script(fault)
     produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
     with world.sampler(partitions) as sampler:
-        bridge.start(ready=False)
+        bridge.start(ready=False).wait_started()
         bridge.wait_metric("partitions_assigned", 2)
         bridge.wait_unready("eventbridge", timeout_s=SHOWN_S)
         assert named in bridge.ready()[1]["reasons"]["eventbridge"]
@@ -175,13 +175,14 @@ def test_broker_down_and_back(own_world: World, own_kafka: KafkaCluster, outage:
 
 
 def test_memory_is_bounded_while_blocked(world: World) -> None:
-    """A backlog of 100 MB behind an EventBridge that is down stays in Kafka, but for what may be pending."""
+    """A backlog of 100 MB behind an EventBridge that is down is left in Kafka but for what may be pending."""
     partitions = world.topic("notes", partitions=4)
     topic = partitions[0].topic
     world.produce([Sent(topic, note(number, text="x" * 1_000), key) for number, key in spread(100_000)])
     world.aws.script({"down": True})
     settings = world.settings({topic: NOTES}, delivery={"max_pending_records": 20_000})
     bridge = world.bridge(settings).start(ready=False)
+    bridge.wait_started()
     wait_until(
         lambda: bridge.metric("partitions_paused") == 4,
         what=lambda: f"the partitions are paused\n{bridge.log()}",

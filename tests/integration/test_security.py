@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -181,7 +182,7 @@ def test_without_a_permission_to_read_it_waits_and_says_so(
     describe = [Acl("Describe", missing.resource, missing.name)]
     grant(world, guarded_kafka, [acl for acl in NEEDED if acl != missing] + describe)
     bridge = as_bridge(authority, world).start(ready=False)
-    bridge.wait_unready("kafka", timeout_s=10)
+    bridge.wait_unready("kafka", timeout_s=60)
     assert "allow it Read" in bridge.ready()[1]["reasons"]["kafka"]
     grant(world, guarded_kafka, NEEDED)
     world.wait_settled([partition])
@@ -231,7 +232,7 @@ def test_a_wrong_password_is_named(
         world.settings({partition.topic: NOTES}, kafka=scram(authority, "bridge", "wrong-password"))
     )
     bridge.start(ready=False)
-    bridge.wait_unready("kafka", timeout_s=10)
+    bridge.wait_unready("kafka", timeout_s=60)
 
     assert "refuse our credentials" in bridge.ready()[1]["reasons"]["kafka"]
     assert "wrong-password" not in str(bridge.lines())
@@ -265,7 +266,7 @@ def test_mutual_tls(pytestconfig: pytest.Config, authority: Authority, tmp_path:
             for key in ("ssl.certificate.location", "ssl.key.location"):
                 del settings["kafka"][key]
             stranger = world.bridge(settings, name="stranger").start(ready=False)
-            stranger.wait_unready("kafka", timeout_s=10)
+            stranger.wait_unready("kafka", timeout_s=60)
 
             assert 100 == world.balance(produced, order="key").delivered
     finally:
@@ -284,41 +285,41 @@ def test_a_second_process_with_our_instance_id_halts_the_first(world: World) -> 
     assert second.live()
 
 
-@pytest.mark.parametrize("mistake", ["host", "expired", "authority"])
 def test_a_certificate_that_does_not_prove_the_other_side_is_refused(
-    authority: Authority, tmp_path: Path, mistake: str, world: World
+    authority: Authority, tmp_path: Path, world: World
 ) -> None:
     """Wrong host, out of date, or signed by a stranger: nothing is sent, and the reason shows."""
-    shown = {
-        "host": authority.issue("elsewhere", hosts=("elsewhere.example",)),
+    mistakes = {
+        "mismatch|not valid for": authority.issue("elsewhere", hosts=("elsewhere.example",)),
         "expired": authority.issue("expired", expired=True),
-        "authority": Authority(tmp_path, name="stranger").issue("stranger"),
-    }[mistake]
-    said = {"host": "mismatch|not valid for", "expired": "expired", "authority": "unable to get local issuer"}
-    with (
-        FakeEventBridge(tls=shown.server_context()) as aws,
-        FakeRegistry(tls=shown.server_context()) as registry,
-    ):
-        orders, notes = world.topic("orders"), world.topic("notes")
-        world.produce([Sent(orders[0].topic, order(1, 1), b"k"), Sent(notes[0].topic, note(1), b"k")])
-        bridge = world.bridge(
-            world.settings(
+        "unable to get local issuer": Authority(tmp_path, name="stranger").issue("stranger"),
+    }
+    orders, notes = world.topic("orders"), world.topic("notes")
+    world.produce([Sent(orders[0].topic, order(1, 1), b"k"), Sent(notes[0].topic, note(1), b"k")])
+    tls = {"security.protocol": "SSL", "ssl.ca.location": str(authority.file)}
+    with contextlib.ExitStack() as stack:
+        bridges: dict[str, tuple[FakeEventBridge, BridgeProcess, BridgeProcess]] = {}
+        for number, (said, shown) in enumerate(mistakes.items()):
+            aws = stack.enter_context(FakeEventBridge(tls=shown.server_context()))
+            registry = stack.enter_context(FakeRegistry(tls=shown.server_context()))
+            settings = world.settings(
                 {orders[0].topic: ORDERS, notes[0].topic: NOTES},
+                kafka={"group.id": f"{world.name}-{number}"},
                 schema_registry={"url": registry.url, "ca": str(authority.file)},
                 eventbridge={"endpoint_url": aws.url, "ca_bundle": str(authority.file)},
             )
-        ).start(ready=False)
-        for part in ("eventbridge", "schema_registry"):
-            bridge.wait_unready(part, timeout_s=10)
-            assert re.search(said[mistake], bridge.ready()[1]["reasons"][part]), bridge.ready()
-        assert 0 == aws.counts().accepted
-        bridge.kill()
-        address = registry.url.removeprefix("https://")
-        tls = {"security.protocol": "SSL", "ssl.ca.location": str(authority.file)}
-        settings = world.settings({notes[0].topic: NOTES}, kafka={"bootstrap.servers": address, **tls})
-        no_broker = world.bridge(settings, name="no-broker").start(ready=False)
-        no_broker.wait_unready("kafka", timeout_s=10)
-        assert "is not trusted" in no_broker.ready()[1]["reasons"]["kafka"]
+            bridge = world.bridge(settings, name=f"bridge-{number}").start(ready=False)
+            address = registry.url.removeprefix("https://")
+            settings = world.settings({notes[0].topic: NOTES}, kafka={"bootstrap.servers": address, **tls})
+            no_broker = world.bridge(settings, name=f"no-broker-{number}").start(ready=False)
+            bridges[said] = aws, bridge, no_broker
+        for said, (aws, bridge, no_broker) in bridges.items():
+            for part in ("eventbridge", "schema_registry"):
+                bridge.wait_unready(part, timeout_s=60)
+                assert re.search(said, bridge.ready()[1]["reasons"][part]), bridge.ready()
+            no_broker.wait_unready("kafka", timeout_s=60)
+            assert "is not trusted" in no_broker.ready()[1]["reasons"]["kafka"]
+            assert 0 == aws.counts().accepted
 
 
 def test_tls_everywhere(guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority) -> None:

@@ -495,14 +495,21 @@ def test_after_a_mistake_of_its_own_the_bridge_commits_nothing_more(
         (UnavailableError("connection refused"), "connection refused"),
         (ThrottledError("EventBridge asks for a lower rate"), "lower rate"),
         (None, "not answered"),
+        (Retry("InternalFailure", "no luck"), "InternalFailure: no luck"),
     ],
-    ids=["down", "throttled", "silent"],
+    ids=["down", "throttled", "silent", "entries"],
 )
 def test_an_outage_shows_within_5_s_and_says_why(
-    settings: config.Settings, answer: Exception | None, why: str
+    settings: config.Settings, answer: Exception | Retry | None, why: str
 ) -> None:
     """Readiness tells while nothing is accepted, and again when it is over."""
-    rig = Rig(settings, lambda entries: error(answer) if answer and is_out else accept(entries))
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        if answer is None or not is_out:
+            return accept(entries)
+        return outcomes([answer]) if isinstance(answer, Retry) else error(answer)
+
+    rig = Rig(settings, judge)
     is_out, began_s = True, rig.clock.now_s
     rig.sink.is_holding = answer is None
     rig.source.put(record(0))

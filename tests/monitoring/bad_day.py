@@ -1,0 +1,263 @@
+"""Every query of dashboard and alerts is answered when its condition holds; alerts are silent when none does.
+
+One bridge goes through a bad day on a real Kafka. Windows are 20 and 60 s here (`queries.hurried`); that each
+alert waits as long as it should is what tests/chart/alerts_test.yaml shows. It takes minutes, so that only
+`make monitoring` runs it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from connector.model import Partition
+from connector.sandbox.registry import FakeRegistry
+from tests.bridge_process import BridgeProcess
+from tests.chart import tools
+from tests.conftest import PARTS, started
+from tests.monitoring import queries
+from tests.monitoring.prometheus import Prometheus
+from tests.services.child import wait_until
+from tests.services.kafka import KafkaCluster
+from tests.topics import Sent
+from tests.world import ORDER, ORDERS, World, order
+
+PATIENCE_S = 120
+LETTERS_ON = 2
+"""The broker of the dead-letter topic, which is killed while the others go on."""
+
+
+class Day:
+    """A bridge under load, the Prometheus that watches it, and what can happen to it."""
+
+    def __init__(self, world: World, kafka: KafkaCluster, registry: FakeRegistry, watch: Prometheus) -> None:
+        self.world, self.kafka, self.registry, self.watch = world, kafka, registry, watch
+        self.topic = Partition(world.topic("orders", partitions=2, broker=0)[0].topic, 0)
+        self.schema_id = registry.register("orders", ORDER)
+        self.bridge: BridgeProcess = world.bridge(
+            world.settings(
+                {self.topic.topic: ORDERS},
+                dead_letter={"count_open_every": "1s"},
+                delivery={"commit_interval": "500ms"},
+            )
+        )
+        self._produced = itertools.count()
+        self._loading = threading.Event()
+        self._over = threading.Event()
+        self._producer = threading.Thread(target=self._produce, daemon=True)
+        self._producer.start()
+
+    def start_bridge(self, *, ready: bool = True) -> None:
+        self.bridge.start(ready=False)
+        self.watch.scrape(self.bridge.port)
+        if ready:
+            self.bridge.wait_ready(timeout_s=PATIENCE_S)
+
+    def load(self, *, on: bool) -> None:
+        """A few hundred orders a second, of which every tenth is filtered."""
+        self._loading.set() if on else self._loading.clear()
+
+    def send(self, value: bytes) -> None:
+        self.world.topics.produce([Sent(self.topic.topic, value, key=b"key", partition=0)])
+
+    def end(self) -> None:
+        self._over.set()
+        self._loading.set()
+        self._producer.join(timeout=30)
+
+    def _produce(self) -> None:
+        while True:
+            self._loading.wait()
+            if self._over.is_set():
+                return
+            batch = [next(self._produced) for _ in range(50)]
+            try:
+                self.world.topics.produce(
+                    [
+                        Sent(
+                            self.topic.topic,
+                            order(self.schema_id, n, status="DRAFT" if n % 10 == 0 else "NEW"),
+                            key=str(n).encode(),
+                            partition=n % 2,
+                        )
+                        for n in batch
+                    ]
+                )
+            except Exception:  # noqa: BLE001  # the broker is down for a while, on purpose
+                self._over.wait(0.5)
+            self._over.wait(0.1)
+
+    # Looking
+
+    def wait_fires(self, *names: str, during: Callable[[], None] = lambda: None) -> None:
+        """Waits until the queries of these alerts have answers; `during` goes on meanwhile."""
+        expressions = queries.alerts()
+        seen: dict[str, float] = {}
+
+        def all_seen() -> bool:
+            during()
+            for name in names:
+                if name not in seen and (found := self.watch.ask(queries.hurried(expressions[name]))):
+                    seen[name] = max(value for _, value in found)
+                    print(f"  alert      {name:<40}{seen[name]:>12.4g}")
+            return seen.keys() == set(names)
+
+        wait_until(
+            all_seen,
+            what=lambda: f"{set(names) - seen.keys()} fire\n{self.world.log()}",
+            timeout_s=PATIENCE_S,
+            every_s=0.2,
+        )
+
+    def firing(self) -> set[str]:
+        return {
+            name
+            for name, expression in queries.alerts().items()
+            if self.watch.ask(queries.hurried(expression))
+        }
+
+    def wait_silent(self) -> None:
+        wait_until(
+            lambda: not self.firing(), what=lambda: f"{self.firing()} are silent", timeout_s=PATIENCE_S
+        )
+
+    def wait_shown(self) -> None:
+        """Waits until every panel of the dashboard has something to show."""
+        wanted = [(title, query) for title, query in queries.panels() if title != "Restarts"]
+        shown: dict[tuple[str, str], float] = {}
+
+        def all_shown() -> bool:
+            for each in wanted:
+                if each not in shown and (found := self.watch.ask(each[1])):
+                    shown[each] = max(value for _, value in found)
+                    print(f"  dashboard  {each[0]:<40}{shown[each]:>12.4g}")
+            return len(shown) == len(wanted)
+
+        wait_until(
+            all_shown,
+            what=lambda: f"shown: {[each for each in wanted if each not in shown]}",
+            timeout_s=PATIENCE_S,
+            every_s=0.5,
+        )
+
+
+@pytest.fixture
+def day(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Day]:
+    started(pytestconfig, "Prometheus", tools.prometheus)
+    pytestconfig.stash[PARTS]["Prometheus"] = f"{tools.prometheus()}/prometheus"
+    kafka = started(pytestconfig, "Kafka", lambda: KafkaCluster(brokers=3).start())
+    pytestconfig.stash[PARTS].setdefault("Kafka", kafka.description)
+    with (
+        closing(kafka),
+        FakeRegistry() as registry,
+        World(kafka.client, folder=tmp_path, registry_url=registry.url, dead_letters_on=LETTERS_ON) as world,
+        Prometheus(tmp_path) as watch,
+    ):
+        day = Day(world, kafka, registry, watch)
+        yield day
+        day.end()
+
+
+@pytest.mark.timeout(590)
+def test_a_bad_day(day: Day) -> None:
+    """Each condition is brought about, and the queries that should see it do."""
+    began_s = time.monotonic()
+
+    def chapter(text: str) -> None:
+        print(f"{time.monotonic() - began_s:6.1f} s  {text}")
+
+    chapter("nothing is there yet")
+    day.wait_fires("PartnerBridgeAbsent")
+
+    chapter("a bridge under load, and all is well")
+    day.world.aws.script({"latency_ms": 20})
+    day.start_bridge()
+    day.load(on=True)
+    wait_until(
+        lambda: bool(day.watch.ask("rate(partner_bridge_events_delivered_total[10s]) > 0")),
+        what=lambda: f"events are delivered\n{day.world.log()}",
+    )
+    day.wait_silent()
+
+    chapter("a record that is no Avro, and a few throttled entries")
+    day.send(b"no avro")
+    throttles = {"kind": "entry_error", "code": "ThrottlingException", "probability": 0.05}
+    day.world.aws.script({"latency_ms": 20, "faults": [throttles]})
+    day.wait_fires("PartnerBridgeDeadLetters")
+    day.wait_shown()
+
+    chapter("EventBridge throttles every other request")
+    day.world.aws.script({"latency_ms": 20, "faults": [{"kind": "throttle", "probability": 0.5}]})
+    day.wait_fires("PartnerBridgeThrottled")
+
+    chapter("EventBridge is down")
+    day.world.aws.script({"down": True})
+    day.wait_fires(
+        "PartnerBridgeTargetDown",
+        "PartnerBridgeStuck",
+        "PartnerBridgeNotDelivering",
+        "PartnerBridgeFallingBehind",
+    )
+
+    chapter("all is well again")
+    day.world.aws.calm()
+    day.wait_silent()
+
+    chapter("the registry is down, and a new schema comes")
+    newer = day.registry.register("orders", {**ORDER, "doc": "newer"})
+    day.registry.stop()
+    day.send(order(newer, 1))
+    day.wait_fires("PartnerBridgeSchemaRegistryUnavailable")
+    day.registry.start()
+
+    chapter("the dead-letter topic takes nothing")
+    day.kafka.kill(LETTERS_ON)
+    day.send(b"no avro either")
+    day.wait_fires("PartnerBridgeDeadLetterTopicUnwritable")
+    day.kafka.start()
+
+    chapter("Kafka deletes what was not read yet")
+    day.load(on=False)
+    day.world.wait_settled([day.topic])
+    day.bridge.sigterm()
+    for number in range(30):
+        day.send(order(day.schema_id, number))
+    (end,) = day.world.topics.ends([day.topic]).values()
+    place = TopicPartition(day.topic.topic, day.topic.number, end - 5)
+    admin = AdminClient(dict(day.kafka.client))
+    admin.delete_records([place])[place].result(30)
+    day.start_bridge()
+    day.wait_fires("PartnerBridgeRecordsGone")
+
+    chapter("Kafka is gone")
+    day.load(on=True)
+    day.world.wait_accepted(day.world.aws.counts().accepted + 200)
+    for broker in range(3):
+        day.kafka.kill(broker)
+    day.wait_fires("PartnerBridgeCommitsFailing")
+    day.kafka.start()
+
+    chapter("EventBridge refuses the account: the bridge halts, and is started again and again")
+    day.world.aws.script({"faults": [{"kind": "access_denied"}]})
+
+    def restart() -> None:
+        if not day.bridge.running:
+            assert day.bridge.child.exit_code == 3, day.world.log()
+            day.start_bridge(ready=False)
+
+    day.wait_fires("PartnerBridgeHalted", "PartnerBridgeRestarting", during=restart)
+    assert day.watch.ask(dict(queries.panels())["Restarts"])
+    day.bridge.kill()
+    day.wait_fires("PartnerBridgeDown")
+
+    chapter("that was all")
+    (memory,) = day.watch.ask("max_over_time(process_resident_memory_bytes[1h]) / 1e6")
+    print(f"  most memory: {memory[1]:.0f} MB")
