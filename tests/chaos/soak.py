@@ -109,7 +109,7 @@ def main() -> None:
     if (
         found.growth_mb > MAX_GROWTH_MB
         or found.files[1] > found.files[0] + 5
-        or found.threads[1] > found.threads[0]
+        or found.threads[1] > found.threads[0] + 3
     ):
         sys.exit("something grows")
 
