@@ -49,7 +49,7 @@ check: format lint types contracts ## the inner loop, under 60 s: format, lint, 
 	$(BIN)/pytest --quiet tests/unit
 
 test: lint types contracts ## everything CI runs; Kafka and the registry are real
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: no Docker, no AWS
 	$(BIN)/partner-bridge demo

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import NoReturn, Protocol, TypeVar, runtime_checkable
 
 import pytest
+from xdist.workermanage import WorkerController
 
 from tests.services import MissingServiceError
 from tests.services import kafka as kafka_service
@@ -29,6 +30,17 @@ class Logged(Protocol):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[PARTS] = {}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # With several processes, what each of them started is told by the first one.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["parts"] = session.config.stash[PARTS]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: WorkerController) -> None:
+    node.config.stash[PARTS].update(node.workeroutput.get("parts", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
