@@ -199,6 +199,12 @@ class Outlet:
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing arrives there, in a sentence; None when all is well."""
+        if trouble := self.guard.trouble:
+            since_s, why = trouble
+            if self.held and now_s - since_s > SLOW_S:
+                return (
+                    f"sources cannot be looked at for {now_s - since_s:.0f} s, and their events wait: {why}"
+                )
         if not self._in_flight and not self._outbox.unsent:
             self._in_vain_since_s = None  # what failed was taken away, so there is nothing to wait for
         if self._in_vain_since_s is None:

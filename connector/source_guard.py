@@ -35,6 +35,10 @@ class Watch(Protocol):
     def news(self) -> list[tuple[str, Sighting]]:
         """What was seen since the last call, in order; never blocks."""
 
+    @property
+    def trouble(self) -> tuple[float, str] | None:
+        """Since when looks come to no answer (of the bridge's clock), and why; None while they do."""
+
 
 class Unwatched:
     """Looks at nothing: only for entries with the policy `send`, whose doors stay open."""
@@ -47,6 +51,10 @@ class Unwatched:
 
     def news(self) -> list[tuple[str, Sighting]]:
         return []
+
+    @property
+    def trouble(self) -> None:
+        return None
 
 
 class _Known:
@@ -158,6 +166,15 @@ class SourceGuard:
             "source_unknown" if missing else "source_inactive",
             f"It was not sent, since {what}. Replay it once the source is ACTIVE.",
         )
+
+    @property
+    def trouble(self) -> tuple[float, str] | None:
+        """Since when first looks at sources come to no answer, and why; None while nobody waits for one."""
+        trouble = self._watch.trouble
+        is_waiting = trouble is not None and any(
+            known.seen.state == "LOOKING" for known in self._known.values()
+        )
+        return trouble if is_waiting else None
 
     def is_inactive(self, queue: SourceQueue) -> bool:
         """Whether a look has shown that events of this source would be dropped or refused."""

@@ -54,6 +54,8 @@ class SourceWatch:
         self._telemetry = telemetry
         self._accounts = accounts
         self._clock_s = clock_s
+        self.trouble: tuple[float, str] | None = None
+        """Since when looks come to no answer, and why. Replaced as a whole, for the bridge thread to read."""
         self._asked: queue.SimpleQueue[Ask] = queue.SimpleQueue()
         self._news: queue.SimpleQueue[tuple[str, Sighting]] = queue.SimpleQueue()
         self._schedule = Schedule(refresh_s=settings.refresh_interval, patience_s=settings.first_look_timeout)
@@ -174,10 +176,13 @@ class SourceWatch:
 
     def _answered(self, name: str, sighting: Sighting) -> None:
         now_s = self._clock_s()
+        self.trouble = None
         self._pace.answered(now_s, entries=1, accepted=1, throttled=0)
         self._schedule.answered(name, now_s)
         self._news.put((name, sighting))
 
     def _failed(self, name: str, outcome: Literal["throttled", "unavailable"], error: ConnectorError) -> None:
-        self._schedule.failed(name, self._clock_s())
+        now_s = self._clock_s()
+        self.trouble = (self.trouble[0] if self.trouble else now_s, str(error))
+        self._schedule.failed(name, now_s)
         self._telemetry.source_looked(self._target, outcome, reason=str(error))

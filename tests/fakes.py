@@ -34,6 +34,7 @@ class FakeWatch:
         self.followed: set[str] = set()
         self.is_blind = False
         """While set, no look is answered."""
+        self.trouble: tuple[float, str] | None = None
         self._asked: list[str] = []
 
     def follow(self, name: str) -> None:

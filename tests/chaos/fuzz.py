@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import resource
 import secrets
 import struct
@@ -207,8 +208,15 @@ def play(seed: int, start: int, count: int, folder: Path) -> dict[str, Any]:
         took_s = time.process_time() - began_s
         slowest_s = max(slowest_s, took_s)
         assert took_s < MAX_SECONDS, f"input {number} of seed {seed} took {took_s:.1f} s: {value!r}"
-    rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    rss_mb = _peak_rss_mb()
     return {"verdicts": verdicts, "slowest_s": slowest_s, "rss_mb": rss_mb}
+
+
+def _peak_rss_mb() -> float:
+    # Not ru_maxrss: across fork and exec it keeps what the parent had.
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1000
 
 
 class Result(NamedTuple):

@@ -285,23 +285,25 @@ def test_every_call_on_sources_parses_and_pages(client: EventBridgeClient) -> No
     assert 5 == len(client.list_event_sources(NamePrefix=SOURCE)["EventSources"])
 
 
-def test_errors_on_sources_are_the_classes_of_the_model(client: EventBridgeClient) -> None:
+def test_errors_on_sources_are_the_classes_of_the_model() -> None:
     """boto3 raises its modelled exceptions, so that callers can catch them by class."""
-    client.create_partner_event_source(Name=SOURCE, Account=ACCOUNT)
-
-    with pytest.raises(client.exceptions.ResourceAlreadyExistsException):
+    with FakeEventBridge(auto_create=False) as strict:
+        client = connect(strict)
         client.create_partner_event_source(Name=SOURCE, Account=ACCOUNT)
-    with pytest.raises(client.exceptions.ResourceNotFoundException):
-        client.describe_partner_event_source(Name=f"{SOURCE}/other")
-    with pytest.raises(client.exceptions.ResourceNotFoundException):
-        client.list_partner_event_source_accounts(EventSourceName=f"{SOURCE}/other")
-    with pytest.raises(client.exceptions.InvalidStateException):
-        client.activate_event_source(Name=SOURCE)
-    with pytest.raises(ClientError, match="InvalidToken"):
-        client.list_partner_event_sources(NamePrefix=f"{SOURCE}/", NextToken="?")
-    with pytest.raises(ClientError, match="ValidationException"):
-        client.create_partner_event_source(Name=SOURCE, Account="1")
-    client.delete_partner_event_source(Name=f"{SOURCE}/never/was", Account=ACCOUNT)
+
+        with pytest.raises(client.exceptions.ResourceAlreadyExistsException):
+            client.create_partner_event_source(Name=SOURCE, Account=ACCOUNT)
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.describe_partner_event_source(Name=f"{SOURCE}/other")
+        with pytest.raises(client.exceptions.ResourceNotFoundException):
+            client.list_partner_event_source_accounts(EventSourceName=f"{SOURCE}/other")
+        with pytest.raises(client.exceptions.InvalidStateException):
+            client.activate_event_source(Name=SOURCE)
+        with pytest.raises(ClientError, match="InvalidToken"):
+            client.list_partner_event_sources(NamePrefix=f"{SOURCE}/", NextToken="?")
+        with pytest.raises(ClientError, match="ValidationException"):
+            client.create_partner_event_source(Name=SOURCE, Account="1")
+        client.delete_partner_event_source(Name=f"{SOURCE}/never/was", Account=ACCOUNT)
 
 
 def test_regions_know_nothing_of_each_other(aws: FakeEventBridge, client: EventBridgeClient) -> None:

@@ -45,6 +45,7 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, name
                 "retry": {"initial_interval": "20ms", "max_interval": "500ms", "max_attempts": 3},
             },
             delivery={"commit_interval": "200ms", "max_pending_records": 500},
+            sources={"first_look_timeout": "2s"},
         )
     )
     if fault is None:
@@ -56,13 +57,16 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, name
         bridge.start(ready=False).wait_started()
         bridge.wait_metric("partitions_assigned", 2)
         bridge.wait_unready("eventbridge", timeout_s=SHOWN_S)
-        assert named in bridge.ready()[1]["reasons"]["eventbridge"]
         wait_until(
             lambda: bridge.metric("partitions_paused") == 2,
             what=lambda: f"the partitions are paused\n{bridge.log()}",
         )
         wait_until(
             lambda: bridge.metric("requests_total") >= 5, what=lambda: f"five requests failed\n{bridge.log()}"
+        )
+        wait_until(
+            lambda: named in bridge.ready()[1]["reasons"].get("eventbridge", ""),
+            what=lambda: f"the outage is named\n{bridge.log()}",
         )
         assert 0 == bridge.metric("events_delivered_total")
         assert 1_000 > bridge.metric("pending_records")

@@ -116,6 +116,28 @@ def test_the_first_records_of_a_source_wait_until_it_was_looked_at(settings: con
     assert list(range(5)) == rig.delivered_ids
 
 
+def test_looks_that_come_to_nothing_while_events_wait_show(settings: config.Settings) -> None:
+    """A bridge that sends nothing because it cannot look must not seem well."""
+    rig = Rig(settings)
+    rig.watch.is_blind = True
+    rig.watch.trouble = (rig.clock(), "no answer from EventBridge")
+    rig.source.put(*(record(n) for n in range(5)))
+    shown: list[str] = []
+
+    def until() -> bool:
+        if rig.source.polls == 20:
+            rig.clock.now_s += 5
+        if rig.source.polls == 30:
+            shown.append(str(rig.health.ready()[1]["targets_down"]))
+            rig.watch.is_blind, rig.watch.trouble = False, None
+        return rig.source.committed.get(P0) == 5
+
+    rig.run(until)
+
+    assert "no answer from EventBridge" in shown[0]
+    assert list(range(5)) == rig.delivered_ids
+
+
 def test_records_of_a_pending_source_wait_and_follow_in_order(holding: config.Settings) -> None:
     """The others go on meanwhile, and nothing is dead-lettered."""
     rig = Rig(holding)

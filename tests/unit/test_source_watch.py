@@ -11,7 +11,7 @@ from connector import config
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.source_watch import SourceWatch
 from connector.sources import Sighting
-from connector.telemetry import Telemetry
+from connector.telemetry import LOGGER, Telemetry
 from tests.fakes import FakeClock
 
 ACTIVE = Sighting("ACTIVE")
@@ -100,6 +100,7 @@ def test_throttled_looks_slow_down_and_lose_nobody() -> None:
 
 def test_without_permission_sources_are_unknown_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     """Their records are sent; a line for each source would drown the one that matters."""
+    caplog.set_level(logging.WARNING, logger=LOGGER)
     rig = Rig()
     rig.api.error = NotAuthorizedError("may not")
     rig.follow("a", "b")
@@ -115,13 +116,17 @@ def test_while_no_look_is_answered_a_new_source_waits_so_long_and_no_longer() ->
     rig.follow("old")
     rig.run(1)
     rig.api.error = UnavailableError("no answer")
+    assert rig.watch.trouble is None
     rig.follow("new")
 
     assert [] == rig.run(28)
+    assert rig.watch.trouble is not None
+    assert "no answer" == rig.watch.trouble[1]
     assert [("new", "UNKNOWN")] == [(name, seen.state) for name, seen in rig.run(60)]
 
     rig.api.error = None
     assert {"new", "old"} == {name for name, seen in rig.run(120) if seen.state == "ACTIVE"}
+    assert rig.watch.trouble is None
 
 
 def test_a_listed_source_that_is_missing_is_created() -> None:
