@@ -31,7 +31,7 @@ from connector.source_guard import SourceGuard, Unwatched, Watch
 from connector.sources import InactivePolicy
 from connector.telemetry import RequestOutcome, Telemetry
 
-SLOW_S = 3.0
+SLOW_S = 2.0
 """After so long without a usable answer there is a problem, also where no request has failed yet."""
 NO_ANSWER = "EventBridge has not answered yet"
 
@@ -199,18 +199,18 @@ class Outlet:
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing arrives there, in a sentence; None when all is well."""
-        if trouble := self.guard.trouble:
-            since_s, why = trouble
-            if self.held and now_s - since_s > SLOW_S:
-                return (
-                    f"sources cannot be looked at for {now_s - since_s:.0f} s, and their events wait: {why}"
-                )
         if not self._in_flight and not self._outbox.unsent:
             self._in_vain_since_s = None  # what failed was taken away, so there is nothing to wait for
-        if self._in_vain_since_s is None:
+        since_s, why = self._in_vain_since_s, f"nothing was accepted: {self._why}"
+        if trouble := self.guard.trouble:
+            # Looks at sources fail as the events would, and before them.
+            if since_s is not None:
+                since_s = min(since_s, trouble[0])
+            elif self.held and self.guard.is_awaited:
+                since_s, why = trouble[0], f"sources cannot be looked at, and their events wait: {trouble[1]}"
+        if since_s is None or now_s - since_s <= SLOW_S:
             return None
-        waited_s = now_s - self._in_vain_since_s
-        return f"nothing was accepted for {waited_s:.0f} s: {self._why}" if waited_s > SLOW_S else None
+        return f"for {now_s - since_s:.0f} s {why}"
 
     def carries(self, tracks: set[Track]) -> bool:
         """Whether records of these tracks are in flight."""

@@ -169,12 +169,13 @@ class SourceGuard:
 
     @property
     def trouble(self) -> tuple[float, str] | None:
-        """Since when first looks at sources come to no answer, and why; None while nobody waits for one."""
-        trouble = self._watch.trouble
-        is_waiting = trouble is not None and any(
-            known.seen.state == "LOOKING" for known in self._known.values()
-        )
-        return trouble if is_waiting else None
+        """Since when looks at sources come to no answer, and why; None while they do."""
+        return self._watch.trouble
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the events of some source wait for its first look."""
+        return any(known.seen.state == "LOOKING" for known in self._known.values())
 
     def is_inactive(self, queue: SourceQueue) -> bool:
         """Whether a look has shown that events of this source would be dropped or refused."""
