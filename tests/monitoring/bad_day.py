@@ -28,9 +28,11 @@ from tests.monitoring.prometheus import Prometheus
 from tests.services.child import wait_until
 from tests.services.kafka import KafkaCluster
 from tests.topics import Sent
-from tests.world import ORDER, ORDERS, World, order
+from tests.world import ORDER, ORDERS, REGION, World, order
 
 PATIENCE_S = 120
+SOURCE = "aws.partner/example.com/acme"
+"""The customer of all orders."""
 LETTERS_ON = 2
 """The broker of the dead-letter topic, which is killed while the others go on."""
 
@@ -47,6 +49,7 @@ class Day:
                 {self.topic.topic: ORDERS},
                 dead_letter={"count_open_every": "1s"},
                 delivery={"commit_interval": "500ms"},
+                sources={"refresh_interval": "1s"},
             )
         )
         self._produced = itertools.count()
@@ -166,7 +169,7 @@ def day(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Day]:
         day.end()
 
 
-@pytest.mark.timeout(590)
+@pytest.mark.timeout(900)
 def test_a_bad_day(day: Day) -> None:
     """Each condition is brought about, and the queries that should see it do."""
     began_s = time.monotonic()
@@ -209,6 +212,14 @@ def test_a_bad_day(day: Day) -> None:
 
     chapter("all is well again")
     day.world.aws.calm()
+    day.wait_silent()
+
+    chapter("the customer takes the source back, and accepts it again")
+    day.world.aws.set_source(REGION, SOURCE, "PENDING")
+    day.wait_fires(
+        "PartnerBridgeSourceInactive", "PartnerBridgeSourceExpires", "PartnerBridgeEventsMaybeDropped"
+    )
+    day.world.aws.set_source(REGION, SOURCE, "ACTIVE")
     day.wait_silent()
 
     chapter("the registry is down, and a new schema comes")

@@ -41,7 +41,8 @@ def hurried(query: str) -> str:
     What takes a quarter of an hour in production takes as long here as a test may.
     """
     faster = re.sub(r"\b[0-9]+[mh]\b", "20s", re.sub(r"\b(30m|1h)\b", "60s", query))
-    return re.sub(r"> 300$", "> 3", faster.strip()).replace("> 10000", "> 100")
+    slighter = re.sub(r"> 300$", "> 3", faster.strip()).replace("> 10000", "> 100")
+    return slighter.replace("< 172800", "< 17280000")
 
 
 def _filled_in(query: str) -> str:
