@@ -95,7 +95,7 @@ def test_throttled_looks_slow_down_and_lose_nobody() -> None:
     assert len(rig.api.looked) < 40
 
     rig.api.error = None
-    assert {("a", ACTIVE), ("b", ACTIVE)} == set(rig.run(50))
+    assert {("a", ACTIVE), ("b", ACTIVE)} <= set(rig.run(50))
 
 
 def test_without_permission_sources_are_unknown_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
