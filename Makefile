@@ -54,8 +54,8 @@ test: lint types contracts ## everything CI runs; Kafka and the registry are rea
 demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: no Docker, no AWS
 	$(BIN)/partner-bridge demo
 
-chart: setup ## the chart: lint, unit tests, golden renders, bad values, Kubernetes' schemas, alerts
-	$(BIN)/pytest tests/chart
+chart: setup ## the chart and its README: lint, unit tests, golden renders, bad values, Kubernetes' schemas, alerts
+	$(BIN)/pytest tests/chart tests/docs
 
 golden: setup ## renders helm/ci/*.yaml anew into tests/chart/golden
 	$(BIN)/python -m tests.chart.render

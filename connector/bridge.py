@@ -6,12 +6,11 @@ blocks for long: full or failing means pausing partitions, and polling goes on.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from connector import config
@@ -97,7 +96,7 @@ class Stall:
 
     reason: PauseReason
     may_go_on: Callable[[], bool]
-    records: deque[tuple[Record, Track]]
+    records: deque[tuple[Record, Track]] = field(default_factory=deque)
 
 
 class Bridge:
@@ -130,7 +129,6 @@ class Bridge:
 
         sources = {topic.event.source for topic in settings.topics.values()}
         has_many_sources = len(sources) > 1 or any("${" in source for source in sources)
-        batch_ids = itertools.count(1)
         self._resume_share = 1 - (1 - RESUME_SHARE) / len(settings.all_targets)
         share = _share(settings.delivery, targets=len(settings.all_targets))
         self._outlets = {
@@ -139,7 +137,6 @@ class Bridge:
                 target,
                 sink=sink,
                 telemetry=telemetry,
-                batch_ids=batch_ids,
                 sources=settings.sources,
                 watch=watches[name],
                 share=share,
@@ -224,8 +221,8 @@ class Bridge:
 
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         """Everything but polling: answers, acknowledgements, retries, sending."""
-        for batch_id, answer in self._sink.answers(timeout_s):
-            self._judge(batch_id, answer)
+        for target, batch_id, answer in self._sink.answers(timeout_s):
+            self._judge(self._outlets[target], batch_id, answer)
         if self._letters:
             self._take_acknowledged()
         now_s = self._clock_s()
@@ -276,7 +273,7 @@ class Bridge:
             self._dead_letter(record, track, error)
         except UnavailableError as error:
             # Its schema may be there at any moment, on another thread.
-            self._stall(record, track, Stall("schema_registry", lambda: True, deque()), str(error))
+            self._stall(record, track, Stall("schema_registry", lambda: True), str(error))
         else:
             if isinstance(result, Dropped):
                 self._telemetry.record_filtered(record.partition.topic, result.reason)
@@ -295,7 +292,7 @@ class Bridge:
                     text = (
                         f"as many events of its {obstacle.reason} wait as may; it goes on when there is room"
                     )
-                    self._stall(record, track, Stall(obstacle.reason, obstacle.has_room, deque()), text)
+                    self._stall(record, track, Stall(obstacle.reason, obstacle.has_room), text)
 
     def _stall(self, record: Record, track: Track, stall: Stall, text: str) -> None:
         """Stop a partition at this record; what comes after it waits behind it."""
@@ -318,8 +315,7 @@ class Bridge:
 
     # Answers back
 
-    def _judge(self, batch_id: int, answer: Answer) -> None:
-        outlet = next(outlet for outlet in self._all_outlets if outlet.has(batch_id))
+    def _judge(self, outlet: Outlet, batch_id: int, answer: Answer) -> None:
         judged = outlet.judge(batch_id, answer)
         if judged.delivered:
             self._consecutive_letters = 0

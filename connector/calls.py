@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from connector.eventbridge import Publisher
 from connector.model import Answer, Entry
 
-TURNS = 3
+TURNS = 2
 """How often the loop goes round to bring what has arrived at its sockets to whoever awaits it."""
 
 
@@ -28,21 +28,19 @@ class Calls:
         self._publishers = publishers
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answers: list[tuple[int, Answer]] = []
+        self._answers: list[tuple[str, int, Answer]] = []
         self._bug: Exception | None = None
         self._is_waiting = False
-        for publisher in publishers.values():
-            self._loop.run_until_complete(publisher.start())
 
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         """Start one call to a target; never blocks."""
-        task = self._loop.create_task(self._publish(self._publishers[target], batch_id, entries))
+        task = self._loop.create_task(self._publish(target, batch_id, entries))
         # The loop keeps weak references only; without this one a call could vanish midway.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._turn()
 
-    def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
+    def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
         """The answers that came in; waits for the first one at most `timeout_s`.
 
         Whatever escaped from a call is a bug, and is raised here so that it ends the bridge rather
@@ -71,10 +69,10 @@ class Calls:
         self._loop.call_soon(self._loop.stop)
         self._loop.run_forever()
 
-    async def _publish(self, publisher: Publisher, batch_id: int, entries: Sequence[Entry]) -> None:
+    async def _publish(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         try:
-            answer = await publisher.publish(entries)
-            self._answers.append((batch_id, answer))
+            answer = await self._publishers[target].publish(entries)
+            self._answers.append((target, batch_id, answer))
         except Exception as bug:  # noqa: BLE001 - raised again by `answers`
             self._bug = bug
         if self._is_waiting:

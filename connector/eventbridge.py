@@ -54,23 +54,17 @@ class Publisher:
         )
         self._clock_offset_s = 0.0
         """What AWS's clock is ahead of ours, once an answer has shown that it matters."""
-        self._connections: Connections | None = None
-
-    async def start(self) -> None:
-        """Be ready to publish on the loop that runs. Connects to nothing yet."""
-        timeouts = self._target.timeouts
         self._connections = Connections(
             self.endpoint,
-            limit=self._target.max_in_flight,
-            connect_timeout_s=timeouts.connect,
-            read_timeout_s=timeouts.read,
+            limit=target.max_in_flight,
+            connect_timeout_s=target.timeouts.connect,
+            read_timeout_s=target.timeouts.read,
             max_reply_bytes=MAX_ANSWER_BYTES,
         )
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._connections is not None:
-            await self._connections.close()
+        await self._connections.close()
 
     async def publish(self, entries: Sequence[Entry]) -> Answer:
         """Make one call and say what it came to. Never raises for anything outside the bridge.
@@ -118,7 +112,6 @@ class Publisher:
         resolved = self._signers.resolve()
 
         async def call() -> Answer:
-            await self.start()
             try:
                 return await self.publish(())
             finally:
@@ -131,8 +124,6 @@ class Publisher:
         return f"{who} in {self._target.region} at {self.endpoint.url}"
 
     async def _send(self, body: bytes, headers: dict[str, str]) -> Reply:
-        if self._connections is None:
-            raise RuntimeError("start() comes first")
         try:
             return await self._connections.post(headers, body)
         except OSError as error:  # TimeoutError is one

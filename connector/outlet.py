@@ -6,7 +6,7 @@ import itertools
 import random
 import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, assert_never
 
@@ -40,10 +40,10 @@ class Sink(Protocol):
     """EventBridge: one call for each batch, answers in any order."""
 
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
-        """Start one call to a target; never blocks. Batch ids are unique over all targets."""
+        """Start one call to a target; never blocks."""
 
-    def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
-        """The answers that came in; waits for the first one at most `timeout_s`."""
+    def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
+        """The answers that came in, with target and batch; waits for the first one at most `timeout_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +91,13 @@ class Outlet:
         *,
         sink: Sink,
         telemetry: Telemetry,
-        batch_ids: Iterator[int] | None = None,
         sources: config.Sources | None = None,
         watch: Watch | None = None,
         share: Share | None = None,
         has_many_sources: bool = False,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`batch_ids` are shared by the outlets of one sink. Without `watch` only `send` is a policy."""
+        """Without `watch` only `send` is a policy."""
         self.name = name
         self._clock_s = clock_s
         self._sink = sink
@@ -134,7 +133,7 @@ class Outlet:
         )
         self._in_flight: dict[int, tuple[list[Pending], float]] = {}
         """batch id → (its entries, when it was sent)"""
-        self._batch_ids = itertools.count(1) if batch_ids is None else batch_ids
+        self._batch_ids = itertools.count(1)
         self._in_vain_since_s: float | None = None
         """When the first of the requests was sent that have had no usable answer, nor any since."""
         self._why = NO_ANSWER
@@ -187,10 +186,6 @@ class Outlet:
     def step(self, now_s: float) -> list[tuple[Pending, RefusedError]]:
         """Follow what is news of the sources; returns what is not to be sent after all, and why."""
         return self.guard.step(now_s)
-
-    def has(self, batch_id: int) -> bool:
-        """Whether it waits for the answer to this batch."""
-        return batch_id in self._in_flight
 
     @property
     def held(self) -> int:

@@ -12,7 +12,6 @@ under way, and another replay took over. Both times it has the same event id.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -163,9 +162,8 @@ class Replay:
         self._dead_letters = dead_letters
         self._report = report
         self._clock_s = clock_s
-        batch_ids = itertools.count(1)
         self._outlets = {
-            name: Outlet(name, target, sink=sink, telemetry=telemetry, batch_ids=batch_ids, clock_s=clock_s)
+            name: Outlet(name, target, sink=sink, telemetry=telemetry, clock_s=clock_s)
             for name, target in settings.all_targets.items()
         }
         self._ledger = Ledger()
@@ -223,8 +221,8 @@ class Replay:
     # One pass of the loop
 
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
-        for batch_id, answer in self._sink.answers(timeout_s):
-            self._judge(batch_id, answer)
+        for target, batch_id, answer in self._sink.answers(timeout_s):
+            self._judge(self._outlets[target], batch_id, answer)
         for ticket in self._dead_letters.acknowledged():
             self._letter_acknowledged(ticket)
         now_s = self._clock_s()
@@ -311,8 +309,7 @@ class Replay:
 
     # Answers back
 
-    def _judge(self, batch_id: int, answer: Answer) -> None:
-        outlet = next(outlet for outlet in self._outlets.values() if outlet.has(batch_id))
+    def _judge(self, outlet: Outlet, batch_id: int, answer: Answer) -> None:
         judged = outlet.judge(batch_id, answer)
         self._problem = None if answer.error is None else str(answer.error)
         event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))

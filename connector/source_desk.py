@@ -206,7 +206,6 @@ def _publish(target: config.Target, made: Entry) -> Answer:
     publisher = Publisher(target, user_agent=USER_AGENT)
 
     async def call() -> Answer:
-        await publisher.start()
         try:
             return await publisher.publish([made])
         finally:

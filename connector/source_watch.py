@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Protocol, TypeAlias
 
 from connector import config
-from connector.errors import ConnectorError, HaltError, ThrottledError, UnavailableError
+from connector.errors import ConnectorError, ThrottledError, UnavailableError
 from connector.pace import Pace
 from connector.sources import Schedule, Sighting
 from connector.telemetry import Telemetry
@@ -157,7 +157,7 @@ class SourceWatch:
         except UnavailableError as error:
             self._pace.failed(self._clock_s())
             self._failed(name, "unavailable", error)
-        except (HaltError, ConnectorError) as error:
+        except ConnectorError as error:
             # Not for us to see. The data plane decides whether the bridge may go on at all.
             self._answered(name, Sighting("UNKNOWN", reason=str(error)))
             self._telemetry.source_looked(self._target, "denied", reason=str(error))

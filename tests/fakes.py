@@ -123,26 +123,26 @@ class FakeSink:
         self.requests: list[list[Entry]] = []
         self.silent: set[str] = set()
         """Targets that never answer."""
-        self.held: deque[tuple[int, Sequence[Entry]]] = deque()
+        self.held: deque[tuple[str, int, Sequence[Entry]]] = deque()
         self.is_holding = False
         """While set, answers wait for `answer_held`."""
-        self._ready: deque[tuple[int, Answer]] = deque()
+        self._ready: deque[tuple[str, int, Answer]] = deque()
 
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         self.requests.append(list(entries))
         if target in self.silent:
             return
         if self.is_holding:
-            self.held.append((batch_id, entries))
+            self.held.append((target, batch_id, entries))
         else:
-            self._ready.append((batch_id, self.judge(entries)))
+            self._ready.append((target, batch_id, self.judge(entries)))
 
     def answer_held(self) -> None:
         while self.held:
-            batch_id, entries = self.held.popleft()
-            self._ready.append((batch_id, self.judge(entries)))
+            target, batch_id, entries = self.held.popleft()
+            self._ready.append((target, batch_id, self.judge(entries)))
 
-    def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
+    def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
         self._clock.now_s += 0.0 if self._ready else timeout_s
         answers = list(self._ready)
         self._ready.clear()

@@ -189,7 +189,7 @@ class Stages:
                 while sent < len(entries) and sent - answered < CALLS * BATCH:
                     calls.send("default", sent, entries[sent : sent + BATCH])
                     sent += BATCH
-                for _, answer in calls.answers(1.0):
+                for _, _, answer in calls.answers(1.0):
                     if answer.error is not None:
                         raise BenchError(f"the endpoint refused a request: {answer.error}")
                     answered += len(answer.outcomes)
@@ -261,7 +261,7 @@ class _Sink:
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         self.sent.append((batch_id, len(entries)))
 
-    def answers(self, timeout_s: float) -> Sequence[tuple[int, Answer]]:
+    def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
         return ()
 
 

@@ -99,19 +99,6 @@ def test_schema_is_current() -> None:
     assert values_schema() == (CHART / "values.schema.json").read_text()
 
 
-def test_readme_of_the_chart_is_current() -> None:
-    """Likewise its table of values."""
-    checked = subprocess.run(
-        [str(ROOT / ".venv/bin/python"), "-m", "cogapp", "--check", "helm/README.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert 0 == checked.returncode, f"run `make docs`: {checked.stdout}{checked.stderr}"
-
-
 def test_version_is_the_application_s() -> None:
     assert __version__ == yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 

@@ -64,7 +64,6 @@ def entries(count: int = 2) -> list[Entry]:
 
 async def publish(server: Endpoint, *, count: int = 2, **settings: Any) -> Answer:
     publisher = Publisher(target(server.url, **settings), user_agent="bridge/1")
-    await publisher.start()
     try:
         return await publisher.publish(entries(count))
     finally:
@@ -150,7 +149,6 @@ def test_whatever_comes_back_has_a_verdict() -> None:
     async def run() -> tuple[list[Answer], int]:
         async with Endpoint(*[play for _, play in ANSWERS.values()]) as server:
             publisher = Publisher(target(server.url), user_agent="bridge/1")
-            await publisher.start()
             got = [await publisher.publish(entries()) for _ in ANSWERS]
             await publisher.close()
             return got, len(server.received)
@@ -202,7 +200,6 @@ def test_connections_are_kept_and_bounded() -> None:
     async def run() -> int:
         async with Endpoint(accept) as server:
             publisher = Publisher(target(server.url, max_in_flight=3), user_agent="bridge/1")
-            await publisher.start()
             for _ in range(4):
                 await asyncio.gather(*[publisher.publish(entries()) for _ in range(6)])
             await publisher.close()
@@ -266,7 +263,6 @@ def test_a_wrong_clock_is_corrected_by_the_answers_date(offset_s: int, code: str
     async def run() -> list[Received]:
         async with Endpoint(dated(offset_s, error, 403, code, message), accept) as server:
             publisher = Publisher(target(server.url), user_agent="bridge/1")
-            await publisher.start()
             for _ in range(2):
                 assert (await publisher.publish(entries())).error is None
             await publisher.close()

@@ -75,7 +75,6 @@ def requests() -> tuple[Received, Received]:
             publisher = Publisher(
                 config.Target(region=REGION, endpoint_url=server.url), user_agent="bridge/1"
             )
-            await publisher.start()
             answer = await publisher.publish([entry(event, max_event_bytes=10_000) for event in EVENTS])
             await publisher.close()
             assert answer.error is None

@@ -14,10 +14,11 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_tables_are_current() -> None:
-    """`make docs` was run after the last change of a command, setting, metric or code."""
+@pytest.mark.parametrize("file", ["README.md", "helm/README.md"])
+def test_the_tables_are_current(file: str) -> None:
+    """`make docs` was run after the last change of a command, setting, metric, code or value of the chart."""
     checked = subprocess.run(
-        [sys.executable, "-m", "cogapp", "--check", "README.md"],
+        [sys.executable, "-m", "cogapp", "--check", file],
         cwd=ROOT,
         capture_output=True,
         text=True,

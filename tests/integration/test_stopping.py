@@ -70,7 +70,7 @@ def test_a_flood_of_dead_letters_halts(world: World) -> None:
     )
     with world.sampler([partition]) as sampler:
         bridge.start(ready=False)
-        assert 3 == bridge.wait_exit(timeout_s=10), bridge.log()
+        assert 3 == bridge.wait_exit(), bridge.log()
         letters = world.letters()
         assert 20 < len(letters) < 200
         corrected = world.bridge(world.settings({partition.topic: NOTES}), name="corrected")
@@ -106,7 +106,7 @@ def test_a_refused_account_halts(world: World, fault: dict[str, Any], what_to_do
     bridge = world.bridge(world.settings({partition.topic: NOTES}))
     with world.sampler([partition]) as sampler:
         bridge.start(ready=False)
-        assert 3 == bridge.wait_exit(timeout_s=10), bridge.log()
+        assert 3 == bridge.wait_exit(), bridge.log()
         (halted,) = [line for line in bridge.lines() if line.get("event") == "halted"]
         assert what_to_do in halted["message"]
         assert "exception" not in halted

@@ -208,6 +208,8 @@ class KafkaCluster:
             "transaction.state.log.min.isr": "1",
             "share.coordinator.state.topic.replication.factor": copies,
             "share.coordinator.state.topic.min.isr": "1",
+            # Tests write records of years ago, which Kafka's default of 7 days would delete under them.
+            "log.retention.ms": "-1",
             "log.segment.bytes": str(16 * 1024 * 1024),
             "log.index.size.max.bytes": str(256 * 1024),
             "log.cleaner.dedupe.buffer.size": str(2 * 1024 * 1024),
