@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import FrameType
@@ -17,11 +17,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from connector import __version__, config
+from connector import __version__, config, read_ahead
 from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk
-from connector.dead_letters import Found, Ranges, Selection, missing_text, scan
+from connector.dead_letters import Chosen, Ranges, Selection, chosen, missing_text, scan
 from connector.errors import HaltError
 from connector.eventbridge import publishers
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters
@@ -32,7 +32,6 @@ from connector.source_api import USER_AGENT
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan
 
-READ_AT_ONCE = 500
 LINE_INTERVAL_S = 5.0
 """How often progress is a line, where there is no terminal."""
 
@@ -65,7 +64,7 @@ class Work:
         """What a replay would do."""
         with _progress("looked at", self._letters) as shown:
             return plan(
-                self._selected(self._desk.ranges, shown, timeout_s=0.1),
+                self._chosen(self._desk.ranges, shown, timeout_s=0.1),
                 trial=self._trial,
                 max_letters=self._request.limits.max_letters,
                 report=shown,
@@ -86,7 +85,7 @@ class Work:
                 replay = Replay(
                     settings,
                     ranges=ranges,
-                    scan=lambda ranges: self._selected(ranges, shown, timeout_s=0.0),
+                    scan=lambda ranges: self._chosen_beside(ranges, shown),
                     trial=self._trial,
                     limits=self._request.limits,
                     resolutions=self._desk.resolutions,
@@ -112,18 +111,32 @@ class Work:
         finally:
             calls.close()
 
-    def _selected(self, ranges: Ranges, shown: Shown, *, timeout_s: float) -> Iterator[Sequence[Found]]:
+    def _chosen(self, ranges: Ranges, shown: Shown, *, timeout_s: float) -> Iterator[Chosen]:
         """The selected letters, with what is resolved as of now."""
         self._desk.resolutions.read_into(self._resolved, list(ranges))
-        return scan(
+        request = self._request
+        found = scan(
             self._desk.topic,
             self._resolved,
-            self._request.selection,
+            request.selection,
             ranges,
-            max_replays=self._request.max_replays,
+            max_replays=request.max_replays,
             on_read=shown.looked_at,
-            limit=READ_AT_ONCE,
             timeout_s=timeout_s,
+        )
+        return map(chosen, found)
+
+    def _chosen_beside(self, ranges: Ranges, shown: Shown) -> Iterator[Chosen]:
+        """The same by a process of its own, where nothing but our own work limits the speed."""
+        request = self._request
+        if request.limits.rate is not None or request.selection.ids is not None:
+            return self._chosen(ranges, shown, timeout_s=0.0)
+        return read_ahead.chosen_beside(
+            self._desk.settings,
+            request.selection,
+            ranges,
+            max_replays=request.max_replays,
+            on_read=shown.looked_at,
         )
 
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from connector import config
+from connector import config, garbage_collector
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letters import Found, Group, Ids, Ranges, Selection, Totals, missing_text, scan
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
@@ -69,6 +69,7 @@ class Desk:
         """What state a source is in."""
 
     def __enter__(self) -> Self:
+        garbage_collector.calm()
         self.ranges: Ranges = self.topic.snapshot()
         self.pipeline.cluster_id = self.topic.cluster_id or self.pipeline.cluster_id
         if (problem := self.resolutions.problem(len(self.ranges))) is not None:

@@ -297,6 +297,31 @@ def scan(
             on_read(len(records))
 
 
+class Chosen(NamedTuple):
+    """The letters of a batch that a replay tries, and what it leaves open."""
+
+    letters: Sequence[DeadLetter]
+    parked: int
+    left: Mapping[str, int]
+    """Those that cannot be read, by reason."""
+
+
+def chosen(batch: Sequence[Found]) -> Chosen:
+    """What a replay makes of a batch of selected letters. What is resolved it passes over."""
+    letters: list[DeadLetter] = []
+    parked = 0
+    left: dict[str, int] = {}
+    for found in batch:
+        if found.label is None:
+            reason = found.problem or "it cannot be read"
+            left[reason] = left.get(reason, 0) + 1
+        elif found.state is State.PARKED:
+            parked += 1
+        elif found.state is State.OPEN:
+            letters.append(read(found.record, found.label))
+    return Chosen(letters, parked, left)
+
+
 class Group:
     """How many letters have something in common, and when the first and the last was written."""
 

@@ -7,7 +7,6 @@ import logging
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
 from operator import methodcaller
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -29,7 +28,7 @@ from connector.errors import DeadLetterError, HaltError, Problem, UnavailableErr
 from connector.kafka_options import Kafka
 from connector.ledger import Ticket
 from connector.letters import Failure, Letter, letter, smaller
-from connector.model import UNREADABLE_HEADERS, Partition, Record
+from connector.model import UNREADABLE_HEADERS, Partition, Record, partition_of
 from connector.telemetry import Telemetry
 
 LIBRDKAFKA_VERSION: str = libversion()[0]
@@ -148,12 +147,6 @@ _headers_of = methodcaller("headers")
 A plain call does not look for the second once CPython has specialised it, and some later one would raise."""
 
 
-@lru_cache(maxsize=10_000)
-def _partition(topic: str, number: int) -> Partition:
-    """One object for each partition, which is quicker to find than to make."""
-    return Partition(topic, number)
-
-
 def record_of(message: Message) -> Record:
     """The record a client read; not for a message that is an error."""
     kind, timestamp_ms = message.timestamp()
@@ -163,7 +156,7 @@ def record_of(message: Message) -> Record:
         headers = list(UNREADABLE_HEADERS)
     # The stubs allow for None, which only messages that are errors have.
     return Record(
-        _partition(message.topic(), message.partition()),
+        partition_of(message.topic(), message.partition()),
         message.offset(),  # type: ignore[arg-type]
         None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
         message.key(),

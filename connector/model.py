@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from connector.errors import ConnectorError
@@ -29,6 +30,12 @@ class Partition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.number}]"
+
+
+@lru_cache(maxsize=10_000)
+def partition_of(topic: str, number: int) -> Partition:
+    """One object for each partition, which is quicker to find than to make."""
+    return Partition(topic, number)
 
 
 class Position(NamedTuple):

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from connector import config
 from connector.bridge import DeadLetters
-from connector.dead_letters import Found, Ranges
+from connector.dead_letters import Chosen, Ranges
 from connector.errors import DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, Ticket, Track
 from connector.letters import OURS, DeadLetter, Failure
@@ -32,7 +32,7 @@ from connector.resolutions import Resolution, State
 from connector.telemetry import Telemetry
 from connector.trial import CannotTry, Report, Tally, Trial
 
-MAX_PENDING_LETTERS = 2_000
+MAX_PENDING_LETTERS = 1_000
 MAX_PENDING_BYTES = 64 * 1024**2
 """Letters tried and not yet recorded, at most. This bounds the memory."""
 
@@ -136,7 +136,7 @@ class Replay:
         settings: config.Settings,
         *,
         ranges: Ranges,
-        scan: Callable[[Ranges], Iterator[Sequence[Found]]],
+        scan: Callable[[Ranges], Iterator[Chosen]],
         trial: Trial,
         limits: Limits,
         resolutions: Resolutions,
@@ -169,7 +169,7 @@ class Replay:
         self._ledger = Ledger()
         """Letters tried and not recorded, by their place in the dead-letter topic."""
         self._allowance = Allowance(limits.rate)
-        self._batches: Iterator[Sequence[Found]] | None = None
+        self._batches: Iterator[Chosen] | None = None
         self._chosen: deque[tuple[DeadLetter, Track]] = deque()
         """Read and not tried yet."""
         self._again: dict[Ticket, tuple[DeadLetter, str]] = {}
@@ -210,7 +210,8 @@ class Replay:
 
     @property
     def _is_enough(self) -> bool:
-        return self.tally.tried_in_all == self._limits.max_letters
+        limit = self._limits.max_letters
+        return limit is not None and self.tally.tried_in_all == limit
 
     @property
     def _is_done(self) -> bool:
@@ -267,7 +268,7 @@ class Replay:
         if batch is None:
             self._is_read = True
             return False
-        for letter in filter(None, map(self.tally.choose, batch)):
+        for letter in self.tally.take(batch):
             self._chosen.append((letter, self._ledger.tracks[letter.id.partition]))
         return bool(self._chosen)
 
@@ -299,7 +300,7 @@ class Replay:
         elif isinstance(result, Dropped):
             self.tally.count(self.tally.dropped, result.reason)
             reason = f"{result.reason} of the configuration at replay"
-            self._record(letter, track, State.DISCARDED, reason=reason)
+            self._record(letter, track, State.DISCARDED, int(time.time() * 1000), reason=reason)
         else:
             # Of one lane are only letters of one partition, so that it can be given away whole.
             order = self._trial.ordering(letter.record)
@@ -312,13 +313,14 @@ class Replay:
     def _judge(self, outlet: Outlet, batch_id: int, answer: Answer) -> None:
         judged = outlet.judge(batch_id, answer)
         self._problem = None if answer.error is None else str(answer.error)
+        now_ms = int(time.time() * 1000)
         event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))
         for pending, event_id in zip(judged.delivered, event_ids, strict=True):
             resent = cast("Resent", pending)
             self.tally.delivered += 1
             self._consecutive = 0
             # Also when the partition was lost meanwhile: it is true, and whoever reads it will not send it.
-            self._record(resent.letter, resent.track, State.DELIVERED, event_id=event_id)
+            self._record(resent.letter, resent.track, State.DELIVERED, now_ms, event_id=event_id)
         for pending, error in judged.failed:
             resent = cast("Resent", pending)
             self._fail(resent.letter, resent.track, error, pending=resent, request_id=answer.request_id)
@@ -368,18 +370,19 @@ class Replay:
     def _letter_acknowledged(self, ticket: Ticket) -> None:
         if (known := self._again.pop(ticket, None)) is not None:
             letter, code = known
-            self._record(letter, ticket[0], State.DEAD_LETTERED_AGAIN, reason=code)
+            now_ms = int(time.time() * 1000)
+            self._record(letter, ticket[0], State.DEAD_LETTERED_AGAIN, now_ms, reason=code)
 
     def _record(
         self,
         letter: DeadLetter,
         track: Track,
         state: State,
+        now_ms: int,
         *,
         event_id: str | None = None,
         reason: str | None = None,
     ) -> None:
-        now_ms = int(time.time() * 1000)
         resolution = Resolution(state, now_ms, letter.written_ms, event_id=event_id, reason=reason)
         self._resolutions.write(letter.id, resolution)
         self._ledger.settle(track, letter.id.offset)

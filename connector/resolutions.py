@@ -145,6 +145,7 @@ class Resolved:
         return State(states[place]) if is_same else State.OPEN
 
 
+@lru_cache(maxsize=64)
 def _iso(unix_ms: int) -> str:
     seconds, ms = divmod(unix_ms, 1000)
     return f"{_second(seconds)}.{ms:03}Z"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import sys
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
 
-from connector import __version__, config
+from connector import __version__, config, garbage_collector
 from connector.bridge import Bridge
 from connector.calls import Calls
 from connector.checks import CheckResult
@@ -73,7 +72,7 @@ def run(settings: config.Settings) -> int:
     counting = OpenLetters(settings, every_s=every_s, telemetry=telemetry) if every_s else None
     stopping = _stop_on_signal(bridge)
     telemetry.started(name=settings.name, version=__version__, http_port=server.port)
-    _calm_garbage_collector()
+    garbage_collector.calm()
     try:
         if _connect(settings, source, pipeline, health, stopping):
             if counting is not None:
@@ -122,17 +121,6 @@ def _watches(settings: config.Settings, telemetry: Telemetry) -> dict[str, Sourc
         )
         for name, target in settings.all_targets.items()
     }
-
-
-def _calm_garbage_collector() -> None:
-    """Look for cycles of objects less often: what a record leaves behind holds none.
-
-    Thousands of pending records are thousands of live objects, and each full collection would walk
-    all of them to find nothing.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def _stop_on_signal(bridge: Bridge) -> list[int]:

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from connector.dead_letters import Found
+from connector.dead_letters import Chosen
 from connector.errors import ConnectorError, RecordError, UnavailableError
 from connector.letters import DeadLetter
 from connector.model import Entry, Record
 from connector.pipeline import Dropped, Pipeline
-from connector.resolutions import State
 from connector.sources import MEANINGS, Sighting
 
 PLAN_PATIENCE_S = 15.0
@@ -112,35 +111,30 @@ class Tally:
         return sum(self.tried.values())
 
     @staticmethod
-    def count(counts: dict[str, int], name: str) -> None:
-        """Count one more under a name. Names past the first ones are counted together."""
+    def count(counts: dict[str, int], name: str, more: int = 1) -> None:
+        """Count more under a name. Names past the first ones are counted together."""
         known = name if name in counts or len(counts) < MAX_REASONS else "other"
-        counts[known] = counts.get(known, 0) + 1
+        counts[known] = counts.get(known, 0) + more
 
-    def choose(self, found: Found) -> DeadLetter | None:
-        """The letter to try, or None, with a note of why not."""
-        if found.label is None:
-            self.count(self.left, found.problem or "it cannot be read")
-        elif found.state is State.PARKED:
-            self.parked += 1
-        elif found.state is State.OPEN:
-            return found.letter
-        return None
+    def take(self, chosen: Chosen) -> Sequence[DeadLetter]:
+        """Note what is left open of a batch; returns the letters to try."""
+        self.parked += chosen.parked
+        for reason, count in chosen.left.items():
+            self.count(self.left, reason, count)
+        return chosen.letters
 
 
 Report = Callable[[Tally, str | None], None]
 """Shown now and then: how far it is, and why nothing may be moving."""
 
 
-def plan(
-    batches: Iterable[Sequence[Found]], *, trial: Trial, max_letters: int | None, report: Report
-) -> Tally:
+def plan(batches: Iterable[Chosen], *, trial: Trial, max_letters: int | None, report: Report) -> Tally:
     """What a replay of these would do. Changes nothing, and sends nothing."""
     tally = Tally()
     patience_s = PLAN_PATIENCE_S
     for batch in batches:
         report(tally, None)
-        for letter in filter(None, map(tally.choose, batch)):
+        for letter in tally.take(batch):
             if tally.tried_in_all == max_letters:
                 return tally
             while (is_unknown := not _foresee(letter, trial, tally)) and patience_s > 0:

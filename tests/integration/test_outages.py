@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.machine import rss_mb
 from tests.conftest import started
+from tests.scripted_registry import Respond, ScriptedRegistry, drips, says
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka, KafkaCluster
 from tests.services.registry import Apicurio
@@ -69,6 +70,8 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, name
             what=lambda: f"the outage is named\n{bridge.log()}",
         )
         assert 0 == bridge.metric("events_delivered_total")
+        assert 0 < bridge.metric("target_state")
+        assert named in bridge.log()
         assert 1_000 > bridge.metric("pending_records")
         assert bridge.live()
         assert 0 == sum(world.topics.committed(world.name, partitions).values())
@@ -121,6 +124,49 @@ def test_registry_down_and_back(
             bridge.sigterm()
 
         assert 1_000 == world.balance(produced, order="key", samples=sampler.samples).delivered
+
+
+HOSTILE: dict[str, tuple[Respond, str]] = {
+    "garbage": (says(200, b"\xff\x00garbage"), "it holds no schema"),
+    "redirects": (
+        says(302, {}, Location="http://169.254.169.254/latest/"),
+        "a redirect, which is not followed",
+    ),
+    "10 MB of JSON": (says(200, {"schema": "x" * 10_000_000}), "over 4,194,304 bytes"),
+    "10 MB, slowly": (drips(10_000_000), "gives no whole answer within 0.5 s"),
+}
+"""What a registry may answer, and what `/readyz` says of it."""
+
+
+@pytest.mark.parametrize("respond", HOSTILE)
+def test_a_registry_that_answers_nonsense_and_recovers(world: World, respond: str) -> None:
+    """What is no schema costs no record: they wait, with the reason in sight, until a schema comes."""
+    (orders,), (notes,) = world.topic("orders"), world.topic("notes")
+    produced = world.produce([Sent(orders.topic, order(1, n), key) for n, key in spread(500)])
+    produced |= world.produce([Sent(notes.topic, note(n), key) for n, key in spread(500)])
+    answer, named = HOSTILE[respond]
+    with ScriptedRegistry() as registry, world.sampler([orders, notes]) as sampler:
+        registry.answers["/schemas/ids/1"] = answer
+        bridge = world.bridge(
+            world.settings(
+                {orders.topic: ORDERS, notes.topic: NOTES},
+                schema_registry={"url": registry.url, "timeout": "500ms"},
+            )
+        )
+        bridge.start(ready=False)
+        bridge.wait_metric("partitions_assigned", 2)
+        bridge.wait_unready("schema_registry", timeout_s=SHOWN_S)
+        assert named in bridge.ready()[1]["reasons"]["schema_registry"]
+        assert "partition_stalled" in bridge.log()
+        world.wait_settled([notes])
+        assert bridge.live()
+        assert rss_mb(bridge.child.pid) < 250
+        registry.schema(1, ORDER)
+        world.wait_settled([orders, notes])
+        bridge.wait_ready()
+        bridge.sigterm()
+
+    assert 1_000 == world.balance(produced, order="key", samples=sampler.samples).delivered
 
 
 def test_dead_letter_topic_down_and_back(pytestconfig: pytest.Config, tmp_path: Path) -> None:

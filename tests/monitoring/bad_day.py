@@ -55,6 +55,7 @@ class Day:
         self._produced = itertools.count()
         self._loading = threading.Event()
         self._over = threading.Event()
+        self._producing = threading.Lock()
         self._producer = threading.Thread(target=self._produce, daemon=True)
         self._producer.start()
 
@@ -65,8 +66,12 @@ class Day:
             self.bridge.wait_ready(timeout_s=PATIENCE_S)
 
     def load(self, *, on: bool) -> None:
-        """A few hundred orders a second, of which every tenth is filtered."""
-        self._loading.set() if on else self._loading.clear()
+        """A few hundred orders a second, of which every tenth is filtered; off once it returns."""
+        if on:
+            self._loading.set()
+        else:
+            with self._producing:
+                self._loading.clear()
 
     def send(self, value: bytes) -> None:
         self.world.topics.produce([Sent(self.topic.topic, value, key=b"key", partition=0)])
@@ -81,22 +86,25 @@ class Day:
             self._loading.wait()
             if self._over.is_set():
                 return
-            batch = [next(self._produced) for _ in range(50)]
-            try:
-                self.world.topics.produce(
-                    [
-                        Sent(
-                            self.topic.topic,
-                            order(self.schema_id, n, status="DRAFT" if n % 10 == 0 else "NEW"),
-                            key=str(n).encode(),
-                            partition=n % 2,
-                        )
-                        for n in batch
-                    ]
-                )
-            except Exception:  # noqa: BLE001  # the broker is down for a while, on purpose
-                self._over.wait(0.5)
+            with self._producing:
+                if self._loading.is_set():
+                    self._produce_some()
             self._over.wait(0.1)
+
+    def _produce_some(self) -> None:
+        orders = [
+            Sent(
+                self.topic.topic,
+                order(self.schema_id, n, status="DRAFT" if n % 10 == 0 else "NEW"),
+                key=str(n).encode(),
+                partition=n % 2,
+            )
+            for n in itertools.islice(self._produced, 50)
+        ]
+        try:
+            self.world.topics.produce(orders)
+        except Exception:  # noqa: BLE001  # the broker is down for a while, on purpose
+            self._over.wait(0.5)
 
     # Looking
 

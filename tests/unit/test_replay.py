@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from connector import config
-from connector.dead_letters import Found, Ranges, Selection, scan
+from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
 from connector.errors import DeadLetterError, NotAuthorizedError, UnavailableError
 from connector.letters import Failure, letter
 from connector.model import Answer, Entry, Forbidden, Partition, Position, Record, Refused, Retry
@@ -140,12 +140,12 @@ class Rig:
             clock_s=self.clock,
         )
 
-    def scan(self, ranges: Ranges) -> Iterator[Sequence[Found]]:
+    def scan(self, ranges: Ranges) -> Iterator[Chosen]:
         resolved = Resolved(LETTERS, dict.fromkeys(self.ranges, (0, 1000)))
         for offset, resolution in self.resolutions.written.items():
             for number in self.ranges:
                 resolved.note(Position(Partition(LETTERS, number), offset), resolution)
-        return scan(self.letters, resolved, Selection(), ranges, max_replays=self.max_replays)
+        return map(chosen, scan(self.letters, resolved, Selection(), ranges, max_replays=self.max_replays))
 
     def assign_at_first(self, polls: int) -> None:
         if polls == 1:

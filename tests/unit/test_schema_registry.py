@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import ipaddress
-import json
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,73 +22,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from connector import config, schema_registry
 from connector.errors import ConfigError, DecodeError, NotAuthorizedError, UnavailableError
 from connector.schema_registry import SchemaRegistry, Schemas
+from tests.scripted_registry import Respond, ScriptedRegistry, not_found, says
 
 DEADLINE_S = 5.0
 
-Respond = Callable[[BaseHTTPRequestHandler], None]
-
-
-class Server:
-    """A registry that says what a test tells it to; `requests` are the paths asked for."""
-
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
-        self.answers: dict[str, Respond] = {}
-        self.requests: list[str] = []
-        self.authorization: str | None = None
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                outer.requests.append(self.path)
-                outer.authorization = self.headers["Authorization"]
-                outer.answers.get(self.path, not_found)(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        scheme = "http"
-        if tls is not None:
-            self.http.socket = tls.wrap_socket(self.http.socket, server_side=True)
-            scheme = "https"
-        self.url = f"{scheme}://127.0.0.1:{self.http.server_port}"
-        self._thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
-        self._thread.start()
-
-    def schema(self, schema_id: int, schema: object, **more: object) -> None:
-        self.answers[f"/schemas/ids/{schema_id}"] = says(200, {"schema": json.dumps(schema), **more})
-
-    def version(self, subject: str, version: int, schema: object, **more: object) -> None:
-        body = {"subject": subject, "version": version, "id": 99, "schema": json.dumps(schema), **more}
-        self.answers[f"/subjects/{subject}/versions/{version}"] = says(200, body)
-
-    def close(self) -> None:
-        self.http.shutdown()
-        self.http.server_close()
-
-
-def says(status: int, body: object, **headers: str) -> Respond:
-    def respond(request: BaseHTTPRequestHandler) -> None:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request.send_response(status)
-        request.send_header("Content-Length", str(len(content)))
-        for name, value in headers.items():
-            request.send_header(name, value)
-        request.end_headers()
-        request.wfile.write(content)
-
-    return respond
-
-
-not_found = says(404, {"error_code": 40403, "message": "Schema not found"})
-
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
+def server() -> Iterator[ScriptedRegistry]:
+    running = ScriptedRegistry()
     yield running
     running.close()
 
@@ -140,7 +80,7 @@ def failure(client: SchemaRegistry, schema_id: int = 1) -> str:
     return str(caught.value)
 
 
-def test_a_schema_is_asked_for_once(server: Server) -> None:
+def test_a_schema_is_asked_for_once(server: ScriptedRegistry) -> None:
     """The first `get` says that it is not here yet; then it is, and for ever, even with the registry gone."""
     server.schema(7, "string")
     with registry_at(server.url) as registry:
@@ -155,7 +95,7 @@ def test_a_schema_is_asked_for_once(server: Server) -> None:
         assert registry.problem() is None
 
 
-def test_get_never_waits_for_the_network(server: Server) -> None:
+def test_get_never_waits_for_the_network(server: ScriptedRegistry) -> None:
     """With a registry that does not answer, `get` comes back at once."""
     release = threading.Event()
     server.answers["/schemas/ids/1"] = lambda _: (release.wait(DEADLINE_S), None)[1]
@@ -170,7 +110,7 @@ def test_get_never_waits_for_the_network(server: Server) -> None:
         assert len(server.requests) <= 1
 
 
-def test_a_url_may_have_a_path_and_credentials_go_along(server: Server) -> None:
+def test_a_url_may_have_a_path_and_credentials_go_along(server: ScriptedRegistry) -> None:
     """A base path, basic authentication, and a bearer token."""
     server.answers["/apis/ccompat/v7/schemas/ids/1"] = says(200, {"schema": '"string"'})
     credentials = {"username": "user", "password": "pass word"}
@@ -182,7 +122,7 @@ def test_a_url_may_have_a_path_and_credentials_go_along(server: Server) -> None:
         assert "Bearer t0k3n" == server.authorization
 
 
-def test_references_are_fetched_innermost_first(server: Server) -> None:
+def test_references_are_fetched_innermost_first(server: ScriptedRegistry) -> None:
     """A schema may use types of other subjects, and those of more; each version is fetched once."""
     a_money = {"type": "record", "name": "shop.Money", "fields": []}
     server.version("money", 2, a_money)
@@ -203,7 +143,7 @@ def test_references_are_fetched_innermost_first(server: Server) -> None:
 
 
 def test_an_unknown_id_gets_one_grace_then_is_remembered(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A schema just registered may not be everywhere yet; after a second look the record is refused."""
     monkeypatch.setattr(schema_registry, "GRACE_S", 0.05)
@@ -228,7 +168,7 @@ def later(seconds: float) -> Callable[[], float]:
 
 
 def test_a_schema_that_appears_within_the_grace_is_used(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the two looks the schema arrives: no record is lost."""
     monkeypatch.setattr(schema_registry, "GRACE_S", 0.05)
@@ -242,7 +182,7 @@ def test_a_schema_that_appears_within_the_grace_is_used(
         assert ["int"] == fetched(registry, 8)
 
 
-def test_what_is_remembered_is_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered_is_bounded(server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes that only look like ids cannot fill memory."""
     monkeypatch.setattr(schema_registry, "GRACE_S", 0.0)
     monkeypatch.setattr(schema_registry, "MAX_TRACKED", 3)
@@ -253,7 +193,7 @@ def test_what_is_remembered_is_bounded(server: Server, monkeypatch: pytest.Monke
         assert 3 == len(registry._attempts)
 
 
-def test_an_id_that_no_registry_gives_out_is_not_asked_for(server: Server) -> None:
+def test_an_id_that_no_registry_gives_out_is_not_asked_for(server: ScriptedRegistry) -> None:
     """Four bytes can hold more than a registry's ids: such a record is refused at once."""
     with registry_at(server.url) as registry, pytest.raises(DecodeError) as caught:
         registry.get(2**31)
@@ -273,7 +213,9 @@ def test_an_id_that_no_registry_gives_out_is_not_asked_for(server: Server) -> No
         ({"schema": "[" * 5000}, "schema 1 is not a usable Avro schema"),
     ],
 )
-def test_a_schema_that_is_not_avro_costs_its_records(server: Server, answer: object, rule: str) -> None:
+def test_a_schema_that_is_not_avro_costs_its_records(
+    server: ScriptedRegistry, answer: object, rule: str
+) -> None:
     """What is registered under an id never changes, so its records are refused, and it is asked for once."""
     server.answers["/schemas/ids/1"] = says(200, answer)
     with registry_at(server.url) as registry:
@@ -285,7 +227,7 @@ def test_a_schema_that_is_not_avro_costs_its_records(server: Server, answer: obj
     assert 1 == len(server.requests)
 
 
-def test_references_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_references_are_bounded(server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Schemas that refer to each other without end are refused, and so is one whose reference is missing."""
     monkeypatch.setattr(schema_registry, "GRACE_S", 0.0)
     for version in range(1, 120):
@@ -319,7 +261,9 @@ def test_references_are_bounded(server: Server, monkeypatch: pytest.MonkeyPatch)
         (lambda request: request.wfile.write(b"nonsense\r\n\r\n"), "breaks off its answer (BadStatusLine)"),
     ],
 )  # fmt: skip
-def test_a_registry_in_trouble_is_nobodys_fault(server: Server, respond: Respond, reason: str) -> None:
+def test_a_registry_in_trouble_is_nobodys_fault(
+    server: ScriptedRegistry, respond: Respond, reason: str
+) -> None:
     """Nothing is refused for it: the reason says what the registry did, and heals by itself."""
     server.answers["/schemas/ids/1"] = respond
     with registry_at(server.url, bearer_token="t0k3n") as registry:
@@ -340,7 +284,7 @@ def test_a_registry_that_is_not_there_is_said_so() -> None:
 
 
 @pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b""])
-def test_an_answer_that_drips_in_is_cut_at_the_deadline(server: Server, start: bytes) -> None:
+def test_an_answer_that_drips_in_is_cut_at_the_deadline(server: ScriptedRegistry, start: bytes) -> None:
     """The timeout is for the whole answer, headers and body: a byte now and then does not prolong it."""
     stopped = threading.Event()
 
@@ -361,7 +305,7 @@ def test_an_answer_that_drips_in_is_cut_at_the_deadline(server: Server, start: b
         assert stopped.wait(DEADLINE_S)
 
 
-def test_silence_is_a_timeout(server: Server) -> None:
+def test_silence_is_a_timeout(server: ScriptedRegistry) -> None:
     """A registry that accepts and says nothing costs one timeout, not for ever."""
     release = threading.Event()
     server.answers["/schemas/ids/1"] = lambda _: (release.wait(DEADLINE_S), None)[1]
@@ -372,7 +316,7 @@ def test_silence_is_a_timeout(server: Server) -> None:
         assert "within 0.1 s; see schema_registry.timeout" in shown
 
 
-def test_retries_back_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_back_off(server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it is asked for, a schema that fails is fetched ever more rarely."""
     monkeypatch.setattr(schema_registry, "FIRST_PAUSE_S", 0.02)
     server.answers["/schemas/ids/1"] = says(500, {})
@@ -387,7 +331,7 @@ def test_retries_back_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> No
         assert 2 <= len(server.requests) <= 4
 
 
-def test_check_asks_what_is_asked_for_real(server: Server) -> None:
+def test_check_asks_what_is_asked_for_real(server: ScriptedRegistry) -> None:
     """Reachable and permitted is enough; refused credentials and silence are told apart."""
     with registry_at(server.url) as registry:
         registry.check()
@@ -440,7 +384,7 @@ def test_tls_with_an_own_ca_and_a_client_certificate(tmp_path: Path) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=tmp_path / "ca.pem")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
-    server = Server(context)
+    server = ScriptedRegistry(context)
     server.schema(1, "int")
     own = {"certificate": tmp_path / "client.pem", "private_key": tmp_path / "client.key"}
     try:

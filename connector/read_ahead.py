@@ -1,0 +1,146 @@
+"""Reads and selects dead letters in a process of its own, beside the one that sends them.
+
+A letter has seventeen headers, and reading and sorting them takes a third of all that a replay does for it.
+Done on another core, that leaves the sending process little more to do than the bridge has.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import marshal
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import IO, Any, NamedTuple, cast
+
+from connector import config, garbage_collector
+from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
+from connector.errors import DeadLetterError, UnavailableError
+from connector.kafka_letters import LetterTopic, ResolutionTopic
+from connector.letters import RESENT, DeadLetter, Label
+from connector.model import Position, Record, partition_of
+from connector.resolutions import Resolved
+
+AHEAD_BYTES = 1024 * 1024
+"""What may be read ahead; no more fits into a pipe without special rights."""
+
+NOTHING = Chosen((), 0, {})
+
+
+class Frame(NamedTuple):
+    """What goes through the pipe for each batch, as a plain tuple in Python's marshal format."""
+
+    looked_at: int
+    """Records of the dead-letter topic that were read for it."""
+    letters: tuple[Any, ...] = ()
+    parked: int = 0
+    left: dict[str, int] = {}  # noqa: RUF012 - never changed
+    error: tuple[str, str] | None = None
+    """Message and code of an UnavailableError, with which it ends."""
+    is_end: bool = False
+
+
+def chosen_beside(
+    settings: config.Settings,
+    selection: Selection,
+    ranges: Ranges,
+    *,
+    max_replays: int,
+    on_read: Callable[[int], None],
+) -> Iterator[Chosen]:
+    """The selected letters among these ranges, with what is resolved as of now; nothing while none is there.
+
+    The process that reads them ends with this iterator, and with the process that made it. It does not say
+    which of `selection.ids` it saw.
+
+    Raises:
+        UnavailableError: nothing arrived for 30 s, or the brokers refuse us.
+        DeadLetterError: the process ended before its work.
+    """
+    receiving, sending = Pipe(duplex=False)
+    with suppress(OSError, AttributeError):  # Linux only
+        fcntl.fcntl(sending.fileno(), fcntl.F_SETPIPE_SZ, AHEAD_BYTES)
+    process = subprocess.Popen(  # noqa: S603 - ourselves
+        [sys.executable, "-m", __name__, str(sending.fileno())],
+        stdin=subprocess.PIPE,
+        pass_fds=[sending.fileno()],
+        # So that Ctrl-C on the terminal stops the replay, and not what it reads from.
+        start_new_session=True,
+    )
+    sending.close()
+    stdin = cast("IO[bytes]", process.stdin)
+    try:
+        with suppress(BrokenPipeError), stdin:
+            # Not as arguments, which everyone on the machine can read: there are passwords in it.
+            pickle.dump((settings, selection, dict(ranges), max_replays), stdin)
+        while True:
+            if not receiving.poll():
+                yield NOTHING
+                continue
+            frame = Frame(*marshal.loads(receiving.recv_bytes()))  # noqa: S302 - our own process wrote it
+            on_read(frame.looked_at)
+            if frame.error is not None:
+                text, code = frame.error
+                raise UnavailableError(text, code=code)
+            if frame.is_end:
+                return
+            yield Chosen(list(map(_unpacked, frame.letters)), frame.parked, frame.left)
+    except EOFError:
+        text = f"the process that reads letters ended with {process.wait()}; run the same command again"
+        raise DeadLetterError(text) from None
+    finally:
+        receiving.close()
+        process.kill()
+        process.wait()
+
+
+def _packed(letter: DeadLetter) -> tuple[object, ...]:
+    (topic, number), offset = letter.id
+    ours = {name: letter.ours[name] for name in RESENT if name in letter.ours}
+    _, _, *rest = letter.record
+    return topic, number, offset, letter.written_ms, tuple(letter.label), ours, rest
+
+
+def _unpacked(packed: tuple[Any, ...]) -> DeadLetter:
+    topic, number, offset, written_ms, fields, ours, rest = packed
+    label = Label(*fields)
+    return DeadLetter(
+        Position(partition_of(topic, number), offset),
+        Record(partition_of(label.topic, label.partition), label.offset, *rest),
+        written_ms,
+        label,
+        ours,
+    )
+
+
+def _serve(sending: Connection) -> None:
+    settings, selection, ranges, max_replays = pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
+    garbage_collector.calm()
+    looked_at = 0
+
+    def count(records: int) -> None:
+        nonlocal looked_at
+        looked_at += records
+
+    def send(frame: Frame) -> None:
+        sending.send_bytes(marshal.dumps((*frame,)))
+
+    with suppress(BrokenPipeError), LetterTopic(settings) as topic, ResolutionTopic(settings) as resolutions:
+        try:
+            resolved = Resolved(topic.name, ranges)
+            resolutions.read_into(resolved, list(ranges))
+            for batch in scan(topic, resolved, selection, ranges, max_replays=max_replays, on_read=count):
+                letters, parked, left = chosen(batch)
+                send(Frame(looked_at, tuple(map(_packed, letters)), parked, dict(left)))
+                looked_at = 0
+            send(Frame(looked_at, is_end=True))
+        except UnavailableError as error:
+            send(Frame(looked_at, error=(str(error), error.code)))
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1]), readable=False))

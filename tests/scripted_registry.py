@@ -1,0 +1,91 @@
+"""A schema registry that says what a test tells it to, also what no registry would say."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+Respond = Callable[[BaseHTTPRequestHandler], None]
+
+
+class ScriptedRegistry:
+    """Answers each path as told, else that there is no such schema; `requests` are the paths asked for."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.answers: dict[str, Respond] = {}
+        self.requests: list[str] = []
+        self.authorization: str | None = None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                outer.requests.append(self.path)
+                outer.authorization = self.headers["Authorization"]
+                outer.answers.get(self.path, not_found)(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        scheme = "http"
+        if tls is not None:
+            self.http.socket = tls.wrap_socket(self.http.socket, server_side=True)
+            scheme = "https"
+        self.url = f"{scheme}://127.0.0.1:{self.http.server_port}"
+        self._thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+
+    def schema(self, schema_id: int, schema: object, **more: object) -> None:
+        self.answers[f"/schemas/ids/{schema_id}"] = says(200, {"schema": json.dumps(schema), **more})
+
+    def version(self, subject: str, version: int, schema: object, **more: object) -> None:
+        body = {"subject": subject, "version": version, "id": 99, "schema": json.dumps(schema), **more}
+        self.answers[f"/subjects/{subject}/versions/{version}"] = says(200, body)
+
+    def close(self) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def says(status: int, body: object, **headers: str) -> Respond:
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(content)))
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.end_headers()
+        request.wfile.write(content)
+
+    return respond
+
+
+def drips(size_bytes: int) -> Respond:
+    """An answer of so many bytes, a few at a time, until the other side hangs up."""
+
+    def respond(request: BaseHTTPRequestHandler) -> None:
+        request.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size_bytes)
+        with contextlib.suppress(OSError):
+            for _ in range(size_bytes // 100):
+                request.wfile.write(b" " * 100)
+                time.sleep(0.02)
+
+    return respond
+
+
+not_found = says(404, {"error_code": 40403, "message": "Schema not found"})
