@@ -59,8 +59,9 @@ READER = {
     "enable.partition.eof": "true",
     # Where retention ate the letters since the snapshot, reading goes on with those that are left.
     "auto.offset.reset": "earliest",
-    # A broker may return this much at once, whatever the queue's limit.
-    "fetch.max.bytes": "8388608",
+    # Per partition, and a broker may return so much at once whatever that limit is.
+    "queued.max.messages.kbytes": "2048",
+    "fetch.max.bytes": "2097152",
 }
 
 NO_GROUP = ("group.instance.id", "group.protocol", "group.remote.assignor")

@@ -113,7 +113,7 @@ def _measure(bench: Bench, asked: argparse.Namespace, wanted: set[str], results:
     if "memory" in wanted and asked.backlog:
         results.memory = bench.memory(bench.topic("backlog", asked.backlog), asked.backlog)
     if "letters" in wanted:
-        results.letters = letters.measure(bench, count=asked.letters, compared=count)
+        results.letters = letters.measure(bench, count=asked.letters, compared=count, rounds=3)
 
 
 def _stages(bench: Bench, endpoint: Endpoint, schema_id: int) -> list[Stage]:

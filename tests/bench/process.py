@@ -59,9 +59,14 @@ class Process:
         fields = self._proc("stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_SECOND
 
-    def peak_rss_bytes(self) -> int:
-        """The most memory it ever had resident."""
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", self._proc("status"), re.MULTILINE)
+    def peak_rss_bytes(self, *, with_children: bool = False) -> int:
+        """The most memory it ever had resident; with that of the processes it has now, added up."""
+        children = self._proc(f"task/{self._child.pid}/children").split() if with_children else []
+        own = self._peak_rss_bytes(self._proc("status"))
+        return own + sum(self._peak_rss_bytes(Path(f"/proc/{pid}/status").read_text()) for pid in children)
+
+    def _peak_rss_bytes(self, status: str) -> int:
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
         if found is None:
             raise BenchError(f"{self.name}: /proc says nothing of its memory")
         return int(found[1]) * 1024

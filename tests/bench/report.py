@@ -139,17 +139,18 @@ def _stop_rows(results: Results) -> list[Row]:
 def _letter_rows(results: Results) -> list[Row]:
     if (letters := results.letters) is None:
         return []
-    bridge = f"bridge: {letters.bridge_per_s:,.0f}"
     ratio, met = _target(letters.ratio, at_least=0.8)
     listed, listed_met = _target(letters.listed_per_s, at_least=30_000)
     rss_mb = max(letters.list_rss_bytes, letters.replay_rss_bytes) / 1e6
+    replayed = ", ".join(f"{each.replayed_per_s:,.0f}" for each in letters.rounds)
+    bridged = ", ".join(f"{each.bridge_per_s:,.0f}" for each in letters.rounds)
     return [
         Row("letters listed a second", f"{letters.listed_per_s:,.0f}", "", "", listed, listed_met),
         Row(
-            "letters replayed a second",
-            f"{letters.replayed_per_s:,.0f}",
-            bridge,
-            f"{letters.ratio:.2f}",
+            "letters replayed a second, by round",
+            replayed,
+            f"bridge: {bridged}",
+            f"{letters.ratio:.2f} (median)",
             f"ratio {ratio}",
             met,
         ),

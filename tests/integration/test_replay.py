@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 from connector.model import Json
 from connector.replay import MAX_UNRECORDED
 from tests.replaying import BROKEN, Replays
-from tests.services.child import wait_until
+from tests.services.child import Child, wait_until
 from tests.topics import Sent
 from tests.world import TEXT_KEY, World, note, spread
 
@@ -84,6 +86,19 @@ def test_a_mended_mapping_delivers_exactly_the_letters_it_mends(replays: Replays
     assert mended == Counter(found["state"] for found in replays.resolutions().values())["delivered"]
 
 
+def reading_for(child: Child) -> int:
+    """The process that reads letters for a replay at full rate."""
+    (found,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    return int(found)
+
+
+def is_running(pid: int) -> bool:
+    """A process that was orphaned may stay as a zombie where nobody reaps it."""
+    with contextlib.suppress(FileNotFoundError):
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
 def test_a_replay_that_was_killed_goes_on_where_it_was(replays: Replays) -> None:
     """SIGKILL in the middle of 3,000 at full rate: all are delivered in the end, only what was not recorded
     is sent twice, and each repetition has the id of the first."""
@@ -91,9 +106,11 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(replays: Replays) -> None
     replays.world.aws.script({"latency_ms": 40})
     child = replays.start("--execute", "--rate", "0")
     replays.wait_accepted(1_000, child)
+    reader = reading_for(child)
     child.kill()
     replays.world.aws.script({"latency_ms": 0})
     recorded = len(replays.resolutions())
+    wait_until(lambda: not is_running(reader), what="what read for it has ended too")
 
     replays.execute()
 
@@ -104,6 +121,25 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(replays: Replays) -> None
     assert repeated <= IN_FLIGHT + MAX_UNRECORDED
     assert ["delivered"] == replays.states()
     assert 3_000 == len(replays.resolutions())
+
+
+def test_a_replay_halts_when_what_reads_for_it_is_gone(replays: Replays) -> None:
+    """Killed for want of memory, say: exit code 3 and a sentence, and the next run does the rest."""
+    replays.write(replays.letter(number, key=key) for number, key in spread(10_000))
+    replays.world.aws.script({"latency_ms": 40})
+    child = replays.start("--execute", "--rate", "0")
+    replays.wait_accepted(500, child)
+    os.kill(reading_for(child), signal.SIGKILL)
+
+    code = child.wait(timeout_s=60)
+    replays.world.aws.script({"latency_ms": 0})
+    replays.execute()
+
+    assert 3 == code
+    assert "the process that reads letters ended with -9; run the same command again" in child.output()
+    assert "Traceback" not in child.output()
+    assert {1} == set(Counter(replays.sent()).values())
+    assert 10_000 == len(replays.sent())
 
 
 def test_two_replays_at_once_share_the_letters(replays: Replays) -> None:
