@@ -65,7 +65,8 @@ def chosen_beside(
     with suppress(OSError, AttributeError):  # Linux only
         fcntl.fcntl(sending.fileno(), fcntl.F_SETPIPE_SZ, AHEAD_BYTES)
     process = subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-m", __name__, str(sending.fileno())],
+        # Without -P a folder `connector` where the command is run would be taken for ours.
+        [sys.executable, "-P", "-m", __name__, str(sending.fileno())],
         stdin=subprocess.PIPE,
         pass_fds=[sending.fileno()],
         # So that Ctrl-C on the terminal stops the replay, and not what it reads from.
