@@ -273,12 +273,14 @@ class Sampler:
         self.samples.append(Sample(offsets, delivered, ends))
 
 
-def committed(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, int]:
+def committed(
+    consumer: Consumer, partitions: Iterable[Partition], *, timeout_s: float = 5
+) -> dict[Partition, int]:
     """What the group of an unsubscribed consumer has committed; partitions without a commit are left out.
 
-    Raises KafkaException when the brokers do not answer.
+    Raises KafkaException when the brokers do not answer in time.
     """
-    answers = consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=5)
+    answers = consumer.committed([TopicPartition(*partition) for partition in partitions], timeout=timeout_s)
     for answer in answers:
         if answer.error is not None:
             raise KafkaException(answer.error)

@@ -165,7 +165,7 @@ class Topics:
         """What a group has committed; partitions without a commit are left out."""
         consumer = Consumer({**self._client, "group.id": group})
         try:
-            return accounting.committed(consumer, partitions)
+            return accounting.committed(consumer, partitions, timeout_s=TIMEOUT_S)
         finally:
             consumer.close()
 

@@ -101,11 +101,14 @@ def main() -> None:
 
         watching = threading.Thread(target=watch, daemon=True)
         watching.start()
-        result = machine.run(faults, seconds)
-        over.set()
-        watching.join()
-    found = growth(looks)
-    print(f"{result.balance}; {result.faults.total()} faults in {asked.minutes:g} minutes\n{found}")
+        try:
+            result = machine.run(faults, seconds)
+        finally:
+            over.set()
+            watching.join()
+            found = growth(looks)
+            print(f"{asked.minutes:g} minutes: {found}")
+    print(f"{result.balance}; {result.faults.total()} faults")
     if (
         found.growth_mb > MAX_GROWTH_MB
         or found.files[1] > found.files[0] + 5
