@@ -246,8 +246,8 @@ def is_past(time_s: float) -> bool:
 
 
 ROUNDS = 3
-"""Of outages that are compared with the time before. Other work on the machine slows some of them; waiting for
-the other Region would slow all."""
+"""Of outages that are compared with the time before. Other work on the machine slows some of them; waiting
+for the other Region would slow all."""
 
 
 def test_a_region_that_is_down_leaves_the_other_as_it_was(kafka: Kafka, tmp_path: Path) -> None:
