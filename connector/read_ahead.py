@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import marshal
+import os
 import pickle
 import subprocess
 import sys
@@ -69,6 +70,8 @@ def chosen_beside(
         [sys.executable, "-P", "-m", __name__, str(sending.fileno())],
         stdin=subprocess.PIPE,
         pass_fds=[sending.fileno()],
+        # Each thread of librdkafka's would keep memory of its own, 50 MB in all.
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
         # So that Ctrl-C on the terminal stops the replay, and not what it reads from.
         start_new_session=True,
     )
@@ -130,14 +133,16 @@ def _serve(sending: Connection) -> None:
     def send(frame: Frame) -> None:
         sending.send_bytes(marshal.dumps((*frame,)))
 
-    with suppress(BrokenPipeError), LetterTopic(settings) as topic, ResolutionTopic(settings) as resolutions:
+    with suppress(BrokenPipeError):
         try:
-            resolved = Resolved(topic.name, ranges)
-            resolutions.read_into(resolved, list(ranges))
-            for batch in scan(topic, resolved, selection, ranges, max_replays=max_replays, on_read=count):
-                letters, parked, left = chosen(batch)
-                send(Frame(looked_at, tuple(map(_packed, letters)), parked, dict(left)))
-                looked_at = 0
+            resolved = Resolved(settings.dead_letter.topic, ranges)
+            with ResolutionTopic(settings) as resolutions:
+                resolutions.read_into(resolved, list(ranges))
+            with LetterTopic(settings) as topic:
+                for batch in scan(topic, resolved, selection, ranges, max_replays=max_replays, on_read=count):
+                    letters, parked, left = chosen(batch)
+                    send(Frame(looked_at, tuple(map(_packed, letters)), parked, dict(left)))
+                    looked_at = 0
             send(Frame(looked_at, is_end=True))
         except UnavailableError as error:
             send(Frame(looked_at, error=(str(error), error.code)))
