@@ -103,7 +103,7 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(replays: Replays) -> None
     """SIGKILL in the middle of 3,000 at full rate: all are delivered in the end, only what was not recorded
     is sent twice, and each repetition has the id of the first."""
     replays.write(replays.letter(number, key=key) for number, key in spread(3_000))
-    replays.world.aws.script({"latency_ms": 40})
+    replays.world.aws.script({"latency_ms": 400})
     child = replays.start("--execute", "--rate", "0")
     replays.wait_accepted(1_000, child)
     reader = reading_for(child)
@@ -126,7 +126,7 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(replays: Replays) -> None
 def test_a_replay_halts_when_what_reads_for_it_is_gone(replays: Replays) -> None:
     """Killed for want of memory, say: exit code 3 and a sentence, and the next run does the rest."""
     replays.write(replays.letter(number, key=key) for number, key in spread(10_000))
-    replays.world.aws.script({"latency_ms": 40})
+    replays.world.aws.script({"latency_ms": 400})
     child = replays.start("--execute", "--rate", "0")
     replays.wait_accepted(500, child)
     os.kill(reading_for(child), signal.SIGKILL)
