@@ -93,7 +93,7 @@ def chosen_beside(
             if frame.is_end:
                 return
             yield Chosen(list(map(_unpacked, frame.letters)), frame.parked, frame.left)
-    except EOFError:
+    except (EOFError, OSError):  # OSError where it ended in the middle of a batch
         text = f"the process that reads letters ended with {process.wait()}; run the same command again"
         raise DeadLetterError(text) from None
     finally:
