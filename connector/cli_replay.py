@@ -21,13 +21,12 @@ from connector import __version__, config, read_ahead
 from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk
-from connector.dead_letters import Chosen, Ranges, Selection, chosen, missing_text, scan
+from connector.dead_letters import Chosen, Ranges, Selection, missing_text
 from connector.errors import HaltError
 from connector.eventbridge import publishers
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters
 from connector.kafka_letters import ReplayGuard
 from connector.replay import Limits, Replay
-from connector.resolutions import Resolved
 from connector.source_api import USER_AGENT
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan
@@ -55,7 +54,6 @@ class Work:
     def __init__(self, desk: Desk, request: Request) -> None:
         self._desk = desk
         self._request = request
-        self._resolved = Resolved(desk.topic.name, desk.ranges)
         self._trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
         ids = request.selection.ids
         self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
@@ -113,18 +111,15 @@ class Work:
 
     def _chosen(self, ranges: Ranges, shown: Shown, *, timeout_s: float) -> Iterator[Chosen]:
         """The selected letters, with what is resolved as of now."""
-        self._desk.resolutions.read_into(self._resolved, list(ranges))
-        request = self._request
-        found = scan(
+        return read_ahead.chosen_now(
             self._desk.topic,
-            self._resolved,
-            request.selection,
+            self._desk.resolutions,
+            self._request.selection,
             ranges,
-            max_replays=request.max_replays,
+            max_replays=self._request.max_replays,
             on_read=shown.looked_at,
             timeout_s=timeout_s,
         )
-        return map(chosen, found)
 
     def _chosen_beside(self, ranges: Ranges, shown: Shown) -> Iterator[Chosen]:
         """The same by a process of its own, where nothing but our own work limits the speed."""

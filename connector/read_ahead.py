@@ -45,6 +45,29 @@ class Frame(NamedTuple):
     is_end: bool = False
 
 
+def chosen_now(
+    topic: LetterTopic,
+    resolutions: ResolutionTopic,
+    selection: Selection,
+    ranges: Ranges,
+    *,
+    max_replays: int,
+    on_read: Callable[[int], None],
+    timeout_s: float = 0.1,
+) -> Iterator[Chosen]:
+    """The selected letters among these ranges, with what is resolved as of this call.
+
+    Raises:
+        UnavailableError: nothing arrived for 30 s, or the brokers refuse us; at once, or later on.
+    """
+    resolved = Resolved(topic.name, ranges)
+    resolutions.read_into(resolved, list(ranges))
+    found = scan(
+        topic, resolved, selection, ranges, max_replays=max_replays, on_read=on_read, timeout_s=timeout_s
+    )
+    return map(chosen, found)
+
+
 def chosen_beside(
     settings: config.Settings,
     selection: Selection,
@@ -53,9 +76,9 @@ def chosen_beside(
     max_replays: int,
     on_read: Callable[[int], None],
 ) -> Iterator[Chosen]:
-    """The selected letters among these ranges, with what is resolved as of now; nothing while none is there.
+    """The same as `chosen_now` by a process of its own, with nothing to try while none has come.
 
-    The process that reads them ends with this iterator, and with the process that made it. It does not say
+    That process ends with this iterator, and with the process that made it. It does not say
     which of `selection.ids` it saw.
 
     Raises:
@@ -85,7 +108,14 @@ def chosen_beside(
             if not receiving.poll():
                 yield NOTHING
                 continue
-            frame = Frame(*marshal.loads(receiving.recv_bytes()))  # noqa: S302 - our own process wrote it
+            try:
+                received = receiving.recv_bytes()
+            except (EOFError, OSError):  # OSError where it ended in the middle of a batch
+                text = (
+                    f"the process that reads letters ended with {process.wait()}; run the same command again"
+                )
+                raise DeadLetterError(text) from None
+            frame = Frame(*marshal.loads(received))  # noqa: S302 - our own process wrote it
             on_read(frame.looked_at)
             if frame.error is not None:
                 text, code = frame.error
@@ -93,9 +123,6 @@ def chosen_beside(
             if frame.is_end:
                 return
             yield Chosen(list(map(_unpacked, frame.letters)), frame.parked, frame.left)
-    except (EOFError, OSError):  # OSError where it ended in the middle of a batch
-        text = f"the process that reads letters ended with {process.wait()}; run the same command again"
-        raise DeadLetterError(text) from None
     finally:
         receiving.close()
         process.kill()
@@ -135,12 +162,12 @@ def _serve(sending: Connection) -> None:
 
     with suppress(BrokenPipeError):
         try:
-            resolved = Resolved(settings.dead_letter.topic, ranges)
-            with ResolutionTopic(settings) as resolutions:
-                resolutions.read_into(resolved, list(ranges))
             with LetterTopic(settings) as topic:
-                for batch in scan(topic, resolved, selection, ranges, max_replays=max_replays, on_read=count):
-                    letters, parked, left = chosen(batch)
+                with ResolutionTopic(settings) as resolutions:
+                    batches = chosen_now(
+                        topic, resolutions, selection, ranges, max_replays=max_replays, on_read=count
+                    )
+                for letters, parked, left in batches:
                     send(Frame(looked_at, tuple(map(_packed, letters)), parked, dict(left)))
                     looked_at = 0
             send(Frame(looked_at, is_end=True))

@@ -300,7 +300,7 @@ class Replay:
         elif isinstance(result, Dropped):
             self.tally.count(self.tally.dropped, result.reason)
             reason = f"{result.reason} of the configuration at replay"
-            self._record(letter, track, State.DISCARDED, int(time.time() * 1000), reason=reason)
+            self._record(letter, track, State.DISCARDED, reason=reason)
         else:
             # Of one lane are only letters of one partition, so that it can be given away whole.
             order = self._trial.ordering(letter.record)
@@ -313,14 +313,13 @@ class Replay:
     def _judge(self, outlet: Outlet, batch_id: int, answer: Answer) -> None:
         judged = outlet.judge(batch_id, answer)
         self._problem = None if answer.error is None else str(answer.error)
-        now_ms = int(time.time() * 1000)
         event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))
         for pending, event_id in zip(judged.delivered, event_ids, strict=True):
             resent = cast("Resent", pending)
             self.tally.delivered += 1
             self._consecutive = 0
             # Also when the partition was lost meanwhile: it is true, and whoever reads it will not send it.
-            self._record(resent.letter, resent.track, State.DELIVERED, now_ms, event_id=event_id)
+            self._record(resent.letter, resent.track, State.DELIVERED, event_id=event_id)
         for pending, error in judged.failed:
             resent = cast("Resent", pending)
             self._fail(resent.letter, resent.track, error, pending=resent, request_id=answer.request_id)
@@ -370,19 +369,18 @@ class Replay:
     def _letter_acknowledged(self, ticket: Ticket) -> None:
         if (known := self._again.pop(ticket, None)) is not None:
             letter, code = known
-            now_ms = int(time.time() * 1000)
-            self._record(letter, ticket[0], State.DEAD_LETTERED_AGAIN, now_ms, reason=code)
+            self._record(letter, ticket[0], State.DEAD_LETTERED_AGAIN, reason=code)
 
     def _record(
         self,
         letter: DeadLetter,
         track: Track,
         state: State,
-        now_ms: int,
         *,
         event_id: str | None = None,
         reason: str | None = None,
     ) -> None:
+        now_ms = int(time.time() * 1000)
         resolution = Resolution(state, now_ms, letter.written_ms, event_id=event_id, reason=reason)
         self._resolutions.write(letter.id, resolution)
         self._ledger.settle(track, letter.id.offset)

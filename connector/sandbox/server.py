@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Self, TypeVar
@@ -20,7 +21,7 @@ _HOST = "127.0.0.1"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class HttpServer:
+class HttpServer(ABC):
     """Answers HTTP on 127.0.0.1 from a thread of its own, from `start` until `stop`.
 
     A subclass writes `answer`, which runs on the server's event loop. The port is kept: stop and
@@ -34,9 +35,9 @@ class HttpServer:
         self._stopping: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
 
+    @abstractmethod
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answers one request; what it raises becomes a 500."""
-        raise NotImplementedError
 
     @property
     def url(self) -> str:

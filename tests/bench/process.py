@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bridge_process import AWS_ENVIRON
+from tests.memory import peak_rss_kb
 from tests.services.child import Child
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -66,10 +66,10 @@ class Process:
         return own + sum(self._peak_rss_bytes(Path(f"/proc/{pid}/status").read_text()) for pid in children)
 
     def _peak_rss_bytes(self, status: str) -> int:
-        found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-        if found is None:
+        peak_kb = peak_rss_kb(status)
+        if peak_kb is None:
             raise BenchError(f"{self.name}: /proc says nothing of its memory")
-        return int(found[1]) * 1024
+        return peak_kb * 1024
 
     def tail(self) -> str:
         """The end of what it printed."""

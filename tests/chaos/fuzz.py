@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import resource
 import secrets
 import struct
@@ -28,6 +27,7 @@ from connector.errors import CODES, DecodeError, RecordError
 from connector.model import Entry, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
 from connector.schema_registry import SchemaRegistry
+from tests.memory import peak_rss_kb
 from tests.unit.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
 
 MEMORY_BYTES = 2_000_000_000
@@ -208,15 +208,9 @@ def play(seed: int, start: int, count: int, folder: Path) -> dict[str, Any]:
         took_s = time.process_time() - began_s
         slowest_s = max(slowest_s, took_s)
         assert took_s < MAX_SECONDS, f"input {number} of seed {seed} took {took_s:.1f} s: {value!r}"
-    rss_mb = _peak_rss_mb()
-    return {"verdicts": verdicts, "slowest_s": slowest_s, "rss_mb": rss_mb}
-
-
-def _peak_rss_mb() -> float:
-    # Not ru_maxrss: across fork and exec it keeps what the parent had.
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1000
+    peak_kb = peak_rss_kb(Path("/proc/self/status").read_text())
+    assert peak_kb is not None
+    return {"verdicts": verdicts, "slowest_s": slowest_s, "rss_mb": peak_kb / 1000}
 
 
 class Result(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
@@ -27,6 +26,7 @@ from tests.accounting import Balance
 from tests.bridge_process import BridgeProcess
 from tests.chaos.load import Load
 from tests.chaos.schedule import ENDPOINT, LANES, PAUSED_S, Planned
+from tests.memory import rss_mb
 from tests.services.child import wait_until
 from tests.services.kafka import KafkaCluster
 from tests.world import ORDERS, World
@@ -421,9 +421,3 @@ class Machine:
         self.world.aws.script({"clock_skew_s": skew_s})
         yield
         self.world.aws.script({"clock_skew_s": 0})
-
-
-def rss_mb(pid: int) -> float:
-    """Resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.chaos.machine import Machine, rss_mb
+from tests.chaos.machine import Machine
 from tests.chaos.schedule import ENDPOINT, plan
+from tests.memory import rss_mb
 
 RECORDS = 360_000
 KINDS = (*ENDPOINT, "member joins", "member leaves", "leader election", "registry down", "clock 20 min ahead")

@@ -11,7 +11,7 @@ import pytest
 
 from connector.model import Json, Position
 from connector.sandbox.registry import FakeRegistry
-from tests.chaos.machine import rss_mb
+from tests.memory import rss_mb
 from tests.services import raw_headers
 from tests.services.kafka import Kafka
 from tests.topics import Sent

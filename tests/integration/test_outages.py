@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.machine import rss_mb
 from tests.conftest import started
+from tests.memory import rss_mb
 from tests.scripted_registry import Respond, ScriptedRegistry, drips, says
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka, KafkaCluster
