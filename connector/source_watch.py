@@ -147,16 +147,17 @@ class SourceWatch:
             self._news.put((overdue, Sighting("UNKNOWN", reason=reason)))
 
     def _look(self, name: str) -> None:
+        began_s = self._clock_s()
         try:
             sighting = self._api.look(name)
             if sighting.state == "MISSING" and (account := self._accounts().get(name)):
                 sighting = self._create(name, account) or sighting
         except ThrottledError as error:
             self._pace.throttled(self._clock_s(), entries=1, retry_after_s=None)
-            self._failed(name, "throttled", error)
+            self._failed(name, "throttled", error, began_s)
         except UnavailableError as error:
             self._pace.failed(self._clock_s())
-            self._failed(name, "unavailable", error)
+            self._failed(name, "unavailable", error, began_s)
         except ConnectorError as error:
             # Not for us to see. The data plane decides whether the bridge may go on at all.
             self._answered(name, Sighting("UNKNOWN", reason=str(error)))
@@ -181,8 +182,9 @@ class SourceWatch:
         self._schedule.answered(name, now_s)
         self._news.put((name, sighting))
 
-    def _failed(self, name: str, outcome: Literal["throttled", "unavailable"], error: ConnectorError) -> None:
-        now_s = self._clock_s()
-        self.trouble = (self.trouble[0] if self.trouble else now_s, str(error))
-        self._schedule.failed(name, now_s)
+    def _failed(
+        self, name: str, outcome: Literal["throttled", "unavailable"], error: ConnectorError, began_s: float
+    ) -> None:
+        self.trouble = (self.trouble[0] if self.trouble else began_s, str(error))
+        self._schedule.failed(name, self._clock_s())
         self._telemetry.source_looked(self._target, outcome, reason=str(error))

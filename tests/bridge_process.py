@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from tests.services.child import Child, free_ports, wait_until
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
 
 AWS_ENVIRON = {

@@ -37,8 +37,10 @@ MAX_PARTITIONS = 12
 LETTERS_BROKER = 2
 """The dead-letter topic lies on this broker alone, so that it alone can be down."""
 FLAKY = 0.1
-"""Share of requests that a fault strikes, where it does not strike all. So low that nobody uses up eight
+"""Share of requests that a fault strikes, where it does not strike all. So low that nobody uses up all
 attempts by chance: a good record in the dead-letter topic is always a finding."""
+MAX_ATTEMPTS = 20
+"""More than the default, for a machine so slow that answers in time are the exception by themselves."""
 SETTLE_TIMEOUT_S = 180.0
 
 PROPERTIES = {
@@ -102,6 +104,7 @@ class Machine:
         keys: int = 200,
         tenants: int = 10,
         spares_first: bool = False,
+        lookups_per_second: float = 10.0,
     ) -> None:
         self.faults: Counter[str] = Counter()
         self.problems: list[str] = []
@@ -113,6 +116,7 @@ class Machine:
         self._per_second = per_second
         self._keys = keys
         self._tenants = tenants
+        self._lookups_per_second = lookups_per_second
         self._spares_first = spares_first
         """Whether faults of processes leave the first bridge alone: somebody to watch for long."""
         self._over = threading.Event()
@@ -165,10 +169,11 @@ class Machine:
             eventbridge={
                 "timeouts": {"connect": "500ms", "read": "1s"},
                 "max_in_flight": 8,
-                "retry": {"initial_interval": "20ms", "max_interval": "500ms"},
+                "retry": {"initial_interval": "20ms", "max_interval": "500ms", "max_attempts": MAX_ATTEMPTS},
             },
             delivery={"commit_interval": "200ms", "max_pending_records": 2000, "shutdown_timeout": "10s"},
             dead_letter={"topic": self.world.dead_letter_topic, "max_consecutive": 100_000},
+            sources={"lookups_per_second": self._lookups_per_second},
         )
 
     def _new_bridge(self) -> BridgeProcess:

@@ -14,6 +14,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+LOOK_LIMIT_S = 0.25
+"""More than a look at a condition takes, with the wait after it, where the machine has time for us."""
+
 
 def free_ports(count: int) -> list[int]:
     """Answers `count` different ports of 127.0.0.1 on which nothing listens now.
@@ -45,13 +48,21 @@ def wait_until(
     timeout_s: float = 60,
     every_s: float = 0.05,
 ) -> None:
-    """Returns as soon as `condition` holds; raises AssertionError naming `what` after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
+    """Returns as soon as `condition` holds; raises AssertionError naming `what` after `timeout_s`.
+
+    Time is counted by looks at the condition, of which none counts more than `LOOK_LIMIT_S`: on a machine that
+    stands still for a while, it stands still for the deadline too.
+    """
+    left_s = timeout_s
+    while True:
+        began_s = time.monotonic()
+        if condition():
+            return
+        if left_s < 0:
             text = what if isinstance(what, str) else what()
             raise AssertionError(f"not within {timeout_s:g} s: {text}")
         time.sleep(every_s)  # between two looks at a condition, under a deadline
+        left_s -= min(time.monotonic() - began_s, LOOK_LIMIT_S)
 
 
 class Child:
@@ -111,12 +122,13 @@ class Child:
     def wait(self, *, timeout_s: float) -> int:
         """Answers the exit code; raises AssertionError with the end of the log when that takes longer."""
         assert self._process is not None, "never started"
-        try:
-            return self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(
-                f"pid {self.pid} did not end within {timeout_s:g} s:\n{self.tail()}"
-            ) from None
+        wait_until(
+            lambda: not self.running,
+            what=lambda: f"pid {self.pid} ends\n{self.tail()}",
+            timeout_s=timeout_s,
+            every_s=0.01,
+        )
+        return self._process.wait()
 
     def stop(self, *, timeout_s: float = 30) -> int | None:
         """Asks it to end with SIGTERM, and answers its exit code; kills it when it does not end in time."""
