@@ -50,8 +50,8 @@ def wait_until(
 ) -> None:
     """Returns as soon as `condition` holds; raises AssertionError naming `what` after `timeout_s`.
 
-    Time is counted by looks at the condition, of which none counts more than `LOOK_LIMIT_S`: on a machine that
-    stands still for a while, it stands still for the deadline too.
+    Time is counted by looks at the condition, of which none counts more than `LOOK_LIMIT_S`: while a machine
+    stands still, the deadline does too.
     """
     left_s = timeout_s
     while True:
