@@ -29,7 +29,7 @@ from connector.kafka_letters import ReplayGuard
 from connector.replay import Limits, Replay
 from connector.source_api import USER_AGENT
 from connector.telemetry import Telemetry
-from connector.trial import Tally, Trial, plan
+from connector.trial import Tally, Trial, Tries, plan, tries
 
 LINE_INTERVAL_S = 5.0
 """How often progress is a line, where there is no terminal."""
@@ -83,7 +83,7 @@ class Work:
                 replay = Replay(
                     settings,
                     ranges=ranges,
-                    scan=lambda ranges: self._chosen_beside(ranges, shown),
+                    tries=lambda ranges: self._tries(ranges, shown),
                     trial=self._trial,
                     limits=self._request.limits,
                     resolutions=self._desk.resolutions,
@@ -121,15 +121,16 @@ class Work:
             timeout_s=timeout_s,
         )
 
-    def _chosen_beside(self, ranges: Ranges, shown: Shown) -> Iterator[Chosen]:
-        """The same by a process of its own, where nothing but our own work limits the speed."""
+    def _tries(self, ranges: Ranges, shown: Shown) -> Iterator[Tries]:
+        """These letters tried; by a process of its own where nothing but our own work limits the speed."""
         request = self._request
         if request.limits.rate is not None or request.selection.ids is not None:
-            return self._chosen(ranges, shown, timeout_s=0.0)
-        return read_ahead.chosen_beside(
+            return tries(self._chosen(ranges, shown, timeout_s=0.0), self._trial)
+        return read_ahead.tries_beside(
             self._desk.settings,
             request.selection,
             ranges,
+            cluster_id=self._desk.pipeline.cluster_id,
             max_replays=request.max_replays,
             on_read=shown.looked_at,
         )

@@ -274,15 +274,16 @@ def _decoded(decode: Callable[[Record], Json], record: Record) -> Json:
 def _prospect(trial: Trial, letter: DeadLetter, *, payload: bool) -> Json:
     """What the configuration as it is now makes of a letter."""
     try:
-        result = _patiently(lambda: trial(letter))
-    except RecordError as error:
-        return {"outcome": "would fail again", "code": error.code, "why": str(error)}
-    except CannotTry as error:
-        return {"outcome": "would be left open", "why": str(error)}
+        _, result = _patiently(lambda: trial.checked(trial(letter)))
     except UnavailableError as error:
         return {"outcome": "cannot be said now", "why": str(error)}
-    if isinstance(result, Dropped):
-        return {"outcome": "would not be sent", "why": f"the topic's `{result.reason}` rule drops it"}
+    match result:
+        case RecordError():
+            return {"outcome": "would fail again", "code": result.code, "why": str(result)}
+        case CannotTry():
+            return {"outcome": "would be left open", "why": str(result)}
+        case Dropped():
+            return {"outcome": "would not be sent", "why": f"the topic's `{result.reason}` rule drops it"}
     entry = cast("dict[str, Json]", orjson.loads(result.json))
     detail = cast("Json", orjson.loads(cast("str", entry.pop("Detail"))))
     return {

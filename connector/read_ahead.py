@@ -1,7 +1,7 @@
-"""Reads and selects dead letters in a process of its own, beside the one that sends them.
+"""Reads and tries dead letters in a process of its own, beside the one that sends them.
 
-A letter has seventeen headers, and reading and sorting them takes a third of all that a replay does for it.
-Done on another core, that leaves the sending process little more to do than the bridge has.
+Reading a letter with its seventeen headers and making its entry is half of all that a replay does for it.
+That half is done on another core.
 """
 
 from __future__ import annotations
@@ -12,24 +12,33 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, Any, NamedTuple, cast
 
-from connector import config, garbage_collector
+from connector import config, errors, garbage_collector
 from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
-from connector.errors import DeadLetterError, UnavailableError
+from connector.errors import DeadLetterError, RecordError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import RESENT, DeadLetter, Label
-from connector.model import Position, Record, partition_of
+from connector.model import Entry, Position, Record, partition_of
+from connector.pipeline import Dropped, Pipeline
 from connector.resolutions import Resolved
+from connector.schema_registry import SchemaRegistry
+from connector.trial import CannotTry, Trial, Tried, Tries, tries
 
 AHEAD_BYTES = 1024 * 1024
 """What may be read ahead; no more fits into a pipe without special rights."""
 
-NOTHING = Chosen((), 0, {})
+PROBLEM_WAIT_S = 0.05
+
+NOTHING = Tries((), 0, {})
+
+ENTRY, DROPPED, LEFT, FAILED = range(4)
+"""What became of a letter at its trial, in the pipe."""
 
 
 class Frame(NamedTuple):
@@ -37,9 +46,10 @@ class Frame(NamedTuple):
 
     looked_at: int
     """Records of the dead-letter topic that were read for it."""
-    letters: tuple[Any, ...] = ()
+    tried: tuple[Any, ...] = ()
     parked: int = 0
     left: dict[str, int] = {}  # noqa: RUF012 - never changed
+    problem: str | None = None
     error: tuple[str, str] | None = None
     """Message and code of an UnavailableError, with which it ends."""
     is_end: bool = False
@@ -68,15 +78,16 @@ def chosen_now(
     return map(chosen, found)
 
 
-def chosen_beside(
+def tries_beside(
     settings: config.Settings,
     selection: Selection,
     ranges: Ranges,
     *,
+    cluster_id: str,
     max_replays: int,
     on_read: Callable[[int], None],
-) -> Iterator[Chosen]:
-    """The same as `chosen_now` by a process of its own, with nothing to try while none has come.
+) -> Iterator[Tries]:
+    """`tries` of `chosen_now` by a process of its own, with nothing tried while none has come.
 
     That process ends with this iterator, and with the process that made it. It does not say
     which of `selection.ids` it saw.
@@ -103,7 +114,7 @@ def chosen_beside(
     try:
         with suppress(BrokenPipeError), stdin:
             # Not as arguments, which everyone on the machine can read: there are passwords in it.
-            pickle.dump((settings, selection, dict(ranges), max_replays), stdin)
+            pickle.dump((settings, selection, dict(ranges), cluster_id, max_replays), stdin)
         while True:
             if not receiving.poll():
                 yield NOTHING
@@ -122,34 +133,55 @@ def chosen_beside(
                 raise UnavailableError(text, code=code)
             if frame.is_end:
                 return
-            yield Chosen(list(map(_unpacked, frame.letters)), frame.parked, frame.left)
+            yield Tries(list(map(_unpacked, frame.tried)), frame.parked, frame.left, frame.problem)
     finally:
         receiving.close()
         process.kill()
         process.wait()
 
 
-def _packed(letter: DeadLetter) -> tuple[object, ...]:
+def _packed(tried: Tried) -> tuple[object, ...]:
+    letter, result = tried
     (topic, number), offset = letter.id
     ours = {name: letter.ours[name] for name in RESENT if name in letter.ours}
     _, _, *rest = letter.record
-    return topic, number, offset, letter.written_ms, tuple(letter.label), ours, rest
+    fields: tuple[object, ...]
+    match result:
+        case Entry():
+            kind, fields = ENTRY, tuple(result)
+        case Dropped():
+            kind, fields = DROPPED, (result.reason,)
+        case CannotTry():
+            kind, fields = LEFT, (str(result),)
+        case RecordError():
+            kind, fields = FAILED, (type(result).__name__, result.stage, result.code, str(result))
+    return topic, number, offset, letter.written_ms, tuple(letter.label), ours, rest, kind, fields
 
 
-def _unpacked(packed: tuple[Any, ...]) -> DeadLetter:
-    topic, number, offset, written_ms, fields, ours, rest = packed
-    label = Label(*fields)
-    return DeadLetter(
+def _unpacked(packed: tuple[Any, ...]) -> Tried:
+    topic, number, offset, written_ms, label_fields, ours, rest, kind, fields = packed
+    label = Label._make(label_fields)
+    letter = DeadLetter(
         Position(partition_of(topic, number), offset),
         Record(partition_of(label.topic, label.partition), label.offset, *rest),
         written_ms,
         label,
         ours,
     )
+    if kind == ENTRY:
+        return Tried(letter, Entry._make(fields))
+    if kind == DROPPED:
+        return Tried(letter, Dropped(*fields))
+    if kind == LEFT:
+        return Tried(letter, CannotTry(*fields))
+    name, stage, *said = fields
+    error: RecordError = getattr(errors, name)(*said)
+    error.stage = stage
+    return Tried(letter, error)
 
 
 def _serve(sending: Connection) -> None:
-    settings, selection, ranges, max_replays = pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
+    settings, selection, ranges, cluster_id, max_replays = pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
     garbage_collector.calm()
     looked_at = 0
 
@@ -160,6 +192,9 @@ def _serve(sending: Connection) -> None:
     def send(frame: Frame) -> None:
         sending.send_bytes(marshal.dumps((*frame,)))
 
+    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+    pipeline = Pipeline(settings, registry)
+    pipeline.cluster_id = cluster_id
     with suppress(BrokenPipeError):
         try:
             with LetterTopic(settings) as topic:
@@ -167,9 +202,12 @@ def _serve(sending: Connection) -> None:
                     batches = chosen_now(
                         topic, resolutions, selection, ranges, max_replays=max_replays, on_read=count
                     )
-                for letters, parked, left in batches:
-                    send(Frame(looked_at, tuple(map(_packed, letters)), parked, dict(left)))
+                for batch in tries(batches, Trial(pipeline, topic.fetch_origin)):
+                    tried = tuple(map(_packed, batch.tried))
+                    send(Frame(looked_at, tried, batch.parked, dict(batch.left), batch.problem))
                     looked_at = 0
+                    if batch.problem is not None:
+                        time.sleep(PROBLEM_WAIT_S)  # what is missing may come, on another thread
             send(Frame(looked_at, is_end=True))
         except UnavailableError as error:
             send(Frame(looked_at, error=(str(error), error.code)))

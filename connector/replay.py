@@ -20,7 +20,7 @@ from typing import Protocol, cast
 
 from connector import config
 from connector.bridge import DeadLetters
-from connector.dead_letters import Chosen, Ranges
+from connector.dead_letters import Ranges
 from connector.errors import DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, Ticket, Track
 from connector.letters import OURS, DeadLetter, Failure
@@ -30,7 +30,7 @@ from connector.outlet import Outlet, Sink
 from connector.pipeline import Dropped
 from connector.resolutions import Resolution, State
 from connector.telemetry import Telemetry
-from connector.trial import CannotTry, Report, Tally, Trial
+from connector.trial import CannotTry, Report, Tally, Trial, Tried, Tries
 
 MAX_PENDING_LETTERS = 1_000
 MAX_PENDING_BYTES = 64 * 1024**2
@@ -41,7 +41,7 @@ MAX_UNRECORDED = 500
 they are what a kill makes go twice."""
 
 TAKE = 100
-"""Letters tried in one go; a few ms, the longest that an answer waits."""
+"""Letters taken in one go; a few ms, the longest that an answer waits."""
 
 BUSY_WAIT_S = 0.005
 STALL_WAIT_S = 0.05
@@ -136,7 +136,7 @@ class Replay:
         settings: config.Settings,
         *,
         ranges: Ranges,
-        scan: Callable[[Ranges], Iterator[Chosen]],
+        tries: Callable[[Ranges], Iterator[Tries]],
         trial: Trial,
         limits: Limits,
         resolutions: Resolutions,
@@ -146,7 +146,9 @@ class Replay:
         report: Report,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`scan` brings the selected letters of these ranges, after it read what is resolved there."""
+        """`tries` brings the selected letters of these ranges, after it read what is resolved there, and what
+        became of them at the trial; whose sources may be sent to is for `trial` to say, at the last moment.
+        """
         self.tally = Tally()
         self._topic = settings.dead_letter.topic
         self._max_consecutive = settings.dead_letter.max_consecutive
@@ -154,7 +156,7 @@ class Replay:
         self._ranges = ranges
         self._starts = {number: low for number, (low, _) in ranges.items()}
         """Where the reading of each partition goes on."""
-        self._scan = scan
+        self._tries = tries
         self._trial = trial
         self._limits = limits
         self._resolutions = resolutions
@@ -169,9 +171,9 @@ class Replay:
         self._ledger = Ledger()
         """Letters tried and not recorded, by their place in the dead-letter topic."""
         self._allowance = Allowance(limits.rate)
-        self._batches: Iterator[Chosen] | None = None
-        self._chosen: deque[tuple[DeadLetter, Track]] = deque()
-        """Read and not tried yet."""
+        self._batches: Iterator[Tries] | None = None
+        self._tried: deque[tuple[Tried, Track]] = deque()
+        """Tried and not taken yet."""
         self._again: dict[Ticket, tuple[DeadLetter, str]] = {}
         """Failed again, with the new letter on its way to the broker, and its code."""
         self._consecutive = 0
@@ -216,7 +218,7 @@ class Replay:
     @property
     def _is_done(self) -> bool:
         """Whether all letters of the partitions given were tried and recorded."""
-        is_over = self._is_enough or (self._is_read and not self._chosen)
+        is_over = self._is_enough or (self._is_read and not self._tried)
         return is_over and not self._ledger.pending_records
 
     # One pass of the loop
@@ -237,76 +239,70 @@ class Replay:
     # Letters in
 
     def _take(self, now_s: float) -> bool:
-        """Try the next letters while there is room; False when there was nothing to do."""
+        """Take the next letters while there is room; False when there was nothing to do."""
         if now_s < self._stalled_until_s or not self._ledger.tracks:
             return False
         room = MAX_PENDING_LETTERS - self._ledger.pending_records - self._resolutions.unwritten
         for count in range(min(TAKE, room)):
             if self._halt or self._is_enough or self._ledger.pending_bytes >= MAX_PENDING_BYTES:
                 return count > 0
-            if not (self._chosen or self._read()) or not self._allowance.take(now_s):
+            if not (self._tried or self._read()) or not self._allowance.take(now_s):
                 return count > 0
-            letter, track = self._chosen.popleft()
-            try:
-                self._try(letter, track, now_s)
-            except UnavailableError as error:
-                self._chosen.appendleft((letter, track))
-                self._stall(error)
-                return False
+            tried, track = self._tried.popleft()
+            self._handle(self._trial.checked(tried), track, now_s)
         return room > 0
 
     def _read(self) -> bool:
-        """Bring more letters to try; False when there are none at this moment."""
+        """Bring more letters; False when there are none at this moment."""
         try:
             if self._batches is None:
-                self._batches = self._scan(dict(map(self._range, self._ledger.tracks.values())))
+                self._batches = self._tries(dict(map(self._range, self._ledger.tracks.values())))
             batch = next(self._batches, None)
         except UnavailableError as error:
             self._batches = None
-            self._stall(error)
+            self._stall(str(error))
             return False
         if batch is None:
             self._is_read = True
             return False
-        for letter in self.tally.take(batch):
-            self._chosen.append((letter, self._ledger.tracks[letter.id.partition]))
-        return bool(self._chosen)
+        self.tally.leave(batch)
+        if batch.problem is not None:
+            self._stall(batch.problem)
+        for tried in batch.tried:
+            self._tried.append((tried, self._ledger.tracks[tried.letter.id.partition]))
+        return bool(self._tried)
 
     def _range(self, track: Track) -> tuple[int, tuple[int, int]]:
         number = track.partition.number
         return number, (track.next_offset or self._starts[number], self._ranges[number][1])
 
-    def _stall(self, error: UnavailableError) -> None:
+    def _stall(self, problem: str) -> None:
         """Wait a moment before the next try: what is missing may come."""
-        self._problem = str(error)
+        self._problem = problem
         self._stalled_until_s = self._clock_s() + STALL_WAIT_S
 
-    def _try(self, letter: DeadLetter, track: Track, now_s: float) -> None:
-        failure: RecordError | None = None
-        try:
-            letter = self._trial.whole(letter)
-            result = self._trial(letter)
-        except CannotTry as error:
-            self.tally.count(self.tally.left, str(error))
-            track.next_offset = letter.id.offset + 1
+    def _handle(self, tried: Tried, track: Track, now_s: float) -> None:
+        letter, result = tried
+        offset = letter.id.offset
+        if isinstance(result, CannotTry):
+            self.tally.count(self.tally.left, str(result))
+            track.next_offset = offset + 1
             return
-        except RecordError as error:
-            failure = error
         self.tally.count(self.tally.tried, letter.code)
-        size_bytes = letter.record.size_bytes
-        self._ledger.begin(track.partition, letter.id.offset, size_bytes=size_bytes, now_s=now_s)
-        if failure is not None:
-            self._fail(letter, track, failure)
-        elif isinstance(result, Dropped):
-            self.tally.count(self.tally.dropped, result.reason)
-            reason = f"{result.reason} of the configuration at replay"
-            self._record(letter, track, State.DISCARDED, reason=reason)
-        else:
-            # Of one lane are only letters of one partition, so that it can be given away whole.
-            order = self._trial.ordering(letter.record)
-            lane = None if order is None else (track, order)
-            # The trial has looked at its source, so nothing of it is held here.
-            self._outlets[result.target].add(Resent(letter, track, result, now_s), lane, "send")
+        self._ledger.begin(track.partition, offset, size_bytes=letter.record.size_bytes, now_s=now_s)
+        match result:
+            case Entry():
+                # Of one lane are only letters of one partition, so that it can be given away whole.
+                order = self._trial.ordering(letter.record)
+                lane = None if order is None else (track, order)
+                # The trial has looked at its source, so nothing of it is held here.
+                self._outlets[result.target].add(Resent(letter, track, result, now_s), lane, "send")
+            case Dropped():
+                self.tally.count(self.tally.dropped, result.reason)
+                reason = f"{result.reason} of the configuration at replay"
+                self._record(letter, track, State.DISCARDED, reason=reason)
+            case RecordError():
+                self._fail(letter, track, result)
 
     # Answers back
 
@@ -429,5 +425,5 @@ class Replay:
     def _read_anew(self) -> None:
         """What is resolved must be read after every change of the assignment, so everything is."""
         self._batches = None
-        self._chosen.clear()
+        self._tried.clear()
         self._is_read = False

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
 
 from connector.dead_letters import Chosen
 from connector.errors import ConnectorError, RecordError, UnavailableError
@@ -26,6 +28,34 @@ class CannotTry(ConnectorError):  # noqa: N818 - it names what was found
     """Nothing can be made of a letter now, though nothing is wrong with its record: it stays open."""
 
 
+class Tried(NamedTuple):
+    """A letter, whole, and what the current configuration makes of its record."""
+
+    letter: DeadLetter
+    result: Entry | Dropped | RecordError | CannotTry
+    """RecordError: it would fail again."""
+
+
+class Tries(NamedTuple):
+    """A batch of letters that were tried, and what a replay leaves open of it."""
+
+    tried: Sequence[Tried]
+    parked: int
+    left: Mapping[str, int]
+    """Those that cannot be read, by reason."""
+    problem: str | None = None
+    """Why the letter that comes next cannot be tried yet."""
+
+
+Look: TypeAlias = "Callable[[str, str], Sighting]"
+"""Says what state a source is in, by target and name."""
+
+
+def unseen(_target: str, _source: str) -> Sighting:
+    """Where sources are not looked at."""
+    return Sighting("UNKNOWN")
+
+
 class Trial:
     """Makes the entry of a letter with the current configuration, as the bridge would of its record."""
 
@@ -33,9 +63,8 @@ class Trial:
         self,
         pipeline: Pipeline,
         fetch_origin: Callable[[DeadLetter], Record | None],
-        look: Callable[[str, str], Sighting],
+        look: Look = unseen,
     ) -> None:
-        """`look` says what state a source is in, by target and name."""
         self._look = look
         self.ordering = pipeline.ordering
         self._pipeline = pipeline
@@ -65,22 +94,48 @@ class Trial:
             raise CannotTry(f"it was too large to hold its record, and {topic} does not retain that any more")
         return letter._replace(record=record)
 
-    def __call__(self, letter: DeadLetter) -> Entry | Dropped:
-        """Make the entry of a letter that is whole.
+    def __call__(self, letter: DeadLetter) -> Tried:
+        """Try a letter, whatever state its source is in.
 
         Raises:
-            RecordError: it fails again.
             UnavailableError: its schema is not known yet; the same again later.
-            CannotTry: its source is not ACTIVE, and the configuration does not say to send all the same.
         """
-        result = self._pipeline(letter.record, self.event_id(letter))
+        try:
+            letter = self.whole(letter)
+            return Tried(letter, self._pipeline(letter.record, self.event_id(letter)))
+        except (RecordError, CannotTry) as error:
+            return Tried(letter, error)
+
+    def checked(self, tried: Tried) -> Tried:
+        """The same; CannotTry where the entry's source is not ACTIVE, and the policy is not to send."""
+        letter, result = tried
         if isinstance(result, Entry):
             topic = letter.record.partition.topic
             if self._pipeline.route(topic).policies[result.target] != "send":
                 seen = self._look(result.target, result.source)
                 if seen.is_inactive:
-                    raise CannotTry(f"its source is {seen.state}: {MEANINGS[seen.state]}")
-        return result
+                    return Tried(letter, CannotTry(f"its source is {seen.state}: {MEANINGS[seen.state]}"))
+        return tried
+
+
+def tries(batches: Iterable[Chosen], trial: Trial) -> Iterator[Tries]:
+    """Try the letters of each batch. While the next one cannot be tried, each step tries it once more."""
+    for batch in batches:
+        letters, parked, left = deque(batch.letters), batch.parked, batch.left
+        while True:
+            tried: list[Tried] = []
+            problem: str | None = None
+            while letters and problem is None:
+                try:
+                    tried.append(trial(letters[0]))
+                except UnavailableError as error:
+                    problem = str(error)
+                else:
+                    letters.popleft()
+            yield Tries(tried, parked, left, problem)
+            if problem is None:
+                break
+            parked, left = 0, {}
 
 
 @dataclass(slots=True)
@@ -116,12 +171,11 @@ class Tally:
         known = name if name in counts or len(counts) < MAX_REASONS else "other"
         counts[known] = counts.get(known, 0) + more
 
-    def take(self, chosen: Chosen) -> Sequence[DeadLetter]:
-        """Note what is left open of a batch; returns the letters to try."""
-        self.parked += chosen.parked
-        for reason, count in chosen.left.items():
+    def leave(self, batch: Chosen | Tries) -> None:
+        """Note what of a batch is left open untried."""
+        self.parked += batch.parked
+        for reason, count in batch.left.items():
             self.count(self.left, reason, count)
-        return chosen.letters
 
 
 Report = Callable[[Tally, str | None], None]
@@ -134,7 +188,8 @@ def plan(batches: Iterable[Chosen], *, trial: Trial, max_letters: int | None, re
     patience_s = PLAN_PATIENCE_S
     for batch in batches:
         report(tally, None)
-        for letter in tally.take(batch):
+        tally.leave(batch)
+        for letter in batch.letters:
             if tally.tried_in_all == max_letters:
                 return tally
             while (is_unknown := not _foresee(letter, trial, tally)) and patience_s > 0:
@@ -148,19 +203,19 @@ def plan(batches: Iterable[Chosen], *, trial: Trial, max_letters: int | None, re
 def _foresee(letter: DeadLetter, trial: Trial, tally: Tally) -> bool:
     """Note what would become of a letter; False when that cannot be said yet."""
     try:
-        result = trial(trial.whole(letter))
+        letter, result = trial.checked(trial(letter))
     except UnavailableError:
         return False
-    except CannotTry as error:
-        tally.count(tally.left, str(error))
-        return True
-    except RecordError as error:
-        tally.count(tally.failed, error.code)
-        tally.messages.setdefault(error.code, str(error))
-    else:
-        if isinstance(result, Dropped):
+    match result:
+        case CannotTry():
+            tally.count(tally.left, str(result))
+            return True
+        case RecordError():
+            tally.count(tally.failed, result.code)
+            tally.messages.setdefault(result.code, str(result))
+        case Dropped():
             tally.count(tally.dropped, result.reason)
-        else:
+        case Entry():
             tally.delivered += 1
     tally.count(tally.tried, letter.code)
     return True

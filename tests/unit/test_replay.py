@@ -19,7 +19,7 @@ from connector.replay import MAX_PENDING_LETTERS, Allowance, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
 from connector.sources import Sighting, SourceState
 from connector.telemetry import Telemetry
-from connector.trial import Tally, Trial, plan
+from connector.trial import Tally, Trial, plan, tries
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, accept, outcomes
 
 LETTERS = "orders.dlt"
@@ -129,7 +129,7 @@ class Rig:
         self.replay = Replay(
             settings,
             ranges=self.ranges,
-            scan=self.scan,
+            tries=lambda ranges: tries(self.scan(ranges), self.trial),
             trial=self.trial,
             limits=limits,
             resolutions=self.resolutions,
