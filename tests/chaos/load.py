@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 
 from confluent_kafka import KafkaError, Message, Producer
 
@@ -17,6 +18,8 @@ from tests.world import ORDER, order
 TICK_S = 0.05
 KIND = "kind"
 """The header that says what is to become of a record."""
+NUMBER = "number"
+"""The header that tells one record from another."""
 NEW_SCHEMA_S = 3.0
 """A schema that nobody has cached yet; otherwise the registry could be down and nobody would notice."""
 
@@ -49,7 +52,7 @@ class Load:
         self._chance = random.Random(seed)
         self._keys = keys
         self._tenants = tenants
-        self._acknowledged = 0
+        self._acknowledged: set[int] = set()
         self._failures: list[str] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
@@ -103,24 +106,31 @@ class Load:
             self._topic,
             value=value[:-3] if is_broken else value,
             key=key,
-            headers=[(KIND, b"filtered" if status == "DRAFT" else b"dead" if is_broken else b"good")],
-            on_delivery=self._noted,
+            headers=[
+                (KIND, b"filtered" if status == "DRAFT" else b"dead" if is_broken else b"good"),
+                (NUMBER, b"%d" % number),
+            ],
+            on_delivery=partial(self._noted, number),
         )
 
-    def _noted(self, error: KafkaError | None, _: Message) -> None:
+    def _noted(self, number: int, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             self._failures.append(str(error))
         else:
-            self._acknowledged += 1
+            self._acknowledged.add(number)
 
     def read_back(self, topics: Topics) -> None:
         """Fills in what was produced, as the topic has it: after a retry a producer knows no offset."""
+        found: set[int] = set()
         for record in topics.read(self._topic):
             at = Position(record.partition, record.offset)
             self.produced[at] = record.key
-            kind = dict(record.headers)[KIND]
+            headers = dict(record.headers)
+            found.add(int(headers[NUMBER] or b""))
+            kind = headers[KIND]
             if kind == b"filtered":
                 self.filtered.add(at)
             elif kind == b"dead":
                 self.dead[at] = "avro_invalid"
-        assert self._acknowledged == len(self.produced), "Kafka does not have what it acknowledged"
+        lost = sorted(self._acknowledged - found)
+        assert not lost, f"Kafka lost {len(lost)} records that it had acknowledged: {lost[:5]}"
