@@ -162,7 +162,15 @@ def _finished(process: Process) -> None:
 
 def _fill(client: Mapping[str, str], topic: str, origin: Partition, count: int, schema_id: int) -> None:
     """Writes the letters of `count` orders, such as a mapping that found nothing leaves behind."""
-    producer = Producer({**client, "linger.ms": 20, "queue.buffering.max.messages": 200_000, "log_level": 0})
+    producer = Producer(
+        {
+            **client,
+            "compression.type": "lz4",  # as the bridge does
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 200_000,
+            "log_level": 0,
+        }
+    )
     for number, (key, value) in enumerate(records.values(count, schema_id)):
         written = _letter(Record(origin, number, WRITTEN_MS + number, key, value, ()))
         while True:
