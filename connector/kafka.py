@@ -73,6 +73,12 @@ LETTER_TIMEOUT_MS = 15_000
 NO_OFFSET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
+OUT_OF_STEP = f"Fatal error: {KafkaError(KafkaError.INVALID_REQUEST).str()}"
+"""What librdkafka says, and gives up, when with `group.protocol: consumer` its heartbeat and the coordinator
+are out of step, as after a pause of the process past `max.poll.interval.ms`. A new member is in step.
+https://github.com/confluentinc/librdkafka/issues/5541"""
+REJOIN_INTERVAL_S = 10.0
+"""When that comes again within this time, joining anew does not help."""
 GROUP = "*"
 """Where the problems of the group as a whole are kept, next to those of topics."""
 REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
@@ -173,23 +179,17 @@ class KafkaSource:
 
     def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        self._settings = settings
         self._topics = list(settings.topics)
+        self._assigned: set[Partition] = set()
+        self._rejoined_s = float("-inf")
         self._ends: dict[Partition, int] = {}
         self._resets: dict[Partition, int] = {}
         """The offset that did not exist any more, until the first record after it is seen."""
         self._brokers_up = True
         self._why_down: str | None = None
         self._topic_problems: dict[str, str] = {}
-        self._consumer = Consumer(
-            consumer_options(client_options(settings))
-            | OWNED
-            | {
-                "error_cb": self._on_error,
-                "stats_cb": self._on_statistics,
-                "on_commit": self._on_commit,
-            },
-            logger=log_of(self._on_log),
-        )
+        self._consumer = self._new_consumer()
 
     def metadata(self, timeout_s: float) -> ClusterMetadata:
         """What the brokers say of cluster and topics.
@@ -208,12 +208,23 @@ class KafkaSource:
     def subscribe(self, listener: Listener) -> None:
         """Join the group; from now on `poll` brings records and calls the listener."""
         self._listener = listener
-        self._consumer.subscribe(
-            self._topics,
-            on_assign=lambda _, partitions: listener.on_assigned(self._of(partitions)),
-            on_revoke=lambda _, partitions: listener.on_revoked(self._of(partitions)),
-            on_lost=lambda _, partitions: listener.on_lost(self._of(partitions)),
-        )
+
+        def on_assign(_: Consumer, given: Sequence[TopicPartition]) -> None:
+            partitions = self._of(given)
+            self._assigned.update(partitions)
+            listener.on_assigned(partitions)
+
+        def on_revoke(_: Consumer, given: Sequence[TopicPartition]) -> None:
+            partitions = self._of(given)
+            self._assigned.difference_update(partitions)
+            listener.on_revoked(partitions)
+
+        def on_lost(_: Consumer, given: Sequence[TopicPartition]) -> None:
+            partitions = self._of(given)
+            self._assigned.difference_update(partitions)
+            listener.on_lost(partitions)
+
+        self._consumer.subscribe(self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
         """Up to `limit` records; waits for the first one at most `timeout_s`.
@@ -271,8 +282,34 @@ class KafkaSource:
         """Leave the group."""
         self._consumer.close()
 
+    def _new_consumer(self) -> Consumer:
+        return Consumer(
+            consumer_options(client_options(self._settings))
+            | OWNED
+            | {
+                "error_cb": self._on_error,
+                "stats_cb": self._on_statistics,
+                "on_commit": self._on_commit,
+            },
+            logger=log_of(self._on_log),
+        )
+
+    def _rejoin(self, error: KafkaError) -> None:
+        """Join the group anew; what was assigned counts as lost, and is read again by whoever gets it."""
+        self._telemetry.kafka_problem(f"{error.str()}; joining the group anew")
+        self._rejoined_s = time.monotonic()
+        # Not closed: it is no member any more, and closing it would tell the listener so, too.
+        self._consumer = self._new_consumer()
+        lost = list(self._assigned)
+        self._assigned.clear()
+        self._listener.on_lost(lost)
+        self.subscribe(self._listener)
+
     def _on_message_error(self, message: Message) -> None:
         error = cast("KafkaError", message.error())
+        if error.str().startswith(OUT_OF_STEP) and time.monotonic() - self._rejoined_s > REJOIN_INTERVAL_S:
+            self._rejoin(error)
+            return
         # A fenced member gets an error whose code is _FATAL, and whose `fatal()` is false.
         if error.fatal() or error.code() in {KafkaError._FATAL, NO_OFFSET}:  # noqa: SLF001
             raise HaltError(

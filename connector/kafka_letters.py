@@ -59,9 +59,11 @@ READER = {
     "enable.partition.eof": "true",
     # Where retention ate the letters since the snapshot, reading goes on with those that are left.
     "auto.offset.reset": "earliest",
-    # Per partition, and a broker may return so much at once whatever that limit is.
-    "queued.max.messages.kbytes": "2048",
-    "fetch.max.bytes": "2097152",
+    # Per partition. What a broker returns at once comes on top of it whatever that limit is, and unpacked
+    # it is up to ten times as much.
+    "queued.max.messages.kbytes": "1024",
+    "fetch.message.max.bytes": "262144",
+    "fetch.max.bytes": "1048576",
 }
 
 NO_GROUP = ("group.instance.id", "group.protocol", "group.remote.assignor")
@@ -514,7 +516,8 @@ class ResolutionTopic:
     def _writer(self) -> Producer:
         if self._producer is None:
             self._producer = Producer(
-                {"compression.type": "lz4", "linger.ms": 5}
+                # Nobody waits for one of them, and a request to the broker costs it as much as all in it.
+                {"compression.type": "lz4", "linger.ms": 20}
                 | without_consumer(client_options(self._settings))
                 | {
                     "enable.idempotence": True,

@@ -19,7 +19,7 @@ from tests.services.child import free_ports
 from tests.topics import Topics
 
 PARTITIONS = 6
-LOOK_EVERY_S = 0.025
+LOOK_EVERY_S = 0.05
 """How often a run is looked at; a look costs the endpoint well under a millisecond."""
 FIRST_LOOK_EVERY_S = 0.005
 """The same while the first event is waited for."""

@@ -1,0 +1,87 @@
+"""A member that librdkafka gives up joins its group anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+from confluent_kafka import KafkaError, Message
+
+from connector import config
+from connector.errors import HaltError
+from connector.kafka import KafkaSource
+from connector.model import Partition, Position
+from connector.telemetry import Telemetry
+from tests.services.child import wait_until
+from tests.topics import Sent
+from tests.world import NOTES, World, note
+
+RECORDS = 20
+
+
+class GivenUp:
+    """What librdkafka 2.16 hands out when it gives up: https://github.com/confluentinc/librdkafka/issues/5541"""
+
+    def error(self) -> KafkaError:
+        text = "Fatal error: Broker: Invalid request: ConsumerGroupHeartbeat fatal error"
+        return KafkaError(KafkaError._FATAL, text)
+
+    def topic(self) -> None: ...
+    def partition(self) -> int:
+        return 0
+
+
+class Reading:
+    """A listener that reads and remembers."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self.source = source
+        self.assigned: list[Partition] = []
+        self.lost: list[Partition] = []
+        self.read: list[Position] = []
+        source.subscribe(self)
+
+    def on_assigned(self, partitions: Sequence[Partition]) -> None:
+        self.assigned.extend(partitions)
+
+    def on_revoked(self, partitions: Sequence[Partition]) -> None: ...
+
+    def on_lost(self, partitions: Sequence[Partition]) -> None:
+        self.lost.extend(partitions)
+
+    def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None: ...
+
+    def has_read(self, count: int) -> bool:
+        self.read += [record.position for record in self.source.poll(100, 0.1)]
+        return len(self.read) >= count
+
+
+@contextmanager
+def reading(world: World, topic: str, folder: Path, group: Mapping[str, str]) -> Iterator[Reading]:
+    """Somebody reads the topic."""
+    bridge = world.bridge(world.settings({topic: NOTES}, kafka={**group}))
+    source = KafkaSource(config.load(bridge.file, {}), telemetry=Telemetry())
+    try:
+        yield Reading(source)
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_member_that_is_given_up_joins_anew(world: World, tmp_path: Path, protocol: str) -> None:
+    """What it had is lost to it, and read again from what is committed; a second time at once is the end."""
+    partitions = world.topic("notes", partitions=2)
+    topic = partitions[0].topic
+    world.produce([Sent(topic, note(n), b"%d" % n) for n in range(RECORDS)])
+    given_up = cast("Message", GivenUp())
+    with reading(world, topic, tmp_path, {"group.protocol": protocol}) as member:
+        wait_until(lambda: member.has_read(RECORDS), what="everything is read")
+        member.source._on_message_error(given_up)
+
+        assert set(partitions) == set(member.lost)
+        wait_until(lambda: member.has_read(2 * RECORDS), what="everything is read again")
+        with pytest.raises(HaltError, match="nothing was lost"):
+            member.source._on_message_error(given_up)
