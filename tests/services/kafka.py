@@ -244,4 +244,7 @@ def libraries() -> Path:
 def shared() -> Kafka:
     """Answers the Kafka all tests of a run share; raises MissingServiceError where there is no way to one."""
     bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
-    return ExternalKafka(bootstrap) if bootstrap else KafkaCluster().start()
+    if bootstrap:
+        return ExternalKafka(bootstrap)
+    # Nobody stops it, so nobody need notice soon; and a busy machine must not make it fence itself.
+    return KafkaCluster(properties={"broker.session.timeout.ms": "30000"}).start()
