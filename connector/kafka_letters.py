@@ -61,8 +61,8 @@ READER = {
     "auto.offset.reset": "earliest",
     # Per partition. What a broker returns at once comes on top of it whatever that limit is, and unpacked
     # it is up to ten times as much.
-    "queued.max.messages.kbytes": "1024",
-    "fetch.message.max.bytes": "262144",
+    "queued.max.messages.kbytes": "512",
+    "fetch.message.max.bytes": "131072",
     "fetch.max.bytes": "1048576",
 }
 
