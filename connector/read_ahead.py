@@ -140,7 +140,7 @@ def tries_beside(
         process.wait()
 
 
-def _packed(tried: Tried) -> tuple[object, ...]:
+def _packed(tried: Tried) -> tuple[Any, ...]:
     letter, result = tried
     (topic, number), offset = letter.id
     ours = {name: letter.ours[name] for name in RESENT if name in letter.ours}

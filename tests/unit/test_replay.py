@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,10 +12,11 @@ import pytest
 
 from connector import config
 from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
-from connector.errors import DeadLetterError, NotAuthorizedError, UnavailableError
+from connector.errors import DeadLetterError, NotAuthorizedError, RecordError, UnavailableError
 from connector.letters import Failure, letter
 from connector.model import Answer, Entry, Forbidden, Partition, Position, Record, Refused, Retry
 from connector.pipeline import Pipeline
+from connector.read_ahead import _packed, _unpacked
 from connector.replay import MAX_PENDING_LETTERS, Allowance, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
 from connector.sources import Sighting, SourceState
@@ -509,6 +511,32 @@ def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: confi
     assert {"its origin is gone: no entry under `topics` matches it": 1} == tally.left
     assert "is null or missing" in tally.messages["template_null"]
     assert [] == rig.sent
+
+
+@pytest.mark.parametrize(
+    "read",
+    [record(0, key=b"k"), record(0, draft=True), record(0, type=None)],
+    ids=["sent", "dropped", "fails"],
+)
+def test_what_goes_through_the_pipe_comes_out_as_it_was(settings: config.Settings, read: Record) -> None:
+    """A letter that another process read and tried is handled as if it was tried here."""
+    rig = Rig([read], settings=settings)
+    ((tried,),) = (batch.tried for batch in tries(rig.scan(rig.ranges), rig.trial))
+    letter, result = _unpacked(marshal.loads(marshal.dumps(_packed(tried))))
+
+    assert tried.letter.record == letter.record
+    assert (tried.letter.id, tried.letter.label) == (letter.id, letter.label)
+    assert rig.trial.event_id(letter) == rig.trial.event_id(tried.letter) == "first/0"
+    assert tried.letter.first_failure_ms == letter.first_failure_ms
+    if isinstance(tried.result, RecordError):
+        assert isinstance(result, type(tried.result))
+        assert (tried.result.stage, tried.result.code, str(tried.result)) == (
+            result.stage,
+            result.code,
+            str(result),
+        )
+    else:
+        assert tried.result == result
 
 
 def test_reasons_are_counted_in_bounded_memory() -> None:
