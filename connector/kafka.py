@@ -345,10 +345,14 @@ class KafkaSource:
 
     def _on_statistics(self, text: str) -> None:
         statistics = json.loads(text)
-        brokers = [b for b in statistics["brokers"].values() if b["nodeid"] >= 0]
-        self._brokers_up = not brokers or any(b["state"] == "UP" for b in brokers)
-        if brokers and self._brokers_up:
+        brokers = statistics["brokers"].values()
+        if any(b["state"] == "UP" for b in brokers):
+            self._brokers_up = True
             self._why_down = None
+        elif any(b["nodeid"] >= 0 for b in brokers):
+            self._brokers_up = False
+        # Else only addresses of bootstrap.servers are known, and none has answered: at the start, and since
+        # KIP-899 also in an outage, when librdkafka forgets the brokers it knew. What was true stays so.
         if statistics.get("cgrp", {}).get("join_state") == "steady":
             self._topic_problems.pop(GROUP, None)
         for topic, details in statistics["topics"].items():
