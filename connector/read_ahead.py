@@ -133,6 +133,9 @@ def tries_beside(
                 raise UnavailableError(text, code=code)
             if frame.is_end:
                 return
+            is_more = frame.tried or frame.parked or frame.left
+            if frame.problem is not None and not is_more and receiving.poll():
+                continue  # what comes behind it is newer
             yield Tries(list(map(_unpacked, frame.tried)), frame.parked, frame.left, frame.problem)
     finally:
         receiving.close()

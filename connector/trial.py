@@ -20,6 +20,9 @@ PLAN_PATIENCE_S = 15.0
 
 SCHEMA_WAIT_S = 0.02
 
+STEP_BYTES = 1024 * 1024
+"""Records that are tried in one go, by their size."""
+
 MAX_REASONS = 20
 """Different reasons that are counted by name; further ones are counted together."""
 
@@ -119,21 +122,28 @@ class Trial:
 
 
 def tries(batches: Iterable[Chosen], trial: Trial) -> Iterator[Tries]:
-    """Try the letters of each batch. While the next one cannot be tried, each step tries it once more."""
+    """Try the letters of each batch. While the next one cannot be tried, each step tries it once more.
+
+    A step ends early where records are large, and where one had to be read at its origin: a batch of
+    such records would be more than fits into memory, and take longer than its reader may be away.
+    """
     for batch in batches:
         letters, parked, left = deque(batch.letters), batch.parked, batch.left
         while True:
             tried: list[Tried] = []
             problem: str | None = None
-            while letters and problem is None:
+            size_bytes = 0
+            while letters and problem is None and size_bytes < STEP_BYTES:
                 try:
-                    tried.append(trial(letters[0]))
+                    one = trial(letters[0])
                 except UnavailableError as error:
                     problem = str(error)
                 else:
-                    letters.popleft()
+                    tried.append(one)
+                    was_omitted = letters.popleft().is_value_omitted
+                    size_bytes += STEP_BYTES if was_omitted else one.letter.record.size_bytes
             yield Tries(tried, parked, left, problem)
-            if problem is None:
+            if not letters:
                 break
             parked, left = 0, {}
 

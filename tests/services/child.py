@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 LOOK_LIMIT_S = 0.25
-"""More than a look at a condition takes, with the wait after it, where the machine has time for us."""
+"""More than a look at a condition takes where the machine has time for us."""
+WALL_LIMIT = 5
+"""No wait takes more than so many times what it is given."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -53,16 +55,16 @@ def wait_until(
     Time is counted by looks at the condition, of which none counts more than `LOOK_LIMIT_S`: while a machine
     stands still, the deadline does too.
     """
-    left_s = timeout_s
+    left_s, ends_s = timeout_s, time.monotonic() + WALL_LIMIT * timeout_s
     while True:
         began_s = time.monotonic()
         if condition():
             return
-        if left_s < 0:
+        if left_s < 0 or began_s > ends_s:
             text = what if isinstance(what, str) else what()
             raise AssertionError(f"not within {timeout_s:g} s: {text}")
         time.sleep(every_s)  # between two looks at a condition, under a deadline
-        left_s -= min(time.monotonic() - began_s, LOOK_LIMIT_S)
+        left_s -= min(time.monotonic() - began_s, LOOK_LIMIT_S + every_s)
 
 
 class Child:

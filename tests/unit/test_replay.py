@@ -539,6 +539,18 @@ def test_what_goes_through_the_pipe_comes_out_as_it_was(settings: config.Setting
         assert tried.result == result
 
 
+def test_large_letters_are_tried_a_few_at_a_time(settings: config.Settings) -> None:
+    """A hundred at once would not fit into memory. Each is tried once, and what is left open is told once."""
+    rig = Rig([record(n, text="x" * 400_000) for n in range(10)], settings=settings)
+    (batch,) = rig.scan(rig.ranges)
+    steps = list(tries([batch._replace(parked=3, left={"why": 2})], rig.trial))
+
+    assert [3, 3, 3, 1] == [len(step.tried) for step in steps]
+    assert list(range(10)) == [tried.letter.id.offset for step in steps for tried in step.tried]
+    assert ([3, 0, 0, 0], {"why": 2}) == ([step.parked for step in steps], steps[0].left)
+    assert not any(step.left for step in steps[1:])
+
+
 def test_reasons_are_counted_in_bounded_memory() -> None:
     """However many different ones there are."""
     tally = Tally()
