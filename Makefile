@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring image demo bench chaos soak \
-	fuzz audit
+.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring image demo bench \
+	chaos soak fuzz audit
 .DEFAULT_GOAL := help
 
 help: ## lists the targets

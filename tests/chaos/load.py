@@ -27,8 +27,8 @@ NEW_SCHEMA_S = 3.0
 class Load:
     """Produces orders at a steady rate until told to stop; some are filtered, some are broken.
 
-    The producer is idempotent and never gives up, so what it could not write is not in the topic, and what it
-    wrote is there once.
+    The producer is idempotent and never gives up. What the topic holds at the end is what was produced: each
+    record that was acknowledged, some perhaps twice, where librdkafka began a new epoch after a broker died.
     """
 
     def __init__(

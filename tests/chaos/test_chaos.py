@@ -43,7 +43,7 @@ def test_two_minutes_of_chaos(pytestconfig: pytest.Config, tmp_path: Path) -> No
         result = machine.run(plan(seed, SECONDS), SECONDS)
     print(report(result))
 
-    assert result.balance.delivered > SECONDS * 20
-    assert len(result.faults) > len(KINDS) / 4
-    assert result.samples > SECONDS / 4
+    assert result.balance.delivered > SECONDS * 100
+    assert len(result.faults) > len(KINDS) / 2
+    assert result.samples > SECONDS
     cache.set(FAILED_SEED, 0)
