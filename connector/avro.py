@@ -28,6 +28,10 @@ T = TypeVar("T")
 
 _HEADER_BYTES = 5
 
+MAX_SCHEMAS = 1_000
+"""Schemas kept ready for one topic's keys or values; the oldest makes room. No topic has so many by design,
+but a producer that registers one with every start, or every record, must not fill the memory."""
+
 _GUESSES = {
     0x7B: "Is a JSON producer writing to this topic?",  # {
     0x5B: "Is a JSON producer writing to this topic?",  # [
@@ -104,6 +108,8 @@ def _confluent(registry: SchemaRegistry, compiled: Callable[[Sequence[Json], str
             read = compiled(schemas, f"schema {schema_id}")
         except DecodeError as error:
             read = _refuse(str(error))
+        if len(readers) >= MAX_SCHEMAS:
+            del readers[next(iter(readers))]
         readers[header] = read
         return read
 

@@ -42,6 +42,8 @@ UNKNOWN_S = 30.0
 """How long an id that the registry does not know is not asked for again."""
 MAX_TRACKED = 1000
 """Ids under way or unknown that are remembered; bytes that are no ids must not fill memory."""
+MAX_KNOWN = 1000
+"""Schemas that are remembered; of more, the one that was fetched first is fetched anew when it is needed."""
 
 Schemas: TypeAlias = list[Any]
 """A schema's JSON, behind those of the schemas that it refers to, the innermost first."""
@@ -70,7 +72,7 @@ class SchemaRegistry:
     """Gives schemas by id without ever waiting for the network.
 
     What is not known yet is fetched by one background thread, and only while somebody asks. A schema
-    never changes under its id, so a schema is asked for once in the life of the process.
+    never changes under its id, so a schema is asked for once, as long as there are no more than a thousand.
 
     Raises:
         ConfigError: the CA, certificate or key cannot be used.
@@ -161,6 +163,8 @@ class SchemaRegistry:
 
     def _learned(self, schema_id: int, found: Schemas | str) -> None:
         with self._lock:
+            if len(self._known) >= MAX_KNOWN:
+                del self._known[next(iter(self._known))]
             self._known[schema_id] = found
             del self._attempts[schema_id]
             self._problem = None

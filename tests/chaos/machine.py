@@ -42,6 +42,8 @@ attempts by chance: a good record in the dead-letter topic is always a finding."
 MAX_ATTEMPTS = 20
 """More than the default, for a machine so slow that answers in time are the exception by themselves."""
 SETTLE_TIMEOUT_S = 180.0
+FIRST_LOOKS_TIMEOUT_S = 900.0
+"""For the first looks at 10,000 sources; at 50 a second they take 200 s."""
 
 PROPERTIES = {
     "auto.leader.rebalance.enable": "false",
@@ -103,7 +105,7 @@ class Machine:
         per_second: int = 300,
         keys: int = 200,
         tenants: int = 10,
-        spares_first: bool = False,
+        watches_first: bool = False,
         lookups_per_second: float = 10.0,
     ) -> None:
         self.faults: Counter[str] = Counter()
@@ -117,8 +119,11 @@ class Machine:
         self._keys = keys
         self._tenants = tenants
         self._lookups_per_second = lookups_per_second
-        self._spares_first = spares_first
-        """Whether faults of processes leave the first bridge alone: somebody to watch for long."""
+        self._watches_first = watches_first
+        """Whether there is one to watch for long: the first bridge is alone until it has met every source,
+        and faults of processes leave it alone."""
+        self.began = threading.Event()
+        """All bridges run, and faults may begin."""
         self._over = threading.Event()
         self._closed = threading.Event()
         self._stopped: set[BridgeProcess] = set()
@@ -234,12 +239,18 @@ class Machine:
 
     def start(self) -> None:
         """Bridges and load run, and somebody looks after them."""
-        for bridge in self.bridges:
+        if self._watches_first:
+            first = self.bridges[0].start()
+            self.load.start()
+            first.wait_metric("sources", self._tenants, state="ACTIVE", timeout_s=FIRST_LOOKS_TIMEOUT_S)
+        for bridge in self.bridges[self._watches_first :]:
             bridge.start(ready=False)
         for bridge in self.bridges:
             bridge.wait_ready()
-        self.load.start()
+        if not self._watches_first:
+            self.load.start()
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        self.began.set()
 
     def recover(self) -> None:
         """Every fault is over, everything runs, nothing more is produced, and all of it is settled."""
@@ -345,7 +356,7 @@ class Machine:
             aws.script({"faults": [], "down": False})
 
     def _victim(self, draw: float) -> BridgeProcess:
-        running = [bridge for bridge in self.bridges[self._spares_first :] if bridge.running]
+        running = [bridge for bridge in self.bridges[self._watches_first :] if bridge.running]
         return running[int(draw * len(running))]
 
     @contextlib.contextmanager
@@ -380,7 +391,7 @@ class Machine:
 
     @contextlib.contextmanager
     def _left(self, draw: float) -> Iterator[None]:
-        if len(self.bridges) > 1 + self._spares_first:
+        if len(self.bridges) > 1 + self._watches_first:
             victim = self._victim(draw)
             victim.wait_started()
             victim.sigterm()

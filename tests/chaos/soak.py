@@ -1,6 +1,7 @@
 """make soak MINUTES=…: one bridge for long, at speed, through rebalances and outages; is anything growing?
 
 The records of an hour at 100 a second, with 10,000 keys and as many sources, in as many minutes as are given.
+They count from when the bridge has met every source, since until then it has more to remember by the minute.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class Look(NamedTuple):
     rss_mb: float
     files: int
     threads: int
+
+    def __str__(self) -> str:
+        return f"RSS {self.rss_mb:.0f} MB, {self.files} open files, {self.threads} threads"
 
 
 class Growth(NamedTuple):
@@ -91,17 +95,20 @@ def main() -> None:
             per_second=round(asked.records / seconds),
             keys=10_000,
             tenants=10_000,
-            spares_first=True,
+            watches_first=True,
             lookups_per_second=LOOKUPS_PER_SECOND,
         ) as machine,
     ):
         watched = machine.bridges[0]
-        began_s = time.monotonic()
 
         def watch() -> None:
+            machine.began.wait()
+            began_s = time.monotonic()
             while not over.wait(1.0):
                 if watched.running and (now_s := time.monotonic() - began_s) < seconds:
                     looks.append(look(watched.child.pid, now_s))
+                    if len(looks) % 60 == 1:
+                        print(f"{now_s / 60:.0f} min: {looks[-1]}", flush=True)
 
         watching = threading.Thread(target=watch, daemon=True)
         watching.start()
@@ -109,9 +116,10 @@ def main() -> None:
             result = machine.run(faults, seconds)
         finally:
             over.set()
+            machine.began.set()
             watching.join()
-            found = growth(looks)
-            print(f"{asked.minutes:g} minutes: {found}")
+    found = growth(looks)
+    print(f"{asked.minutes:g} minutes: {found}")
     print(f"{result.balance}; {result.faults.total()} faults")
     if (
         found.growth_mb > MAX_GROWTH_MB

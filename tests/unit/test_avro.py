@@ -6,6 +6,7 @@ import base64
 import datetime as dt
 import json
 import math
+import struct
 import subprocess
 import sys
 import uuid
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from connector import avro
 from connector.avro import decoder
 from connector.avro_logical import NonFinite
 from connector.avro_reader import compile_reader, reader_schema
@@ -558,6 +560,17 @@ def test_confluent_framing_names_the_schema_in_each_record() -> None:
     assert "1970-01-02" == decode(b"\0\0\0\x01\x02" + b"\x02")
     assert "ho" == decode(b"\0\0\0\0\x01" + b"\x04ho")
     assert [1, 258] == registry.asked
+
+
+def test_schemas_beyond_the_bound_make_room_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic with a new schema in every record is decoded like any other, in bounded memory."""
+    monkeypatch.setattr(avro, "MAX_SCHEMAS", 2)
+    registry = Registry(dict.fromkeys((1, 2, 3), "string"))
+    decode = decode_with(registry, format="avro")
+
+    for schema_id in (1, 2, 3, 3, 2, 1):
+        assert "hi" == decode(struct.pack(">bI", 0, schema_id) + b"\x04hi")
+    assert [1, 2, 3, 1] == registry.asked
 
 
 @pytest.mark.parametrize(

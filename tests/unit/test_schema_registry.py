@@ -193,6 +193,21 @@ def test_what_is_remembered_is_bounded(server: ScriptedRegistry, monkeypatch: py
         assert 3 == len(registry._attempts)
 
 
+def test_schemas_beyond_the_bound_are_fetched_anew(
+    server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A producer that registers a schema with every start must not fill memory, nor lose a record by it."""
+    monkeypatch.setattr(schema_registry, "MAX_KNOWN", 2)
+    for schema_id in (1, 2, 3):
+        server.schema(schema_id, "string")
+    with registry_at(server.url) as registry:
+        for schema_id in (1, 2, 3, 1):
+            assert ["string"] == fetched(registry, schema_id)
+
+        assert [f"/schemas/ids/{schema_id}" for schema_id in (1, 2, 3, 1)] == server.requests
+        assert 2 == len(registry._known)
+
+
 def test_an_id_that_no_registry_gives_out_is_not_asked_for(server: ScriptedRegistry) -> None:
     """Four bytes can hold more than a registry's ids: such a record is refused at once."""
     with registry_at(server.url) as registry, pytest.raises(DecodeError) as caught:
