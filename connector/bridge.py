@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from connector import config
+from connector import config, garbage_collector
 from connector.errors import DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.health import Health
 from connector.ledger import Ledger, Ticket, Track
@@ -175,6 +175,7 @@ class Bridge:
         self._commit_due_s = 0.0
         self._report_due_s = 0.0
         self._sources_due_s = 0.0
+        self._sweep_due_s = 0.0
 
     def stop(self) -> None:
         """Ask `run` to drain and return."""
@@ -238,6 +239,9 @@ class Bridge:
         if now_s >= self._report_due_s:
             self._report_due_s = now_s + REPORT_INTERVAL_S
             self._report(now_s)
+            if now_s >= self._sweep_due_s:
+                self._sweep_due_s = now_s + garbage_collector.SWEEP_INTERVAL_S
+                garbage_collector.sweep()
 
     def _idle_wait_s(self, now_s: float) -> float:
         """How long nothing but a new record can need the loop."""

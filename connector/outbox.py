@@ -84,8 +84,9 @@ class SourceQueue:
         self.policy = policy
         self.door = Door.OPEN
         self.lanes: dict[Hashable, Lane] = {}
-        self.ready: deque[Lane] = deque()
-        """Lanes that could give an entry to a request."""
+        self.ready: list[Lane] = []
+        """Lanes that could give an entry to a request. A list, since most sources have few: an empty deque
+        takes 760 bytes, and there may be thousands of sources."""
         self.is_listed = False
         """It has its turns."""
         self.is_shut = False
@@ -106,7 +107,7 @@ class Lane:
         self.key = key
         self.queue = queue
         self.waiting: list[Pending] = []
-        """Not sent, in offset order. A list, since most lanes hold one entry: a deque takes 760 bytes."""
+        """Not sent, in offset order. A list, as `SourceQueue.ready`."""
         self.is_busy = False
         """A request with records of this lane is in flight."""
         self.is_dropped = False
@@ -253,7 +254,7 @@ class Outbox:
                 if taken:
                     del waiting[:taken]
                     lane.is_busy = True
-                    ready.popleft()
+                    del ready[0]
                     self.ready_lanes -= 1
             if not ready:
                 ring.popleft()
@@ -454,7 +455,7 @@ class Outbox:
 
     def _put_first(self, lane: Lane) -> None:
         queue = lane.queue
-        queue.ready.appendleft(lane)
+        queue.ready.insert(0, lane)
         if queue.is_listed:
             self.ready_lanes += 1
         else:
@@ -484,7 +485,7 @@ class Outbox:
                 self._forget(lane)
         for queue in touched:
             self._unlist(queue)
-            queue.ready = deque(lane for lane in queue.ready if not lane.is_dropped)
+            queue.ready = [lane for lane in queue.ready if not lane.is_dropped]
             self._list(queue)
         self._delayed = [delay for delay in self._delayed if not delay[2].is_dropped]
         heapq.heapify(self._delayed)
