@@ -171,7 +171,7 @@ def config_show(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
 @config_app.command("schema", epilog=examples("partner-bridge config schema > config.json"))
 def config_schema() -> None:
     """Print the JSON Schema of the YAML file."""
-    from connector.config_reference import json_schema  # noqa: PLC0415
+    from connector.config import json_schema  # noqa: PLC0415
 
     typer.echo(json_schema(), nl=False)
 

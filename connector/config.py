@@ -7,6 +7,7 @@ values it returns are frozen: durations are seconds, sizes are bytes, secrets hi
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,6 +30,7 @@ from pydantic import (
     WithJsonSchema,
     model_serializer,
 )
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from connector import config_text as text
@@ -606,3 +608,35 @@ def as_yaml(settings: Settings) -> str:
 def as_json(settings: Settings) -> Json:
     shown: Json = settings.model_dump(mode="json", by_alias=True)
     return shown
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        return False
+
+
+def json_schema() -> str:
+    """The JSON Schema of the YAML file.
+
+    It does not require secrets, not even where the bridge does: they belong into the environment.
+    """
+    schema = Settings.model_json_schema(schema_generator=_WithoutTitles)
+    for group in (schema, *schema["$defs"].values()):
+        settings = group.get("properties", {})
+        for setting in settings.values():
+            if "default" in setting:
+                setting["default"] = _as_written(setting)
+        if "required" in group:
+            group["required"] = [key for key in group["required"] if not settings[key].get("writeOnly")]
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _as_written(setting: Mapping[str, Any]) -> Json:
+    default: Json = setting["default"]
+    match setting.get("pattern"):
+        case text.DURATION if isinstance(default, float):
+            return text.show_seconds(default)
+        case text.SIZE if isinstance(default, int):
+            return text.show_bytes(default)
+    return default

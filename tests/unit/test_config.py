@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector import config, config_text
-from connector.config import Settings
-from connector.config_reference import json_schema, settings_table
+from connector.config import Settings, json_schema
 from connector.errors import ConfigError, Problem
+from tests.docs.settings import settings_table
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,4 +1,4 @@
-"""The settings as a reference: JSON Schema for editors, a Markdown table for README. Made from `config`."""
+"""README's table of settings, from the JSON Schema."""
 
 from __future__ import annotations
 
@@ -6,33 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic.json_schema import GenerateJsonSchema
-
 from connector import config_text as text
-from connector.config import Settings
-from connector.model import Json
-
-
-class _WithoutTitles(GenerateJsonSchema):
-    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
-        return False
-
-
-def json_schema() -> str:
-    """The JSON Schema of the YAML file.
-
-    It does not require secrets, not even where the bridge does: they belong into the environment.
-    """
-    schema = Settings.model_json_schema(schema_generator=_WithoutTitles)
-    for group in (schema, *schema["$defs"].values()):
-        settings = group.get("properties", {})
-        for setting in settings.values():
-            if "default" in setting:
-                setting["default"] = _as_written(setting)
-        if "required" in group:
-            group["required"] = [key for key in group["required"] if not settings[key].get("writeOnly")]
-    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(dialect | schema, indent=2, ensure_ascii=False) + "\n"
+from connector.config import json_schema
 
 
 def settings_table() -> str:
@@ -44,16 +19,6 @@ def settings_table() -> str:
         *_rows(schema, schema["$defs"], path="", defaults={}),
     ]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _as_written(setting: Mapping[str, Any]) -> Json:
-    default: Json = setting["default"]
-    match setting.get("pattern"):
-        case text.DURATION if isinstance(default, float):
-            return text.show_seconds(default)
-        case text.SIZE if isinstance(default, int):
-            return text.show_bytes(default)
-    return default
 
 
 def _rows(
