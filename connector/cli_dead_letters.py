@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
+import inspect
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace as changed
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec, cast, get_args
 
 import typer
 
@@ -63,6 +66,8 @@ def _state(text: str) -> str:
     return text
 
 
+P = ParamSpec("P")
+
 Texts = list[str] | None
 Numbers = list[int] | None
 
@@ -106,48 +111,14 @@ def _ids(file: str | None, settings: Settings, also: Sequence[str] = ()) -> Ids 
         raise typer.BadParameter(str(error), param_hint="--ids") from None
 
 
-def selection_of(
-    settings: Settings,
-    *,
-    code: Texts,
-    topic: Texts,
-    partition: Numbers,
-    offset: Numbers,
-    key: Texts,
-    source: Texts,
-    detail_type: Texts,
-    since: str | None,
-    until: str | None,
-    min_attempts: int = 0,
-    state: str = "open",
-    ids: str | None = None,
-) -> Selection:
-    """The letters that the options ask for."""
-    return Selection(
-        codes=code or (),
-        topics=topic or (),
-        partitions=partition or (),
-        offsets=offset or (),
-        keys=[_key(text) for text in key or ()],
-        sources=source or (),
-        detail_types=detail_type or (),
-        since_ms=None if since is None else _time_ms(since),
-        until_ms=None if until is None else _time_ms(until),
-        min_attempts=min_attempts,
-        state=cast("Wanted", state),
-        ids=_ids(ids, settings),
-    )
+class Asked(NamedTuple):
+    """What a command that selects letters is about."""
+
+    settings: Settings
+    selection: Selection
 
 
-@dead_letters_app.command(
-    "list",
-    epilog=examples(
-        "partner-bridge dead-letters list",
-        "partner-bridge dead-letters list --code 'template_*' --topic orders.v1 --since 2h",
-        "partner-bridge dead-letters list --state parked --json > parked.jsonl",
-    ),
-)
-def list_letters(
+def _asked(
     *,
     config: ConfigFile = None,
     code: Code = None,
@@ -160,8 +131,53 @@ def list_letters(
     since: Since = None,
     until: Until = None,
     min_attempts: MinAttempts = 0,
-    state: State = "open",
     ids: IdsFile = None,
+) -> Asked:
+    """The letters that the options ask for."""
+    settings = settings_of(config)
+    selection = Selection(
+        codes=code or (),
+        topics=topic or (),
+        partitions=partition or (),
+        offsets=offset or (),
+        keys=[_key(text) for text in key or ()],
+        sources=source or (),
+        detail_types=detail_type or (),
+        since_ms=None if since is None else _time_ms(since),
+        until_ms=None if until is None else _time_ms(until),
+        min_attempts=min_attempts,
+        ids=_ids(ids, settings),
+    )
+    return Asked(settings, selection)
+
+
+def _selecting(command: Callable[Concatenate[Asked, P], None]) -> Callable[..., None]:
+    """Give a command the options of `_asked` before its own, and what they ask for as its first argument."""
+    shared = inspect.signature(_asked, eval_str=True).parameters
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+
+    @functools.wraps(command)
+    def run(*args: P.args, **given: P.kwargs) -> None:
+        asked = _asked(**{name: given.pop(name) for name in shared})  # type: ignore[arg-type]
+        command(asked, *args, **given)
+
+    run.__signature__ = inspect.Signature([*shared.values(), *own])  # type: ignore[attr-defined]
+    return run
+
+
+@dead_letters_app.command(
+    "list",
+    epilog=examples(
+        "partner-bridge dead-letters list",
+        "partner-bridge dead-letters list --code 'template_*' --topic orders.v1 --since 2h",
+        "partner-bridge dead-letters list --state parked --json > parked.jsonl",
+    ),
+)
+@_selecting
+def list_letters(
+    asked: Asked,
+    *,
+    state: State = "open",
     limit: Annotated[
         int | None, typer.Option(min=0, help="Letters shown one by one. Default: 10, or all with --json.")
     ] = None,
@@ -174,24 +190,9 @@ def list_letters(
 
     Exit code 4 means that an id of --ids does not exist, or that Kafka does not answer.
     """
-    settings = settings_of(config)
     from connector import dead_letter_desk  # noqa: PLC0415
 
-    selection = selection_of(
-        settings,
-        code=code,
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        key=key,
-        source=source,
-        detail_type=detail_type,
-        since=since,
-        until=until,
-        min_attempts=min_attempts,
-        state=state,
-        ids=ids,
-    )
+    settings, selection = asked.settings, changed(asked.selection, state=cast("Wanted", state))
     raise typer.Exit(dead_letter_desk.list_letters(settings, selection, limit=limit, as_json=as_json))
 
 
@@ -238,21 +239,11 @@ def show(
         "partner-bridge dead-letters discard --code tombstone --reason 'not needed, OPS-17' --execute",
     ),
 )
+@_selecting
 def discard(
+    asked: Asked,
     *,
-    config: ConfigFile = None,
-    code: Code = None,
-    topic: Topic = None,
-    partition: Partition = None,
-    offset: Offset = None,
-    key: Key = None,
-    source: Source = None,
-    detail_type: DetailType = None,
-    since: Since = None,
-    until: Until = None,
-    min_attempts: MinAttempts = 0,
     state: State = "open",
-    ids: IdsFile = None,
     reason: Annotated[
         str | None, typer.Option(help="Why; kept with each letter. Needed with --execute.")
     ] = None,
@@ -269,24 +260,9 @@ def discard(
         raise typer.BadParameter("only open or parked letters can be discarded", param_hint="--state")
     if execute and not (reason or "").strip():
         raise typer.BadParameter("say why, in a few words", param_hint="--reason")
-    settings = settings_of(config)
     from connector import dead_letter_desk  # noqa: PLC0415
 
-    selection = selection_of(
-        settings,
-        code=code,
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        key=key,
-        source=source,
-        detail_type=detail_type,
-        since=since,
-        until=until,
-        min_attempts=min_attempts,
-        state=state,
-        ids=ids,
-    )
+    settings, selection = asked.settings, changed(asked.selection, state=cast("Wanted", state))
     raise typer.Exit(
         dead_letter_desk.discard(
             settings, selection, reason=(reason or "").strip(), who=who or _user(), execute=execute
@@ -309,20 +285,10 @@ def _user() -> str:
         "partner-bridge dead-letters replay --ids parked.jsonl --max-replays 10 --rate 0 --execute",
     ),
 )
+@_selecting
 def replay(
+    asked: Asked,
     *,
-    config: ConfigFile = None,
-    code: Code = None,
-    topic: Topic = None,
-    partition: Partition = None,
-    offset: Offset = None,
-    key: Key = None,
-    source: Source = None,
-    detail_type: DetailType = None,
-    since: Since = None,
-    until: Until = None,
-    min_attempts: MinAttempts = 0,
-    ids: IdsFile = None,
     rate: Annotated[
         float, typer.Option(min=0, help="Letters a second, at most; 0 for as fast as EventBridge takes them.")
     ] = 100,
@@ -347,26 +313,12 @@ def replay(
     Exit code 4 means that letters were left open because they could not be tried, that an id of --ids
     does not exist, or that Kafka does not answer; 3 that going on would only fail.
     """
-    settings = settings_of(config)
     from connector import cli_replay  # noqa: PLC0415
     from connector.replay import Limits  # noqa: PLC0415
 
-    selection = selection_of(
-        settings,
-        code=code,
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        key=key,
-        source=source,
-        detail_type=detail_type,
-        since=since,
-        until=until,
-        min_attempts=min_attempts,
-        ids=ids,
-    )
+    settings = asked.settings
     request = cli_replay.Request(
-        selection,
+        asked.selection,
         Limits(rate or None, max_letters),
         max_replays=settings.dead_letter.max_replays if max_replays is None else max_replays,
         as_json=as_json,
