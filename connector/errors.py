@@ -149,6 +149,9 @@ class RecordError(ConnectorError):
         super().__init__(message)
         self.code: Code = code
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.code, str(self)), self.__dict__
+
 
 class DecodeError(RecordError):
     """The bytes are not what the topic's format says."""

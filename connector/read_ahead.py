@@ -7,7 +7,6 @@ That half is done on another core.
 from __future__ import annotations
 
 import fcntl
-import marshal
 import os
 import pickle
 import subprocess
@@ -17,18 +16,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, cast
 
-from connector import config, errors, garbage_collector
+from connector import config, garbage_collector
 from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
-from connector.errors import DeadLetterError, RecordError, UnavailableError
+from connector.errors import DeadLetterError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
-from connector.letters import RESENT, DeadLetter, Label
-from connector.model import Entry, Position, Record, partition_of
-from connector.pipeline import Dropped, Pipeline
+from connector.letters import RESENT
+from connector.pipeline import Pipeline
 from connector.resolutions import Resolved
 from connector.schema_registry import SchemaRegistry
-from connector.trial import CannotTry, Trial, Tried, Tries, tries
+from connector.trial import Trial, Tried, Tries, tries
 
 AHEAD_BYTES = 1024 * 1024
 """What may be read ahead; no more fits into a pipe without special rights."""
@@ -36,23 +34,6 @@ AHEAD_BYTES = 1024 * 1024
 PROBLEM_WAIT_S = 0.05
 
 NOTHING = Tries((), 0, {})
-
-ENTRY, DROPPED, LEFT, FAILED = range(4)
-"""What became of a letter at its trial, in the pipe."""
-
-
-class Frame(NamedTuple):
-    """What goes through the pipe for each batch, as a plain tuple in Python's marshal format."""
-
-    looked_at: int
-    """Records of the dead-letter topic that were read for it."""
-    tried: tuple[Any, ...] = ()
-    parked: int = 0
-    left: dict[str, int] = {}  # noqa: RUF012 - never changed
-    problem: str | None = None
-    error: tuple[str, str] | None = None
-    """Message and code of an UnavailableError, with which it ends."""
-    is_end: bool = False
 
 
 def chosen_now(
@@ -120,67 +101,32 @@ def tries_beside(
                 yield NOTHING
                 continue
             try:
-                received = receiving.recv_bytes()
+                looked_at, batch = receiving.recv()
             except (EOFError, OSError):  # OSError where it ended in the middle of a batch
                 text = (
                     f"the process that reads letters ended with {process.wait()}; run the same command again"
                 )
                 raise DeadLetterError(text) from None
-            frame = Frame(*marshal.loads(received))  # noqa: S302 - our own process wrote it
-            on_read(frame.looked_at)
-            if frame.error is not None:
-                text, code = frame.error
-                raise UnavailableError(text, code=code)
-            if frame.is_end:
+            on_read(looked_at)
+            if isinstance(batch, UnavailableError):
+                raise batch
+            if batch is None:
                 return
-            is_more = frame.tried or frame.parked or frame.left
-            if frame.problem is not None and not is_more and receiving.poll():
+            is_more = batch.tried or batch.parked or batch.left
+            if batch.problem is not None and not is_more and receiving.poll():
                 continue  # what comes behind it is newer
-            yield Tries(list(map(_unpacked, frame.tried)), frame.parked, frame.left, frame.problem)
+            yield batch
     finally:
         receiving.close()
         process.kill()
         process.wait()
 
 
-def _packed(tried: Tried) -> tuple[Any, ...]:
+def slim(tried: Tried) -> Tried:
+    """The same without the headers that nobody asks for when a letter is sent again."""
     letter, result = tried
-    (topic, number), offset = letter.id
     ours = {name: letter.ours[name] for name in RESENT if name in letter.ours}
-    _, _, *rest = letter.record
-    fields: tuple[object, ...]
-    match result:
-        case Entry():
-            kind, fields = ENTRY, tuple(result)
-        case Dropped():
-            kind, fields = DROPPED, (result.reason,)
-        case CannotTry():
-            kind, fields = LEFT, (str(result),)
-        case RecordError():
-            kind, fields = FAILED, (type(result).__name__, result.stage, result.code, str(result))
-    return topic, number, offset, letter.written_ms, tuple(letter.label), ours, rest, kind, fields
-
-
-def _unpacked(packed: tuple[Any, ...]) -> Tried:
-    topic, number, offset, written_ms, label_fields, ours, rest, kind, fields = packed
-    label = Label._make(label_fields)
-    letter = DeadLetter(
-        Position(partition_of(topic, number), offset),
-        Record(partition_of(label.topic, label.partition), label.offset, *rest),
-        written_ms,
-        label,
-        ours,
-    )
-    if kind == ENTRY:
-        return Tried(letter, Entry._make(fields))
-    if kind == DROPPED:
-        return Tried(letter, Dropped(*fields))
-    if kind == LEFT:
-        return Tried(letter, CannotTry(*fields))
-    name, stage, *said = fields
-    error: RecordError = getattr(errors, name)(*said)
-    error.stage = stage
-    return Tried(letter, error)
+    return Tried(letter._replace(ours=ours), result)
 
 
 def _serve(sending: Connection) -> None:
@@ -192,8 +138,11 @@ def _serve(sending: Connection) -> None:
         nonlocal looked_at
         looked_at += records
 
-    def send(frame: Frame) -> None:
-        sending.send_bytes(marshal.dumps((*frame,)))
+    def send(batch: Tries | UnavailableError | None) -> None:
+        """One batch, or why it ends; None when all were read."""
+        nonlocal looked_at
+        sending.send((looked_at, batch))
+        looked_at = 0
 
     registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings, registry)
@@ -206,14 +155,12 @@ def _serve(sending: Connection) -> None:
                         topic, resolutions, selection, ranges, max_replays=max_replays, on_read=count
                     )
                 for batch in tries(batches, Trial(pipeline, topic.fetch_origin)):
-                    tried = tuple(map(_packed, batch.tried))
-                    send(Frame(looked_at, tried, batch.parked, dict(batch.left), batch.problem))
-                    looked_at = 0
+                    send(batch._replace(tried=[slim(tried) for tried in batch.tried]))
                     if batch.problem is not None:
                         time.sleep(PROBLEM_WAIT_S)  # what is missing may come, on another thread
-            send(Frame(looked_at, is_end=True))
+            send(None)
         except UnavailableError as error:
-            send(Frame(looked_at, error=(str(error), error.code)))
+            send(error)
 
 
 if __name__ == "__main__":

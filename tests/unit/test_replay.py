@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import marshal
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from connector.errors import DeadLetterError, NotAuthorizedError, RecordError, U
 from connector.letters import Failure, letter
 from connector.model import Answer, Entry, Forbidden, Partition, Position, Record, Refused, Retry
 from connector.pipeline import Pipeline
-from connector.read_ahead import _packed, _unpacked
+from connector.read_ahead import slim
 from connector.replay import MAX_PENDING_LETTERS, Allowance, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
 from connector.sources import Sighting, SourceState
@@ -522,7 +522,7 @@ def test_what_goes_through_the_pipe_comes_out_as_it_was(settings: config.Setting
     """A letter that another process read and tried is handled as if it was tried here."""
     rig = Rig([read], settings=settings)
     ((tried,),) = (batch.tried for batch in tries(rig.scan(rig.ranges), rig.trial))
-    letter, result = _unpacked(marshal.loads(marshal.dumps(_packed(tried))))
+    letter, result = pickle.loads(pickle.dumps(slim(tried)))
 
     assert tried.letter.record == letter.record
     assert (tried.letter.id, tried.letter.label) == (letter.id, letter.label)
