@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 import sys
 import time
 from collections.abc import Callable, Hashable, Sequence
@@ -434,7 +433,6 @@ class Outlet:
                     queue.rests + 1,
                     initial_s=self._retry.initial_interval,
                     max_s=self._retry.max_interval,
-                    draw=random.random,
                 )
                 self._outbox.rest(queue, now_s + pause_s)
         return explained
@@ -480,7 +478,6 @@ class Outlet:
             max((pending.tries for pending in again), default=1),
             initial_s=self._retry.initial_interval,
             max_s=self._retry.max_interval,
-            draw=random.random,
         )
 
 

@@ -28,7 +28,9 @@ class State(enum.IntEnum):
     OPEN = 2
 
 
-def full_jitter(tries: int, *, initial_s: float, max_s: float, draw: Callable[[], float]) -> float:
+def full_jitter(
+    tries: int, *, initial_s: float, max_s: float, draw: Callable[[], float] = random.random
+) -> float:
     """A random wait before the next try, in seconds: up to `initial_s` doubled with each try.
 
     Full jitter spreads clients that failed together, see
@@ -56,8 +58,8 @@ class Pace:
         self,
         *,
         max_per_second: float | None,
-        initial_interval_s: float,
-        max_interval_s: float,
+        initial_interval_s: float = 0.0,
+        max_interval_s: float = 0.0,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.state = State.OK
@@ -79,7 +81,7 @@ class Pace:
         self._window_throttled = 0
         self._ceiling: float | None = max_per_second
 
-    def may_send(self, now_s: float, in_flight: int) -> bool:
+    def may_send(self, now_s: float, in_flight: int = 0) -> bool:
         """Whether a request may leave at this moment."""
         if now_s < self._not_before_s:
             return False

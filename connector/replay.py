@@ -27,6 +27,7 @@ from connector.letters import OURS, DeadLetter, Failure
 from connector.model import Answer, Delivered, Entry, Partition, Position
 from connector.outbox import Pending
 from connector.outlet import Outlet, Sink
+from connector.pace import Pace
 from connector.pipeline import Dropped
 from connector.resolutions import Resolution, State
 from connector.telemetry import Telemetry
@@ -102,28 +103,6 @@ class Resent(Pending):
         self.letter = letter
 
 
-class Allowance:
-    """Lets through so many letters a second."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._saved = 1.0
-        self._refilled_s: float | None = None
-
-    def take(self, now_s: float) -> bool:
-        """Whether one more may pass at this moment."""
-        if self._rate is None:
-            return True
-        since_s = 0.0 if self._refilled_s is None else now_s - self._refilled_s
-        # A tenth of a second may be saved up, so that a loop that looks every few ms keeps the rate.
-        self._saved = min(max(1.0, self._rate / 10), self._saved + since_s * self._rate)
-        self._refilled_s = now_s
-        if self._saved < 1.0:
-            return False
-        self._saved -= 1.0
-        return True
-
-
 class Replay:
     """Sends the selected letters of the partitions it is given, and records what becomes of each.
 
@@ -170,7 +149,7 @@ class Replay:
         }
         self._ledger = Ledger()
         """Letters tried and not recorded, by their place in the dead-letter topic."""
-        self._allowance = Allowance(limits.rate)
+        self._pace = Pace(max_per_second=limits.rate)
         self._batches: Iterator[Tries] | None = None
         self._tried: deque[tuple[Tried, Track]] = deque()
         """Tried and not taken yet."""
@@ -246,8 +225,9 @@ class Replay:
         for count in range(min(TAKE, room)):
             if self._halt or self._is_enough or self._ledger.pending_bytes >= MAX_PENDING_BYTES:
                 return count > 0
-            if not (self._tried or self._read()) or not self._allowance.take(now_s):
+            if not (self._tried or self._read()) or not self._pace.may_send(now_s):
                 return count > 0
+            self._pace.sent(now_s)
             tried, track = self._tried.popleft()
             self._handle(self._trial.checked(tried), track, now_s)
         return room > 0

@@ -5,7 +5,6 @@ What an error means is said in words, once, here. boto3's own retries are off, a
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -138,7 +137,7 @@ class SourceApi:
             else:
                 return answer
             tries += 1
-            pause_s = full_jitter(tries, initial_s=RETRY_INITIAL_S, max_s=RETRY_MAX_S, draw=random.random)
+            pause_s = full_jitter(tries, initial_s=RETRY_INITIAL_S, max_s=RETRY_MAX_S)
             if not _may_pass(error) or time.monotonic() + pause_s >= deadline_s:
                 raise error
             time.sleep(pause_s)  # a thread of its own, or a command: nothing else waits for it

@@ -5,7 +5,6 @@ Runs on the bridge thread and waits for nothing: the looks are made elsewhere, a
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -227,7 +226,7 @@ class SourceGuard:
             else:
                 # The look shows nothing wrong, or cannot be had: what EventBridge says is tried again.
                 known.reopen_s = now_s + full_jitter(
-                    known.refusals, initial_s=REOPEN_INITIAL_S, max_s=REOPEN_MAX_S, draw=random.random
+                    known.refusals, initial_s=REOPEN_INITIAL_S, max_s=REOPEN_MAX_S
                 )
 
     def _apply(self, source: str, known: _Known) -> list[tuple[Pending, RefusedError]]:

@@ -139,7 +139,7 @@ class SourceWatch:
         """Make the look that is due, if any; then say which sources waited too long for theirs."""
         now_s = self._clock_s()
         name = self._schedule.next(now_s)
-        if name is not None and self._pace.may_send(now_s, 0):
+        if name is not None and self._pace.may_send(now_s):
             self._pace.sent(now_s)
             self._look(name)
         for overdue in self._schedule.overdue(self._clock_s()):

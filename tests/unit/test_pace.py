@@ -137,3 +137,17 @@ def test_jitter_spreads_over_the_range_and_never_retries_at_once() -> None:
     """Clients that failed together must not come back together, nor immediately."""
     assert 0.1 == pytest.approx(full_jitter(1, initial_s=1.0, max_s=30.0, draw=lambda: 0.0))
     assert 30.0 == pytest.approx(full_jitter(99, initial_s=1.0, max_s=30.0, draw=lambda: 1.0))
+
+
+@pytest.mark.parametrize("rate", [0.5, 10.0, 100.0, 3_000.0])
+def test_no_more_than_the_rate_passes(rate: float) -> None:
+    """Over ten seconds, but for what was saved up; and not much less, however rarely it is asked."""
+    paced = Pace(max_per_second=rate)
+
+    passed = 0
+    for tick in range(2_000):
+        while paced.may_send(tick * 0.005):
+            paced.sent(tick * 0.005)
+            passed += 1
+
+    assert 0.95 * rate * 10 - 1 <= passed <= rate * 10 + max(1.0, rate / 10) + 1

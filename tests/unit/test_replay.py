@@ -17,7 +17,7 @@ from connector.letters import Failure, letter
 from connector.model import Answer, Entry, Forbidden, Partition, Position, Record, Refused, Retry
 from connector.pipeline import Pipeline
 from connector.read_ahead import slim
-from connector.replay import MAX_PENDING_LETTERS, Allowance, Limits, Replay
+from connector.replay import MAX_PENDING_LETTERS, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
 from connector.sources import Sighting, SourceState
 from connector.telemetry import Telemetry
@@ -476,23 +476,6 @@ def test_only_so_many_are_tried(settings: config.Settings) -> None:
     tally = rig.run()
 
     assert 7 == tally.tried_in_all == len(rig.sent)
-
-
-@pytest.mark.parametrize("rate", [0.5, 10.0, 100.0, 3_000.0])
-def test_no_more_than_the_rate_passes(rate: float) -> None:
-    """Over ten seconds, but for what was saved up; and not much less, however rarely it is asked."""
-    allowance = Allowance(rate)
-
-    passed = 0
-    for tick in range(2_000):
-        while allowance.take(tick * 0.005):
-            passed += 1
-
-    assert 0.95 * rate * 10 - 1 <= passed <= rate * 10 + max(1.0, rate / 10) + 1
-
-
-def test_without_a_rate_everything_passes() -> None:
-    assert all(Allowance(None).take(0.0) for _ in range(10_000))
 
 
 def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: config.Settings) -> None:
