@@ -208,21 +208,21 @@ def _as_json(found: Found) -> dict[str, Json]:
         return start | {"code": "unreadable", "message": found.problem, "written": written}
     (topic, partition), offset = letter.record.position
     return start | {
-        "code": letter.code,
+        "code": letter.label.code,
         "message": letter.message,
         "topic": topic,
         "partition": partition,
         "offset": offset,
         "timestamp": None if letter.record.timestamp_ms is None else _iso(letter.record.timestamp_ms),
-        "source": letter.source,
-        "detail_type": letter.detail_type,
-        "attempts": letter.attempts,
+        "source": letter.label.source,
+        "detail_type": letter.label.detail_type,
+        "attempts": letter.label.attempts,
         "first_failure": _iso(letter.first_failure_ms),
         "last_failure": _iso(letter.last_failure_ms),
         "written": written,
-        "replay_count": letter.replay_count,
+        "replay_count": letter.label.replay_count,
         "event_id": letter.event_id,
-        "bridge": letter.bridge,
+        "bridge": letter.label.bridge,
         "key_bytes": _size(letter.record.key),
         "value_bytes": _size(letter.record.value),
         "value_omitted": letter.is_value_omitted,
@@ -234,7 +234,7 @@ def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload:
     report = _as_json(found)
     letter = found.letter
     if letter is not None:
-        report["meaning"] = _meaning(letter.code)
+        report["meaning"] = _meaning(letter.label.code)
     if resolution is not None and found.state not in {State.OPEN, State.PARKED}:
         report["resolution"] = {
             "at": _iso(resolution.at_ms),

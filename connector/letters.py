@@ -39,24 +39,29 @@ COMPONENTS: dict[Stage, str] = {
 }
 """What stands in Connect's `class.name`: the part of the bridge that was at work."""
 
-NAMES: frozenset[str] = frozenset(
-    [
-        CONNECT + name
-        for name in (
-            *("topic", "partition", "offset", "connector.name", "task.id", "stage"),
-            *("class.name", "exception.class.name", "exception.message"),
-        )
-    ]
-    + [
-        OURS + name
-        for name in (
-            *("code", "attempts", "timestamp", "first-failure", "last-failure", "request-id", "target"),
-            *("source", "detail-type", "event-id", "version", "replay-count"),
-            *("value-omitted", "key-omitted", "headers-omitted"),
-        )
-    ]
+_TOPIC, _PARTITION, _OFFSET = CONNECT + "topic", CONNECT + "partition", CONNECT + "offset"
+_BRIDGE, _TASK, _STAGE = CONNECT + "connector.name", CONNECT + "task.id", CONNECT + "stage"
+_COMPONENT, _CLASS = CONNECT + "class.name", CONNECT + "exception.class.name"
+_MESSAGE = CONNECT + "exception.message"
+_CODE, _ATTEMPTS, _TIMESTAMP = OURS + "code", OURS + "attempts", OURS + "timestamp"
+_FIRST, _LAST = OURS + "first-failure", OURS + "last-failure"
+_REQUEST_ID, _TARGET, _SOURCE = OURS + "request-id", OURS + "target", OURS + "source"
+_DETAIL_TYPE, _EVENT_ID, _VERSION = OURS + "detail-type", OURS + "event-id", OURS + "version"
+REPLAY_COUNT = OURS + "replay-count"
+_VALUE_OMITTED, _KEY_OMITTED = OURS + "value-omitted", OURS + "key-omitted"
+_HEADERS_OMITTED = OURS + "headers-omitted"
+
+NAMES = frozenset(
+    {
+        *(_TOPIC, _PARTITION, _OFFSET, _BRIDGE, _TASK, _STAGE, _COMPONENT, _CLASS, _MESSAGE, _CODE),
+        *(_ATTEMPTS, _TIMESTAMP, _FIRST, _LAST, _REQUEST_ID, _TARGET, _SOURCE, _DETAIL_TYPE, _EVENT_ID),
+        *(_VERSION, REPLAY_COUNT, _VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED),
+    }
 )
 """Every header a letter adds. A record that arrives with one of them has it replaced."""
+
+RESENT = (_EVENT_ID, _FIRST, _VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED)
+"""The headers that are asked for, beyond the label, when a letter is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +99,8 @@ class Letter:
     headers: Headers
 
 
-def letter(
-    record: Record,
-    failure: Failure,
-    *,
-    bridge_name: str,
-    version: str,
-    max_value_bytes: int | None = None,
-) -> Letter:
-    """The dead letter of a record; without its value where that is over `max_value_bytes`.
+def letter(record: Record, failure: Failure, *, bridge_name: str, version: str) -> Letter:
+    """The dead letter of a record.
 
     Headers that arrived come first, in their order. Ours replace those of an earlier letter, all but
     `replay-count`, which is kept. The letter gets the time at which it is written: with the record's
@@ -110,35 +108,31 @@ def letter(
     """
     arrived = tuple(header for header in record.headers if header[0] not in NAMES)
     texts = {
-        CONNECT + "topic": record.partition.topic,
-        CONNECT + "partition": str(record.partition.number),
-        CONNECT + "offset": str(record.offset),
-        CONNECT + "connector.name": bridge_name,
-        CONNECT + "task.id": "0",
-        CONNECT + "stage": failure.stage,
-        CONNECT + "class.name": COMPONENTS[failure.stage],
-        CONNECT + "exception.class.name": failure.exception_class,
-        CONNECT + "exception.message": _capped(failure.message, MAX_MESSAGE),
-        OURS + "code": failure.code,
-        OURS + "attempts": str(failure.attempts),
-        OURS + "timestamp": None if record.timestamp_ms is None else str(record.timestamp_ms),
-        OURS + "first-failure": str(failure.first_failure_ms),
-        OURS + "last-failure": str(failure.last_failure_ms),
-        OURS + "request-id": failure.request_id,
-        OURS + "target": failure.target,
-        OURS + "source": _capped(failure.source, MAX_SOURCE),
-        OURS + "detail-type": _capped(failure.detail_type, MAX_DETAIL_TYPE),
-        OURS + "event-id": failure.event_id,
-        OURS + "version": version,
-        OURS + "replay-count": str(
-            _number(record.headers, OURS + "replay-count", MAX_REPLAY_COUNT_DIGITS) or 0
-        ),
+        _TOPIC: record.partition.topic,
+        _PARTITION: str(record.partition.number),
+        _OFFSET: str(record.offset),
+        _BRIDGE: bridge_name,
+        _TASK: "0",
+        _STAGE: failure.stage,
+        _COMPONENT: COMPONENTS[failure.stage],
+        _CLASS: failure.exception_class,
+        _MESSAGE: _capped(failure.message, MAX_MESSAGE),
+        _CODE: failure.code,
+        _ATTEMPTS: str(failure.attempts),
+        _TIMESTAMP: None if record.timestamp_ms is None else str(record.timestamp_ms),
+        _FIRST: str(failure.first_failure_ms),
+        _LAST: str(failure.last_failure_ms),
+        _REQUEST_ID: failure.request_id,
+        _TARGET: failure.target,
+        _SOURCE: _capped(failure.source, MAX_SOURCE),
+        _DETAIL_TYPE: _capped(failure.detail_type, MAX_DETAIL_TYPE),
+        _EVENT_ID: failure.event_id,
+        _VERSION: version,
+        REPLAY_COUNT: str(_digits(dict(record.headers).get(REPLAY_COUNT), MAX_REPLAY_COUNT_DIGITS) or 0),
     }
     # A text from JSON may hold half a surrogate pair, which UTF-8 cannot.
     added = tuple((name, text.encode("utf-8", "replace")) for name, text in texts.items() if text is not None)
-    whole = Letter(record.key, record.value, arrived + added)
-    is_too_large = max_value_bytes is not None and len(record.value or b"") > max_value_bytes
-    return without_value(whole) if is_too_large else whole
+    return Letter(record.key, record.value, arrived + added)
 
 
 def without_value(written: Letter) -> Letter:
@@ -148,7 +142,7 @@ def without_value(written: Letter) -> Letter:
     """
     if written.value is None:
         return written
-    omitted = (OURS + "value-omitted", _digest(written.value))
+    omitted = (_VALUE_OMITTED, _digest(written.value))
     return Letter(written.key, None, (*written.headers, omitted))
 
 
@@ -165,9 +159,9 @@ def smaller(written: Letter) -> Letter | None:
         return None
     headers = [header for header in written.headers if header[0] in NAMES]
     if written.key is not None:
-        headers.append((OURS + "key-omitted", _digest(written.key)))
+        headers.append((_KEY_OMITTED, _digest(written.key)))
     if arrived:
-        headers.append((OURS + "headers-omitted", b"count=%d" % len(arrived)))
+        headers.append((_HEADERS_OMITTED, b"count=%d" % len(arrived)))
     return Letter(None, None, tuple(headers))
 
 
@@ -179,6 +173,7 @@ class Label(NamedTuple):
     """What filters and totals look at, read in a fifth of the time that a whole letter takes."""
 
     code: str
+    """One of `errors.CODES`, or `connect`, or one that a newer version of the bridge knows."""
     topic: str
     """Of the record's origin, as are `partition` and `offset`."""
     partition: int
@@ -187,7 +182,9 @@ class Label(NamedTuple):
     detail_type: str | None
     attempts: int
     replay_count: int
+    """How often it was replayed already and failed again."""
     bridge: str | None
+    """Name of the bridge, or connector, that wrote it."""
 
 
 class DeadLetter(NamedTuple):
@@ -204,39 +201,8 @@ class DeadLetter(NamedTuple):
     """The headers of the letter, those we added among them, by name."""
 
     @property
-    def code(self) -> str:
-        """One of `errors.CODES`, or `connect`, or one that a newer version of the bridge knows."""
-        return self.label.code
-
-    @property
-    def source(self) -> str | None:
-        return self.label.source
-
-    @property
-    def detail_type(self) -> str | None:
-        return self.label.detail_type
-
-    @property
-    def attempts(self) -> int:
-        return self.label.attempts
-
-    @property
-    def replay_count(self) -> int:
-        """How often it was replayed already and failed again."""
-        return self.label.replay_count
-
-    @property
-    def bridge(self) -> str | None:
-        """Name of the bridge, or connector, that wrote it."""
-        return self.label.bridge
-
-    @property
     def message(self) -> str:
         return _text(self.ours, _MESSAGE) or _text(self.ours, _CLASS) or ""
-
-    @property
-    def stage(self) -> str:
-        return _text(self.ours, _STAGE) or ""
 
     @property
     def first_failure_ms(self) -> int:
@@ -250,19 +216,6 @@ class DeadLetter(NamedTuple):
     def event_id(self) -> str | None:
         """The stable id of the event; None where a sink of Kafka Connect wrote the letter."""
         return _text(self.ours, _EVENT_ID)
-
-    @property
-    def value_digest(self) -> bytes | None:
-        """Size and SHA-256 of a value that was left out, as `without_value` writes them."""
-        return self.ours.get(_VALUE_OMITTED)
-
-    @property
-    def key_digest(self) -> bytes | None:
-        return self.ours.get(_KEY_OMITTED)
-
-    @property
-    def are_headers_omitted(self) -> bool:
-        return _HEADERS_OMITTED in self.ours
 
     @property
     def is_value_omitted(self) -> bool:
@@ -314,15 +267,15 @@ def restored(found: DeadLetter, origin: Record) -> Record | None:
     None where what is at the origin now is another record: its topic was made anew.
     """
     key, value, headers = found.record.key, found.record.value, found.record.headers
-    if found.value_digest is not None:
+    if (digest := found.ours.get(_VALUE_OMITTED)) is not None:
         value = origin.value
-        if value is None or _digest(value) != found.value_digest:
+        if value is None or _digest(value) != digest:
             return None
-    if found.key_digest is not None:
+    if (digest := found.ours.get(_KEY_OMITTED)) is not None:
         key = origin.key
-        if key is None or _digest(key) != found.key_digest:
+        if key is None or _digest(key) != digest:
             return None
-    if found.are_headers_omitted:
+    if _HEADERS_OMITTED in found.ours:
         headers = origin.headers
     return found.record._replace(key=key, value=value, headers=headers)
 
@@ -342,58 +295,23 @@ def parse_id(text: str) -> Position | None:
     return Position(Partition(topic, int(number)), int(offset))
 
 
-def original_position(headers: Headers) -> Position | None:
-    """Where the record of a letter came from; None where the headers do not say."""
-    topic = dict(headers).get(CONNECT + "topic")
-    number = _number(headers, CONNECT + "partition", MAX_PARTITION_DIGITS)
-    offset = _number(headers, CONNECT + "offset", MAX_OFFSET_DIGITS)
-    if not topic or number is None or offset is None:
-        return None
-    return Position(Partition(topic.decode("utf-8", "replace"), number), offset)
-
-
-def _number(headers: Headers, name: str, max_digits: int) -> int | None:
-    text = dict(headers).get(name) or b""
-    return int(text) if text.isdigit() and len(text) <= max_digits else None
-
-
-_TOPIC, _PARTITION, _OFFSET = CONNECT + "topic", CONNECT + "partition", CONNECT + "offset"
-_BRIDGE, _STAGE = CONNECT + "connector.name", CONNECT + "stage"
-_CLASS, _MESSAGE = CONNECT + "exception.class.name", CONNECT + "exception.message"
-_CODE, _ATTEMPTS, _TIMESTAMP = OURS + "code", OURS + "attempts", OURS + "timestamp"
-_FIRST, _LAST = OURS + "first-failure", OURS + "last-failure"
-_SOURCE, _DETAIL_TYPE, _EVENT_ID = OURS + "source", OURS + "detail-type", OURS + "event-id"
-_REPLAYS = OURS + "replay-count"
-_VALUE_OMITTED, _KEY_OMITTED = OURS + "value-omitted", OURS + "key-omitted"
-_HEADERS_OMITTED = OURS + "headers-omitted"
-
-RESENT = (_EVENT_ID, _FIRST, _VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED)
-"""The headers that are asked for, beyond the label, when a letter is sent again."""
-
-
 def _label(raw: dict[str, bytes | None]) -> Label:
     get = raw.get
-    topic, number, offset = get(_TOPIC), get(_PARTITION), get(_OFFSET)
-    if (
-        not topic
-        or number is None
-        or offset is None
-        or not number.isdigit()
-        or not offset.isdigit()
-        or len(number) > MAX_PARTITION_DIGITS
-        or len(offset) > MAX_OFFSET_DIGITS
-    ):
+    topic = get(_TOPIC)
+    number = _digits(get(_PARTITION), MAX_PARTITION_DIGITS)
+    offset = _digits(get(_OFFSET), MAX_OFFSET_DIGITS)
+    if not topic or number is None or offset is None:
         raise UnreadableLetter(_why_unreadable(raw))
     code, source, detail_type, bridge = get(_CODE), get(_SOURCE), get(_DETAIL_TYPE), get(_BRIDGE)
     return Label(
         CODE_CONNECT if not code else code.decode("utf-8", "replace"),
         topic.decode("utf-8", "replace"),
-        int(number),
-        int(offset),
+        number,
+        offset,
         None if source is None else source.decode("utf-8", "replace"),
         None if detail_type is None else detail_type.decode("utf-8", "replace"),
         _digits(get(_ATTEMPTS), 10) or 0,
-        _digits(get(_REPLAYS), MAX_REPLAY_COUNT_DIGITS) or 0,
+        _digits(get(REPLAY_COUNT), MAX_REPLAY_COUNT_DIGITS) or 0,
         None if bridge is None else bridge.decode("utf-8", "replace"),
     )
 

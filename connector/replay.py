@@ -23,7 +23,7 @@ from connector.bridge import DeadLetters
 from connector.dead_letters import Ranges
 from connector.errors import DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, Ticket, Track
-from connector.letters import OURS, DeadLetter, Failure
+from connector.letters import REPLAY_COUNT, DeadLetter, Failure
 from connector.model import Answer, Delivered, Entry, Partition, Position
 from connector.outbox import Pending
 from connector.outlet import Outlet, Sink
@@ -268,7 +268,7 @@ class Replay:
             self.tally.count(self.tally.left, str(result))
             track.next_offset = offset + 1
             return
-        self.tally.count(self.tally.tried, letter.code)
+        self.tally.count(self.tally.tried, letter.label.code)
         self._ledger.begin(track.partition, offset, size_bytes=letter.record.size_bytes, now_s=now_s)
         match result:
             case Entry():
@@ -318,7 +318,7 @@ class Replay:
             stage=error.stage,
             message=str(error),
             exception_class=type(error).__name__,
-            attempts=letter.attempts + (pending.tries if pending else 0),
+            attempts=letter.label.attempts + (pending.tries if pending else 0),
             first_failure_ms=letter.first_failure_ms,
             last_failure_ms=int(time.time() * 1000),
             request_id=request_id,
@@ -329,7 +329,7 @@ class Replay:
         )
         self.tally.count(self.tally.failed, error.code)
         self.tally.messages.setdefault(error.code, str(error))
-        replays = (OURS + "replay-count", b"%d" % (letter.replay_count + 1))
+        replays = (REPLAY_COUNT, b"%d" % (letter.label.replay_count + 1))
         record = letter.record._replace(headers=(*letter.record.headers, replays))
         ticket = (track, letter.id.offset)
         self._again[ticket] = (letter, error.code)

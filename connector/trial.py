@@ -227,5 +227,5 @@ def _foresee(letter: DeadLetter, trial: Trial, tally: Tally) -> bool:
             tally.count(tally.dropped, result.reason)
         case Entry():
             tally.delivered += 1
-    tally.count(tally.tried, letter.code)
+    tally.count(tally.tried, letter.label.code)
     return True

@@ -173,7 +173,7 @@ def test_letters_of_a_sink_of_kafka_connect_are_letters() -> None:
 
     assert found is not None
     assert found.letter is not None
-    assert "old-sink" == found.letter.bridge
+    assert "old-sink" == found.letter.label.bridge
     assert Position(Partition("orders", 3), 99) == found.letter.record.position
     assert (NOW_MS, NOW_MS, NOW_MS) == (
         found.letter.record.timestamp_ms,
