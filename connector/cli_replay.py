@@ -27,7 +27,6 @@ from connector.eventbridge import publishers
 from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters
 from connector.kafka_letters import ReplayGuard
 from connector.replay import Limits, Replay
-from connector.source_api import USER_AGENT
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, Tries, plan, tries
 
@@ -77,7 +76,7 @@ class Work:
         settings, ranges = self._desk.settings, self._desk.ranges
         self._desk.resolutions.ensure(len(ranges))
         telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
-        calls = Calls(publishers(settings, user_agent=USER_AGENT))
+        calls = Calls(publishers(settings))
         try:
             with _progress("replayed", self._letters) as shown:
                 replay = Replay(

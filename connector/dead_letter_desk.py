@@ -28,7 +28,7 @@ from connector.model import Json, Record
 from connector.pipeline import Dropped, Pipeline
 from connector.resolutions import Resolution, Resolved, State
 from connector.schema_registry import SchemaRegistry
-from connector.source_api import USER_AGENT, Looks
+from connector.source_api import Looks
 from connector.telemetry import configure_logging
 from connector.trial import CannotTry, Trial
 
@@ -65,7 +65,7 @@ class Desk:
         self.resolutions = ResolutionTopic(settings)
         self._registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
         self.pipeline = Pipeline(settings, self._registry)
-        self.look = Looks(settings.all_targets, user_agent=USER_AGENT)
+        self.look = Looks(settings.all_targets)
         """What state a source is in."""
 
     def __enter__(self) -> Self:

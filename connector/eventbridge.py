@@ -17,7 +17,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import boto3
-import botocore
 from botocore import UNSIGNED
 from botocore import exceptions as boto
 from botocore.config import Config
@@ -46,12 +45,10 @@ class Publisher:
         ConfigError: profile, CA bundle, Region or endpoint cannot be used.
     """
 
-    def __init__(self, target: config.Target, *, user_agent: str) -> None:
+    def __init__(self, target: config.Target) -> None:
         self._target = target
         self.endpoint = endpoint(target)
-        self._signers = Signers(
-            target, url=self.endpoint.url, user_agent=f"{user_agent} Botocore/{botocore.__version__}"
-        )
+        self._signers = Signers(target, url=self.endpoint.url)
         self._clock_offset_s = 0.0
         """What AWS's clock is ahead of ours, once an answer has shown that it matters."""
         self._connections = Connections(
@@ -137,7 +134,7 @@ class Publisher:
         self._clock_offset_s = now_s - time.time()
 
 
-def publishers(settings: config.Settings, *, user_agent: str) -> dict[str, Publisher]:
+def publishers(settings: config.Settings) -> dict[str, Publisher]:
     """A publisher for each target, by its name.
 
     Raises:
@@ -147,7 +144,7 @@ def publishers(settings: config.Settings, *, user_agent: str) -> dict[str, Publi
     problems: list[Problem] = []
     for name, target in settings.all_targets.items():
         try:
-            made[name] = Publisher(target, user_agent=user_agent)
+            made[name] = Publisher(target)
         except ConfigError as error:
             problems += [problem._replace(path=_path_in(name, problem.path)) for problem in error.problems]
     if problems:

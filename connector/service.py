@@ -20,7 +20,7 @@ from connector.kafka import LIBRDKAFKA_VERSION, KafkaDeadLetters, KafkaSource, c
 from connector.open_letters import OpenLetters
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry
-from connector.source_api import USER_AGENT, SourceApi
+from connector.source_api import SourceApi
 from connector.source_list import Customers
 from connector.source_watch import SourceWatch
 from connector.sources import MEANINGS
@@ -51,7 +51,7 @@ def run(settings: config.Settings) -> int:
     registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings, registry)
     try:
-        calls = Calls(publishers(settings, user_agent=USER_AGENT))
+        calls = Calls(publishers(settings))
     except HaltError as error:
         telemetry.halted(error)
         return EXIT_HALTED
@@ -115,7 +115,7 @@ def _watches(settings: config.Settings, telemetry: Telemetry) -> dict[str, Sourc
         name: SourceWatch(
             name,
             settings.sources,
-            api=SourceApi(target, user_agent=USER_AGENT),
+            api=SourceApi(target),
             telemetry=telemetry,
             accounts=partial(customers.accounts, name),
         )
@@ -206,7 +206,7 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
 
 
 def _check_target(target: config.Target) -> str:
-    return Publisher(target, user_agent=USER_AGENT).check()
+    return Publisher(target).check()
 
 
 def _source_checks(settings: config.Settings, name: str, where: str) -> Iterator[CheckResult]:
@@ -216,7 +216,7 @@ def _source_checks(settings: config.Settings, name: str, where: str) -> Iterator
         for topic in settings.topics.values()
         if "${" not in topic.event.source and topic.target == name
     }
-    api = SourceApi(settings.all_targets[name], user_agent=USER_AGENT, patience_s=5.0)
+    api = SourceApi(settings.all_targets[name], patience_s=5.0)
     for source in sorted(known):
         try:
             seen = api.look(source)

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import boto3
+import botocore
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.credentials import (
@@ -29,12 +30,14 @@ from botocore.credentials import (
 )
 from botocore.utils import normalize_url_path
 
-from connector import config, verdicts
+from connector import __version__, config, verdicts
 from connector.connections import host_of
 from connector.errors import ConfigError, ConnectorError, NotAuthorizedError, Problem, UnavailableError
 from connector.verdicts import Verdict
 
 SERVICE: Final = "events"
+USER_AGENT = f"kafka-partner-bridge/{__version__}"
+"""How the bridge names itself to AWS."""
 TARGET = "AWSEvents.PutPartnerEvents"
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
@@ -49,14 +52,16 @@ RETRY_INTERVAL_S = 10.0
 class Signer:
     """Signs POST requests to one endpoint with one set of credentials."""
 
-    def __init__(
-        self, access_key: str, secret_key: str, token: str | None, *, region: str, url: str, user_agent: str
-    ) -> None:
+    def __init__(self, access_key: str, secret_key: str, token: str | None, *, region: str, url: str) -> None:
         self.access_key = access_key
         path = quote(normalize_url_path(urlsplit(url).path), safe="/~")
         self._secret_key = secret_key
         self._region = region
-        self._fixed = {"Content-Type": CONTENT_TYPE, "X-Amz-Target": TARGET, "User-Agent": user_agent}
+        self._fixed = {
+            "Content-Type": CONTENT_TYPE,
+            "X-Amz-Target": TARGET,
+            "User-Agent": f"{USER_AGENT} Botocore/{botocore.__version__}",
+        }
         security = ""
         if token:
             self._fixed["X-Amz-Security-Token"] = token
@@ -120,12 +125,11 @@ class Signers:
         target: config.Target,
         *,
         url: str,
-        user_agent: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._target = target
         self._clock = clock
-        self._build = partial(Signer, region=target.region, url=url, user_agent=user_agent)
+        self._build = partial(Signer, region=target.region, url=url)
         self._resolved: Resolved | None = None
         self._check_at_s = 0.0
         self._renewal: asyncio.Future[Resolved] | None = None

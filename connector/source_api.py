@@ -14,14 +14,12 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
-from connector import __version__, config, verdicts
+from connector import config, verdicts
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.pace import full_jitter
-from connector.signing import SERVICE, chain, credential_error, session
+from connector.signing import SERVICE, USER_AGENT, chain, credential_error, session
 from connector.sources import Sighting, SourceState
 from connector.verdicts import Verdict
-
-USER_AGENT = f"kafka-partner-bridge/{__version__}"
 
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0
@@ -70,12 +68,10 @@ class SourceApi:
         self,
         target: config.Target,
         *,
-        user_agent: str,
         patience_s: float = 0.0,
         calls_per_second: float | None = None,
     ) -> None:
         self._target = target
-        self._user_agent = user_agent
         self._patience_s = patience_s
         self._interval_s = 1.0 / calls_per_second if calls_per_second else 0.0
         self._next_call_s = 0.0
@@ -150,7 +146,7 @@ class SourceApi:
 
     def _connected(self) -> Any:
         if self._client is None:
-            self._client = _client(self._target, self._user_agent)
+            self._client = _client(self._target)
         return self._client
 
 
@@ -160,13 +156,10 @@ class Looks:
     What cannot be looked at is UNKNOWN, and no reason not to send.
     """
 
-    def __init__(self, targets: Mapping[str, config.Target], *, user_agent: str) -> None:
+    def __init__(self, targets: Mapping[str, config.Target]) -> None:
         # A replay must come back to its group within a few seconds.
         limits = {"timeouts": config.Timeouts(connect=LOOK_CONNECT_S, read=LOOK_READ_S)}
-        self._apis = {
-            name: SourceApi(target.model_copy(update=limits), user_agent=user_agent)
-            for name, target in targets.items()
-        }
+        self._apis = {name: SourceApi(target.model_copy(update=limits)) for name, target in targets.items()}
         self._seen: dict[tuple[str, str], tuple[float, Sighting]] = {}
 
     def __call__(self, target: str, source: str) -> Sighting:
@@ -187,7 +180,7 @@ class Looks:
 _ORDER = {"ACTIVE": 0, "PENDING": 1, "DELETED": 2}
 
 
-def _client(target: config.Target, user_agent: str) -> Any:
+def _client(target: config.Target) -> Any:
     made = session(target)
     try:
         made._session._credentials = chain(target)  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
@@ -195,7 +188,7 @@ def _client(target: config.Target, user_agent: str) -> Any:
             SERVICE,
             endpoint_url=target.endpoint_url,
             config=Config(
-                user_agent_extra=user_agent,
+                user_agent_extra=USER_AGENT,
                 connect_timeout=target.timeouts.connect,
                 read_timeout=target.timeouts.read,
                 retries={"mode": "standard", "total_max_attempts": 1},

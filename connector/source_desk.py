@@ -16,7 +16,7 @@ from connector.errors import ConnectorError
 from connector.eventbridge import Publisher
 from connector.limits import entry
 from connector.model import Answer, Delivered, Entry, Event, Refused, Retry
-from connector.source_api import USER_AGENT, SourceApi, SourceError
+from connector.source_api import SourceApi, SourceError
 from connector.source_list import Change
 from connector.sources import MEANINGS, Sighting, SourceState
 
@@ -65,9 +65,7 @@ class SourceDesk:
         self.unseen: list[str] = []
         """Targets whose sources could not be seen, or not all of them."""
         self._apis = {
-            name: SourceApi(
-                target, user_agent=USER_AGENT, patience_s=patience_s, calls_per_second=CALLS_PER_SECOND
-            )
+            name: SourceApi(target, patience_s=patience_s, calls_per_second=CALLS_PER_SECOND)
             for name, target in targets.items()
         }
 
@@ -203,7 +201,7 @@ def _created(api: SourceApi, *, source: str, account: str) -> None:
 
 
 def _publish(target: config.Target, made: Entry) -> Answer:
-    publisher = Publisher(target, user_agent=USER_AGENT)
+    publisher = Publisher(target)
 
     async def call() -> Answer:
         try:

@@ -181,7 +181,7 @@ class Stages:
         return time.process_time() - began_s
 
     def _calls(self, entries: Sequence[Entry]) -> float:
-        calls = Calls({"default": Publisher(self._settings.eventbridge, user_agent="bench")})
+        calls = Calls({"default": Publisher(self._settings.eventbridge)})
         try:
             began_s = time.process_time()
             answered = sent = 0

@@ -63,7 +63,7 @@ def entries(count: int = 2) -> list[Entry]:
 
 
 async def publish(server: Endpoint, *, count: int = 2, **settings: Any) -> Answer:
-    publisher = Publisher(target(server.url, **settings), user_agent="bridge/1")
+    publisher = Publisher(target(server.url, **settings))
     try:
         return await publisher.publish(entries(count))
     finally:
@@ -148,7 +148,7 @@ def test_whatever_comes_back_has_a_verdict() -> None:
 
     async def run() -> tuple[list[Answer], int]:
         async with Endpoint(*[play for _, play in ANSWERS.values()]) as server:
-            publisher = Publisher(target(server.url), user_agent="bridge/1")
+            publisher = Publisher(target(server.url))
             got = [await publisher.publish(entries()) for _ in ANSWERS]
             await publisher.close()
             return got, len(server.received)
@@ -199,7 +199,7 @@ def test_connections_are_kept_and_bounded() -> None:
 
     async def run() -> int:
         async with Endpoint(accept) as server:
-            publisher = Publisher(target(server.url, max_in_flight=3), user_agent="bridge/1")
+            publisher = Publisher(target(server.url, max_in_flight=3))
             for _ in range(4):
                 await asyncio.gather(*[publisher.publish(entries()) for _ in range(6)])
             await publisher.close()
@@ -262,7 +262,7 @@ def test_a_wrong_clock_is_corrected_by_the_answers_date(offset_s: int, code: str
 
     async def run() -> list[Received]:
         async with Endpoint(dated(offset_s, error, 403, code, message), accept) as server:
-            publisher = Publisher(target(server.url), user_agent="bridge/1")
+            publisher = Publisher(target(server.url))
             for _ in range(2):
                 assert (await publisher.publish(entries())).error is None
             await publisher.close()
@@ -463,7 +463,7 @@ def test_awss_own_configuration_must_not_switch_off_tls_unnoticed(aws: pytest.Mo
 def test_a_profile_that_does_not_exist_is_a_configuration_problem() -> None:
     """A typo in the profile shows before anything is consumed."""
     with pytest.raises(ConfigError) as caught:
-        Publisher(config.Target(region="eu-central-1", profile="nobody"), user_agent="bridge/1")
+        Publisher(config.Target(region="eu-central-1", profile="nobody"))
 
     assert ["eventbridge.profile"] == [problem.path for problem in caught.value.problems]
 
@@ -474,7 +474,7 @@ def test_a_profile_that_does_not_exist_is_a_configuration_problem() -> None:
 def check(*script: Play) -> tuple[str, list[Received]]:
     async def run() -> tuple[str, list[Received]]:
         async with Endpoint(*script) as server:
-            publisher = Publisher(target(server.url), user_agent="bridge/1")
+            publisher = Publisher(target(server.url))
             return await asyncio.to_thread(publisher.check), server.received
 
     return asyncio.run(run())

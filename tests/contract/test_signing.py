@@ -38,7 +38,7 @@ def signers(*, step_s: float = 60.0, **settings: Any) -> Signers:
     """Whose clock moves by a step whenever it is read."""
     target = config.Target(region="eu-central-1", **settings)
     url = "https://events.eu-central-1.amazonaws.com/"
-    return Signers(target, url=url, user_agent="bridge/1", clock=itertools.count(0, step_s).__next__)
+    return Signers(target, url=url, clock=itertools.count(0, step_s).__next__)
 
 
 async def until(ask: Callable[[], Awaitable[object]], expected: object) -> None:
