@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec,
 
 import typer
 
-from connector.cli_options import AsJson, ConfigFile, examples, settings_of
+from connector.cli_options import AsJson, ConfigFile, Execute, examples, settings_of
 from connector.dead_letters import Ids, Selection, Wanted, parse_ids
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ IdsFile = Annotated[
     str | None,
     typer.Option("--ids", metavar="FILE", help="Exactly these, as `list --json` wrote them; - is stdin."),
 ]
-Execute = Annotated[bool, typer.Option("--execute", help="Do it. Without this, only say what would be done.")]
 
 
 def _ids(file: str | None, settings: Settings, also: Sequence[str] = ()) -> Ids | None:

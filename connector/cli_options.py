@@ -37,6 +37,7 @@ ConfigFile = Annotated[
         help=f"The YAML file. Without it, ./{DEFAULT_FILE} if there is one, else BRIDGE_ variables alone.",
     ),
 ]
+Execute = Annotated[bool, typer.Option("--execute", help="Do it. Without this, only say what would be done.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for machines.")]
 
 

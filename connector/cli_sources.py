@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +17,7 @@ from connector.cli_options import (
     EXIT_USAGE,
     AsJson,
     ConfigFile,
+    Execute,
     examples,
     print_json,
     settings_of,
@@ -26,6 +27,7 @@ from connector.errors import ConfigError
 if TYPE_CHECKING:
     from connector.config import Settings, Target
     from connector.source_desk import Row, SourceDesk
+    from connector.source_list import Change
 
 source_app = typer.Typer(
     help="See the customers' partner event sources; create, delete and test them.",
@@ -75,7 +77,6 @@ Bridges = Annotated[
         help="A running bridge to ask for events sent, for each replica. Default: the one on this machine.",
     ),
 ]
-Execute = Annotated[bool, typer.Option("--execute", help="Do it. Without this, only say what would be done.")]
 
 
 def _desk(settings: Settings, target: str | None = None, region: str | None = None) -> SourceDesk:
@@ -154,9 +155,7 @@ def list_(
     desk = _desk(settings, target, region)
     prefixes = _prefixes(settings, prefix)
     sent, silent = _sent(settings, bridge)
-    with _progress("looked at") as shown:
-        rows = list(shown(desk.rows(prefixes)))
-    rows = [row for row in rows if not wanted or row.seen.state in wanted]
+    rows = [row for row in _shown(desk.rows(prefixes)) if not wanted or row.seen.state in wanted]
     if as_json:
         print_json({"sources": [_row_json(row, sent) for row in rows], "problems": desk.problems})
     else:
@@ -319,8 +318,7 @@ def sync(
         )
     desk = _desk(settings)
     prefixes = sorted({*_prefixes(settings, None, required=False), *(_partner(c.source) for c in customers)})
-    with _progress("looked at") as shown:
-        existing = {(row.target, row.source): row.seen for row in shown(desk.rows(prefixes))}
+    existing = {(row.target, row.source): row.seen for row in _shown(desk.rows(prefixes))}
     unseen = set(desk.unseen)
     planned = [
         change
@@ -501,12 +499,9 @@ def _print_pairs(pairs: Mapping[str, str | None]) -> None:
 _MARKS = {"create": "+", "keep": "=", "delete": "-", "leave": " ", "conflict": "!"}
 
 
-def _print_plan(planned: Sequence[object], *, execute: bool, done: int) -> None:
-    from connector.source_list import Change  # noqa: PLC0415
-
+def _print_plan(planned: Sequence[Change], *, execute: bool, done: int) -> None:
     counts: dict[str, int] = {}
     for change in planned:
-        assert isinstance(change, Change)  # noqa: S101
         counts[change.action] = counts.get(change.action, 0) + 1
         if change.action != "keep":
             account = change.account or "-"
@@ -520,30 +515,18 @@ def _print_plan(planned: Sequence[object], *, execute: bool, done: int) -> None:
         typer.echo("Nothing was changed. Add --execute to do it.")
 
 
-class _Shown:
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
+def _shown(rows: Iterator[Row]) -> Iterator[Row]:
+    """The same, with their number on a terminal while they are looked at."""
+    from rich.console import Console  # noqa: PLC0415
 
-    def __enter__(self) -> Callable[[Iterator[Row]], Iterator[Row]]:
-        return self._through
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def _through(self, rows: Iterator[Row]) -> Iterator[Row]:
-        from rich.console import Console  # noqa: PLC0415
-
-        talk = Console(stderr=True, highlight=False)
-        if not talk.is_terminal:
-            yield from rows
-            return
-        with talk.status("") as line:
-            for count, row in enumerate(rows, 1):
-                line.update(f"{self._verb} {count} sources")
-                yield row
-
-
-_progress = _Shown
+    talk = Console(stderr=True, highlight=False)
+    if not talk.is_terminal:
+        yield from rows
+        return
+    with talk.status("") as line:
+        for count, row in enumerate(rows, 1):
+            line.update(f"looked at {count} sources")
+            yield row
 
 
 def _tell(desk: SourceDesk) -> None:

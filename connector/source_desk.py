@@ -87,28 +87,10 @@ class SourceDesk:
     def create(self, source: str, account: str) -> Row | None:
         """Create a source in the one target; None when that failed. One that is there already is kept."""
         (name,) = self._apis
-        try:
-            self._apis[name].create(source, account)
-        except SourceError as error:
-            if error.code != "ResourceAlreadyExistsException":
-                self.problems.append(f"{source}: {error}")
-                return None
-        except ConnectorError as error:
-            self.problems.append(f"{source}: {error}")
+        if not self._change(name, source, partial(_created, source=source, account=account)):
             return None
-        # Created or not, what is there now is what counts.
-        found = self._try(name, lambda api: api.look(source))
-        if found is None:
-            return self._row(
-                name, source, Sighting("UNKNOWN", reason="it was created and cannot be looked up")
-            )
-        if found.account not in {None, account}:
-            self.problems.append(
-                f"{source}: it belongs to account {found.account}, not {account}. A source has one customer: "
-                "choose another name, or delete this one first."
-            )
-            return None
-        return self._row(name, source, found)
+        unseen = Sighting("UNKNOWN", reason="it was created and cannot be looked up")
+        return self._row(name, source, self._try(name, lambda api: api.look(source)) or unseen)
 
     def delete(self, row: Row) -> bool:
         """Delete a source; whether that worked."""
@@ -195,9 +177,15 @@ def _created(api: SourceApi, *, source: str, account: str) -> None:
     try:
         api.create(source, account)
     except SourceError as error:
-        # Somebody else may have made it since the plan; for the same account that is what was wanted.
-        if error.code != "ResourceAlreadyExistsException" or api.look(source).account != account:
+        # It may have been made before, or since the plan; for the same account that is what was wanted.
+        if error.code != "ResourceAlreadyExistsException":
             raise
+        if (found := api.look(source).account) not in {None, account}:
+            text = (
+                f"it belongs to account {found}, not {account}. A source has one customer: choose another "
+                "name, or delete this one first."
+            )
+            raise SourceError(text, code=error.code) from None
 
 
 def _publish(target: config.Target, made: Entry) -> Answer:
