@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from operator import methodcaller
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -209,22 +209,22 @@ class KafkaSource:
         """Join the group; from now on `poll` brings records and calls the listener."""
         self._listener = listener
 
-        def on_assign(_: Consumer, given: Sequence[TopicPartition]) -> None:
-            partitions = self._of(given)
-            self._assigned.update(partitions)
-            listener.on_assigned(partitions)
+        def changed(
+            note: Callable[[list[Partition]], None], tell: Callable[[list[Partition]], None]
+        ) -> Callable[[Consumer, list[TopicPartition]], None]:
+            def on_change(_: Consumer, given: Sequence[TopicPartition]) -> None:
+                partitions = [Partition(p.topic, p.partition) for p in given]
+                note(partitions)
+                tell(partitions)
 
-        def on_revoke(_: Consumer, given: Sequence[TopicPartition]) -> None:
-            partitions = self._of(given)
-            self._assigned.difference_update(partitions)
-            listener.on_revoked(partitions)
+            return on_change
 
-        def on_lost(_: Consumer, given: Sequence[TopicPartition]) -> None:
-            partitions = self._of(given)
-            self._assigned.difference_update(partitions)
-            listener.on_lost(partitions)
-
-        self._consumer.subscribe(self._topics, on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+        self._consumer.subscribe(
+            self._topics,
+            on_assign=changed(self._assigned.update, listener.on_assigned),
+            on_revoke=changed(self._assigned.difference_update, listener.on_revoked),
+            on_lost=changed(self._assigned.difference_update, listener.on_lost),
+        )
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
         """Up to `limit` records; waits for the first one at most `timeout_s`.
@@ -324,9 +324,6 @@ class KafkaSource:
         if self._topic_problems.get(topic) != text:
             self._topic_problems[topic] = text
             self._telemetry.kafka_problem(text)
-
-    def _of(self, partitions: Sequence[TopicPartition]) -> list[Partition]:
-        return [Partition(p.topic, p.partition) for p in partitions]
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
         failed = error or next((p.error for p in partitions if p.error), None)
@@ -518,9 +515,7 @@ def create_dead_letter_topic(settings: config.Settings, timeout_s: float) -> Non
         DeadLetterError: the brokers refuse.
     """
     wanted = settings.dead_letter
-    admin = AdminClient(
-        {k: v for k, v in client_options(settings).items() if k not in CONSUMER_ONLY}, logger=_SILENT
-    )
+    admin = AdminClient(without_consumer(client_options(settings)), logger=_SILENT)
     topic = NewTopic(wanted.topic, wanted.partitions, wanted.replication_factor)
     try:
         admin.create_topics([topic], request_timeout=timeout_s)[wanted.topic].result()
@@ -536,23 +531,11 @@ def without_consumer(options: Options) -> Options:
     return {name: value for name, value in options.items() if name not in CONSUMER_ONLY}
 
 
-class _Forward(logging.Handler):
-    """Hands librdkafka's log lines to a function; they arrive during `poll`."""
-
-    def __init__(self, receive: object) -> None:
-        super().__init__()
-        self._receive = receive
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if callable(self._receive):
-            self._receive(record)
-
-
-def log_of(receive: object) -> logging.Logger:
-    """A logger for a client of librdkafka; None for a silent one."""
+def log_of(receive: Callable[[logging.LogRecord], None] = lambda _: None) -> logging.Logger:
+    """A logger for a client of librdkafka, whose lines go to `receive` during `poll`, and nowhere else."""
     logger = logging.Logger("librdkafka")
-    logger.addHandler(_Forward(receive))
+    logger.addFilter(lambda record: bool(receive(record)))  # type: ignore[func-returns-value]
     return logger
 
 
-_SILENT = log_of(None)
+_SILENT = log_of()

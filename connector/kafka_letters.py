@@ -6,8 +6,8 @@ Nothing here joins the bridge's own consumer group or commits. Only `ReplayGuard
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Self, TypeAlias, cast
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import cast
 
 from confluent_kafka import (
     OFFSET_END,
@@ -21,6 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, NewPartitions, NewTopic
 
 from connector import config
+from connector.dead_letters import Ranges
 from connector.errors import ConfigError, DeadLetterError, HaltError, Problem, UnavailableError
 from connector.kafka import (
     CONSUMER_DEFAULTS,
@@ -34,9 +35,6 @@ from connector.kafka import (
 from connector.letters import DeadLetter, letter_id, restored
 from connector.model import Position, Record
 from connector.resolutions import Resolution, Resolved, UnreadableResolution, decode, encode
-
-Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
-"""Partition → (first offset, one past the last)."""
 
 TIMEOUT_S = 10.0
 """How long one question to the brokers may take."""
@@ -73,7 +71,7 @@ UNCHECKABLE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUST
 
 NO_LEADER = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
-_SILENT = log_of(None)
+_SILENT = log_of()
 
 
 class _Reader:
@@ -198,7 +196,7 @@ class _Reader:
 class LetterTopic:
     """Reads the dead-letter topic without joining a group.
 
-    For one thread, and one `read` at a time. Use it as a context, or call `close`.
+    For one thread, and one `read` at a time. Call `close` in the end.
     """
 
     def __init__(self, settings: config.Settings) -> None:
@@ -246,11 +244,6 @@ class LetterTopic:
         for messages in self._reader.read(self.name, ranges, limit=limit, timeout_s=timeout_s):
             yield [record_of(message) for message in messages]
 
-    def fetch(self, letter: Position) -> Record | None:
-        """The record at one position; None where there is none, or none any more."""
-        message = self._reader.at(letter)
-        return None if message is None else record_of(message)
-
     def fetch_origin(self, letter: DeadLetter) -> Record | None:
         """The record of a letter that was written without its value, read again at its origin, whole.
 
@@ -268,17 +261,11 @@ class LetterTopic:
         if self._origins is not None:
             self._origins.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 class ResolutionTopic:
     """Reads and writes what became of letters. Resolutions of partition p are in partition p.
 
-    The producer is idempotent and waits for all in-sync replicas. Use it as a context, or call `close`.
+    The producer is idempotent and waits for all in-sync replicas. Call `close` in the end.
     """
 
     def __init__(self, settings: config.Settings) -> None:
@@ -435,12 +422,6 @@ class ResolutionTopic:
     def close(self) -> None:
         """Disconnect. What was not flushed may be lost."""
         self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _messages(
         self, partitions: Collection[int] | None, read_up_to: dict[int, int] | None = None

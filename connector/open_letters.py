@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from array import array
 from collections.abc import Mapping
+from contextlib import closing
 
 from connector import config
 from connector.dead_letters import CODE_UNREADABLE, OTHER
@@ -161,7 +162,10 @@ class OpenLetters:
     def _run(self) -> None:
         count = OpenCount()
         read_up_to: dict[int, int] = {}
-        with LetterTopic(self._settings) as letters, ResolutionTopic(self._settings) as resolutions:
+        with (
+            closing(LetterTopic(self._settings)) as letters,
+            closing(ResolutionTopic(self._settings)) as resolutions,
+        ):
             while not self._stopping.is_set():
                 try:
                     for records in letters.read(count.unread(letters.snapshot())):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, cast
@@ -149,8 +149,8 @@ def _serve(sending: Connection) -> None:
     pipeline.cluster_id = cluster_id
     with suppress(BrokenPipeError):
         try:
-            with LetterTopic(settings) as topic:
-                with ResolutionTopic(settings) as resolutions:
+            with closing(LetterTopic(settings)) as topic:
+                with closing(ResolutionTopic(settings)) as resolutions:
                     batches = chosen_now(
                         topic, resolutions, selection, ranges, max_replays=max_replays, on_read=count
                     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_letters_are_found_by_time_and_resolved(settings: config.Settings) -> No
         producer.produce(LETTERS, b"x", timestamp=now_ms - 1000 * number, partition=0)
     producer.flush()
 
-    with LetterTopic(settings) as letters, ResolutionTopic(settings) as resolutions:
+    with closing(LetterTopic(settings)) as letters, closing(ResolutionTopic(settings)) as resolutions:
         ranges = letters.snapshot()
         resolutions.ensure(len(ranges))
         first = Position(Partition(LETTERS, 0), 0)
