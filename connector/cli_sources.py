@@ -23,6 +23,7 @@ from connector.cli_options import (
     settings_of,
 )
 from connector.errors import ConfigError
+from connector.model import iso_second
 
 if TYPE_CHECKING:
     from connector.config import Settings, Target
@@ -433,30 +434,26 @@ def _sent(settings: Settings, bridges: list[str] | None) -> tuple[dict[tuple[str
 
 
 def _row_json(row: Row, sent: Mapping[tuple[str, str], int]) -> dict[str, object]:
-    from connector.source_desk import iso  # noqa: PLC0415
-
     return {
         "source": row.source,
         "target": row.target,
         "region": row.region,
         "state": row.seen.state,
         "account": row.seen.account,
-        "created": iso(row.seen.created_ms),
-        "expires": iso(row.seen.expires_ms),
+        "created": iso_second(row.seen.created_ms),
+        "expires": iso_second(row.seen.expires_ms),
         "events_sent": sent.get((row.target, row.source)),
     }
 
 
 def _print_rows(rows: Sequence[Row], sent: Mapping[tuple[str, str], int]) -> None:
-    from connector.source_desk import iso  # noqa: PLC0415
-
     if not rows:
         typer.echo("No sources.")
         return
     lines: list[tuple[str, ...]] = [("source", "state", "account", "region", "created", "expires", "sent")]
     for row in rows:
         seen, count = row.seen, sent.get((row.target, row.source))
-        dates = [(iso(ms) or "-")[:16].replace("T", " ") for ms in (seen.created_ms, seen.expires_ms)]
+        dates = [(iso_second(ms) or "-")[:16].replace("T", " ") for ms in (seen.created_ms, seen.expires_ms)]
         lines.append(
             (
                 row.source,
@@ -473,7 +470,6 @@ def _print_rows(rows: Sequence[Row], sent: Mapping[tuple[str, str], int]) -> Non
 
 
 def _print_status(row: Row, sent: Mapping[tuple[str, str], int]) -> None:
-    from connector.source_desk import iso  # noqa: PLC0415
     from connector.sources import MEANINGS  # noqa: PLC0415
 
     count = sent.get((row.target, row.source))
@@ -483,8 +479,8 @@ def _print_status(row: Row, sent: Mapping[tuple[str, str], int]) -> None:
             "target": f"{row.target}, {row.region}",
             "state": f"{row.seen.state}: {row.seen.reason or MEANINGS[row.seen.state]}",
             "account": row.seen.account,
-            "created": iso(row.seen.created_ms),
-            "expires": iso(row.seen.expires_ms),
+            "created": iso_second(row.seen.created_ms),
+            "expires": iso_second(row.seen.expires_ms),
             "events sent": None if count is None else str(count),
         }
     )

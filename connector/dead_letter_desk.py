@@ -6,8 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Self, TypeVar, cast
 
 import orjson
@@ -24,7 +22,7 @@ from connector.dead_letters import Found, Group, Ids, Ranges, Selection, Totals,
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import CODE_CONNECT, NAMES, DeadLetter, letter_id
-from connector.model import Json, Record
+from connector.model import Json, Record, iso
 from connector.pipeline import Dropped, Pipeline
 from connector.resolutions import Resolution, Resolved, State
 from connector.schema_registry import SchemaRegistry
@@ -49,8 +47,6 @@ FLUSH_S = 60.0
 MAX_DEPTH = 6
 MAX_FIELDS = 50
 """Of a shape; what is deeper or longer is summed up."""
-
-MAX_SECOND = 253_402_300_799
 
 T = TypeVar("T")
 
@@ -202,7 +198,7 @@ def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -
 def _as_json(found: Found) -> dict[str, Json]:
     """A letter as `list --json` writes it. The id comes first: `--ids` looks for it there."""
     start: dict[str, Json] = {"id": letter_id(found.id), "state": found.state.label}
-    written = _iso(found.written_ms)
+    written = iso(found.written_ms)
     letter = found.letter
     if letter is None:
         return start | {"code": "unreadable", "message": found.problem, "written": written}
@@ -213,12 +209,12 @@ def _as_json(found: Found) -> dict[str, Json]:
         "topic": topic,
         "partition": partition,
         "offset": offset,
-        "timestamp": None if letter.record.timestamp_ms is None else _iso(letter.record.timestamp_ms),
+        "timestamp": None if letter.record.timestamp_ms is None else iso(letter.record.timestamp_ms),
         "source": letter.label.source,
         "detail_type": letter.label.detail_type,
         "attempts": letter.label.attempts,
-        "first_failure": _iso(letter.first_failure_ms),
-        "last_failure": _iso(letter.last_failure_ms),
+        "first_failure": iso(letter.first_failure_ms),
+        "last_failure": iso(letter.last_failure_ms),
         "written": written,
         "replay_count": letter.label.replay_count,
         "event_id": letter.event_id,
@@ -237,7 +233,7 @@ def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload:
         report["meaning"] = _meaning(letter.label.code)
     if resolution is not None and found.state not in {State.OPEN, State.PARKED}:
         report["resolution"] = {
-            "at": _iso(resolution.at_ms),
+            "at": iso(resolution.at_ms),
             "event_id": resolution.event_id,
             "reason": resolution.reason,
             "who": resolution.who,
@@ -482,15 +478,4 @@ def _printable(text: str) -> str:
 
 
 def _moment(unix_ms: int) -> str:
-    return _iso(unix_ms)[:19].replace("T", " ")
-
-
-def _iso(unix_ms: int) -> str:
-    seconds, ms = divmod(unix_ms, 1000)
-    return f"{_second(seconds)}.{ms:03}Z"
-
-
-@lru_cache(maxsize=4096)
-def _second(unix_s: int) -> str:
-    # A producer may write any time, and the calendar ends with the year 9999.
-    return f"{datetime.fromtimestamp(min(max(unix_s, 0), MAX_SECOND), UTC):%Y-%m-%dT%H:%M:%S}"
+    return iso(unix_ms)[:19].replace("T", " ")

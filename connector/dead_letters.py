@@ -7,11 +7,10 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
 
 from connector.letters import DeadLetter, Label, UnreadableLetter, label, letter_id, parse_id, read
-from connector.model import Partition, Position, Record
+from connector.model import Partition, Position, Record, iso
 from connector.resolutions import Resolved, State
 
 Wanted: TypeAlias = Literal["open", "delivered", "discarded", "parked", "all"]
@@ -26,7 +25,6 @@ MAX_GROUPS = 1_000
 """Values of one dimension that are counted apart; more are counted as `other`."""
 
 HOUR_MS = 3_600_000
-LAST_HOUR = 253_402_300_799 // 3600
 
 MAX_GAP = 5_000
 """Between two wanted ids it is faster to read so many letters than to begin anew behind them."""
@@ -430,8 +428,7 @@ def _merge(groups: dict[str, Group], value: str, group: Group) -> None:
 
 
 def _hour(number: int) -> str:
-    # A producer may write any time, and the calendar ends with the year 9999.
-    return f"{datetime.fromtimestamp(min(max(number, 0), LAST_HOUR) * 3600, UTC):%Y-%m-%dT%H:00Z}"
+    return iso(number * HOUR_MS)[:14] + "00Z"
 
 
 def missing_text(letter: Position, ranges: Ranges) -> str:

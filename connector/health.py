@@ -8,13 +8,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from aiohttp import web
 
 from connector.errors import ConfigError, Problem
-from connector.model import Json
+from connector.model import Json, iso_second
 from connector.sources import Standing
 from connector.telemetry import Telemetry
 
@@ -85,7 +84,7 @@ class Health:
         self._failures.pop(topic, None)
         self._failures[topic] = {
             "error": error[:MAX_TEXT],
-            "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "at": iso_second(int(time.time() * 1000)),
         }
         if len(self._failures) > MAX_TOPICS:
             del self._failures[next(iter(self._failures))]
@@ -139,9 +138,9 @@ class Health:
                 "source": each.source,
                 "target": target,
                 "state": each.state,
-                "since": _iso(each.since_ms),
+                "since": iso_second(each.since_ms),
                 "account": each.account,
-                "expires": _iso(each.expires_ms),
+                "expires": iso_second(each.expires_ms),
                 "reason": each.reason,
                 "held": each.held,
                 "delivered": each.delivered,
@@ -223,12 +222,6 @@ async def _start(health: Health, telemetry: Telemetry, host: str, port: int) -> 
         await runner.cleanup()
         raise ConfigError([_bind_problem(error, host, port)]) from error
     return runner
-
-
-def _iso(unix_ms: int | None) -> str | None:
-    if unix_ms is None:
-        return None
-    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 async def _not_here(request: web.Request) -> web.Response:

@@ -14,15 +14,13 @@ from functools import lru_cache
 import orjson
 
 from connector.errors import Code, MappingError, OversizeError
-from connector.model import Entry, Event
+from connector.model import END_OF_TIME_S, Entry, Event
 
 MAX_SOURCE_CHARACTERS = 256
 MAX_DETAIL_TYPE_CHARACTERS = 128
 MAX_RESOURCE_CHARACTERS = 2048
 TIME_BYTES = 14
 """What a Time counts for, whatever its value."""
-END_OF_TIME_S = 253_402_300_800
-"""The first second of the year 10000."""
 
 SOURCE_NAME = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import functools
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeAlias
 
 import orjson
 
 from connector.config import Topic
 from connector.errors import ConfigError, MappingError, Problem
-from connector.model import Decoded, Event, Headers, Json, Record
+from connector.model import END_OF_TIME_S, Decoded, Event, Headers, Json, Record, iso
 from connector.templates import (
     Compiler,
     Evaluate,
@@ -27,12 +26,6 @@ from connector.templates import (
 
 MAX_DETAIL_DEPTH = 254
 """How deep a detail may nest: what orjson writes. EventBridge itself takes 1000 levels."""
-
-END_OF_TIME_S = 253_402_300_800
-"""Unix time at the end of the year 9999, the last that ISO 8601 can write with four digits."""
-
-MILLISECONDS = [f".{milliseconds:03}Z" for milliseconds in range(1000)]
-"""How a timestamp ends; a look-up takes half the time of formatting."""
 
 NULL_ADVICE = "Give a default with `||` in the expression, or drop such records with `filter`"
 
@@ -343,13 +336,7 @@ def _iso_timestamp(timestamp_ms: int | None) -> str | None:
     """As 2026-01-31T12:00:00.000Z; None where there is none, or none that ISO 8601 can write."""
     if timestamp_ms is None or not 0 <= timestamp_ms < END_OF_TIME_S * 1000:
         return None
-    seconds, milliseconds = divmod(timestamp_ms, 1000)
-    return _iso_second(seconds) + MILLISECONDS[milliseconds]
-
-
-@functools.lru_cache(maxsize=1024)
-def _iso_second(time_s: int) -> str:
-    return datetime.fromtimestamp(time_s, UTC).isoformat()[:19]
+    return iso(timestamp_ms)
 
 
 def _header_texts(headers: Headers) -> dict[str, Json]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from connector.errors import ConnectorError
 from connector.letters import letter_id, parse_id
-from connector.model import Position
+from connector.model import Position, iso
 
 
 class State(IntEnum):
@@ -67,7 +67,7 @@ def encode(letter: Position, resolution: Resolution) -> tuple[bytes, bytes]:
     # Written by hand: a replay makes one for each letter, and nothing in the fixed parts needs escapes.
     # A text from the command line may hold half a surrogate pair, which UTF-8 cannot; JSON escapes it.
     value = (
-        f'{{"state": "{_LABELS[resolution.state]}", "at": "{_iso(resolution.at_ms)}", '
+        f'{{"state": "{_LABELS[resolution.state]}", "at": "{iso(resolution.at_ms)}", '
         f'"letter_written_ms": {resolution.written_ms}'
     )
     _, _, _, event_id, reason, who = resolution
@@ -145,23 +145,9 @@ class Resolved:
         return State(states[place]) if is_same else State.OPEN
 
 
-@lru_cache(maxsize=64)
-def _iso(unix_ms: int) -> str:
-    seconds, ms = divmod(unix_ms, 1000)
-    return f"{_second(seconds)}.{ms:03}Z"
-
-
 def _ms(text: str) -> int:
     whole, _, ms = text.removesuffix("Z").partition(".")
     return _unix(whole) * 1000 + int(ms)
-
-
-# Most of a run's times lie in few seconds, and making or reading a date takes longer than all the rest.
-
-
-@lru_cache(maxsize=1024)
-def _second(unix_s: int) -> str:
-    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 @lru_cache(maxsize=1024)

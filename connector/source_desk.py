@@ -7,7 +7,6 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -15,7 +14,7 @@ from connector import config
 from connector.errors import ConnectorError
 from connector.eventbridge import Publisher
 from connector.limits import entry
-from connector.model import Answer, Delivered, Entry, Event, Refused, Retry
+from connector.model import Answer, Delivered, Entry, Event, Refused, Retry, iso_second
 from connector.source_api import SourceApi, SourceError
 from connector.source_list import Change
 from connector.sources import MEANINGS, Sighting, SourceState
@@ -126,7 +125,7 @@ class SourceDesk:
             "id": ping_id,
             "test": True,
             "message": "A test event, sent by hand with `partner-bridge source ping`. It means nothing.",
-            "sent_at": iso(int(time.time() * 1000)),
+            "sent_at": iso_second(int(time.time() * 1000)),
         }
         event = Event(source, PING_DETAIL_TYPE, time.time(), (), json.dumps(detail).encode())
         answer = _publish(target, entry(event, max_event_bytes=target.max_event_bytes))
@@ -198,8 +197,3 @@ def _publish(target: config.Target, made: Entry) -> Answer:
             await publisher.close()
 
     return asyncio.run(call())
-
-
-def iso(unix_ms: int | None) -> str | None:
-    """A moment as 2026-11-22T10:00:00Z."""
-    return None if unix_ms is None else f"{datetime.fromtimestamp(unix_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
