@@ -244,8 +244,8 @@ class LetterTopic:
         for messages in self._reader.read(self.name, ranges, limit=limit, timeout_s=timeout_s):
             yield [record_of(message) for message in messages]
 
-    def fetch_origin(self, letter: DeadLetter) -> Record | None:
-        """The record of a letter that was written without its value, read again at its origin, whole.
+    def fetch_origin(self, letter: DeadLetter) -> DeadLetter | None:
+        """A letter that was written without its value, whole: its record is read again at its origin.
 
         None where it is there no more, or where another record has its place.
         """

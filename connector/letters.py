@@ -60,7 +60,8 @@ NAMES = frozenset(
 )
 """Every header a letter adds. A record that arrives with one of them has it replaced."""
 
-RESENT = (_EVENT_ID, _FIRST, _VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED)
+_OMITTED = frozenset({_VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED})
+RESENT = (_EVENT_ID, _FIRST)
 """The headers that are asked for, beyond the label, when a letter is sent again."""
 
 
@@ -220,8 +221,7 @@ class DeadLetter(NamedTuple):
     @property
     def is_value_omitted(self) -> bool:
         """Whether something of the record has to be read again at its origin."""
-        ours = self.ours
-        return _VALUE_OMITTED in ours or _KEY_OMITTED in ours or _HEADERS_OMITTED in ours
+        return not _OMITTED.isdisjoint(self.ours)
 
 
 def label(written: Record) -> Label:
@@ -261,8 +261,8 @@ def read(written: Record, found: Label | None = None) -> DeadLetter:
     )
 
 
-def restored(found: DeadLetter, origin: Record) -> Record | None:
-    """The record of a letter with what was left out, read again at its origin.
+def restored(found: DeadLetter, origin: Record) -> DeadLetter | None:
+    """The letter, whole, with what was left out of its record as it was read again at the origin.
 
     None where what is at the origin now is another record: its topic was made anew.
     """
@@ -277,7 +277,8 @@ def restored(found: DeadLetter, origin: Record) -> Record | None:
             return None
     if _HEADERS_OMITTED in found.ours:
         headers = origin.headers
-    return found.record._replace(key=key, value=value, headers=headers)
+    record = found.record._replace(key=key, value=value, headers=headers)
+    return found._replace(record=record, ours={n: v for n, v in found.ours.items() if n not in _OMITTED})
 
 
 def letter_id(position: Position) -> str:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from connector.dead_letters import Chosen
 from connector.errors import ConnectorError, RecordError, UnavailableError
 from connector.letters import DeadLetter
-from connector.model import Entry, Record
+from connector.model import Entry
 from connector.pipeline import Dropped, Pipeline
 from connector.sources import MEANINGS, Sighting
 
@@ -65,7 +65,7 @@ class Trial:
     def __init__(
         self,
         pipeline: Pipeline,
-        fetch_origin: Callable[[DeadLetter], Record | None],
+        fetch_origin: Callable[[DeadLetter], DeadLetter | None],
         look: Look = unseen,
     ) -> None:
         self._look = look
@@ -92,10 +92,10 @@ class Trial:
             self._mapped.add(topic)
         if not letter.is_value_omitted:
             return letter
-        record = self._fetch_origin(letter)
-        if record is None:
+        whole = self._fetch_origin(letter)
+        if whole is None:
             raise CannotTry(f"it was too large to hold its record, and {topic} does not retain that any more")
-        return letter._replace(record=record)
+        return whole
 
     def __call__(self, letter: DeadLetter) -> Tried:
         """Try a letter, whatever state its source is in.
