@@ -571,11 +571,8 @@ class Bridge:
         is_all = len(down) == len(self._all_outlets)
         self._health.report("eventbridge", "; ".join(down.values()) if is_all else None)
         self._health.targets_down(down)
-        self._health.report("schema_registry", self._pipeline.problem if self._is_without_schema else None)
-
-    @property
-    def _is_without_schema(self) -> bool:
-        return any(stall.reason == "schema_registry" for stall in self._stalled.values())
+        waits = any(stall.reason == "schema_registry" for stall in self._stalled.values())
+        self._health.report("schema_registry", self._pipeline.problem if waits else None)
 
 
 def _share(delivery: config.Delivery, *, targets: int) -> Share:

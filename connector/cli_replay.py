@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from connector import __version__, config, read_ahead
+from connector import config, read_ahead
 from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk
@@ -87,7 +87,7 @@ class Work:
                     limits=self._request.limits,
                     resolutions=self._desk.resolutions,
                     sink=calls,
-                    dead_letters=KafkaDeadLetters(settings, version=__version__, telemetry=telemetry),
+                    dead_letters=KafkaDeadLetters(settings, telemetry=telemetry),
                     telemetry=telemetry,
                     report=shown,
                 )

@@ -461,7 +461,7 @@ def _target_problems(settings: Settings) -> Iterator[Problem]:
         path = "eventbridge" if name == DEFAULT_TARGET else f"targets.{name}"
         if target.endpoint_url and not target.allow_insecure:
             url = urlsplit(target.endpoint_url)
-            if url.scheme == "http" and not _is_loopback(url.hostname or ""):
+            if url.scheme == "http" and not is_loopback(url.hostname or ""):
                 yield Problem(
                     f"{path}.endpoint_url",
                     "http:// would send events in the clear; use https://, or set allow_insecure: true",
@@ -488,7 +488,7 @@ def _target_problems(settings: Settings) -> Iterator[Problem]:
         yield Problem("sources.create_missing", "needs `sources.customers`, which says whose each source is")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

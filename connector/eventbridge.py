@@ -8,7 +8,6 @@ and a contract test holds our request to be the same as its own.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 import time
 from collections.abc import Sequence
@@ -186,7 +185,7 @@ def endpoint(target: config.Target) -> Way:
         not is_tls
         and not target.endpoint_url
         and not target.allow_insecure
-        and not _is_loopback(parts.hostname)
+        and not config.is_loopback(parts.hostname or "")
     ):
         text = (
             "the endpoint that AWS's own configuration names is http://, which would send events in the clear"
@@ -209,13 +208,6 @@ def _tls(made: boto3.Session) -> ssl.SSLContext:
         raise ConfigError(
             [Problem("eventbridge.ca_bundle", f"{trusted} cannot be used as a PEM file of CAs: {error}")]
         ) from error
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _request_id(reply: Reply | None) -> str | None:

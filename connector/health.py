@@ -60,13 +60,9 @@ class Health:
         self._sources: dict[str, Collection[Standing]] = {}
         self._targets_down: Mapping[str, str] = {}
 
-    def beat(self, now_s: float) -> None:
-        """The poll loop came round."""
-        self._beat_s = now_s
-
-    def beat_now(self) -> None:
-        """The same, for who has no clock at hand."""
-        self.beat(self._clock_s())
+    def beat(self, now_s: float | None = None) -> None:
+        """The poll loop came round, now."""
+        self._beat_s = self._clock_s() if now_s is None else now_s
 
     def assigned(self, partitions: int) -> None:
         """The group answered: this process has so many partitions, and none is well too."""
@@ -96,10 +92,6 @@ class Health:
     def targets_down(self, problems: Mapping[str, str]) -> None:
         """These targets take nothing, each for a reason. It is shown, and is no reason while others do."""
         self._targets_down = problems
-
-    def halted(self, reason: str) -> None:
-        """The bridge stops by itself, and is never ready again."""
-        self.report("halted", reason)
 
     def stopping(self) -> None:
         """The bridge was told to stop, and is never ready again."""

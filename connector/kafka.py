@@ -23,7 +23,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
 
-from connector import config
+from connector import __version__, config
 from connector.errors import DeadLetterError, HaltError, Problem, UnavailableError
 from connector.kafka_options import Kafka
 from connector.ledger import Ticket
@@ -397,10 +397,9 @@ class KafkaDeadLetters:
     again, so a broker that is down or lacks replicas delays settling and loses nothing.
     """
 
-    def __init__(self, settings: config.Settings, *, version: str, telemetry: Telemetry) -> None:
+    def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
         self._topic = settings.dead_letter.topic
         self._name = settings.name
-        self._version = version
         self._telemetry = telemetry
         self._acknowledged: list[Ticket] = []
         self._again: list[tuple[Letter, Ticket]] = []
@@ -417,7 +416,7 @@ class KafkaDeadLetters:
 
     def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
         """Write a letter, again and again until the broker has it; never blocks."""
-        self._produce(letter(record, failure, bridge_name=self._name, version=self._version), ticket)
+        self._produce(letter(record, failure, bridge_name=self._name, version=__version__), ticket)
 
     def acknowledged(self) -> Sequence[Ticket]:
         """The tickets of letters that the broker acknowledged since the last call.

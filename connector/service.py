@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
 
-from connector import __version__, config, garbage_collector
+from connector import config, garbage_collector
 from connector.bridge import Bridge
 from connector.calls import Calls
 from connector.checks import CheckResult
@@ -58,7 +58,7 @@ def run(settings: config.Settings) -> int:
     watches = _watches(settings, telemetry)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
     source = KafkaSource(settings, telemetry=telemetry)
-    dead_letters = KafkaDeadLetters(settings, version=__version__, telemetry=telemetry)
+    dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
     bridge = Bridge(
         settings,
         pipeline=pipeline,
@@ -71,7 +71,7 @@ def run(settings: config.Settings) -> int:
     every_s = settings.dead_letter.count_open_every
     counting = OpenLetters(settings, every_s=every_s, telemetry=telemetry) if every_s else None
     stopping = _stop_on_signal(bridge)
-    telemetry.started(name=settings.name, version=__version__, http_port=server.port)
+    telemetry.started(name=settings.name, http_port=server.port)
     garbage_collector.calm()
     try:
         if _connect(settings, source, pipeline, health, stopping):
@@ -82,7 +82,7 @@ def run(settings: config.Settings) -> int:
             source.subscribe(bridge)
             bridge.run(source)
     except HaltError as error:
-        health.halted(str(error))
+        health.report("halted", str(error))
         telemetry.halted(error)
         return EXIT_HALTED
     except ConfigError:
@@ -152,7 +152,7 @@ def _connect(
         ConfigError: the dead-letter topic does not exist and may not be created.
     """
     while not stopping:
-        health.beat_now()
+        health.beat()
         try:
             metadata = source.metadata(CONNECT_TIMEOUT_S)
         except UnavailableError as error:

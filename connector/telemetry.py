@@ -173,11 +173,9 @@ class Telemetry:
 
     # The life of the process
 
-    def started(self, *, name: str, version: str, http_port: int) -> None:
+    def started(self, *, name: str, http_port: int) -> None:
         """Say once what runs, and where it answers."""
-        self._log.info(
-            "started", **(self.versions | {"bridge": name, "version": version}), http_port=http_port
-        )
+        self._log.info("started", **self.versions, bridge=name, http_port=http_port)
 
     def stopped(self) -> None:
         """Say once that the bridge came to its end."""
@@ -409,17 +407,15 @@ class Telemetry:
         if outcome == "failed" and self._may_log("commit_failed", "", per_minute=1):
             self._log.warning("commit_failed", partitions=n, reason=_capped(reason or "unknown"))
 
-    def offsets_reset(self, partition: Partition, *, from_offset: int, to_offset: int | None) -> None:
-        """The offset to read from does not exist any more; reading goes on at `to_offset`, where known."""
-        gone = None if to_offset is None else max(to_offset - from_offset, 0)
-        cause = "Kafka deleted records before they were read, or the topic was made anew"
+    def offsets_reset(self, partition: Partition, *, from_offset: int, to_offset: int) -> None:
+        """The offset to read from does not exist any more; reading goes on at `to_offset`."""
+        gone = max(to_offset - from_offset, 0)
+        cause = "the offset is past the end: the topic was made anew or truncated"
         if gone:
             cause = f"Kafka deleted up to {gone} records before they were read; raise the topic's retention"
             self._gone[(partition.topic,)].inc(gone)
-        elif gone == 0:
-            cause = "the offset is past the end: the topic was made anew or truncated"
         self._log.log(
-            logging.WARNING if gone == 0 else logging.ERROR,
+            logging.ERROR if gone else logging.WARNING,
             "offsets_reset",
             partition=str(partition),
             from_offset=from_offset,

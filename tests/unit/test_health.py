@@ -91,7 +91,7 @@ def test_live_while_the_loop_beats(clock: Clock) -> None:
 
     assert not state.live()[0]
 
-    state.beat_now()
+    state.beat()
 
     assert state.live()[0]
 
@@ -127,9 +127,9 @@ def test_a_bridge_that_stops_or_hangs_is_not_ready(running: Health, clock: Clock
 
     assert {"loop"} == reasons(running)
 
-    running.beat_now()
+    running.beat()
     running.stopping()
-    running.halted("flooded")
+    running.report("halted", "flooded")
 
     assert {"stopping", "halted"} == reasons(running)
 
