@@ -7,7 +7,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
+from operator import attrgetter
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
 
 from connector.letters import DeadLetter, Label, UnreadableLetter, label, letter_id, parse_id, read
 from connector.model import Partition, Position, Record, iso
@@ -173,19 +174,6 @@ class Selection:
     state: Wanted = "open"
     ids: Ids | None = None
 
-    @property
-    def is_about_content(self) -> bool:
-        """Whether only a letter that can be read can match; `codes` may be for `unreadable`."""
-        return bool(
-            self.topics
-            or self.partitions
-            or self.offsets
-            or self.keys
-            or self.sources
-            or self.detail_types
-            or self.min_attempts
-        )
-
     def matcher(self, *, max_replays: int) -> Callable[[Record, Resolved], Found | None]:
         """A function that says what a record of the dead-letter topic is, or None where it is not selected.
 
@@ -197,7 +185,11 @@ class Selection:
         since_ms = self.since_ms if self.since_ms is not None else -1
         until_ms = self.until_ms if self.until_ms is not None else float("inf")
         tests = list(self._tests())
-        takes_unreadable = not self.is_about_content and _is_in(self.codes)(CODE_UNREADABLE)
+        is_code = _is_in(self.codes)
+        # Of what cannot be read nothing is known but that.
+        takes_unreadable = not (tests or keys) and is_code(CODE_UNREADABLE)
+        if self.codes:
+            tests.insert(0, lambda found: is_code(found.code))
 
         def match(record: Record, resolved: Resolved) -> Found | None:
             written_ms = record.timestamp_ms or 0
@@ -229,27 +221,25 @@ class Selection:
         return match
 
     def _tests(self) -> Iterator[Callable[[Label], bool]]:
-        """One test for each filter that is set, the cheap ones first."""
+        """One test for each filter of the content but `keys` and `codes`, the cheap ones first."""
         if self.partitions:
-            partitions = frozenset(self.partitions)
-            yield lambda label: label.partition in partitions
+            yield _where("partition", frozenset(self.partitions).__contains__)
         if self.offsets:
-            offsets = frozenset(self.offsets)
-            yield lambda label: label.offset in offsets
+            yield _where("offset", frozenset(self.offsets).__contains__)
         if self.min_attempts:
-            yield lambda label: label.attempts >= self.min_attempts
-        if self.codes:
-            is_code = _is_in(self.codes)
-            yield lambda label: is_code(label.code)
-        if self.topics:
-            is_topic = _is_in(self.topics)
-            yield lambda label: is_topic(label.topic)
-        if self.sources:
-            is_source = _is_in(self.sources)
-            yield lambda label: is_source(label.source)
-        if self.detail_types:
-            is_detail_type = _is_in(self.detail_types)
-            yield lambda label: is_detail_type(label.detail_type)
+            yield _where("attempts", self.min_attempts.__le__)
+        for field, texts in (
+            ("topic", self.topics),
+            ("source", self.sources),
+            ("detail_type", self.detail_types),
+        ):
+            if texts:
+                yield _where(field, _is_in(texts))
+
+
+def _where(field: str, matches: Callable[[Any], bool]) -> Callable[[Label], bool]:
+    value_of = attrgetter(field)
+    return lambda label: matches(value_of(label))
 
 
 def _is_in(wanted: Sequence[str]) -> Callable[[str | None], bool]:
@@ -345,8 +335,9 @@ class Group:
 
 
 Dimension: TypeAlias = Literal[
-    "all", "state", "code", "topic", "source", "detail_type", "hour", "bridge", "problem"
+    "all", "state", "hour", "problem", "code", "topic", "source", "detail_type", "bridge"
 ]
+"""In the order in which `Totals` keeps them."""
 
 
 class Totals:
@@ -377,21 +368,12 @@ class Totals:
     def add(self, found: Found) -> None:
         """Count one."""
         written_ms, label = found.record.timestamp_ms or 0, found.label
-        values: tuple[object, ...]
         if label is None:
-            values = (
-                found.state,
-                written_ms // HOUR_MS,
-                CODE_UNREADABLE,
-                None,
-                None,
-                None,
-                None,
-                found.problem,
-            )
+            said: tuple[str | None, ...] = (CODE_UNREADABLE, None, None, None, None)
         else:
             code, topic, _, _, source, detail_type, _, _, bridge = label
-            values = (found.state, written_ms // HOUR_MS, code, topic, source, detail_type, bridge, None)
+            said = (code, topic, source, detail_type, bridge)
+        values = (found.state, written_ms // HOUR_MS, found.problem, *said)
         group = self._alike.get(values)
         if group is None:
             if len(self._alike) >= MAX_GROUPS:
@@ -401,21 +383,11 @@ class Totals:
 
     def _sort(self) -> None:
         """Bring what was counted since the last time into the dimensions."""
-        for (state, hour, code, topic, source, detail_type, bridge, problem), group in self._alike.items():
-            of: dict[Dimension, object] = {
-                "all": "",
-                "state": cast("State", state).label,
-                "hour": _hour(cast("int", hour)),
-                "code": code,
-                "topic": topic,
-                "source": source,
-                "detail_type": detail_type,
-                "bridge": bridge,
-                "problem": problem,
-            }
-            for dimension, value in of.items():
+        for (state, hour, *texts), group in self._alike.items():
+            shown = ("", cast("State", state).label, _hour(cast("int", hour)), *texts)
+            for groups, value in zip(self._by.values(), shown, strict=True):
                 if isinstance(value, str):
-                    _merge(self._by[dimension], value, group)
+                    _merge(groups, value, group)
         self._alike.clear()
 
 

@@ -32,7 +32,7 @@ from connector.kafka import (
     record_of,
     without_consumer,
 )
-from connector.letters import DeadLetter, letter_id, restored
+from connector.letters import DeadLetter, restored
 from connector.model import Position, Record
 from connector.resolutions import Resolution, Resolved, UnreadableResolution, decode, encode
 
@@ -275,6 +275,7 @@ class ResolutionTopic:
         self._reader = _Reader(settings)
         self._producer: Producer | None = None
         self._failure: str | None = None
+        self._unreadable = 0
 
     def problem(self, partitions: int) -> str | None:
         """What is wrong with the topic for a dead-letter topic of so many partitions, and what mends it.
@@ -333,43 +334,41 @@ class ResolutionTopic:
         Raises:
             UnavailableError: nothing arrived for 30 s, or the brokers refuse us.
         """
-        unreadable = 0
-        for message in self._messages(partitions):
-            try:
-                resolved.note(*decode(message.key(), message.value()))
-            except UnreadableResolution:
-                unreadable += 1
-        return unreadable
+        self._unreadable = 0
+        for letter, resolution in self.follow(partitions):
+            resolved.note(letter, resolution)
+        return self._unreadable
 
-    def follow(self, read_up_to: dict[int, int]) -> Iterator[tuple[Position, Resolution | None]]:
-        """Every resolution behind these offsets of partitions, which are brought up to date.
+    def follow(
+        self, partitions: Collection[int] | None = None, read_up_to: dict[int, int] | None = None
+    ) -> Iterator[tuple[Position, Resolution | None]]:
+        """Every resolution in all partitions or some; with `read_up_to` those behind these offsets of
+        partitions, which are brought up to date.
 
         Raises:
             UnavailableError: nothing arrived for 30 s, or the brokers refuse us.
         """
-        for message in self._messages(None, read_up_to):
-            try:
-                yield decode(message.key(), message.value())
-            except UnreadableResolution:
-                continue
+        topic = self._reader.metadata().topics.get(self.name)
+        if topic is None:
+            return
+        chosen = topic.partitions if partitions is None else topic.partitions.keys() & set(partitions)
+        ranges = self._reader.ends(self.name, chosen)
+        if read_up_to is not None:
+            ranges = {n: (max(low, read_up_to.get(n, low)), high) for n, (low, high) in ranges.items()}
+        for messages in self._reader.read(self.name, ranges):
+            for message in messages:
+                try:
+                    yield decode(message.key(), message.value())
+                except UnreadableResolution:
+                    self._unreadable += 1
+        if read_up_to is not None:
+            read_up_to.update({number: high for number, (_, high) in ranges.items()})
 
     def find(self, letters: Collection[Position]) -> dict[Position, Resolution]:
         """The resolutions of a few letters, whole."""
-        found: dict[Position, Resolution] = {}
-        by_key = {letter_id(letter).encode(): letter for letter in letters}
-        for message in self._messages({letter.partition.number for letter in letters}):
-            letter = by_key.get(message.key() or b"")
-            if letter is None:
-                continue
-            try:
-                _, resolution = decode(message.key(), message.value())
-            except UnreadableResolution:
-                continue
-            if resolution is None:
-                found.pop(letter, None)
-            else:
-                found[letter] = resolution
-        return found
+        wanted = set(letters)
+        last = dict(each for each in self.follow({n for (_, n), _ in wanted}) if each[0] in wanted)
+        return {letter: resolution for letter, resolution in last.items() if resolution is not None}
 
     def write(self, letter: Position, resolution: Resolution) -> None:
         """Write a resolution; waits only while the producer's queue is full.
@@ -422,21 +421,6 @@ class ResolutionTopic:
     def close(self) -> None:
         """Disconnect. What was not flushed may be lost."""
         self._reader.close()
-
-    def _messages(
-        self, partitions: Collection[int] | None, read_up_to: dict[int, int] | None = None
-    ) -> Iterator[Message]:
-        topic = self._reader.metadata().topics.get(self.name)
-        if topic is None:
-            return
-        chosen = topic.partitions if partitions is None else topic.partitions.keys() & set(partitions)
-        ranges = self._reader.ends(self.name, chosen)
-        if read_up_to is not None:
-            ranges = {n: (max(low, read_up_to.get(n, low)), high) for n, (low, high) in ranges.items()}
-        for messages in self._reader.read(self.name, ranges):
-            yield from messages
-        if read_up_to is not None:
-            read_up_to.update({number: high for number, (_, high) in ranges.items()})
 
     def _policy_problem(self) -> str | None:
         admin = self._admin()

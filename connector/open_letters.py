@@ -173,7 +173,7 @@ class OpenLetters:
                             count.add(record)
                         if self._stopping.wait(BREATH_S):
                             return
-                    for letter, resolution in resolutions.follow(read_up_to):
+                    for letter, resolution in resolutions.follow(read_up_to=read_up_to):
                         count.note(letter, resolution)
                 except ConnectorError as error:
                     self._telemetry.dead_letters_uncounted(str(error))
