@@ -96,6 +96,17 @@ class Publisher:
             error, retry_after_s = failure, None
         return Answer((), error, _request_id(reply), time.monotonic() - started_s, retry_after_s)
 
+    def publish_once(self, entries: Sequence[Entry]) -> Answer:
+        """Make one call, and no other. Blocks."""
+
+        async def call() -> Answer:
+            try:
+                return await self.publish(entries)
+            finally:
+                await self.close()
+
+        return asyncio.run(call())
+
     def check(self) -> str:
         """Find credentials and try them on EventBridge; says who we are and where. Blocks.
 
@@ -106,14 +117,7 @@ class Publisher:
             NotAuthorizedError, UnavailableError: what is wrong, and what to do about it.
         """
         resolved = self._signers.resolve()
-
-        async def call() -> Answer:
-            try:
-                return await self.publish(())
-            finally:
-                await self.close()
-
-        answer = asyncio.run(call())
+        answer = self.publish_once(())
         if answer.error is not None and not isinstance(answer.error, RefusedError):
             raise answer.error
         who = f"access key {resolved.signer.access_key} (found by {resolved.credentials.method})"

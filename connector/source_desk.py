@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 import uuid
@@ -14,7 +13,7 @@ from connector import config
 from connector.errors import ConnectorError
 from connector.eventbridge import Publisher
 from connector.limits import entry
-from connector.model import Answer, Delivered, Entry, Event, Refused, Retry, iso_second
+from connector.model import Delivered, Event, Refused, Retry, iso_second
 from connector.source_api import SourceApi, SourceError
 from connector.source_list import Change
 from connector.sources import MEANINGS, Sighting, SourceState
@@ -128,7 +127,8 @@ class SourceDesk:
             "sent_at": iso_second(int(time.time() * 1000)),
         }
         event = Event(source, PING_DETAIL_TYPE, time.time(), (), json.dumps(detail).encode())
-        answer = _publish(target, entry(event, max_event_bytes=target.max_event_bytes))
+        made = entry(event, max_event_bytes=target.max_event_bytes)
+        answer = Publisher(target).publish_once([made])
         if answer.error is not None:
             self.problems.append(f"{name}: nothing was sent: {answer.error}")
             return None
@@ -185,15 +185,3 @@ def _created(api: SourceApi, *, source: str, account: str) -> None:
                 "name, or delete this one first."
             )
             raise SourceError(text, code=error.code) from None
-
-
-def _publish(target: config.Target, made: Entry) -> Answer:
-    publisher = Publisher(target)
-
-    async def call() -> Answer:
-        try:
-            return await publisher.publish([made])
-        finally:
-            await publisher.close()
-
-    return asyncio.run(call())
