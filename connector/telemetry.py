@@ -154,7 +154,6 @@ class Telemetry:
 
         self._allowance = _Allowance(clock_s)
         self._retry_codes, self._down = set[str](), set[str]()
-        self._source_series: dict[tuple[str, str], SourceState] = {}
         self._unseeing: set[str] = set()
         """Targets whose sources cannot be looked at. Touched by the threads that look, each its own entry."""
         self._stalled: set[Partition] = set()
@@ -293,28 +292,20 @@ class Telemetry:
         for state, count in counts.items():
             self._sources[target, state].set(count)
         shown = sorted(standings, key=lambda each: each.state not in INACTIVE)[:MAX_SOURCE_SERIES]
-        names = {each.source for each in shown}
-        for key, shown_state in list(self._source_series.items()):
-            if key[0] == target and key[1] not in names:
-                self._source_state.remove(*key, shown_state)
-                self._source_since.remove(*key)
-                self._source_expires.remove(*key)
-                del self._source_series[key]
-        for each in shown:
-            key = (target, each.source)
-            before = self._source_series.get(key)
-            if before is not None and before != each.state:
-                self._source_state.remove(*key, before)
-            self._source_series[key] = each.state
-            self._source_state[(*key, each.state)].set(1)
-            if each.state in INACTIVE:
-                self._source_since[key].set(each.since_ms / 1000)
-            else:
-                self._source_since.remove(*key)
-            if each.expires_ms is not None:
-                self._source_expires[key].set(each.expires_ms / 1000)
-            else:
-                self._source_expires.remove(*key)
+        inactive = [each for each in shown if each.state in INACTIVE]
+        self._show(self._source_state, target, {(each.source, each.state): 1 for each in shown})
+        self._show(self._source_since, target, {(each.source,): each.since_ms / 1000 for each in inactive})
+        expires: dict[tuple[str, ...], float] = {
+            (e.source,): e.expires_ms / 1000 for e in shown if e.expires_ms is not None
+        }
+        self._show(self._source_expires, target, expires)
+
+    def _show(self, series: _Series[Gauge], target: str, values: Mapping[tuple[str, ...], float]) -> None:
+        """Show these series of a target, and no others of it."""
+        for gone in [key for key in series if key[0] == target and key[1:] not in values]:
+            series.remove(*gone)
+        for labels, value in values.items():
+            series[target, *labels].set(value)
 
     # The next four are called from the threads that look, and touch nothing that others touch.
 
