@@ -28,6 +28,10 @@ from connector.telemetry import PauseReason, Telemetry
 POLL_RECORDS = 100
 """Records taken in one go. Decoding and mapping them takes a few ms, the longest that an answer waits."""
 
+CONVERT_S = 1.0
+"""Decoding and mapping may hold up the loop for so long, and for one record more. Large records and costly
+expressions come to it; the rest of what was polled waits its turn, stalled."""
+
 POLL_INTERVAL_S = 0.25
 """While the target has enough to do nothing more is read ahead: decoding would only keep answers waiting.
 Polling goes on at this interval, since rebalances are handled inside it."""
@@ -43,6 +47,8 @@ REPORT_INTERVAL_S = 1.0
 
 SOURCES_INTERVAL_S = 5.0
 """How often what is shown of each source is brought up to date, where no state changed."""
+
+SLOW = f"decoding and mapping its records took over {CONVERT_S:g} s; the others wait their turn"
 
 OF_SOURCES = frozenset({"source_inactive", "source_unknown"})
 """Codes of letters that say nothing about mapping or topic, however many there are."""
@@ -254,6 +260,7 @@ class Bridge:
 
     def _take(self, records: Sequence[Record], now_s: float) -> None:
         counts: dict[str, int] = {}
+        ends_s = now_s + CONVERT_S
         for record in records:
             partition = record.partition
             if partition in self._excluded:
@@ -263,10 +270,12 @@ class Bridge:
                 continue
             counts[partition.topic] = counts.get(partition.topic, 0) + 1
             stalled = self._stalled.get(partition)
-            if stalled is None:
+            if stalled is not None:
+                stalled.records.append((record, track))
+            elif self._clock_s() < ends_s:
                 self._convert(record, track, now_s)
             else:
-                stalled.records.append((record, track))
+                self._stall(record, track, Stall("slow", lambda: True), SLOW)
         for topic, count in counts.items():
             self._telemetry.records_consumed(topic, count)
 
@@ -289,6 +298,8 @@ class Bridge:
                     pending, route.lane(record), route.policies[result.target]
                 )
                 if obstacle is None:
+                    # A record of some bytes may make an event of many, as by an enum with long symbols.
+                    self._ledger.grow(track, record.offset, len(result.json))
                     return
                 if isinstance(obstacle, RecordError):
                     self._dead_letter(record, track, obstacle, pending)
@@ -305,13 +316,17 @@ class Bridge:
         self._telemetry.partition_stalled(record.partition, text)
 
     def _retry_stalled(self, now_s: float) -> None:
+        ends_s = now_s + CONVERT_S
         for partition, stall in list(self._stalled.items()):
             if not stall.may_go_on():
                 continue
             del self._stalled[partition]
             while stall.records and partition not in self._stalled:
                 record, track = stall.records.popleft()
-                self._convert(record, track, now_s)
+                if self._clock_s() < ends_s:
+                    self._convert(record, track, now_s)
+                else:
+                    self._stall(record, track, Stall("slow", lambda: True), SLOW)
             if partition in self._stalled:
                 self._stalled[partition].records.extend(stall.records)
             else:
@@ -459,6 +474,8 @@ class Bridge:
         """
         send = self._halt is None
         tracks = {t for t in self._ledger.tracks.values() if partitions is None or t.partition in partitions}
+        for track in tracks:
+            self._stalled.pop(track.partition, None)
         for outlet in self._all_outlets:
             self._leave(outlet.discard(lambda p: p.track in tracks and p.record.offset > p.track.sent_offset))
             self._leave(outlet.discard_held(tracks))
@@ -501,8 +518,6 @@ class Bridge:
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
         """Send nothing new of these, bring what is in flight to an end, commit, forget."""
         self._telemetry.rebalanced("revoked", partitions)
-        for partition in partitions:
-            self._stalled.pop(partition, None)
         self._drain(partitions)
         self._commit(wait=True, partitions=partitions)
         self._forget(partitions)

@@ -285,7 +285,9 @@ class Delivery(Group):
         default=20_000, ge=1, description="Records read and not yet settled, at most."
     )
     max_pending_bytes: Bytes = Field(
-        default=64 * 1024**2, ge=1024**2, description="Bytes of records read and not yet settled, at most."
+        default=64 * 1024**2,
+        ge=1024**2,
+        description="Bytes of records read and not yet settled, and of their events, at most.",
     )
     commit_interval: Seconds = Field(
         default=5.0, ge=0.1, le=300, description="How often offsets are committed."

@@ -83,6 +83,7 @@ GROUP = "*"
 """Where the problems of the group as a whole are kept, next to those of topics."""
 REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
 NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+UNREADABLE_BATCH = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
 _RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at offset (?P<offset>-?\d+)")
@@ -319,6 +320,12 @@ class KafkaSource:
         topic = message.topic() or GROUP
         if error.code() in NO_TOPIC:
             text = f"topic {topic} does not exist; waiting for it to be created"
+        elif error.code() in UNREADABLE_BATCH:
+            text = (
+                f"a batch of records of {topic}[{message.partition()}] cannot be unpacked ({error.str()}). "
+                "Its partition waits before it. Is it larger than kafka.receive.message.max.bytes when "
+                "unpacked? Then raise that. If it is damaged, move the group's offset past it."
+            )
         else:
             text = _said(error)
         if self._topic_problems.get(topic) != text:

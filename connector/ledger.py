@@ -100,6 +100,12 @@ class Ledger:
         self.pending_bytes += size_bytes
         return track
 
+    def grow(self, track: Track, offset: int, size_bytes: int) -> None:
+        """Count so many bytes more for a pending record: those of the event made of it."""
+        begun_bytes, polled_s = track.unsettled[offset]
+        track.unsettled[offset] = (begun_bytes + size_bytes, polled_s)
+        self.pending_bytes += size_bytes
+
     def settle(self, track: Track, offset: int) -> None:
         """Mark a record as settled.
 

@@ -19,6 +19,8 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 
 Headers: TypeAlias = "tuple[tuple[str, bytes | None], ...]"
 """Kafka headers in the order they arrived; a name may occur more than once."""
+HEADER_BYTES = 200
+"""What an empty header takes in memory."""
 UNREADABLE_HEADERS: Headers = (("\ufffd", None),)
 """Stands for headers that the client cannot read, since a name is not UTF-8."""
 
@@ -89,8 +91,11 @@ class Record(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of key and value; what `delivery.max_pending_bytes` counts."""
-        return len(self.key or b"") + len(self.value or b"")
+        """Bytes of key, value and headers, with what a header takes in memory besides."""
+        size_bytes = len(self.key or b"") + len(self.value or b"")
+        for name, content in self.headers:
+            size_bytes += HEADER_BYTES + len(name) + len(content or b"")
+        return size_bytes
 
 
 class Decoded(NamedTuple):

@@ -57,6 +57,11 @@ class Pending:
         self.failed_s: float | None = None
         """When the last attempt failed, on the monotonic clock."""
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the record, and of the event made of it."""
+        return self.record.size_bytes + len(self.entry.json)
+
 
 class Door(IntEnum):
     """Whether the entries of a source may leave."""
@@ -154,7 +159,7 @@ class Outbox:
         self._inside = 0
         """Entries here or in flight."""
         self._inside_bytes = 0
-        """Size of their records; counted only where it is limited."""
+        """Size of their records and of what was made of these; counted only where it is limited."""
         self.ready_lanes = 0
         """How many lanes could give an entry to the next request."""
         self._max_records = max_records
@@ -212,7 +217,7 @@ class Outbox:
         self.unsent += 1
         self._inside += 1
         if self._counts_bytes:
-            self._inside_bytes += pending.record.size_bytes
+            self._inside_bytes += pending.size_bytes
         return None
 
     def next_batch(self) -> list[Pending]:
@@ -494,7 +499,7 @@ class Outbox:
     def _enter(self, entries: Sequence[Pending], sign: int) -> None:
         self._inside += sign * len(entries)
         if self._counts_bytes:
-            self._inside_bytes += sign * sum(pending.record.size_bytes for pending in entries)
+            self._inside_bytes += sign * sum(pending.size_bytes for pending in entries)
 
     def _forget(self, lane: Lane) -> None:
         if lane.key is not None:

@@ -270,6 +270,8 @@ class Replay:
             return
         self.tally.count(self.tally.tried, letter.label.code)
         self._ledger.begin(track.partition, offset, size_bytes=letter.record.size_bytes, now_s=now_s)
+        if isinstance(result, Entry):
+            self._ledger.grow(track, offset, len(result.json))
         match result:
             case Entry():
                 # Of one lane are only letters of one partition, so that it can be given away whole.

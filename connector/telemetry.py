@@ -32,7 +32,9 @@ from connector.model import Partition, Position
 from connector.sources import INACTIVE, STATES, Sighting, SourceState, Standing
 
 FilterReason: TypeAlias = Literal["filter", "tombstone"]
-PauseReason: TypeAlias = Literal["pending", "schema_registry", "target", "source", "dead_letter", "excluded"]
+PauseReason: TypeAlias = Literal[
+    "pending", "slow", "schema_registry", "target", "source", "dead_letter", "excluded"
+]
 LookOutcome: TypeAlias = Literal["ok", "throttled", "unavailable", "denied"]
 RequestOutcome: TypeAlias = Literal[
     "ok", "partial", "throttled", "unavailable", "refused", "oversize", "halted"
@@ -123,7 +125,7 @@ class Telemetry:
             "oldest_unsettled_seconds", "Age of what holds back the commit.", "topic", "partition"
         )
         self._pending_records = gauge("pending_records", "Records polled and not settled.")
-        self._pending_bytes = gauge("pending_bytes", "Bytes of key and value of those records.")
+        self._pending_bytes = gauge("pending_bytes", "Bytes of those records and of the events made of them.")
         self._assigned = gauge("partitions_assigned", "Partitions this process has.")
         self._paused = gauge("partitions_paused", "Partitions not being read for now.", "reason")
         self._target_state = gauge("target_state", "0 ok, 1 probing, 2 open.", "target")

@@ -96,9 +96,13 @@ class Topics:
         numbers = self._admin.list_topics(name, timeout=TIMEOUT_S).topics[name].partitions
         return [Partition(name, number) for number in sorted(numbers)]
 
-    def produce(self, records: Iterable[Sent]) -> list[Position]:
-        """Writes the records and answers their positions, in the same order."""
-        producer = Producer({**self._client, "linger.ms": "5", "enable.idempotence": "true"})
+    def produce(
+        self, records: Iterable[Sent], options: Mapping[str, str | int] | None = None
+    ) -> list[Position]:
+        """Writes the records and answers their positions, in the same order; `options` are librdkafka's."""
+        producer = Producer(
+            {**self._client, "linger.ms": "5", "enable.idempotence": "true", **(options or {})}
+        )
         positions: dict[int, Position] = {}
         failures: list[KafkaError] = []
 

@@ -170,9 +170,11 @@ class World:
         self._bridges.append(bridge)
         return bridge
 
-    def produce(self, records: Sequence[Sent]) -> dict[Position, bytes | None]:
+    def produce(
+        self, records: Sequence[Sent], options: Mapping[str, str | int] | None = None
+    ) -> dict[Position, bytes | None]:
         """Writes the records and answers the key of each position, in their order."""
-        positions = self.topics.produce(records)
+        positions = self.topics.produce(records, options)
         return {position: sent.key for position, sent in zip(positions, records, strict=True)}
 
     def sampler(self, partitions: Sequence[Partition]) -> Sampler:

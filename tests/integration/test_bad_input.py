@@ -240,6 +240,35 @@ def test_a_letter_too_large_for_its_topic_goes_without_its_value(world: World) -
         )
 
 
+def test_a_batch_that_unpacks_to_too_much_is_named_and_holds_its_partition_alone(world: World) -> None:
+    """Half a kilobyte on the wire may be megabytes of records; librdkafka then gives none of them."""
+    packed, plain = world.topic("notes", partitions=2)
+    one_batch: dict[str, str | int] = {
+        "compression.type": "zstd",
+        "batch.size": 10_000_000,
+        "message.max.bytes": 10_000_000,
+    }
+    large = [Sent(packed.topic, note(n, text="0" * 200_000), b"k", partition=0) for n in range(10)]
+    produced = world.produce(large, {**one_batch, "linger.ms": 1_000})
+    produced |= world.produce([Sent(plain.topic, note(n), b"k", partition=1) for n in range(100)])
+    limits = {"fetch.max.bytes": 1_000_000, "receive.message.max.bytes": 1_100_000}
+    bridge = world.bridge(world.settings({packed.topic: NOTES}, kafka=limits))
+    bridge.start(ready=False)
+    world.wait_settled([plain])
+    bridge.wait_unready("kafka")
+    reason = bridge.ready()[1]["reasons"]["kafka"]
+    bridge.sigterm()
+
+    assert f"{packed.topic}[0]" in reason
+    assert "receive.message.max.bytes" in reason
+    assert 0 == world.topics.committed(world.name, [packed]).get(packed, 0)
+
+    world.bridge(world.settings({packed.topic: NOTES}), name="with more room").start()
+    world.wait_settled([packed, plain])
+
+    assert 110 == world.balance(produced, order="key").delivered
+
+
 def test_a_pattern_never_reads_the_dead_letter_topic(world: World) -> None:
     """A pattern that matches the dead-letter topic reads all else it matches, also topics made later."""
     (first,) = world.topic("a")

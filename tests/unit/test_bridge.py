@@ -6,6 +6,7 @@ import gc
 import json
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -349,6 +350,58 @@ def test_too_much_pending_pauses_and_goes_on_later(settings: config.Settings) ->
     rig.run(until)
 
     assert set() == rig.source.paused
+
+
+@pytest.mark.parametrize("what", ["headers", "event"])
+def test_headers_and_events_count_as_pending(settings: config.Settings, what: str) -> None:
+    """Memory is bounded also where keys and values are the least of it."""
+    rig = Rig(settings)
+    rig.bridge._delivery = settings.delivery.model_copy(update={"max_pending_bytes": 1024**2})
+    rig.sink.is_holding = True
+    for n in range(20):
+        small = record(n)
+        if what == "headers":
+            rig.source.put(small._replace(headers=(("h", bytes(100_000)),)))
+        else:
+            rig.source.put(
+                record(n, escaped="\\" * 25_000)
+            )  # twice as long in the event's JSON, in each level
+
+    def until() -> bool:
+        if rig.source.polls == 50:
+            assert {P0, P1} == rig.source.paused
+            rig.sink.is_holding = False
+        if rig.source.polls >= 50:
+            rig.sink.answer_held()
+        return {P0: 20} == rig.source.committed
+
+    rig.run(until)
+
+    assert list(range(20)) == rig.delivered_ids
+
+
+def test_slow_records_do_not_hold_up_the_loop(settings: config.Settings) -> None:
+    """Whatever a record's decoding and mapping takes, others of the same poll wait for the next rounds."""
+    rig = Rig(settings)
+    pipeline = rig.bridge._pipeline
+    beats = [rig.clock.now_s]
+
+    class Slow:
+        def __call__(self, record: Record) -> object:
+            rig.clock.now_s += 0.4
+            return pipeline(record)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(pipeline, name)
+
+    rig.bridge._pipeline = Slow()  # type: ignore[assignment]
+    rig.health.beat = lambda now_s: beats.append(rig.clock.now_s)  # type: ignore[method-assign, misc, assignment]
+    rig.source.put(*(record(n, key="a") for n in range(30)), *(record(n, partition=P1) for n in range(30)))
+    rig.run_to_the_end()
+
+    assert 3 > max(later - earlier for earlier, later in pairwise(beats))
+    assert {P0: 30, P1: 30} == rig.source.committed
+    assert 60 == len(rig.delivered_ids)
 
 
 def test_records_of_one_key_are_never_in_two_requests_at_once(settings: config.Settings) -> None:

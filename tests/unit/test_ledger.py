@@ -106,6 +106,17 @@ def test_a_topic_that_starts_over_never_commits_an_old_offset(ledger: Ledger) ->
     assert {P0: 1} == ledger.committable()
 
 
+def test_what_was_made_of_a_record_counts_until_it_is_settled(ledger: Ledger) -> None:
+    """A record of a few bytes may make an event of many, and both are in memory."""
+    track = begin(ledger, 1)
+    begin(ledger, 2)
+    ledger.grow(track, 1, 500)
+    assert 520 == ledger.pending_bytes
+    ledger.settle(track, 1)
+
+    assert 10 == ledger.pending_bytes
+
+
 def test_dropping_gives_back_what_was_pending(ledger: Ledger) -> None:
     """Forgotten records no longer count against the limits."""
     begin(ledger, 1)
