@@ -36,13 +36,16 @@ LIBRDKAFKA_VERSION: str = libversion()[0]
 CONSUMER_DEFAULTS = {
     # A new group skips nothing.
     "auto.offset.reset": "earliest",
-    # librdkafka prefetches 64 MB and 100,000 records by default, whatever we do with them. A quarter
-    # second of full speed is enough to hide the fetch latency, and keeps memory flat.
+    # By default librdkafka prefetches 64 MB, and 100,000 records of each partition, whatever we do with them;
+    # and a small record takes several times its size there. This much hides the fetch latency at full speed.
     "queued.max.messages.kbytes": "8192",
-    "queued.min.messages": "10000",
+    "queued.min.messages": "2000",
+    "fetch.message.max.bytes": "262144",
     # By default librdkafka fetches nothing for a second once this much is queued, which is used up before.
     "fetch.queue.backoff.ms": "20",
 }
+FETCH_MAX_BYTES = "2097152"
+"""Of all partitions of a broker together; librdkafka refuses less than `message.max.bytes`."""
 
 OWNED = {
     "enable.auto.commit": "false",
@@ -114,6 +117,8 @@ def client_options(settings: config.Settings) -> Options:
 def consumer_options(options: Options) -> Options:
     """The settings of a group member: ours as far as the user set none."""
     ours: Options = dict(CONSUMER_DEFAULTS)
+    if "message.max.bytes" not in options:
+        ours["fetch.max.bytes"] = FETCH_MAX_BYTES
     if options.get("group.protocol") != "consumer":
         # Members keep what they have while others join; a rebalance stops only what moves. With
         # KIP-848 the broker decides, and librdkafka refuses this setting.

@@ -65,6 +65,8 @@ READER = {
 }
 
 NO_GROUP = ("group.instance.id", "group.protocol", "group.remote.assignor")
+FOR_PRODUCERS = ("message.max.bytes",)
+"""What a reader has no use for, and which would be in conflict with READER."""
 
 END_OF_PARTITION = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's name for it
 UNCHECKABLE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
@@ -80,7 +82,7 @@ class _Reader:
     def __init__(self, settings: config.Settings) -> None:
         self._last_error: str | None = None
         options = CONSUMER_DEFAULTS | client_options(settings) | READER
-        for name in NO_GROUP:
+        for name in (*NO_GROUP, *FOR_PRODUCERS):
             options.pop(name, None)
         self._consumer = Consumer(options | {"error_cb": self._on_error}, logger=_SILENT)
         self.close = self._consumer.close

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from confluent_kafka import KafkaError
 
 from connector import config
 from connector.kafka import KafkaSource
+from connector.kafka_letters import LetterTopic
 from connector.telemetry import Telemetry
 
 SETTINGS = """
@@ -22,6 +24,14 @@ topics:
     value: {format: json}
     event: {source: aws.partner/example.com/orders, detail_type: Order}
 """
+
+
+@pytest.mark.parametrize("client", [LetterTopic, partial(KafkaSource, telemetry=Telemetry())])
+def test_letters_may_be_large(tmp_path: Path, client: Callable[[config.Settings], KafkaSource]) -> None:
+    """`message.max.bytes` is for the dead letters; what librdkafka compares with it in a reader fits."""
+    file = tmp_path / "bridge.yaml"
+    file.write_text(SETTINGS.replace("group.id: test", "group.id: test, message.max.bytes: 10000000"))
+    client(config.load(file, {})).close()
 
 
 @pytest.fixture
