@@ -1,4 +1,4 @@
-"""The Kafka side: consumer group, commits, dead-letter producer. The only user of librdkafka's clients."""
+"""The Kafka side: what every client of librdkafka is told, and the consumer group with its commits."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ from confluent_kafka import (
     TopicPartition,
     libversion,
 )
-from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
-from connector import __version__, config
-from connector.errors import DeadLetterError, HaltError, Problem, UnavailableError
+from connector import config
+from connector.errors import HaltError, Problem, UnavailableError
 from connector.kafka_options import Kafka
-from connector.ledger import Ticket
-from connector.letters import Failure, Letter, letter, smaller
 from connector.model import UNREADABLE_HEADERS, Partition, Record, partition_of
 from connector.telemetry import Telemetry
 
@@ -67,11 +65,6 @@ CONSUMER_ONLY = frozenset(
 )
 """Settings of the consumer that a producer or admin client would warn about."""
 
-SLOW_S = 3.0
-"""A letter that is not acknowledged for so long is said to be a problem, well before its time limit."""
-LETTER_TIMEOUT_MS = 15_000
-"""How long librdkafka tries to write a letter before it says why it cannot; then we try again."""
-
 # librdkafka's names for errors of its own begin with an underscore; they are public nevertheless.
 NO_OFFSET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
@@ -85,9 +78,7 @@ REJOIN_INTERVAL_S = 10.0
 GROUP = "*"
 """Where the problems of the group as a whole are kept, next to those of topics."""
 REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
-NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 UNREADABLE_BATCH = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001
-TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
 _RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at offset (?P<offset>-?\d+)")
 
@@ -133,7 +124,7 @@ def option_problems(kafka: Kafka) -> list[Problem]:
     problems: list[Problem] = []
     while True:
         try:
-            Consumer(options, logger=_SILENT).close()
+            Consumer(options, logger=SILENT).close()
         except KafkaException as error:
             text = str(error.args[0].str())
             name = next((name for name in options if f'"{name}"' in text), None)
@@ -402,111 +393,6 @@ def _said(error: KafkaError) -> str:
     return f"{error.name()}: {text}"
 
 
-class KafkaDeadLetters:
-    """Writes dead letters until the broker has them; the `DeadLetters` of the bridge.
-
-    The producer is idempotent and waits for all in-sync replicas. A letter that fails is written
-    again, so a broker that is down or lacks replicas delays settling and loses nothing.
-    """
-
-    def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
-        self._topic = settings.dead_letter.topic
-        self._name = settings.name
-        self._telemetry = telemetry
-        self._acknowledged: list[Ticket] = []
-        self._again: list[tuple[Letter, Ticket]] = []
-        self._again_s = 0.0
-        self._waiting_since_s: float | None = None
-        self._problem: str | None = None
-        shared = without_consumer(client_options(settings))
-        self._producer = Producer(
-            {"compression.type": "lz4", "linger.ms": 5}
-            | shared
-            | {"enable.idempotence": True, "acks": "all", "message.timeout.ms": LETTER_TIMEOUT_MS},
-            logger=_SILENT,
-        )
-
-    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
-        """Write a letter, again and again until the broker has it; never blocks."""
-        self._produce(letter(record, failure, bridge_name=self._name, version=__version__), ticket)
-
-    def acknowledged(self) -> Sequence[Ticket]:
-        """The tickets of letters that the broker acknowledged since the last call.
-
-        Raises:
-            DeadLetterError: none can be written any more.
-        """
-        try:
-            self._producer.poll(0)
-        except KafkaException as error:  # the client's way to say that it is fatal
-            raise self._no_more(error.args[0]) from error
-        if self._again and time.monotonic() >= self._again_s:
-            again, self._again = self._again, []
-            for failed, ticket in again:
-                self._produce(failed, ticket)
-        done, self._acknowledged = self._acknowledged, []
-        return done
-
-    @property
-    def problem(self) -> str | None:
-        """Why letters are not being acknowledged, in a sentence; None when all is well."""
-        if self._problem is None and self._waiting_since_s is not None and len(self._producer) > 0:
-            waited_s = time.monotonic() - self._waiting_since_s
-            if waited_s > SLOW_S:
-                return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
-        return self._problem
-
-    def _produce(self, written: Letter, ticket: Ticket) -> None:
-        def on_delivery(error: KafkaError | None, _: Message) -> None:
-            self._on_delivery(error, written, ticket)
-
-        if self._waiting_since_s is None:
-            self._waiting_since_s = time.monotonic()
-        try:
-            self._producer.produce(
-                self._topic,
-                key=written.key,
-                value=written.value,
-                headers=list(written.headers),
-                on_delivery=on_delivery,
-            )
-        except BufferError:
-            self._write_again(written, ticket)
-        except KafkaException as error:
-            self._on_delivery(error.args[0], written, ticket)
-
-    def _on_delivery(self, error: KafkaError | None, written: Letter, ticket: Ticket) -> None:
-        if error is None:
-            self._waiting_since_s = time.monotonic() if len(self._producer) > 0 else None
-            if self._problem is not None:
-                self._problem = None
-                self._telemetry.dead_letter_writable()
-            self._acknowledged.append(ticket)
-        elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
-            self._produce(less, ticket)
-        elif error.code() in NOT_ALLOWED or error.fatal():
-            raise self._no_more(error)
-        else:
-            self._problem = f"{self._topic} cannot be written: {error.name()}: {error.str()}"
-            self._telemetry.dead_letter_unwritable(self._problem)
-            self._write_again(written, ticket)
-
-    def _no_more(self, error: KafkaError) -> DeadLetterError:
-        if error.code() in NOT_ALLOWED:
-            return DeadLetterError(
-                f"the dead-letter topic {self._topic} may not be written by this user ({error.name()}). "
-                "Nothing was lost; allow it Write on that topic and start again."
-            )
-        return DeadLetterError(
-            f"the dead-letter producer cannot go on: {error.str()}. Nothing was lost; start the bridge again."
-        )
-
-    def _write_again(self, written: Letter, ticket: Ticket) -> None:
-        if not self._again:
-            self._again_s = time.monotonic() + 1.0
-        self._again.append((written, ticket))
-
-
 def cluster_metadata(client: Consumer | Producer | AdminClient, timeout_s: float) -> ClusterMetadata:
     """What the brokers say of cluster and topics.
 
@@ -517,24 +403,6 @@ def cluster_metadata(client: Consumer | Producer | AdminClient, timeout_s: float
         return client.list_topics(timeout=timeout_s)
     except KafkaException as error:
         raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}", code="kafka") from error
-
-
-def create_dead_letter_topic(settings: config.Settings, timeout_s: float) -> None:
-    """Create the dead-letter topic as `dead_letter` says.
-
-    Raises:
-        DeadLetterError: the brokers refuse.
-    """
-    wanted = settings.dead_letter
-    admin = AdminClient(without_consumer(client_options(settings)), logger=_SILENT)
-    topic = NewTopic(wanted.topic, wanted.partitions, wanted.replication_factor)
-    try:
-        admin.create_topics([topic], request_timeout=timeout_s)[wanted.topic].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise DeadLetterError(
-                f"the dead-letter topic {wanted.topic} cannot be created: {error.args[0].str()}"
-            ) from error
 
 
 def without_consumer(options: Options) -> Options:
@@ -549,4 +417,5 @@ def log_of(receive: Callable[[logging.LogRecord], None] = lambda _: None) -> log
     return logger
 
 
-_SILENT = log_of()
+SILENT = log_of()
+"""For clients whose complaints come another way."""

@@ -26,9 +26,9 @@ from connector.errors import ConfigError, DeadLetterError, HaltError, Problem, U
 from connector.kafka import (
     CONSUMER_DEFAULTS,
     NO_TOPIC,
+    SILENT,
     client_options,
     cluster_metadata,
-    log_of,
     record_of,
     without_consumer,
 )
@@ -73,8 +73,6 @@ UNCHECKABLE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUST
 
 NO_LEADER = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
-_SILENT = log_of()
-
 
 class _Reader:
     """A consumer that is assigned what it reads: no group, no commits."""
@@ -84,7 +82,7 @@ class _Reader:
         options = CONSUMER_DEFAULTS | client_options(settings) | READER
         for name in (*NO_GROUP, *FOR_PRODUCERS):
             options.pop(name, None)
-        self._consumer = Consumer(options | {"error_cb": self._on_error}, logger=_SILENT)
+        self._consumer = Consumer(options | {"error_cb": self._on_error}, logger=SILENT)
         self.close = self._consumer.close
 
     def metadata(self) -> ClusterMetadata:
@@ -478,7 +476,7 @@ class ResolutionTopic:
             time.sleep(0.05)
 
     def _admin(self) -> AdminClient:
-        return AdminClient(without_consumer(client_options(self._settings)), logger=_SILENT)
+        return AdminClient(without_consumer(client_options(self._settings)), logger=SILENT)
 
     def _writer(self) -> Producer:
         if self._producer is None:
@@ -493,7 +491,7 @@ class ResolutionTopic:
                     "queue.buffering.max.messages": QUEUED,
                     "delivery.report.only.error": True,
                 },
-                logger=_SILENT,
+                logger=SILENT,
             )
         return self._producer
 
@@ -548,7 +546,7 @@ class ReplayGuard:
                 "session.timeout.ms": "6000",
                 "heartbeat.interval.ms": "1000",
             },
-            logger=_SILENT,
+            logger=SILENT,
         )
         self._consumer.subscribe(
             [settings.dead_letter.resolutions],

@@ -1,0 +1,148 @@
+"""The dead-letter topic as the bridge writes it: until the brokers have every letter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from connector import __version__, config
+from connector.errors import DeadLetterError
+from connector.kafka import SILENT, client_options, without_consumer
+from connector.ledger import Ticket
+from connector.letters import Failure, Letter, letter, smaller
+from connector.model import Record
+from connector.telemetry import Telemetry
+
+SLOW_S = 3.0
+"""A letter that is not acknowledged for so long is said to be a problem, well before its time limit."""
+LETTER_TIMEOUT_MS = 15_000
+"""How long librdkafka tries to write a letter before it says why it cannot; then we try again."""
+
+NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
+
+
+class KafkaDeadLetters:
+    """Writes dead letters until the broker has them; the `DeadLetters` of the bridge.
+
+    The producer is idempotent and waits for all in-sync replicas. A letter that fails is written
+    again, so a broker that is down or lacks replicas delays settling and loses nothing.
+    """
+
+    def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
+        self._topic = settings.dead_letter.topic
+        self._name = settings.name
+        self._telemetry = telemetry
+        self._acknowledged: list[Ticket] = []
+        self._again: list[tuple[Letter, Ticket]] = []
+        self._again_s = 0.0
+        self._waiting_since_s: float | None = None
+        self._problem: str | None = None
+        shared = without_consumer(client_options(settings))
+        self._producer = Producer(
+            {"compression.type": "lz4", "linger.ms": 5}
+            | shared
+            | {"enable.idempotence": True, "acks": "all", "message.timeout.ms": LETTER_TIMEOUT_MS},
+            logger=SILENT,
+        )
+
+    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
+        """Write a letter, again and again until the broker has it; never blocks."""
+        self._produce(letter(record, failure, bridge_name=self._name, version=__version__), ticket)
+
+    def acknowledged(self) -> Sequence[Ticket]:
+        """The tickets of letters that the broker acknowledged since the last call.
+
+        Raises:
+            DeadLetterError: none can be written any more.
+        """
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:  # the client's way to say that it is fatal
+            raise self._no_more(error.args[0]) from error
+        if self._again and time.monotonic() >= self._again_s:
+            again, self._again = self._again, []
+            for failed, ticket in again:
+                self._produce(failed, ticket)
+        done, self._acknowledged = self._acknowledged, []
+        return done
+
+    @property
+    def problem(self) -> str | None:
+        """Why letters are not being acknowledged, in a sentence; None when all is well."""
+        if self._problem is None and self._waiting_since_s is not None and len(self._producer) > 0:
+            waited_s = time.monotonic() - self._waiting_since_s
+            if waited_s > SLOW_S:
+                return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
+        return self._problem
+
+    def _produce(self, written: Letter, ticket: Ticket) -> None:
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
+            self._on_delivery(error, written, ticket)
+
+        if self._waiting_since_s is None:
+            self._waiting_since_s = time.monotonic()
+        try:
+            self._producer.produce(
+                self._topic,
+                key=written.key,
+                value=written.value,
+                headers=list(written.headers),
+                on_delivery=on_delivery,
+            )
+        except BufferError:
+            self._write_again(written, ticket)
+        except KafkaException as error:
+            self._on_delivery(error.args[0], written, ticket)
+
+    def _on_delivery(self, error: KafkaError | None, written: Letter, ticket: Ticket) -> None:
+        if error is None:
+            self._waiting_since_s = time.monotonic() if len(self._producer) > 0 else None
+            if self._problem is not None:
+                self._problem = None
+                self._telemetry.dead_letter_writable()
+            self._acknowledged.append(ticket)
+        elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
+            self._produce(less, ticket)
+        elif error.code() in NOT_ALLOWED or error.fatal():
+            raise self._no_more(error)
+        else:
+            self._problem = f"{self._topic} cannot be written: {error.name()}: {error.str()}"
+            self._telemetry.dead_letter_unwritable(self._problem)
+            self._write_again(written, ticket)
+
+    def _no_more(self, error: KafkaError) -> DeadLetterError:
+        if error.code() in NOT_ALLOWED:
+            return DeadLetterError(
+                f"the dead-letter topic {self._topic} may not be written by this user ({error.name()}). "
+                "Nothing was lost; allow it Write on that topic and start again."
+            )
+        return DeadLetterError(
+            f"the dead-letter producer cannot go on: {error.str()}. Nothing was lost; start the bridge again."
+        )
+
+    def _write_again(self, written: Letter, ticket: Ticket) -> None:
+        if not self._again:
+            self._again_s = time.monotonic() + 1.0
+        self._again.append((written, ticket))
+
+
+def create_dead_letter_topic(settings: config.Settings, timeout_s: float) -> None:
+    """Create the dead-letter topic as `dead_letter` says.
+
+    Raises:
+        DeadLetterError: the brokers refuse.
+    """
+    wanted = settings.dead_letter
+    admin = AdminClient(without_consumer(client_options(settings)), logger=SILENT)
+    topic = NewTopic(wanted.topic, wanted.partitions, wanted.replication_factor)
+    try:
+        admin.create_topics([topic], request_timeout=timeout_s)[wanted.topic].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise DeadLetterError(
+                f"the dead-letter topic {wanted.topic} cannot be created: {error.args[0].str()}"
+            ) from error
