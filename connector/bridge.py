@@ -42,6 +42,9 @@ BUSY_WAIT_S = 0.005
 IDLE_WAIT_S = 0.1
 """With nothing in flight it waits for records, which end the wait at once; signals wait this long."""
 
+LAST_COMMIT_S = 1.0
+"""A commit that ends a drain has so long at least, however late it is."""
+
 REPORT_INTERVAL_S = 1.0
 """How often the gauges are brought up to date."""
 
@@ -67,8 +70,11 @@ class Source(Protocol):
 
     def pause(self, partitions: Collection[Partition]) -> None: ...
     def resume(self, partitions: Collection[Partition]) -> None: ...
-    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
-        """Commit; the result comes to `Bridge.on_committed`, before returning when `wait` is set."""
+    def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
+        """Commit; the result comes to `Bridge.on_committed`, before returning when `wait_s` is not 0.
+
+        No answer within that time is a commit that failed.
+        """
 
     def lag(self, partition: Partition, committed: int) -> int | None:
         """Records behind `committed` offset on the broker, as far as known without asking it."""
@@ -186,6 +192,7 @@ class Bridge:
     def stop(self) -> None:
         """Ask `run` to drain and return."""
         self._stopping = True
+        self._begin_to_end()
         self._health.stopping()
 
     def run(self, source: Source) -> None:
@@ -198,9 +205,9 @@ class Bridge:
         try:
             while not self._stopping and self._halt is None:
                 self._step()
-            self._end_by_s = self._clock_s() + self._delivery.shutdown_timeout
+            self._begin_to_end()
             self._drain()
-            self._commit(wait=True)
+            self._commit(wait_s=self._left_s(self._end_by_s))
         except Exception:
             # A bug: our own bookkeeping may be wrong, so nothing it says is committed any more. Not here,
             # and not in `on_revoked`, which leaving the group brings.
@@ -208,6 +215,14 @@ class Bridge:
             raise
         if self._halt is not None:
             raise self._halt
+
+    def _begin_to_end(self) -> None:
+        """From now on the time counts that stopping may take, also for what is draining already."""
+        self._end_by_s = min(self._end_by_s, self._clock_s() + self._delivery.shutdown_timeout)
+
+    def _left_s(self, deadline_s: float) -> float:
+        """For a last commit: what is left of the time, but never nothing."""
+        return max(LAST_COMMIT_S, deadline_s - self._clock_s())
 
     # One pass of the loop
 
@@ -224,7 +239,7 @@ class Bridge:
         self._control_flow()
         if now_s >= self._commit_due_s:
             self._commit_due_s = now_s + self._delivery.commit_interval
-            self._commit(wait=False)
+            self._commit(wait_s=0.0)
 
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         """Everything but polling: answers, acknowledgements, retries, sending."""
@@ -460,34 +475,36 @@ class Bridge:
 
     # Commit, drain
 
-    def _commit(self, *, wait: bool, partitions: Collection[Partition] | None = None) -> None:
+    def _commit(self, *, wait_s: float, partitions: Collection[Partition] | None = None) -> None:
         if offsets := self._ledger.committable(partitions):
-            self._source.commit(offsets, wait=wait)
+            self._source.commit(offsets, wait_s=wait_s)
 
-    def _drain(self, partitions: Collection[Partition] | None = None) -> None:
-        """Bring what was begun to an end, for all partitions or for some, within one deadline.
+    def _drain(self, partitions: Collection[Partition] | None = None) -> float:
+        """Bring what was begun to an end, for all partitions or for some; returns by when that had to be.
 
         What no request has touched yet is left to whoever reads it next. What lies below an offset
         that was sent is still sent: it holds the commit back, and everything above it would be
         delivered twice. A target that is down is not waited for, nor a source that is not ACTIVE; and
         after a halt nothing is sent.
         """
-        send = self._halt is None
         tracks = {t for t in self._ledger.tracks.values() if partitions is None or t.partition in partitions}
         for track in tracks:
             self._stalled.pop(track.partition, None)
         for outlet in self._all_outlets:
             self._leave(outlet.discard(lambda p: p.track in tracks and p.record.offset > p.track.sent_offset))
             self._leave(outlet.discard_held(tracks))
-        # Leaving the group revokes what is still assigned, and must not get a budget of its own.
-        deadline_s = min(self._end_by_s, self._clock_s() + self._delivery.shutdown_timeout)
+        until_s = self._clock_s() + self._delivery.shutdown_timeout
         while True:
+            send = self._halt is None
             for outlet in self._all_outlets:
                 if not send or outlet.is_down:
                     self._leave(outlet.discard(lambda p: p.track in tracks))
+            # Leaving the group revokes what is still assigned, and a stop may come while a rebalance drains:
+            # neither gets a budget of its own.
+            deadline_s = min(self._end_by_s, until_s)
             left_s = deadline_s - self._clock_s()
             if left_s <= 0 or not self._is_draining(tracks, send=send):
-                return
+                return deadline_s
             self._pump(min(BUSY_WAIT_S, left_s), send=send)
 
     def _leave(self, pendings: Collection[Pending]) -> None:
@@ -518,8 +535,8 @@ class Bridge:
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
         """Send nothing new of these, bring what is in flight to an end, commit, forget."""
         self._telemetry.rebalanced("revoked", partitions)
-        self._drain(partitions)
-        self._commit(wait=True, partitions=partitions)
+        deadline_s = self._drain(partitions)
+        self._commit(wait_s=self._left_s(deadline_s), partitions=partitions)
         self._forget(partitions)
 
     def on_lost(self, partitions: Sequence[Partition]) -> None:

@@ -252,10 +252,10 @@ class KafkaSource:
         """Fetch these again."""
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 
-    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
-        """Commit; the result comes to `Listener.on_committed`, before returning when `wait` is set."""
+    def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
+        """Commit; the result comes to `Listener.on_committed`, before returning when `wait_s` is not 0."""
         wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
-        if not wait:
+        if wait_s == 0:
             self._consumer.commit(offsets=wanted, asynchronous=True)
             return
         try:

@@ -105,7 +105,7 @@ class FakeSource:
     def resume(self, partitions: Collection[Partition]) -> None:
         self.paused.difference_update(partitions)
 
-    def commit(self, offsets: Mapping[Partition, int], *, wait: bool) -> None:
+    def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
         if self.commit_error is None:
             self.committed.update(offsets)
         self.bridge.on_committed(offsets, self.commit_error)
