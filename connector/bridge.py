@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from connector import config, garbage_collector
-from connector.errors import DeadLetterError, HaltError, RecordError, UnavailableError
+from connector.errors import DeadLetterError, HaltError, InvariantError, RecordError, UnavailableError
 from connector.health import Health
 from connector.ledger import Ledger, Ticket, Track
 from connector.letters import Failure
@@ -203,8 +203,13 @@ class Bridge:
         """
         self._source = source
         try:
-            while not self._stopping and self._halt is None:
-                self._step()
+            try:
+                while not self._stopping and self._halt is None:
+                    self._step()
+            except InvariantError:
+                raise
+            except HaltError as error:
+                self._halt = error
             self._begin_to_end()
             self._drain()
             self._commit(wait_s=self._left_s(self._end_by_s))
@@ -230,12 +235,14 @@ class Bridge:
         now_s = self._clock_s()
         is_busy = any(outlet.is_busy for outlet in self._all_outlets)
         records: Sequence[Record] = ()
+        may_wait = True
         if now_s >= self._poll_due_s or not all(outlet.has_enough for outlet in self._all_outlets):
             self._poll_due_s = now_s + POLL_INTERVAL_S
             records = self._source.poll(POLL_RECORDS, 0.0 if is_busy else self._idle_wait_s(now_s))
+            may_wait = is_busy and not records
         if records:
             self._take(records, self._clock_s())
-        self._pump(BUSY_WAIT_S if is_busy and not records else 0.0)
+        self._pump(BUSY_WAIT_S if may_wait else 0.0)
         self._control_flow()
         if now_s >= self._commit_due_s:
             self._commit_due_s = now_s + self._delivery.commit_interval
@@ -403,8 +410,12 @@ class Bridge:
         )
         self._health.failed(record.partition.topic, f"{error.code}: {error}")
         ticket = (track, record.offset)
+        try:
+            self._dead_letters.write(record, failure, ticket)
+        except DeadLetterError as halt:
+            self._halt = halt  # not settled, it holds back the commit
+            return
         self._letters[ticket] = failure
-        self._dead_letters.write(record, failure, ticket)
         # That customers did not accept their sources is no broken mapping, and must not halt the others.
         self._consecutive_letters += error.code not in OF_SOURCES
         if self._consecutive_letters > self._max_consecutive_letters:
@@ -441,12 +452,12 @@ class Bridge:
 
     def _control_flow(self) -> None:
         """Bring the paused partitions in line with what can be taken in now."""
-        stalled = sum(len(stall.records) for stall in self._stalled.values())
+        # What waits outside for room must not fill what the others need. It is no more than one poll brought
+        # of each partition.
+        stalled = [record.size_bytes for stall in self._stalled.values() for record, _ in stall.records]
         pending = max(
-            # What waits outside for room must not fill what the others need. It is no more than one poll
-            # brought of each partition.
-            (self._ledger.pending_records - stalled) / self._delivery.max_pending_records,
-            self._ledger.pending_bytes / self._delivery.max_pending_bytes,
+            (self._ledger.pending_records - len(stalled)) / self._delivery.max_pending_records,
+            (self._ledger.pending_bytes - sum(stalled)) / self._delivery.max_pending_bytes,
         )
         was_full = self._is_full
         self._is_full = pending >= (self._resume_share if was_full else 1.0)

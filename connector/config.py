@@ -149,7 +149,9 @@ class Retry(Group):
     )
     max_interval: Seconds = Field(default=30.0, gt=0, description="Longest pause between retries.")
     max_attempts: int = Field(
-        default=8, ge=1, description="Attempts for one event before it is dead-lettered."
+        default=8,
+        ge=1,
+        description="Attempts before an event is dead-lettered. One counts for less while others fail.",
     )
 
 
@@ -227,7 +229,9 @@ class Sources(Group):
         "their target may have pending.",
     )
     max_held_bytes: Bytes = Field(
-        default=8 * 1024**2, ge=1024, description="Size of the events of one source held, at most."
+        default=8 * 1024**2,
+        ge=1024,
+        description="Size of the records of one source held and of their events, at most.",
     )
     when_held_is_full: Literal["dead_letter", "pause"] = Field(
         default="dead_letter",

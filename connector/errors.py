@@ -91,7 +91,7 @@ MEANINGS: dict[Code, str] = {
     "request_too_large": "EventBridge found a request that held this entry alone too large.",
     "source_unknown": "The source does not exist: never created, deleted, or expired.",
     "source_inactive": "The source is not ACTIVE: EventBridge would answer success and drop the event.",
-    "retries_exhausted": "Attempts failed while other events were accepted, `retry.max_attempts` times.",
+    "retries_exhausted": "It failed again and again while others were accepted; see `retry.max_attempts`.",
 }
 """What each code means, in a sentence; also the table in README."""
 

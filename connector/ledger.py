@@ -16,10 +16,21 @@ class Track:
     holds something closed: settling on it changes nothing.
     """
 
-    __slots__ = ("committed", "is_open", "left", "next_offset", "partition", "sent_offset", "unsettled")
+    __slots__ = (
+        "before",
+        "committed",
+        "is_open",
+        "left",
+        "next_offset",
+        "partition",
+        "sent_offset",
+        "unsettled",
+    )
 
-    def __init__(self, partition: Partition) -> None:
+    def __init__(self, partition: Partition, before: Track | None = None) -> None:
         self.partition = partition
+        self.before = before
+        """What was polled before offsets began anew, in the same assignment: no commit waits for it."""
         self.is_open = True
         self.unsettled: dict[int, tuple[int, float]] = {}
         """offset → (size in bytes, when it was polled)"""
@@ -37,12 +48,9 @@ class Track:
         """The lowest unsettled offset, or the next one to be polled; None while nothing was polled.
 
         Only polled offsets are looked at. Compaction and transaction markers leave holes, and a
-        hole is nothing to wait for. Never past the next one to be polled: after the client went
-        back to the start of a topic, older and higher offsets may still be unsettled.
+        hole is nothing to wait for.
         """
-        if self.next_offset is None:
-            return None
-        return min(min(self.unsettled, default=self.next_offset), self.next_offset)
+        return min(self.unsettled, default=self.next_offset)
 
     @property
     def owes(self) -> bool:
@@ -83,18 +91,19 @@ class Ledger:
             self.tracks[partition] = Track(partition)
 
     def begin(self, partition: Partition, offset: int, *, size_bytes: int, now_s: float) -> Track | None:
-        """Take note of a polled record; None when it is not ours to work on.
+        """Take note of a polled record; None when its partition was taken away since it was fetched.
 
-        That is when its partition was taken away since it was fetched, or when the same offset is
-        being worked on already because the client went back: working on it twice would settle it
-        twice.
+        Where the client went back, the topic was made anew or truncated: a record may have the offset of
+        another one that is still being worked on. Both are, each on a track of its own.
         """
         track = self.tracks.get(partition)
         if track is None:
             return None
+        if track.next_offset is not None and offset < track.next_offset:
+            track = self.tracks[partition] = Track(
+                partition, before=track if track.unsettled else track.before
+            )
         track.next_offset = offset + 1
-        if offset in track.unsettled:
-            return None
         track.unsettled[offset] = (size_bytes, now_s)
         self.pending_records += 1
         self.pending_bytes += size_bytes
@@ -139,11 +148,14 @@ class Ledger:
 
     def drop(self, partitions: Iterable[Partition]) -> None:
         """Forget partitions: close their tracks, whatever is unsettled."""
-        for track in self._tracks_of(partitions):
-            del self.tracks[track.partition]
-            track.is_open = False
-            self.pending_records -= len(track.unsettled)
-            self.pending_bytes -= sum(size for size, _ in track.unsettled.values())
+        for current in self._tracks_of(partitions):
+            del self.tracks[current.partition]
+            track: Track | None = current
+            while track is not None:
+                track.is_open = False
+                self.pending_records -= len(track.unsettled)
+                self.pending_bytes -= sum(size for size, _ in track.unsettled.values())
+                track = track.before
 
     def _tracks_of(self, partitions: Iterable[Partition]) -> list[Track]:
         return [self.tracks[p] for p in partitions if p in self.tracks]

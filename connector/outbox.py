@@ -46,8 +46,8 @@ class Pending:
         self.track = track
         self.entry = entry
         self.added_s = now_s
-        self.attempts = 0
-        """Failed attempts that count against this record: the target was otherwise healthy."""
+        self.attempts = 0.0
+        """Failed attempts, each by how much it says against this record."""
         self.tries = 0
         """All failed attempts, counted or not; spaces out the next one."""
         self.batch_limit: int | None = None
@@ -80,14 +80,16 @@ class SourceQueue:
     """
 
     __slots__ = (
-        "delivered", "door", "is_listed", "is_shut", "lanes", "policy", "ready", "rest_until_s", "rests",
-        "source",
+        "delivered", "door", "inside", "is_listed", "is_shut", "lanes", "policy", "ready", "rest_until_s",
+        "rests", "source",
     )  # fmt: skip
 
     def __init__(self, source: str, policy: InactivePolicy) -> None:
         self.source = source
         self.policy = policy
         self.door = Door.OPEN
+        self.inside = 0
+        """Entries here or in flight."""
         self.lanes: dict[Hashable, Lane] = {}
         self.ready: list[Lane] = []
         """Lanes that could give an entry to a request. A list, since most sources have few: an empty deque
@@ -201,7 +203,7 @@ class Outbox:
         if queue.is_shut:
             if not self._has_room_for(queue):
                 return queue
-            self._hold(queue, 1, entry.size_bytes)
+            self._hold(queue, 1, pending.size_bytes)
         lane = queue.lanes.get(lane_key) if lane_key is not None else None
         if lane is None:
             lane = Lane(lane_key, queue)
@@ -216,6 +218,7 @@ class Outbox:
         pending.lane = lane
         self.unsent += 1
         self._inside += 1
+        queue.inside += 1
         if self._counts_bytes:
             self._inside_bytes += pending.size_bytes
         return None
@@ -298,7 +301,7 @@ class Outbox:
                 self.unsent += 1
                 self._enter([pending], 1)
                 if lane.queue in self._held:
-                    self._hold(lane.queue, 1, pending.entry.size_bytes)
+                    self._hold(lane.queue, 1, pending.size_bytes)
                 delayed.add(lane)
         for lane in reversed(dict.fromkeys(pending.lane for pending in batch)):
             lane.is_busy = False
@@ -396,7 +399,13 @@ class Outbox:
 
     def may_come(self, queue: SourceQueue) -> bool:
         """The same for one source; also for what will be refused at once."""
-        return not queue.is_shut or queue.door is Door.REFUSED or self._has_room_for(queue, share=ROOM_SHARE)
+        known = self._queues[queue.policy].get(queue.source)
+        return (
+            known is None  # it was forgotten meanwhile, and is met anew
+            or not known.is_shut
+            or known.door is Door.REFUSED
+            or self._has_room_for(known, share=ROOM_SHARE)
+        )
 
     def _has_room_for(self, queue: SourceQueue, *, share: float = 1.0) -> bool:
         """Whether one more entry of a source that is shut may wait here."""
@@ -422,7 +431,7 @@ class Outbox:
         if queue.is_shut and not was_shut:
             self._unlist(queue)
             waiting = [pending for lane in self._lanes([queue]) for pending in lane.waiting]
-            self._hold(queue, len(waiting), sum(pending.entry.size_bytes for pending in waiting))
+            self._hold(queue, len(waiting), sum(pending.size_bytes for pending in waiting))
         elif was_shut and not queue.is_shut:
             self._hold_nothing(queue)
             self._list(queue)
@@ -433,8 +442,7 @@ class Outbox:
 
     def _make_room(self, queues: dict[str, SourceQueue]) -> None:
         """Forget the half of the sources with nothing here that were met first."""
-        idle = [queue for queue in queues.values() if not queue.ready and not queue.lanes and not queue.rests]
-        # An entry of theirs may be in flight still; if it comes back, it is sent as from an open source.
+        idle = [queue for queue in queues.values() if not queue.inside and not queue.rests]
         for queue in idle[: len(idle) // 2 + 1]:
             del queues[queue.source]
             if queue.is_shut:
@@ -479,7 +487,7 @@ class Outbox:
         for lane in lanes:
             while lane.waiting and is_unwanted(lane.waiting[-1]):
                 dropped.append(lane.waiting.pop())
-                size_bytes = dropped[-1].entry.size_bytes
+                size_bytes = dropped[-1].size_bytes
                 self.unsent -= 1
                 self._enter(dropped[-1:], -1)
                 if lane.queue in self._held:
@@ -498,6 +506,8 @@ class Outbox:
 
     def _enter(self, entries: Sequence[Pending], sign: int) -> None:
         self._inside += sign * len(entries)
+        for pending in entries:
+            pending.lane.queue.inside += sign
         if self._counts_bytes:
             self._inside_bytes += sign * sum(pending.size_bytes for pending in entries)
 

@@ -327,8 +327,14 @@ class Outlet:
             self._clock_s(), entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone
         )
         if accepted == len(batch):
+            self._pace.first_attempts(sum([pending.tries == 0 for pending in batch]), failed=0)
             judged.delivered.extend(batch)
             return []
+        first = [outcome for p, outcome in zip(batch, answer.outcomes, strict=True) if p.tries == 0]
+        failed = [outcome for outcome in first if isinstance(outcome, Retry)]
+        throttles = sum(outcome.throttled for outcome in failed)
+        nobodys = sum(outcome.code == "source_unknown" for outcome in failed)
+        self._pace.first_attempts(len(first) - throttles, failed=len(failed) - throttles - nobodys)
         again: list[Pending] = []
         retried: dict[str, int] = {}
         for pending, outcome in zip(batch, answer.outcomes, strict=True):
@@ -382,6 +388,8 @@ class Outlet:
         """
         now_s = self._clock_s()
         if error.code != "source_unknown":
+            first = sum([pending.tries == 0 for pending in batch])
+            self._pace.first_attempts(first, failed=first)
             failed = Retry(error.code, str(error))
             again = [p for p in batch if not self._gives_up(p, failed, sent_s, judged)]
             if self._pace.last_success_s > sent_s:
@@ -453,8 +461,8 @@ class Outlet:
         """Note a failed attempt; True when the record has used up its attempts.
 
         An attempt counts against the record only if the target accepted something since the record
-        was sent, or since it last failed. Otherwise the target is at fault. A throttle is never the
-        record's fault.
+        was sent, or since it last failed, and for the less the more others fail as well. Otherwise the
+        target is at fault. A throttle is never the record's fault.
         """
         since_s = sent_s if pending.failed_s is None else pending.failed_s
         pending.failed_s = self._clock_s()
@@ -462,12 +470,12 @@ class Outlet:
         if pending.first_failure_ms is None:
             pending.first_failure_ms = int(time.time() * 1000)
         if not outcome.throttled and self._pace.last_success_s > since_s:
-            pending.attempts += 1
+            pending.attempts += self._pace.blame
         if pending.attempts < self._retry.max_attempts:
             return False
         code: Code = "source_unknown" if outcome.code == "source_unknown" else "retries_exhausted"
         reason = (
-            f"{pending.attempts} attempts failed while other events were accepted; "
+            f"{pending.tries} attempts failed, and other events were accepted meanwhile; "
             f"the last: {outcome.code}: {outcome.message}"
         )
         judged.failed.append((pending, RefusedError(code, reason)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
+import random
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -11,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from connector import config
+from connector import config, outbox
 from connector.bridge import Bridge
 from connector.errors import (
     DeadLetterError,
+    HaltError,
     InvariantError,
     NotAuthorizedError,
     OversizeError,
@@ -119,6 +122,12 @@ def each(judge: Callable[[int], Outcome]) -> Judge:
 
 def error(reason: Exception) -> Answer:
     return Answer((), error=reason, request_id=None, seconds=0.01)  # type: ignore[arg-type]
+
+
+def with_room(settings: config.Settings) -> config.Settings:
+    """The same, for more records at once."""
+    delivery = settings.delivery.model_copy(update={"max_pending_records": 5_000})
+    return settings.model_copy(update={"delivery": delivery})
 
 
 @pytest.fixture
@@ -402,6 +411,156 @@ def test_slow_records_do_not_hold_up_the_loop(settings: config.Settings) -> None
     assert 3 > max(later - earlier for earlier, later in pairwise(beats))
     assert {P0: 30, P1: 30} == rig.source.committed
     assert 60 == len(rig.delivered_ids)
+
+
+def test_an_outage_with_much_waiting_does_not_keep_the_loop_spinning(settings: config.Settings) -> None:
+    """While the target is down there is nothing to do between two looks, however much is ready."""
+    rig = Rig(with_room(settings), lambda _: error(UnavailableError("EventBridge is down")))
+    looks = 0
+    answers = rig.sink.answers
+
+    def counted(timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
+        nonlocal looks
+        looks += 1
+        assert looks < 50_000, f"the clock stands at {rig.clock.now_s:.3f}"
+        return answers(timeout_s)
+
+    rig.sink.answers = counted  # type: ignore[method-assign]
+    rig.source.put(*(record(n) for n in range(500)))
+    rig.run(lambda: rig.clock.now_s > 1_020)
+
+    assert looks < 20 * 1_000, "a look every 5 ms, and one for each probe"
+
+
+@pytest.mark.parametrize("what", ["requests", "entries"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_a_brown_out_costs_no_good_record(settings: config.Settings, what: str, share: float) -> None:
+    """Where many attempts fail by chance, a record that failed often is none that cannot succeed."""
+    retry = settings.eventbridge.retry.model_copy(update={"max_attempts": 8})
+    target = settings.eventbridge.model_copy(update={"retry": retry, "max_in_flight": 16})
+    chance = random.Random(1)
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        rig.clock.now_s += 0.001
+        if what == "requests" and chance.random() < share:
+            return error(UnavailableError("HTTP 503"))
+        down = share if what == "entries" else 0.0
+        return outcomes(
+            [Retry("InternalFailure", "") if chance.random() < down else Delivered("id") for _ in entries]
+        )
+
+    rig = Rig(with_room(settings).model_copy(update={"eventbridge": target}), judge)
+    rig.source.put(*(record(n) for n in range(2_000)))
+    rig.run(lambda: {P0: 2_000} == rig.source.committed, max_polls=50_000)
+
+    assert [] == rig.dead_letters.codes
+
+
+def test_records_that_never_succeed_are_dead_letters_also_where_they_are_many(
+    settings: config.Settings,
+) -> None:
+    """A third of a topic that EventBridge never takes does not count as a brown-out for ever."""
+    rig = Rig(
+        with_room(settings).model_copy(
+            update={"dead_letter": settings.dead_letter.model_copy(update={"max_consecutive": 1_000})}
+        ),
+        each(lambda n: Delivered("id") if n % 3 else Retry("InternalFailure", "")),
+    )
+    rig.source.put(*(record(n) for n in range(600)))
+    later = itertools.count(600)
+
+    def until() -> bool:
+        n = next(later)
+        rig.source.put(record(3 * n + 1, partition=P1))  # good ones keep coming
+        return len(rig.dead_letters.codes) == 200
+
+    rig.run(until, max_polls=50_000)
+
+    assert ["retries_exhausted"] * 200 == rig.dead_letters.codes
+
+
+def test_what_one_source_holds_leaves_room_for_the_others(settings: config.Settings) -> None:
+    """Held records count by what they take in memory, not by the little that is sent of them."""
+    sources = settings.sources.model_copy(update={"max_held_bytes": 100_000})
+    delivery = settings.delivery.model_copy(
+        update={"max_pending_records": 1_000, "max_pending_bytes": 500_000}
+    )
+    rig = Rig(settings.model_copy(update={"sources": sources, "delivery": delivery}))
+    rig.watch.states["aws.partner/example.com/orders"] = "PENDING"
+    rig.source.put(*(record(n, large="x" * 5_000) for n in range(100)))
+    rig.run(lambda: rig.source.polls == 200)
+
+    assert set() == rig.source.paused
+    assert {"source_inactive"} == set(rig.dead_letters.codes)
+    assert 20 > 100 - len(rig.dead_letters.codes) > 5
+
+
+def test_a_halt_while_polling_commits_what_is_settled(settings: config.Settings) -> None:
+    """As when another member uses our instance id: what was delivered is not delivered again after it."""
+    rig = Rig(settings)
+    rig.source.put(*(record(n) for n in range(40)))
+
+    def on_poll(polls: int) -> None:
+        if 40 == len(rig.delivered_ids):
+            raise HaltError("fenced")
+
+    rig.source.on_poll = on_poll
+    with pytest.raises(HaltError, match="fenced"):
+        rig.bridge.run(rig.source)
+
+    assert {P0: 40} == rig.source.committed
+
+
+def test_a_stop_while_a_rebalance_drains_has_no_second_deadline(settings: config.Settings) -> None:
+    """Both together take `shutdown_timeout`, so that the pod is gone before it is killed."""
+    rig = Rig(settings)
+    rig.sink.silent = {"default"}
+    rig.source.put(*(record(n) for n in range(5)), *(record(n, partition=P1) for n in range(5)))
+    answers = rig.sink.answers
+    began_s = 0.0
+
+    def stopped_meanwhile(timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
+        if began_s and rig.clock.now_s > began_s + 1.5:
+            rig.bridge.stop()
+        return answers(timeout_s)
+
+    def on_poll(polls: int) -> None:
+        nonlocal began_s
+        if polls == 20:
+            began_s = rig.clock.now_s
+            rig.bridge.on_revoked([P0])
+
+    rig.sink.answers = stopped_meanwhile  # type: ignore[method-assign]
+    rig.source.on_poll = on_poll
+    rig.bridge.run(rig.source)
+
+    assert rig.clock.now_s - began_s < 1.5 + 2.1, "shutdown_timeout is 2 s, and began with the stop"
+
+
+def test_more_sources_than_are_remembered_lose_nothing(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that others made room for is met anew; one that has something waiting or in flight stays."""
+    monkeypatch.setattr(outbox, "MAX_SOURCES", 3)
+    source = settings.topics["^orders"].event.model_copy(
+        update={"source": "aws.partner/example.com/${value.tenant}"}
+    )
+    topic = settings.topics["^orders"].model_copy(update={"event": source})
+    refused: set[str] = set()
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        results: list[Outcome] = []
+        for entry in entries:
+            is_first = entry.source not in refused
+            refused.add(entry.source)
+            results.append(Retry("source_unknown", "no such source") if is_first else Delivered("id"))
+        return outcomes(results)
+
+    rig = Rig(with_room(settings).model_copy(update={"topics": {"^orders": topic}}), judge)
+    rig.source.put(*(record(n, tenant=f"t{n % 40}") for n in range(200)))
+    rig.run(lambda: {P0: 200} == rig.source.committed, max_polls=100_000)
+
+    assert set(range(200)) == set(rig.delivered_ids)
 
 
 def test_records_of_one_key_are_never_in_two_requests_at_once(settings: config.Settings) -> None:

@@ -81,12 +81,27 @@ def test_a_late_outcome_for_a_revoked_partition_changes_nothing(ledger: Ledger) 
     assert 1 == ledger.pending_records
 
 
-def test_a_second_delivery_of_a_pending_offset_is_ignored(ledger: Ledger) -> None:
-    """A client that went back delivers offsets that are being worked on."""
-    begin(ledger, 5)
+def test_a_record_with_the_offset_of_another_is_not_taken_for_it(ledger: Ledger) -> None:
+    """The topic was made anew while a record of the old one waits: the new one holds the commit, too."""
+    old, new = begin(ledger, 5), begin(ledger, 5)
+    begin(ledger, 6)
+    ledger.settle(old, 5)
 
-    assert ledger.begin(P0, 5, size_bytes=10, now_s=0.0) is None
-    assert 1 == ledger.pending_records
+    assert {P0: 5} == ledger.committable()
+    assert 2 == ledger.pending_records
+    ledger.settle(new, 5)
+
+    assert {P0: 6} == ledger.committable()
+
+
+def test_what_was_polled_before_offsets_began_anew_goes_with_its_partition(ledger: Ledger) -> None:
+    """Its outcome comes too late then, as any other."""
+    old = begin(ledger, 5)
+    begin(ledger, 0)
+    ledger.drop([P0])
+    ledger.settle(old, 5)
+
+    assert (0, 0) == (ledger.pending_records, ledger.pending_bytes)
 
 
 def test_a_record_of_a_partition_that_was_taken_away_is_ignored(ledger: Ledger) -> None:
@@ -99,9 +114,8 @@ def test_a_record_of_a_partition_that_was_taken_away_is_ignored(ledger: Ledger) 
 
 def test_a_topic_that_starts_over_never_commits_an_old_offset(ledger: Ledger) -> None:
     """After a reset to the start, offsets of the old topic are above anything that may be committed."""
-    track = begin(ledger, 900)
-    begin(ledger, 0)
-    ledger.settle(track, 0)
+    begin(ledger, 900)
+    ledger.settle(begin(ledger, 0), 0)
 
     assert {P0: 1} == ledger.committable()
 

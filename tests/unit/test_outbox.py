@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector import outbox as outbox_module
 from connector.ledger import Track
 from connector.model import Entry, Partition, Record
 from connector.outbox import Door, Outbox, Pending
@@ -125,6 +127,41 @@ def test_discarded_entries_never_leave() -> None:
 
     assert [[0], []] == [offsets(outbox.next_batch()) for _ in range(2)]
     assert 0 == outbox.unsent
+
+
+def test_a_source_with_something_on_its_way_makes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its entry may come back while the source is held, and leaves once the source is open again."""
+    monkeypatch.setattr(outbox_module, "MAX_SOURCES", 3)
+    outbox = Outbox(max_count=20, max_bytes=1000)
+    blue = outbox.meet("blue", "dead_letter")
+    outbox.add(pending(0, source="blue"), None, "dead_letter")
+    batch = outbox.next_batch()
+    outbox.set_door(blue, Door.HELD)
+    outbox.release(batch, again=batch, not_before_s=1.0)
+    for number in range(10):
+        outbox.meet(f"other-{number}", "dead_letter")
+
+    assert [blue] == outbox.queues_of("blue")
+    outbox.set_door(blue, Door.OPEN)
+    outbox.wake(2.0)
+    assert [0] == offsets(outbox.next_batch())
+
+
+def test_who_waits_for_a_source_that_made_room_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The partition that waits for it goes on, and the source is met anew."""
+    monkeypatch.setattr(outbox_module, "MAX_SOURCES", 3)
+    outbox = Outbox(max_count=20, max_bytes=1000, max_held_in_all=1)
+    full, other = outbox.meet("full", "hold"), outbox.meet("other", "hold")
+    outbox.set_door(full, Door.HELD)
+    outbox.set_door(other, Door.HELD)
+    outbox.add(pending(0, source="full"), None, "hold")
+    assert other is outbox.add(pending(1, source="other"), None, "hold")
+    assert not outbox.may_come(other)
+    for number in range(10):
+        outbox.meet(f"more-{number}", "hold")
+
+    assert outbox.may_come(other)
+    assert outbox.add(pending(1, source="other"), None, "hold") is None
 
 
 @given(
