@@ -11,7 +11,6 @@ import logging
 import platform
 import sys
 import time
-import traceback
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from prometheus_client.registry import Collector
 from structlog.typing import EventDict, WrappedLogger
 
 from connector import __version__
+from connector.bugs import traceback_without_values
 from connector.errors import Code, ConnectorError, InvariantError
 from connector.model import Partition, Position
 from connector.sources import INACTIVE, STATES, Sighting, SourceState, Standing
@@ -615,24 +615,11 @@ def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
 
 
 def _traceback_without_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace `exc_info` by a traceback that has the text of our own exceptions only.
-
-    The text of foreign ones may quote what they choked on, which may be a piece of a record. That of
-    OSError says what the system refused.
-    """
     raised = event.pop("exc_info", None)
     if isinstance(raised, tuple):
         raised = raised[1]
-    chain = []
-    while isinstance(raised, BaseException):
-        chain.append(raised)
-        raised = raised.__cause__ or (None if raised.__suppress_context__ else raised.__context__)
-    if chain:
-        parts = []
-        for error in reversed(chain):
-            text = f": {error}" if isinstance(error, ConnectorError | OSError) else ""
-            parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__ + text)
-        event["exception"] = "\n\n".join(parts)
+    if isinstance(raised, BaseException):
+        event["exception"] = traceback_without_values(raised)
     return event
 
 

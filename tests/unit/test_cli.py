@@ -18,6 +18,7 @@ from connector.errors import HaltError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "bridge.yaml")
+CANARY = "canary-card"
 
 FIVE_MISTAKES = """
 kafka:
@@ -73,6 +74,21 @@ class Terminal:
 @pytest.fixture
 def terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
     return Terminal(capsys)
+
+
+def test_a_bug_shows_where_it_is_and_no_values(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the command: its text may quote a record, and the terminal of support is not for those."""
+
+    def breaks(_: object) -> list[object]:
+        raise ValueError(CANARY)
+
+    monkeypatch.setattr(checks, "problems", breaks)
+    ran = terminal.run("check", "--config", EXAMPLE)
+
+    assert (1, "") == (ran.code, ran.out)
+    assert "test_cli.py" in ran.err
+    assert "ValueError\nThis is a bug in partner-bridge." in ran.err
+    assert CANARY not in ran.err
 
 
 # check
