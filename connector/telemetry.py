@@ -55,6 +55,9 @@ SOURCE_LINES = 60
 KAFKA_LINES = 5
 """Complaints of the Kafka client that get a line each minute; it repeats itself."""
 
+FOREIGN_LINES = 20
+"""Lines of one library that are written each minute."""
+
 MAX_TEXT = 1_000
 """Characters of one message in a log line."""
 
@@ -572,12 +575,13 @@ def configure_logging(
     format: Literal["auto", "json", "console"],  # noqa: A002 - the setting has this name
     *,
     stream: TextIO | None = None,
+    clock_s: Callable[[], float] = time.monotonic,
 ) -> None:
     """Send all log lines of the process to `stream` (default: stderr), as JSON or for a terminal.
 
     `level` (debug, info, warning, error) is that of the bridge's own lines. Libraries are heard from
     WARNING on, whatever they or somebody else set: below it botocore, urllib3 and aiohttp write
-    payloads and signatures.
+    payloads and signatures. What one of them repeats is counted in the next line of it that is written.
     """
     stream = stream or sys.stderr
     is_terminal = stream.isatty()
@@ -587,7 +591,7 @@ def configure_logging(
             colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
         )
     output = logging.StreamHandler(stream)
-    output.addFilter(_is_ours_or_a_warning)
+    output.addFilter(_Foreign(clock_s))
     output.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_first_line, structlog.stdlib.add_logger_name, *_SHARED_PROCESSORS],
@@ -604,11 +608,27 @@ def configure_logging(
     logging.captureWarnings(capture=True)
 
 
-def _is_ours_or_a_warning(record: logging.LogRecord) -> bool:
-    return record.name == LOGGER or record.levelno >= logging.WARNING
+class _Foreign(logging.Filter):
+    """Lets lines of libraries through from WARNING on, and of each `FOREIGN_LINES` a minute."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        super().__init__()
+        self._allowance = _Allowance(clock_s)
+        self._suppressed: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == LOGGER or record.levelno < logging.WARNING:
+            return record.name == LOGGER
+        may_log = self._allowance.take(record.name, "", per_minute=FOREIGN_LINES)
+        before = self._suppressed.get(record.name, 0)
+        self._suppressed[record.name] = 0 if may_log else before + 1
+        record.suppressed = before
+        return may_log
 
 
 def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if suppressed := event["_record"].suppressed:
+        event["suppressed_before"] = suppressed
     # asyncio puts the repr of a failed task on the second line, and with it values of the exception.
     event["event"] = _capped(str(event["event"]).partition("\n")[0])
     return event
