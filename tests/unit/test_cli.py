@@ -125,6 +125,27 @@ def test_check_says_what_would_happen_topic_by_topic(terminal: Terminal) -> None
         assert expected in text
 
 
+@pytest.mark.parametrize(
+    ("url", "is_clear"),
+    [("http://registry:8081", True), ("https://registry:8081", False), ("http://127.0.0.1:8081", False)],
+)
+def test_check_tells_of_registry_credentials_in_the_clear(
+    terminal: Terminal, folder: Path, url: str, is_clear: bool
+) -> None:
+    """That is allowed, as inside a cluster, and should be known to whoever allows it."""
+    text = (
+        Path(EXAMPLE)
+        .read_text("utf-8")
+        .replace("url: http://registry:8081", f"url: {url}\n  bearer_token: x")
+    )
+    (folder / "bridge.yaml").write_text(text, "utf-8")
+    ran = terminal.run("check")
+
+    assert (0, "") == (ran.code, ran.err)
+    assert f"{url}, bearer token" in ran.out
+    assert is_clear is ("bearer token in the clear: whoever is on the way can read it" in ran.out)
+
+
 def test_check_lists_every_mistake_of_a_file_with_five(terminal: Terminal, folder: Path) -> None:
     """A refused key, a missing unit, an unknown key and two broken expressions are five problems."""
     (folder / "bridge.yaml").write_text(FIVE_MISTAKES, "utf-8")
