@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EXIT_DONE = 0
 """Done, or stopped cleanly by SIGTERM or SIGINT."""
 EXIT_BUG = 1
-"""A bug; Python's own code for a traceback."""
+"""A bug, with a traceback; Python's own code for one."""
 EXIT_USAGE = 2
 """The configuration or the command line cannot be used; typer's own code for the latter."""
 EXIT_HALTED = 3

@@ -238,7 +238,7 @@ def read_environment(environ: Mapping[str, str], root: type[Group], file: Writte
                 value = Path(value).read_text("utf-8").removesuffix("\n")  # noqa: PLW2901
             except (OSError, UnicodeDecodeError) as error:
                 reason = (error.strerror or "failed").lower() if isinstance(error, OSError) else "not UTF-8"
-                written.problems.append(Problem(variable, f"cannot read {environ[variable]}: {reason}"))
+                written.problems.append(Problem(variable, _unreadable(variable, value, reason)))
         elif annotation is None:
             written.problems.append(Problem(variable, _unknown_variable(variable, root, file.values)))
             continue
@@ -252,6 +252,14 @@ def read_environment(environ: Mapping[str, str], root: type[Group], file: Writte
         written.values = _merged(inner, written.values)
         written.origins[path_of(loc)] = variable
     return written
+
+
+def _unreadable(variable: str, name: str, reason: str) -> str:
+    # What does not begin as a path may be the secret itself, set by mistake where a file's name belongs.
+    if name.startswith("/"):
+        return f"cannot read {name}: {reason}"
+    plain = variable.removesuffix("_FILE")
+    return f"names no file that can be read: {reason}; for the secret itself set {plain}"
 
 
 class _Option:

@@ -31,6 +31,12 @@ MAX_TEXT = 500
 IDLE_TIMEOUT_S = 10.0
 """A connection that sent no whole request for this long is closed."""
 
+MAX_CONNECTIONS = 100
+"""Open at once; for a further one the oldest is closed. Probes and scrapes need a few, for milliseconds."""
+
+BACKLOG = 64
+"""Connections that wait to be accepted, and are accepted in one go before the oldest are closed for them."""
+
 CALL_TIMEOUT_S = 10.0
 """How long starting or closing the server may take."""
 
@@ -148,7 +154,7 @@ class Server:
 
     Runs on a thread of its own until closed. GET and HEAD only, one request for each connection. A
     client that is slow holds up nobody: no request has a body worth reading, and idle connections are
-    closed.
+    closed. One that opens many takes no descriptors from the bridge: only the newest ones stay open.
 
     Raises:
         ConfigError: the address cannot be had, for instance because the port is in use.
@@ -159,17 +165,21 @@ class Server:
         self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
         self._thread.start()
         try:
-            self._runner = self._call(_start(health, telemetry, host, port))
+            self._runner, self._listener = self._call(_start(health, telemetry, host, port))
         except ConfigError:
             self._stop()
             raise
-        self.port: int = self._runner.addresses[0][1]
+        self.port: int = self._listener.sockets[0].getsockname()[1]
         """The one it really has."""
 
     def close(self) -> None:
         """Stop answering and give the port back."""
-        self._call(self._runner.cleanup())
+        self._call(self._end())
         self._stop()
+
+    async def _end(self) -> None:
+        self._listener.close()
+        await self._runner.cleanup()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_TIMEOUT_S)
@@ -180,7 +190,9 @@ class Server:
         self._loop.close()
 
 
-async def _start(health: Health, telemetry: Telemetry, host: str, port: int) -> web.AppRunner:
+async def _start(
+    health: Health, telemetry: Telemetry, host: str, port: int
+) -> tuple[web.AppRunner, asyncio.Server]:
     async def livez(_request: web.Request) -> web.Response:
         is_live, details = health.live()
         return _answer(200 if is_live else 503, details)
@@ -208,12 +220,21 @@ async def _start(health: Health, telemetry: Telemetry, host: str, port: int) -> 
         app, access_log=None, keepalive_timeout=IDLE_TIMEOUT_S, lingering_time=0, shutdown_timeout=1.0
     )
     await runner.setup()
+    server = runner.server
+    assert server is not None  # noqa: S101 - setup() makes it
+
+    def connection() -> asyncio.Protocol:
+        # The newest may be a probe. Its request comes with it, while a flood is of those that send none.
+        for oldest in server.connections[: 1 - MAX_CONNECTIONS]:
+            oldest.force_close()
+        return server()
+
     try:
-        await web.TCPSite(runner, host, port).start()
+        listener = await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
     except OSError as error:
         await runner.cleanup()
         raise ConfigError([_bind_problem(error, host, port)]) from error
-    return runner
+    return runner, listener
 
 
 async def _not_here(request: web.Request) -> web.Response:

@@ -41,10 +41,14 @@ OWNED_KAFKA_KEYS: Mapping[str, str] = {
     r"log\.queue|logger": "librdkafka's log goes to the bridge's; see log.level, and `debug` here",
     r"test\.mock\..*": "it would start a broker inside the bridge; see `partner-bridge sandbox`",
     r"plugin\.library\.paths|interceptors": "it would load code into the process",
+    r"ssl\.engine\..*|ssl\.providers": "it would load code into the process",
+    r"sasl\.kerberos\.(kinit\.cmd|keytab|principal)": "a shell would run it; renew Kerberos' tickets beside "
+    "the bridge, with sasl.kerberos.min.time.before.relogin: 0",
     r"default[._]topic[._]conf(ig)?": "write topic settings next to the others",
     r"opaque|enabled_events|on_(commit|delivery)|.*[._]cb": "it takes code, and this is text",
 }
 """librdkafka keys (patterns) that cannot be set, and why."""
+_KEY = r"[a-zA-Z0-9._]+"
 _SECRET = re.compile(r"password|passphrase|secret|token|private|key\.pem|oauthbearer\.config|jaas")
 
 
@@ -61,6 +65,9 @@ def _kafka_option(value: object) -> object:
 
 
 def _kafka_key(key: str) -> str:
+    # librdkafka reads a key up to its first NUL: `ssl.providers` with one behind it would get past us.
+    if not re.fullmatch(_KEY, key):
+        raise ValueError("is no key of librdkafka; those have letters, digits, dots and underscores only")
     for pattern, reason in OWNED_KAFKA_KEYS.items():
         if re.fullmatch(pattern, key):
             raise ValueError(f"cannot be set here: {reason}")
@@ -112,6 +119,9 @@ class Kafka(Group):
             "auth": schema["properties"]["auth"],
         }
         schema["required"] = ["bootstrap.servers", "group.id"]
-        schema["propertyNames"] = {"not": {"pattern": f"^({'|'.join(OWNED_KAFKA_KEYS)})$"}}
+        schema["propertyNames"] = {
+            "pattern": f"^{_KEY}$",
+            "not": {"pattern": f"^({'|'.join(OWNED_KAFKA_KEYS)})$"},
+        }
         schema["additionalProperties"] = {"type": ["string", "number", "boolean"]}
         return schema

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
-from connector.config import DEFAULT_TARGET, Format, Settings, Target, Topic
+from connector.config import DEFAULT_TARGET, Format, Settings, Target, Topic, is_loopback
 from connector.config_text import show_bytes, show_seconds
 
 
@@ -114,6 +115,10 @@ def _kafka(settings: Settings) -> dict[str, str]:
             "basic auth" if registry.basic_auth else "bearer token" if registry.bearer_token else "no sign-in"
         )
         lines["registry"] = f"{registry.url}, {signed_in}" + ", mutual TLS" * bool(registry.certificate)
+        url = urlsplit(registry.url)
+        has_secret = registry.basic_auth or registry.bearer_token
+        if has_secret and url.scheme == "http" and not is_loopback(url.hostname or ""):
+            lines["registry"] += " in the clear: whoever is on the way can read it; use https://"
     return lines
 
 

@@ -18,7 +18,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, cast
 
-from connector import config, garbage_collector
+from connector import bugs, config, garbage_collector
 from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
 from connector.errors import DeadLetterError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
@@ -26,6 +26,7 @@ from connector.letters import RESENT
 from connector.pipeline import Pipeline
 from connector.resolutions import Resolved
 from connector.schema_registry import SchemaRegistry
+from connector.telemetry import configure_logging
 from connector.trial import Trial, Tried, Tries, tries
 
 AHEAD_BYTES = 1024 * 1024
@@ -131,6 +132,7 @@ def slim(tried: Tried) -> Tried:
 
 def _serve(sending: Connection) -> None:
     settings, selection, ranges, cluster_id, max_replays = pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
+    configure_logging("error", settings.log.format)
     garbage_collector.calm()
     looked_at = 0
 
@@ -164,4 +166,5 @@ def _serve(sending: Connection) -> None:
 
 
 if __name__ == "__main__":
+    bugs.tell_instead_of_python()
     _serve(Connection(int(sys.argv[1]), readable=False))

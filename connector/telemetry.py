@@ -11,7 +11,6 @@ import logging
 import platform
 import sys
 import time
-import traceback
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from prometheus_client.registry import Collector
 from structlog.typing import EventDict, WrappedLogger
 
 from connector import __version__
+from connector.bugs import traceback_without_values
 from connector.errors import Code, ConnectorError, InvariantError
 from connector.model import Partition, Position
 from connector.sources import INACTIVE, STATES, Sighting, SourceState, Standing
@@ -56,6 +56,9 @@ SOURCE_LINES = 60
 
 KAFKA_LINES = 5
 """Complaints of the Kafka client that get a line each minute; it repeats itself."""
+
+FOREIGN_LINES = 20
+"""Lines of one library that are written each minute."""
 
 MAX_TEXT = 1_000
 """Characters of one message in a log line."""
@@ -574,12 +577,13 @@ def configure_logging(
     format: Literal["auto", "json", "console"],  # noqa: A002 - the setting has this name
     *,
     stream: TextIO | None = None,
+    clock_s: Callable[[], float] = time.monotonic,
 ) -> None:
     """Send all log lines of the process to `stream` (default: stderr), as JSON or for a terminal.
 
     `level` (debug, info, warning, error) is that of the bridge's own lines. Libraries are heard from
     WARNING on, whatever they or somebody else set: below it botocore, urllib3 and aiohttp write
-    payloads and signatures.
+    payloads and signatures. What one of them repeats is counted in the next line of it that is written.
     """
     stream = stream or sys.stderr
     is_terminal = stream.isatty()
@@ -589,7 +593,7 @@ def configure_logging(
             colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
         )
     output = logging.StreamHandler(stream)
-    output.addFilter(_is_ours_or_a_warning)
+    output.addFilter(_Foreign(clock_s))
     output.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[_first_line, structlog.stdlib.add_logger_name, *_SHARED_PROCESSORS],
@@ -606,35 +610,38 @@ def configure_logging(
     logging.captureWarnings(capture=True)
 
 
-def _is_ours_or_a_warning(record: logging.LogRecord) -> bool:
-    return record.name == LOGGER or record.levelno >= logging.WARNING
+class _Foreign(logging.Filter):
+    """Lets lines of libraries through from WARNING on, and of each `FOREIGN_LINES` a minute."""
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        super().__init__()
+        self._allowance = _Allowance(clock_s)
+        self._suppressed: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == LOGGER or record.levelno < logging.WARNING:
+            return record.name == LOGGER
+        may_log = self._allowance.take(record.name, "", per_minute=FOREIGN_LINES)
+        before = self._suppressed.get(record.name, 0)
+        self._suppressed[record.name] = 0 if may_log else before + 1
+        record.suppressed = before
+        return may_log
 
 
 def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if suppressed := event["_record"].suppressed:
+        event["suppressed_before"] = suppressed
     # asyncio puts the repr of a failed task on the second line, and with it values of the exception.
     event["event"] = _capped(str(event["event"]).partition("\n")[0])
     return event
 
 
 def _traceback_without_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Replace `exc_info` by a traceback that has the text of our own exceptions only.
-
-    The text of foreign ones may quote what they choked on, which may be a piece of a record. That of
-    OSError says what the system refused.
-    """
     raised = event.pop("exc_info", None)
     if isinstance(raised, tuple):
         raised = raised[1]
-    chain = []
-    while isinstance(raised, BaseException):
-        chain.append(raised)
-        raised = raised.__cause__ or (None if raised.__suppress_context__ else raised.__context__)
-    if chain:
-        parts = []
-        for error in reversed(chain):
-            text = f": {error}" if isinstance(error, ConnectorError | OSError) else ""
-            parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__ + text)
-        event["exception"] = "\n\n".join(parts)
+    if isinstance(raised, BaseException):
+        event["exception"] = traceback_without_values(raised)
     return event
 
 

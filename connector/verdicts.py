@@ -33,6 +33,8 @@ from connector.errors import (
 from connector.model import Delivered, Forbidden, Outcome, Refused, Retry
 
 MAX_MESSAGE_CHARACTERS = 300
+MAX_READ_CHARACTERS = 2_000
+"""What is looked at of a message: what an expression below costs grows with the square of it."""
 MAX_RETRY_AFTER_S = 300.0
 """A longer wait is taken for a mistake; the bridge has pauses of its own."""
 
@@ -253,8 +255,8 @@ def outcome(result: object) -> Outcome:
     event_id = result.get("EventId")
     if event_id and isinstance(event_id, str):
         return Delivered(event_id)
-    code = str(result.get("ErrorCode") or "")
-    message = str(result.get("ErrorMessage") or "")
+    code = _read(result.get("ErrorCode"))
+    message = _read(result.get("ErrorMessage"))
     text = without_values(message)
     if not code:
         return Retry("unknown", f"the result holds neither an EventId nor an ErrorCode. {text}".strip())
@@ -290,6 +292,7 @@ def without_values(message: str) -> str:
     ...                "have length less than or equal to 256")
     'entries.1.member.source: Member must have length less than or equal to 256'
     """
+    message = _read(message)
     # Both are greedy on purpose: a value may hold quotes itself, and rather too much goes than too little.
     if found := _CONSTRAINT.fullmatch(message):
         return _capped(f"{found['where']}: {found['rule']}")
@@ -302,6 +305,13 @@ _CONSTRAINT = re.compile(
     re.DOTALL,
 )
 _QUOTED = re.compile(r"""(?<!\w)'.*(?:'(?!\w)|$)|".*(?:"|$)""", re.DOTALL)
+
+
+def _read(said: object) -> str:
+    """Text of an answer, or nothing; of a long one both ends, since a rule stands behind its value."""
+    text = said if isinstance(said, str) else ""
+    half = MAX_READ_CHARACTERS // 2
+    return text if len(text) <= MAX_READ_CHARACTERS else f"{text[:half]}…{text[1 - half :]}"
 
 
 def _capped(text: str) -> str:
@@ -319,10 +329,10 @@ def _code_and_message(headers: Mapping[str, str], body: bytes) -> tuple[str, str
         answer = None
     if not isinstance(answer, dict):
         answer = {}
-    code = answer.get("__type") or headers.get("x-amzn-errortype") or answer.get("code") or ""
-    message = answer.get("message") or answer.get("Message") or ""
+    code = answer.get("__type") or headers.get("x-amzn-errortype") or answer.get("code")
+    message = answer.get("message") or answer.get("Message")
     # `com.amazon.coral.service#ThrottlingException:http://…` is a ThrottlingException.
-    return _capped(str(code).split(":", 1)[0].rsplit("#", 1)[-1]), str(message)
+    return _capped(_read(code).split(":", 1)[0].rsplit("#", 1)[-1]), _read(message)
 
 
 def _unclear(what: str) -> UnavailableError:

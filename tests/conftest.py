@@ -6,6 +6,8 @@ A part that cannot be had is skipped over with one line on a developer's machine
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Callable, Generator, Iterator
 from typing import NoReturn, Protocol, TypeVar, runtime_checkable
 
@@ -75,6 +77,14 @@ def missing(message: str) -> NoReturn:
     if os.environ.get("CI", "").lower() in {"1", "true"}:
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+@pytest.fixture(autouse=True)
+def hooks_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest's own ways to see what fails in a thread, which a command run in this process replaces."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,13 +15,32 @@ import pytest
 import yaml
 from confluent_kafka import Producer
 
+import connector
 from connector import config
 from connector.dead_letters import Selection, scan
 from connector.kafka_letters import LetterTopic, ResolutionTopic
-from connector.model import Partition, Position
+from connector.letters import Failure, letter
+from connector.model import Partition, Position, Record
 from connector.resolutions import Resolution, Resolved, State
 from connector.sandbox import orders
 from connector.sandbox.broker import Broker
+from tests.bridge_process import AWS_ENVIRON
+from tests.world import NOTES
+
+BUG = """
+import importlib, os
+module, kind, method = os.environ["BREAKS"].split()
+kind = getattr(importlib.import_module(module), kind)
+
+def breaks(*given):
+    raise RuntimeError(f"cannot take {given!r}")
+
+setattr(kind, method, breaks)
+"""
+"""A method whose exception shows what it was given, as bugs do; loaded by Python before the tool is."""
+TOTALS = "connector.dead_letters Totals add"
+MAPPING = "connector.mapping Mapping __call__"
+CANARY = "canary-card"
 
 LETTERS = orders.DEAD_LETTER_TOPIC
 
@@ -55,3 +78,54 @@ def test_letters_are_found_by_time_and_resolved(settings: config.Settings) -> No
         found = [each for batch in scan(letters, resolved, since, ranges, max_replays=3) for each in batch]
 
     assert [1, 2, 3, 4] == [each.id.offset for each in found]
+
+
+@pytest.mark.parametrize(
+    ("command", "breaks", "code"),
+    [
+        ("list", TOTALS, 1),
+        ("discard", TOTALS, 1),
+        (f"show {LETTERS}/0/0", MAPPING, 1),
+        ("replay", MAPPING, 1),
+        ("replay --execute", MAPPING, 1),
+        ("replay --execute --rate 0", MAPPING, 3),
+    ],
+)
+def test_a_bug_in_a_tool_shows_no_payload(tmp_path: Path, command: str, breaks: str, code: int) -> None:
+    """Wherever it is: in the tool, or in the other process of a replay, whose end halts the replay."""
+    key, value = b"canary-key", json.dumps({"tenant": "acme", "card": CANARY}).encode()
+    record = Record(Partition("notes", 0), 0, 0, key, value, (("trace", b"canary-header"),))
+    failure = Failure(
+        code="template_null", stage="TRANSFORMATION", message="found nothing", exception_class="MappingError",
+        attempts=0, first_failure_ms=0, last_failure_ms=0, request_id=None, target=None, source=None,
+        detail_type=None, event_id="id",
+    )  # fmt: skip
+    written = letter(record, failure, bridge_name="tools", version="0")
+    with Broker(topics={"notes": 1, LETTERS: 1, f"{LETTERS}.resolutions": 1}) as broker:
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+        producer.produce(LETTERS, written.value, written.key, 0, headers=list(written.headers))
+        producer.flush()
+        file = tmp_path / "bridge.yaml"
+        settings = {
+            "name": "tools",
+            "kafka": {"bootstrap.servers": broker.bootstrap, "group.id": "tools"},
+            "eventbridge": {"region": orders.REGION, "endpoint_url": "http://127.0.0.1:1"},
+            "dead_letter": {"topic": LETTERS},
+            "topics": {"notes": NOTES},
+        }
+        file.write_text(json.dumps(settings))
+        (tmp_path / "sitecustomize.py").write_text(BUG)
+        root = Path(connector.__file__).parents[1]
+        environ = {**os.environ, **AWS_ENVIRON, "PYTHONPATH": f"{tmp_path}:{root}", "BREAKS": breaks}
+        ended = subprocess.run(
+            [sys.executable, "-m", "connector", "dead-letters", *command.split(), "--config", str(file)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=environ,
+        )
+
+    assert code == ended.returncode, ended.stderr
+    assert "RuntimeError\nThis is a bug in partner-bridge." in ended.stderr
+    assert "canary" not in ended.stdout + ended.stderr

@@ -18,6 +18,7 @@ from connector.errors import HaltError
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = str(ROOT / "examples" / "bridge.yaml")
+CANARY = "canary-card"
 
 FIVE_MISTAKES = """
 kafka:
@@ -75,6 +76,21 @@ def terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
     return Terminal(capsys)
 
 
+def test_a_bug_shows_where_it_is_and_no_values(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the command: its text may quote a record, and the terminal of support is not for those."""
+
+    def breaks(_: object) -> list[object]:
+        raise ValueError(CANARY)
+
+    monkeypatch.setattr(checks, "problems", breaks)
+    ran = terminal.run("check", "--config", EXAMPLE)
+
+    assert (1, "") == (ran.code, ran.out)
+    assert "test_cli.py" in ran.err
+    assert "ValueError\nThis is a bug in partner-bridge." in ran.err
+    assert CANARY not in ran.err
+
+
 # check
 
 
@@ -107,6 +123,27 @@ def test_check_says_what_would_happen_topic_by_topic(terminal: Terminal) -> None
         "request at most 20 events and 256KiB, waiting for others at most 50ms",
     ):
         assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("url", "is_clear"),
+    [("http://registry:8081", True), ("https://registry:8081", False), ("http://127.0.0.1:8081", False)],
+)
+def test_check_tells_of_registry_credentials_in_the_clear(
+    terminal: Terminal, folder: Path, url: str, is_clear: bool
+) -> None:
+    """That is allowed, as inside a cluster, and should be known to whoever allows it."""
+    text = (
+        Path(EXAMPLE)
+        .read_text("utf-8")
+        .replace("url: http://registry:8081", f"url: {url}\n  bearer_token: x")
+    )
+    (folder / "bridge.yaml").write_text(text, "utf-8")
+    ran = terminal.run("check")
+
+    assert (0, "") == (ran.code, ran.err)
+    assert f"{url}, bearer token" in ran.out
+    assert is_clear is ("bearer token in the clear: whoever is on the way can read it" in ran.out)
 
 
 def test_check_lists_every_mistake_of_a_file_with_five(terminal: Terminal, folder: Path) -> None:

@@ -592,6 +592,16 @@ def test_secrets_come_from_files(written: Written, tmp_path: Path) -> None:
     assert "t0ken" == settings.schema_registry.bearer_token.get_secret_value()
 
 
+@pytest.mark.parametrize("secret", ["hunter2", "-----BEGIN PRIVATE KEY-----\nMIIE/hunter2=="])
+def test_a_secret_where_a_file_belongs_is_not_repeated(written: Written, secret: str) -> None:
+    """Whoever starts the bridge so reads in its log which variable is meant, and so do others."""
+    (problem,) = written.problems(MINIMAL, {"BRIDGE_KAFKA__SASL_PASSWORD_FILE": secret})
+
+    assert "hunter2" not in problem
+    assert problem.startswith("BRIDGE_KAFKA__SASL_PASSWORD_FILE: names no file that can be read: ")
+    assert problem.endswith("; for the secret itself set BRIDGE_KAFKA__SASL_PASSWORD")
+
+
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
+import urllib3
 
 from connector import __version__, health
 from connector.errors import ConfigError
@@ -269,6 +273,66 @@ def test_slow_clients_hold_up_nobody(running: Health, monkeypatch: pytest.Monkey
             writer.close()
 
     with_server(running, use)
+
+
+def test_the_newest_connections_stay_open(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that opens ever more and sends nothing takes its own places, and no probe's."""
+    monkeypatch.setattr(health, "MAX_CONNECTIONS", 10)
+
+    async def use(server: Server, session: aiohttp.ClientSession) -> None:
+        idle = []
+        for _ in range(30):
+            idle.append(await asyncio.open_connection("127.0.0.1", server.port))
+            status, _ = await get(session, "/livez")
+            assert 200 == status
+        closed = [reader.at_eof() for reader, _ in idle]
+        assert [True] * 20 == closed[:20]
+        assert [False] * 9 == closed[-9:]
+        for _, writer in idle:
+            writer.close()
+
+    with_server(running, use)
+
+
+FLOODED = """
+import resource, sys
+from connector import health
+from connector.telemetry import Telemetry
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
+health.MAX_CONNECTIONS = 20
+server = health.Server(health.Health(), Telemetry(), host="127.0.0.1", port=0)
+print(server.port, flush=True)
+sys.stdin.read()
+server.close()
+"""
+
+
+def test_a_flood_of_connections_takes_no_descriptors_from_the_bridge() -> None:
+    """Without descriptors nothing reaches EventBridge, and asyncio says so thousands of times."""
+    with contextlib.ExitStack() as flood:
+        child = flood.enter_context(
+            subprocess.Popen(
+                [sys.executable, "-c", FLOODED],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        flood.callback(child.kill)
+        assert child.stdout
+        address = ("127.0.0.1", int(child.stdout.readline()))
+        http = flood.enter_context(urllib3.PoolManager(timeout=5, retries=False))
+        answers = []
+        for number in range(200):
+            flood.enter_context(socket.create_connection(address, timeout=5))
+            if number % 10 == 9:
+                answers.append(http.request("GET", f"http://127.0.0.1:{address[1]}/livez").status)
+        _, err = child.communicate("")
+
+    assert [200] * 20 == answers
+    assert (0, "") == (child.returncode, err)
 
 
 def test_a_port_in_use_is_a_configuration_error(running: Health) -> None:

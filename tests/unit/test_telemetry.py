@@ -539,6 +539,22 @@ def test_a_failed_task_shows_no_values(format: str) -> None:  # noqa: A002
     assert "ValueError" in stream.getvalue()
 
 
+def test_a_library_that_repeats_itself_is_counted() -> None:
+    """asyncio without descriptors says so thousands of times a second, and would fill the disk."""
+    stream, now_s = Logs(), [0.0]
+    configure_logging("info", "json", stream=stream, clock_s=lambda: now_s[0])
+    for number in range(1_000):
+        logging.getLogger("asyncio").error("socket.accept() out of system resource\nsocket: %d", number)
+    logging.getLogger("botocore.credentials").warning("Refreshing failed")
+    now_s[0] = 61.0
+    logging.getLogger("asyncio").error("Task exception was never retrieved")
+
+    assert ["socket.accept() out of system resource"] * 20 == stream.events[:20]
+    assert ["Refreshing failed", "Task exception was never retrieved"] == stream.events[20:]
+    assert 980 == stream.lines[-1]["suppressed_before"]
+    assert all("suppressed_before" not in line for line in stream.lines[:-1])
+
+
 def test_lines_of_libraries_look_like_ours(logs: Logs) -> None:
     """One format on the stream, so a log collector needs one rule."""
     logging.getLogger("botocore.credentials").warning("Refreshing failed")

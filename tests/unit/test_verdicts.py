@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -203,6 +204,45 @@ def test_the_rule_that_was_broken_survives() -> None:
     assert "entries: Member must have length less than or equal to 20" == without_values(
         f"1 validation error detected: Value 'x' at 'entries' {CONSTRAINT}"
     )
+
+
+def test_a_long_value_does_not_hide_the_rule_behind_it() -> None:
+    """AWS repeats the whole value, which may be an event of 256 KB."""
+    message = (
+        f"1 validation error detected: Value '{'SECRET' * 40_000}' at 'entries.1.member.detail' {CONSTRAINT}"
+    )
+
+    assert "entries.1.member.detail: Member must have" in str(refused(400, "ValidationException", message))
+    assert "SECRET" not in str(refused(400, "ValidationException", message))
+
+
+@pytest.mark.parametrize(
+    "words", ["event source ", "event source not exis", "Value '' at 'entries' ", "' ", "signature "]
+)
+def test_no_answer_takes_long_to_understand(words: str) -> None:
+    """Polling waits meanwhile: the largest answer, one long message or twenty, is judged at once."""
+    long = words * (256 * 1024 // len(words))
+    short = [{"ErrorCode": "X", "ErrorMessage": long[: len(long) // 20]}] * 20
+    began_s = time.process_time()
+    found = [outcome({"ErrorCode": "X", "ErrorMessage": long})]
+    found += outcomes(json.dumps({"Entries": short}).encode(), 20)
+    error = refused(400, "ValidationException", long)
+    without_values(long)
+
+    assert 1 > time.process_time() - began_s
+    assert 300 >= len(str(error)) - len("EventBridge refused the request (HTTP 400 ValidationException: )")
+    assert all(isinstance(each, Retry) and 310 > len(each.message) for each in found)
+
+
+@pytest.mark.parametrize("where", ["ErrorCode", "ErrorMessage"])
+def test_what_is_no_text_says_nothing(where: str) -> None:
+    """Nested so deeply that it cannot even be shown, it must not end the process."""
+    nested = b"[" * 1_020 + b"]" * 1_020
+    (found,) = outcomes(b'{"Entries":[{"%s":%s}]}' % (where.encode(), nested), 1)
+
+    assert isinstance(found, Retry)
+    assert "unknown" == found.code
+    assert Verdict.UNAVAILABLE is refusal(400, {}, b'{"__type":%s,"message":%s}' % (nested, nested)).verdict
 
 
 def test_messages_are_capped() -> None:
