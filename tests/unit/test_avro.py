@@ -232,6 +232,14 @@ def test_the_written_schema_is_taken_as_java_takes_it() -> None:
         ({"type": "enum", "name": "E", "symbols": [5]}, "symbol"),
         (5, "not int"),
         (nested_schema(5_000), "nested too deeply"),
+        (["null", ["int"]], "a branch of a union is a union"),
+        (["null", {"type": ["int"]}], "a branch of a union is a union"),
+        (["int"] * 50_000, "more than 50,000 types"),
+        (record_of(name="N" * 257), "more than 256 characters"),
+        (record_of(name="R", namespace="n" * 4_000_000), "more than 256 characters"),
+        ("N" * 4_000_000, "more than 256 characters"),
+        ([record_of(name="N" * 256, namespace="n" * 256)] * 2, "redefined named type: nnn"),
+        ([record_of(name="array"), "array"], "cannot be parsed (TypeError)"),
     ],
 )
 def test_a_schema_that_is_none_says_what_is_wrong(schema: Any, rule: str) -> None:
@@ -241,6 +249,7 @@ def test_a_schema_that_is_none_says_what_is_wrong(schema: Any, rule: str) -> Non
     assert "schema_invalid" == error.code
     assert str(error).startswith("schema 7 is not a usable Avro schema: ")
     assert rule in str(error)
+    assert len(str(error)) < 300
 
 
 def test_a_deep_schema_is_read() -> None:
@@ -249,8 +258,8 @@ def test_a_deep_schema_is_read() -> None:
 
 
 def test_a_name_belongs_to_the_namespace_around_it() -> None:
-    """A name without a namespace is of the one around it, and the namespace "" is none."""
-    inner = {"type": "enum", "name": "E", "symbols": ["A"]}
+    """A name without a namespace is of the one around it; "" is no namespace, and 5 not even that."""
+    inner = {"type": "enum", "name": "E", "symbols": ["A"], "namespace": 5}
     free = {"type": "enum", "name": "Free", "namespace": "", "symbols": ["B"]}
     schema = record_of(
         {"name": "a", "type": inner}, {"name": "b", "type": "E"}, {"name": "c", "type": "n.E"},
@@ -337,6 +346,16 @@ def test_every_way_to_read_past_a_field_leaves_the_next_one_right() -> None:
         (record_of({"name": "a", "type": fixed(2), "default": "x"}), "the default of a field"),
         (record_of({"name": "a", "type": ["null", "int"], "default": "x"}), "the default of a field"),
         (record_of({"name": "a", "type": "R", "default": {}}), "nested too deeply"),
+        (
+            record_of(
+                {"name": "d", "type": logical("bytes", "decimal", precision=2), "default": "\u007f\u00ff"}
+            ),
+            "precision of 2",
+        ),
+        (record_of({"name": "a", "type": "int", "aliases": "b"}), "aliases are a list of names"),
+        (record_of({"name": "a", "type": "int", "aliases": ["b", 5]}), "aliases are a list of names"),
+        (record_of(aliases=5), "aliases are a list of names"),
+        (["null", ["int"]], "a branch of a union is a union"),
         ("Missing", "Missing, which is not defined"),
     ],
 )
