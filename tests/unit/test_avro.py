@@ -9,6 +9,8 @@ import math
 import struct
 import subprocess
 import sys
+import time
+import tracemalloc
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -753,6 +755,40 @@ def test_what_is_not_json_or_not_exact_is_refused(value: bytes, code: str) -> No
 
     assert code == error.code
     assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize("long_number", [b"", b",1234567890123456789"])
+@pytest.mark.parametrize("item", [b"0", b"[[]]", b'{"":0}', b'"\\",["', b'""'])
+def test_json_of_more_values_than_an_event_could_hold_is_refused(item: bytes, long_number: bytes) -> None:
+    """Ten megabytes could be half a gigabyte of values: they are counted first, within a second."""
+    value = b"[" + (item + b",") * 500_000 + item + long_number + b"]"
+    began_s = time.process_time()
+    error = refusal(lambda: decode_with(format="json")(value))
+
+    assert time.process_time() - began_s < 1.0
+    assert "json_invalid" == error.code
+    assert "more than 500,000 values" in str(error)
+
+
+@pytest.mark.parametrize("text", ["a,[{", '",\\\n', "é,", "1"])
+def test_json_of_few_large_texts_is_read(text: str) -> None:
+    """What looks like a separator within text is none: a megabyte of commas is one value."""
+    value = {"texts": [text * (1_000_000 // len(text))] * 2, "numbers": [0] * 400_000}
+
+    assert value == decode_with(format="json")(json.dumps(value, ensure_ascii=False).encode())
+
+
+def test_json_with_long_numbers_is_in_memory_once() -> None:
+    """A second look at digits does not take the memory twice."""
+    value = b"[1234567890123456789" + b',{"":0}' * 20_000 + b"]"
+    decode = decode_with(format="json")
+    tracemalloc.start()
+    decoded_value = decode(value)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert 1234567890123456789 == decoded_value[0]  # type: ignore[index]
+    assert peak < 1.5 * kept
 
 
 def test_avro_where_json_is_expected_is_guessed() -> None:
