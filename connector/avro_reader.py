@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from fastavro.read import SchemaResolutionError, schemaless_reader
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
@@ -26,7 +26,10 @@ MAX_SCHEMA_DEPTH = 200
 """How deep the JSON of a schema may be nested; fastavro would parse it on the C stack."""
 
 MAX_TYPES = 50_000
-"""The most types in a schema: ten for each of 5,000 fields. As many take a fifth of a second and 30 MB."""
+"""The most types and enums' symbols in a schema: ten for each of 5,000 fields. As many take a third of a
+second to compile, and 40 MB."""
+_TYPE_BYTES = 800
+"""About how much memory one takes, compiled."""
 
 MAX_NAME_CHARACTERS = 256
 """The longest name or namespace of a type. fastavro writes both out wherever the type is used."""
@@ -68,16 +71,31 @@ def reader_schema(schema: Any, *, non_finite: NonFinite) -> ReaderSchema:
     return ReaderSchema(parsed, parser.default_values)
 
 
+Read: TypeAlias = Callable[[bytes, int], Json]
+
+
+class Compiled(NamedTuple):
+    """A schema, compiled."""
+
+    read: Read
+    """Gives the value that stands between a position and the end of the bytes.
+
+    It is for one thread at a time, and the values it gives may share parts that stand for defaults. It
+    raises DecodeError `avro_invalid`, `value_out_of_range`, or, for what the reader schema has no place
+    for, `schema_invalid`.
+    """
+    size_bytes: int
+    """About how much memory it takes, beside the text in the schema."""
+
+
 def compile_reader(
     schemas: Sequence[Any], reader: ReaderSchema | None, *, non_finite: NonFinite, name: str
-) -> Callable[[bytes, int], Json]:
-    """Give a function that reads one value, from a position to the end of the bytes.
+) -> Compiled:
+    """Compile a schema.
 
     The last of `schemas` is the value's, the others are what it refers to, innermost first. With a
     `reader` values come out in its shape, converted as what they were written as. `name` says in
-    messages which schema it is. The function is for one thread at a time, and the values it gives may
-    share parts that stand for defaults. It raises DecodeError `avro_invalid`, `value_out_of_range`, or,
-    for what the reader schema has no place for, `schema_invalid`.
+    messages which schema it is.
 
     Raises:
         DecodeError: `schema_invalid`, the schema cannot be used.
@@ -112,7 +130,7 @@ def compile_reader(
         value: Json = root["value"]
         return value
 
-    return read
+    return Compiled(read, _TYPE_BYTES * parser.types)
 
 
 _GUESS = "Was it written with another schema?"
@@ -183,7 +201,8 @@ class _Parser:
         self._resolved = resolved
         """It is a writer schema whose values are to be read with a reader schema."""
         self._names: dict[str, Any] = {}
-        self._types = 0
+        self.types = 0
+        """How many types and symbols there are."""
         self.default_values = 0
 
     def parse(self, schemas: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
@@ -202,9 +221,7 @@ class _Parser:
     def _rewritten(self, schema: Any, depth: int) -> Any:
         if depth > MAX_SCHEMA_DEPTH:
             raise _invalid("it is nested too deeply")
-        self._types += 1
-        if self._types > MAX_TYPES:
-            raise _invalid(f"it holds more than {MAX_TYPES:,} types")
+        self._add_types(1)
         match schema:
             case str():
                 return self._leaf(schema, {}) if schema in _PRIMITIVES else _name(schema)
@@ -223,6 +240,7 @@ class _Parser:
                 rewritten = [self._field(field, depth + 1) for field in fields]
                 return {**self._named(schema), "type": "record", "fields": rewritten}
             case {"type": "enum", "name": str(), "symbols": list(symbols)}:
+                self._add_types(len(symbols))
                 default = {"default": schema["default"]} if self._wanted and "default" in schema else {}
                 return {**self._named(schema), "type": "enum", "symbols": symbols, **default}
             case {"type": "fixed", "name": str(), "size": int(size)} if size >= 0:
@@ -235,6 +253,11 @@ class _Parser:
                 # {"type": {"type": "string"}} and {"type": "a.Named"}: not in the specification, but written.
                 return self._rewritten(inner, depth + 1)
         raise _invalid(f"a type is a string, a list or an object with a type, not {type(schema).__name__}")
+
+    def _add_types(self, more: int) -> None:
+        self.types += more
+        if self.types > MAX_TYPES:
+            raise _invalid(f"it holds more than {MAX_TYPES:,} types and symbols")
 
     def _named(self, schema: dict[str, Any]) -> dict[str, Any]:
         found = {"name": _name(schema["name"]), **self._aliases(schema)}

@@ -35,8 +35,6 @@ TEXT_COUNTS = 16
 """How many characters of JSON count as a value more, where they are not in the bytes: the names of a
 record's fields, an enum's symbol, a decimal's digits."""
 
-_WIDTHS = {"null": 0, "float": 4, "double": 8}
-
 Skip: TypeAlias = Callable[[bytes, int, int], int]
 """Takes bytes, the position of a value, and its depth; gives the position after it."""
 
@@ -55,11 +53,11 @@ def walk_of(schema: Any, names: Mapping[str, Any], *, default_values: int) -> Wa
 
     `default_values` are added to each record: so many values can the defaults of a reader schema be.
     """
-    compiler = _Compiler(names, default_values)
-    node = compiler.node(schema)
+    budget = _Budget()
+    node = _Compiler(names, default_values, budget).node(schema)
 
     def check(buffer: bytes, start: int) -> None:
-        compiler.left = MAX_VALUES
+        budget.left = MAX_VALUES
         node.skip(buffer, start, 0)
 
     surplus = node.surplus if node.height <= MAX_DEPTH else math.inf
@@ -75,15 +73,34 @@ class _Node(NamedTuple):
     """How many levels of records, arrays and maps it has."""
 
 
-class _Compiler:
-    """Makes the function that skips a type, for one thread at a time."""
+class _Budget:
+    """How many more values the record at hand may hold. For one thread at a time."""
 
-    def __init__(self, names: Mapping[str, Any], default_values: int) -> None:
+    def __init__(self) -> None:
         self.left = MAX_VALUES
-        """How many more values the record at hand may hold."""
+
+    def enter(self, count: int, depth: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            rule = "values; one that takes no bytes, or stands for long text, counts as several"
+            raise DecodeError("avro_invalid", f"the record holds more than {MAX_VALUES:,} {rule}")
+        if depth > MAX_DEPTH:
+            raise DecodeError("avro_invalid", f"the value is nested more than {MAX_DEPTH} levels deep")
+
+
+class _Compiler:
+    """Makes the function that skips a type.
+
+    What it makes does not lead back to it or the schema: cycles would keep schemas that are not used any
+    more in memory until Python looks for cycles, and a large one takes 30 MB.
+    """
+
+    def __init__(self, names: Mapping[str, Any], default_values: int, budget: _Budget) -> None:
+        self._enter = budget.enter
         self._names = names
         self._default_values = default_values
         self._named: dict[str, _Node] = {}
+        self._leaves: dict[tuple[Skip, int], _Node] = {}
 
     def node(self, schema: Any) -> _Node:
         if isinstance(schema, list):
@@ -107,33 +124,38 @@ class _Compiler:
             case "bytes" | "string":
                 return self._leaf(schema, _skip_text)
             case "null" | "float" | "double":
-                return self._leaf(schema, _skip_fixed(_WIDTHS[kind]), _WIDTHS[kind])
+                return self._leaf(schema, *_WIDTHS[kind])
         if kind not in self._named:
             self._named[kind] = self.node(self._names[kind])
         return self._named[kind]
 
     def _leaf(self, schema: Any, skip: Skip, least_bytes: int = 1) -> _Node:
         more = 0 if isinstance(schema, str) else _counts_more(schema)
-        surplus = 1 + more - VALUES_PER_BYTE * least_bytes
-        if not more:
-            return _Node(skip, surplus, least_bytes)
+        if (skip, more) not in self._leaves:
+            counted = self._counted(skip, more) if more else skip
+            self._leaves[skip, more] = _Node(counted, 1 + more - VALUES_PER_BYTE * least_bytes, least_bytes)
+        return self._leaves[skip, more]
+
+    def _counted(self, skip: Skip, more: int) -> Skip:
+        enter = self._enter
 
         def counted(buffer: bytes, pos: int, depth: int) -> int:
-            self._enter(more, depth)
+            enter(more, depth)
             return skip(buffer, pos, depth)
 
-        return _Node(counted, surplus, least_bytes)
+        return counted
 
     def _record(self, schema: Any) -> _Node:
         name = schema["name"]
         if name in self._named:
             return self._named[name]
+        enter = self._enter
         fields: list[Skip] = []
         own = 1 + self._default_values + _counts_more(schema)
         count = own + len(schema["fields"])
 
         def skip(buffer: bytes, pos: int, depth: int) -> int:
-            self._enter(count, depth)
+            enter(count, depth)
             for field in fields:
                 pos = field(buffer, pos, depth + 1)
             return pos
@@ -152,7 +174,7 @@ class _Compiler:
         return self._named[name]
 
     def _blocks(self, item: _Node, skip_key: Skip, key_bytes: int) -> _Node:
-        skip_item = item.skip
+        enter, skip_item = self._enter, item.skip
         counts = 1 if key_bytes or item.least_bytes else NO_BYTES_COUNTS
 
         def skip(buffer: bytes, pos: int, depth: int) -> int:
@@ -164,7 +186,7 @@ class _Compiler:
                 if count < 0:
                     size, pos = _number(buffer, pos)
                     count, end = -count, pos + size
-                self._enter(count * counts, depth)
+                enter(count * counts, depth)
                 for _ in range(count):
                     pos = skip_item(buffer, skip_key(buffer, pos, depth), depth + 1)
                 if end is not None and end != pos:  # some read the items, some believe the size
@@ -184,14 +206,6 @@ class _Compiler:
 
         surplus = max((branch.surplus for branch in branches), default=0) - VALUES_PER_BYTE
         return _Node(skip, surplus, height=max((branch.height for branch in branches), default=0))
-
-    def _enter(self, count: int, depth: int) -> None:
-        self.left -= count
-        if self.left < 0:
-            rule = "values; one that takes no bytes, or stands for long text, counts as several"
-            raise DecodeError("avro_invalid", f"the record holds more than {MAX_VALUES:,} {rule}")
-        if depth > MAX_DEPTH:
-            raise DecodeError("avro_invalid", f"the value is nested more than {MAX_DEPTH} levels deep")
 
 
 def _counts_more(schema: Any) -> int:
@@ -257,6 +271,9 @@ def _skip_text(buffer: bytes, pos: int, _depth: int) -> int:
 
 def _skip_fixed(size_bytes: int) -> Skip:
     return lambda _buffer, pos, _depth: pos + size_bytes
+
+
+_WIDTHS = {"null": (_skip_fixed(0), 0), "float": (_skip_fixed(4), 4), "double": (_skip_fixed(8), 8)}
 
 
 def _broken(rule: str) -> DecodeError:

@@ -26,7 +26,7 @@ from connector import config
 from connector.errors import CODES, DecodeError, RecordError
 from connector.model import Entry, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
-from connector.schema_registry import SchemaRegistry
+from connector.schema_registry import SchemaRegistry, Schemas
 from tests.memory import peak_rss_kb
 from tests.unit.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
 
@@ -115,9 +115,9 @@ TELLING = (
 class Registered:
     """A registry that has all it will ever have."""
 
-    def get(self, schema_id: int) -> list[Any]:
+    def get(self, schema_id: int) -> Schemas:
         if 0 < schema_id <= len(SCHEMAS):
-            return [SCHEMAS[schema_id - 1]]
+            return [orjson.dumps(SCHEMAS[schema_id - 1])]
         raise DecodeError("schema_unknown", "no such schema")
 
 

@@ -31,7 +31,7 @@ def encoded(schema: Any, value: Any) -> bytes:
 
 def decoded(schema: Any, buffer: bytes, *, reader_schema: Any = None, non_finite: NonFinite = "null") -> Json:
     reader = None if reader_schema is None else parsed_reader(reader_schema, non_finite=non_finite)
-    return compile_reader([schema], reader, non_finite=non_finite, name="schema 7")(buffer, 0)
+    return compile_reader([schema], reader, non_finite=non_finite, name="schema 7").read(buffer, 0)
 
 
 def logical(kind: str, name: str, **more: object) -> dict[str, object]:

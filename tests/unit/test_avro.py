@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import gc
 import json
 import math
 import struct
@@ -31,6 +32,7 @@ from connector.avro_walk import MAX_DEPTH, MAX_VALUES
 from connector.config import Format
 from connector.errors import ConfigError, DecodeError
 from connector.model import Json
+from connector.schema_registry import Schemas
 from tests.unit.avro_bombs import BOMBS, NODE, chain, decoded, encoded, fixed, logical, record_of
 
 ORDER = {
@@ -237,6 +239,7 @@ def test_the_written_schema_is_taken_as_java_takes_it() -> None:
         (["null", ["int"]], "a branch of a union is a union"),
         (["null", {"type": ["int"]}], "a branch of a union is a union"),
         (["int"] * 50_000, "more than 50,000 types"),
+        ({"type": "enum", "name": "E", "symbols": ["A"] * 50_000}, "more than 50,000 types"),
         (record_of(name="N" * 257), "more than 256 characters"),
         (record_of(name="R", namespace="n" * 4_000_000), "more than 256 characters"),
         ("N" * 4_000_000, "more than 256 characters"),
@@ -252,6 +255,21 @@ def test_a_schema_that_is_none_says_what_is_wrong(schema: Any, rule: str) -> Non
     assert str(error).startswith("schema 7 is not a usable Avro schema: ")
     assert rule in str(error)
     assert len(str(error)) < 300
+
+
+def test_a_schema_that_is_forgotten_is_freed_at_once() -> None:
+    """Python would look for cycles too late: a large schema takes 30 MB, and the next one comes at once."""
+    schema = record_of({"name": "a", "type": ["null", "bytes", fixed(2)]}, {"name": "b", "type": "double"})
+    compile_reader([schema], None, non_finite="null", name="schema 7")
+    gc.collect()
+    gc.disable()
+    try:
+        compile_reader([schema], None, non_finite="null", name="schema 7")
+        cycles = gc.collect()
+    finally:
+        gc.enable()
+
+    assert 0 == cycles
 
 
 def test_a_deep_schema_is_read() -> None:
@@ -582,7 +600,7 @@ def test_a_schema_may_use_types_of_others() -> None:
         {"name": "amount", "type": logical("bytes", "decimal", precision=4, scale=2)},
         {"name": "at", "type": ["null", logical("int", "date")]}]}  # fmt: skip
     order = record_of({"name": "price", "type": "Money"}, {"name": "list", "type": NODE}, name="shop.Order")
-    read = compile_reader([money, "int", order], None, non_finite="null", name="schema 7")
+    read = compile_reader([money, "int", order], None, non_finite="null", name="schema 7").read
 
     price = {"amount": "1.00", "at": "1970-01-02"}
     assert {"price": price, "list": {"next": None}} == read(b"\x02\x64" + b"\x02\x02" + b"\x00", 0)
@@ -610,9 +628,9 @@ class Registry:
         self.schemas = schemas
         self.asked: list[int] = []
 
-    def get(self, schema_id: int) -> Any:
+    def get(self, schema_id: int) -> Schemas:
         self.asked.append(schema_id)
-        return [self.schemas[schema_id]]
+        return [orjson.dumps(self.schemas[schema_id])]
 
 
 def decode_with(registry: Registry | None = None, /, **keys: Any) -> Callable[[bytes], Json]:
@@ -630,9 +648,12 @@ def test_confluent_framing_names_the_schema_in_each_record() -> None:
     assert [1, 258] == registry.asked
 
 
-def test_schemas_beyond_the_bound_make_room_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bound", "most"), [("MAX_SCHEMAS", 2), ("MAX_SCHEMAS_BYTES", 4_000)])
+def test_schemas_beyond_the_bound_make_room_for_each_other(
+    monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
     """A topic with a new schema in every record is decoded like any other, in bounded memory."""
-    monkeypatch.setattr(avro, "MAX_SCHEMAS", 2)
+    monkeypatch.setattr(avro, bound, most)
     registry = Registry(dict.fromkeys((1, 2, 3), "string"))
     decode = decode_with(registry, format="avro")
 
