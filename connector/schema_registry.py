@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from base64 import b64encode
+from collections import deque
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeAlias
@@ -43,6 +44,8 @@ GRACE_S = 1.0
 """How long a schema may take from its registration to every replica of the registry."""
 UNKNOWN_S = 30.0
 """How long an id that the registry does not know is not asked for again."""
+UNKNOWN_IN_A_ROW = 3
+"""After so many unknown ids in UNKNOWN_S, and no schema found between, one look is enough for the next."""
 MAX_TRACKED = 1000
 """Ids under way or unknown that are remembered; bytes that are no ids must not fill memory."""
 MAX_KNOWN = 1000
@@ -80,6 +83,11 @@ class SchemaRegistry:
     never changes under its id, so a schema is asked for once, as long as there are no more than a thousand,
     of 16 MiB. They are kept as text, since parsed they may take thirty times the memory.
 
+    A schema that was registered a moment ago may not be everywhere yet, so an id is looked for twice, a
+    second apart, before it counts as unknown. But bytes that only look like ids would stop their partition
+    for that second with each record: once three ids in a row were unknown, the next are looked for once,
+    until a schema is found or half a minute passes with fewer.
+
     Raises:
         ConfigError: the CA, certificate or key cannot be used.
     """
@@ -91,6 +99,8 @@ class SchemaRegistry:
         self._known_bytes = 0
         self._attempts: dict[int, _Attempts] = {}
         """For every other id of late; oldest first."""
+        self._unknown_at_s: deque[float] = deque(maxlen=UNKNOWN_IN_A_ROW)
+        """When the last ids turned out to be unknown, since a schema was found."""
         self._problem: str | None = None
         # Two threads meet here: the one that calls `get`, and the worker. Neither holds it for long.
         self._lock = threading.Lock()
@@ -175,12 +185,16 @@ class SchemaRegistry:
             while len(self._known) > MAX_KNOWN or self._known_bytes > MAX_KNOWN_BYTES:
                 self._known_bytes -= _size_bytes(self._known.pop(next(iter(self._known))))
             del self._attempts[schema_id]
+            self._unknown_at_s.clear()
             self._problem = None
 
     def _missed(self, schema_id: int, reason: str) -> None:
         with self._lock:
-            attempts = self._attempts[schema_id]
-            attempts.looks += 1
+            attempts, now_s = self._attempts[schema_id], time.monotonic()
+            recent = [at_s for at_s in self._unknown_at_s if now_s - at_s < UNKNOWN_S]
+            attempts.looks = LOOKS if len(recent) == UNKNOWN_IN_A_ROW else attempts.looks + 1
+            if attempts.looks == LOOKS:
+                self._unknown_at_s.append(now_s)
             attempts.put_off(reason, UNKNOWN_S if attempts.looks == LOOKS else GRACE_S)
             self._problem = None  # it answered
 

@@ -168,6 +168,27 @@ def later(seconds: float) -> Callable[[], float]:
     return lambda: real() + seconds
 
 
+def test_unknown_ids_in_a_row_get_no_grace(server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that only look like ids do not stop their partition with every record, but new schemas have time.
+
+    The grace is back once a schema was found, and after half a minute without unknown ids.
+    """
+    monkeypatch.setattr(schema_registry, "GRACE_S", 0.05)
+    server.schema(1, "int")
+
+    def looks(registry: SchemaRegistry, *schema_ids: int) -> list[int]:
+        for schema_id in schema_ids:
+            assert "schema_unknown" == refusal(registry, schema_id).code
+        return [server.requests.count(f"/schemas/ids/{schema_id}") for schema_id in schema_ids]
+
+    with registry_at(server.url) as registry:
+        assert [2, 2, 2, 1, 1, 1] == looks(registry, 10, 11, 12, 13, 14, 15)
+        fetched(registry, 1)
+        assert [2, 2, 2, 1] == looks(registry, 20, 21, 22, 23)
+        monkeypatch.setattr("connector.schema_registry.time.monotonic", later(30.1))
+        assert [2, 2, 2, 1] == looks(registry, 30, 31, 32, 33)
+
+
 def test_a_schema_that_appears_within_the_grace_is_used(
     server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
