@@ -6,8 +6,10 @@ What a producer put around the value (the framing) is known here; Avro itself is
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -15,7 +17,8 @@ import orjson
 
 from connector import config
 from connector.avro_logical import base64_text
-from connector.avro_reader import compile_reader, reader_schema
+from connector.avro_reader import Compiled, Read, compile_reader, reader_schema
+from connector.avro_walk import MAX_VALUES
 from connector.errors import ConfigError, DecodeError, Problem
 from connector.model import Json
 from connector.schema_registry import SchemaRegistry
@@ -23,7 +26,6 @@ from connector.schema_registry import SchemaRegistry
 Decode: TypeAlias = Callable[[bytes], Json]
 """Gives the value, or raises DecodeError, or UnavailableError while the schema is not at hand."""
 
-Read: TypeAlias = Callable[[bytes, int], Json]
 T = TypeVar("T")
 
 _HEADER_BYTES = 5
@@ -31,6 +33,9 @@ _HEADER_BYTES = 5
 MAX_SCHEMAS = 1_000
 """Schemas kept ready for one topic's keys or values; the oldest makes room. No topic has so many by design,
 but a producer that registers one with every start, or every record, must not fill the memory."""
+
+MAX_SCHEMAS_BYTES = 64 * 1024 * 1024
+"""How much memory they may take, all together, roughly: 250 of a hundred optional fields."""
 
 _GUESSES = {
     0x7B: "Is a JSON producer writing to this topic?",  # {
@@ -43,6 +48,10 @@ _GUESSES = {
 _MIN_LONG, _MAX_UNSIGNED = -(2**63), 2**64 - 1
 _ALL_DIGITS_0 = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER = b"0" * 19
+
+_SEPARATORS = b",[{"
+_VALUE = re.compile(rb'[^",\[{]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^",\[{]*+)*+(?:[,\[{]|\Z)', re.DOTALL)
+"""Up to the next separator that is not within text."""
 
 
 def decoder(format: config.Format, registry: SchemaRegistry | None, *, path: str) -> Decode:  # noqa: A002
@@ -84,8 +93,9 @@ def _avro(format: config.Format, registry: SchemaRegistry | None, path: str) -> 
     compiled = partial(compile_reader, reader=reader, non_finite=format.non_finite)
     if format.schema_file is not None:
         name = f"schema {format.schema_file.name}"
-        read = of_file(format.schema_file, "schema", lambda schema: compiled([schema], name=name))
-        if read is not None and not problems:
+        found = of_file(format.schema_file, "schema", lambda schema: compiled([schema], name=name))
+        if found is not None and not problems:
+            read = found.read
             return lambda value: read(value, 0)
     elif registry is None:
         problems.append(Problem(path, "Avro needs `schema_registry`, or framing `none` and a schema"))
@@ -94,9 +104,10 @@ def _avro(format: config.Format, registry: SchemaRegistry | None, path: str) -> 
     return _confluent(registry, lambda schemas, name: compiled(schemas, name=name))
 
 
-def _confluent(registry: SchemaRegistry, compiled: Callable[[Sequence[Json], str], Read]) -> Decode:
+def _confluent(registry: SchemaRegistry, compiled: Callable[[Sequence[Json], str], Compiled]) -> Decode:
     # By the header as it stands in the record: one look-up says that it is one, and which schema it names.
     readers: dict[bytes, Read] = {}
+    sizes_bytes: dict[bytes, int] = {}
 
     def learn(value: bytes) -> Read:
         if len(value) < _HEADER_BYTES or value[0] != 0:
@@ -105,12 +116,14 @@ def _confluent(registry: SchemaRegistry, compiled: Callable[[Sequence[Json], str
         schema_id = int.from_bytes(header[1:], "big")
         schemas = registry.get(schema_id)
         try:
-            read = compiled(schemas, f"schema {schema_id}")
+            read, size_bytes = compiled([orjson.loads(schema) for schema in schemas], f"schema {schema_id}")
+            size_bytes += sum(map(len, schemas))
         except DecodeError as error:
-            read = _refuse(str(error))
-        if len(readers) >= MAX_SCHEMAS:
-            del readers[next(iter(readers))]
-        readers[header] = read
+            read, size_bytes = _refuse(str(error)), 0
+        readers[header], sizes_bytes[header] = read, size_bytes
+        while len(readers) > MAX_SCHEMAS or sum(sizes_bytes.values()) > MAX_SCHEMAS_BYTES:
+            oldest = next(iter(readers))
+            del readers[oldest], sizes_bytes[oldest]
         return read
 
     def decode(value: bytes) -> Json:
@@ -153,6 +166,8 @@ def _decode_string(value: bytes) -> str:
 
 
 def _decode_json(value: bytes) -> Json:
+    if len(value) > MAX_VALUES:  # fewer bytes cannot hold more values
+        _check_values(value)
     try:
         decoded: Json = orjson.loads(value)
     except orjson.JSONDecodeError as error:
@@ -162,16 +177,31 @@ def _decode_json(value: bytes) -> Json:
         ) from None
     # orjson makes a float of an integer that is too long for it, and digits are lost in silence.
     # Looking for 19 digits first costs a tenth of what a regular expression does.
-    if _LONG_NUMBER in value.translate(_ALL_DIGITS_0):
-        try:
-            json.loads(value, parse_int=_check_int)
-        except RecursionError:
-            raise DecodeError("json_invalid", "not usable JSON: it is nested too deeply.") from None
+    if _LONG_NUMBER not in value.translate(_ALL_DIGITS_0):
+        return decoded
+    del decoded  # two at once would take twice the memory
+    try:
+        decoded = json.loads(value, parse_int=_int)
+    except RecursionError:
+        raise DecodeError("json_invalid", "not usable JSON: it is nested too deeply.") from None
     return decoded
 
 
-def _check_int(digits: str) -> None:
-    if len(digits) > 20 or not _MIN_LONG <= int(digits) <= _MAX_UNSIGNED:
+def _check_values(value: bytes) -> None:
+    """Refuse JSON with more values than an event could hold: each may take forty times its bytes in memory.
+
+    A value has a separator before it; an empty list or object counts as two. Most large JSON has few
+    separators, in and outside of text, and only what has many is looked at more closely.
+    """
+    if len(value) - len(value.translate(None, _SEPARATORS)) <= MAX_VALUES:
+        return
+    if sum(1 for _ in islice(_VALUE.finditer(value), MAX_VALUES + 1)) > MAX_VALUES:
+        raise DecodeError("json_invalid", f"not usable JSON: it holds more than {MAX_VALUES:,} values.")
+
+
+def _int(digits: str) -> int:
+    if len(digits) > 20 or not _MIN_LONG <= (number := int(digits)) <= _MAX_UNSIGNED:
         raise DecodeError(
             "value_out_of_range", "an integer is beyond 64 bits. Let the producer write it as a string."
         )
+    return number

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from fastavro.read import SchemaResolutionError, schemaless_reader
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
@@ -24,6 +24,17 @@ from connector.model import Json
 
 MAX_SCHEMA_DEPTH = 200
 """How deep the JSON of a schema may be nested; fastavro would parse it on the C stack."""
+
+MAX_TYPES = 50_000
+"""The most types and enums' symbols in a schema: ten for each of 5,000 fields. As many take a third of a
+second to compile, and 40 MB."""
+_TYPE_BYTES = 800
+"""About how much memory one takes, compiled."""
+
+MAX_NAME_CHARACTERS = 256
+"""The longest name or namespace of a type. fastavro writes both out wherever the type is used."""
+
+_MAX_SHOWN_CHARACTERS = 200
 
 _PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _PARTS = {
@@ -55,21 +66,36 @@ def reader_schema(schema: Any, *, non_finite: NonFinite) -> ReaderSchema:
     parser = _Parser(non_finite, wanted=True, resolved=False)
     try:
         parsed, _ = parser.parse([schema])
-    except RecursionError:
-        raise _invalid("it is nested too deeply") from None
+    except Exception as error:  # noqa: BLE001  # a schema is somebody else's text
+        raise _unusable(error) from None
     return ReaderSchema(parsed, parser.default_values)
+
+
+Read: TypeAlias = Callable[[bytes, int], Json]
+
+
+class Compiled(NamedTuple):
+    """A schema, compiled."""
+
+    read: Read
+    """Gives the value that stands between a position and the end of the bytes.
+
+    It is for one thread at a time, and the values it gives may share parts that stand for defaults. It
+    raises DecodeError `avro_invalid`, `value_out_of_range`, or, for what the reader schema has no place
+    for, `schema_invalid`.
+    """
+    size_bytes: int
+    """About how much memory it takes, beside the text in the schema."""
 
 
 def compile_reader(
     schemas: Sequence[Any], reader: ReaderSchema | None, *, non_finite: NonFinite, name: str
-) -> Callable[[bytes, int], Json]:
-    """Give a function that reads one value, from a position to the end of the bytes.
+) -> Compiled:
+    """Compile a schema.
 
     The last of `schemas` is the value's, the others are what it refers to, innermost first. With a
     `reader` values come out in its shape, converted as what they were written as. `name` says in
-    messages which schema it is. The function is for one thread at a time, and the values it gives may
-    share parts that stand for defaults. It raises DecodeError `avro_invalid`, `value_out_of_range`, or,
-    for what the reader schema has no place for, `schema_invalid`.
+    messages which schema it is.
 
     Raises:
         DecodeError: `schema_invalid`, the schema cannot be used.
@@ -79,10 +105,8 @@ def compile_reader(
         parser = _Parser(non_finite, wanted=False, resolved=reader is not None)
         parsed, names = parser.parse(schemas)
         above_bytes, check = walk_of(parsed, names, default_values=default_values)
-    except DecodeError as error:
-        raise _invalid(f"{name} is not a usable Avro schema: {error}") from None
-    except RecursionError:
-        raise _invalid(f"{name} is not a usable Avro schema: it is nested too deeply") from None
+    except Exception as error:  # noqa: BLE001  # a schema is somebody else's text
+        raise _invalid(f"{name} is not a usable Avro schema: {_unusable(error)}") from None
     # fastavro does not notice that the bytes end in a field which the reader schema leaves out. It is
     # noticed here, by a byte more that nobody may read.
     padding = b"" if wanted is None else b"\0"
@@ -106,10 +130,27 @@ def compile_reader(
         value: Json = root["value"]
         return value
 
-    return read
+    return Compiled(read, _TYPE_BYTES * parser.types)
 
 
 _GUESS = "Was it written with another schema?"
+
+
+def _unusable(error: Exception) -> DecodeError:
+    """Say in a sentence why a schema cannot be parsed."""
+    match error:
+        case MemoryError():
+            raise error  # what a schema may hold is bounded, so it is not the schema's fault
+        case RecursionError():
+            rule = "it is nested too deeply"
+        case UnknownType():
+            rule = f"it uses the type {error.name}, which is not defined before that place"
+        case DecodeError() | SchemaParseException():
+            rule = str(error)
+        case _:
+            rule = f"it cannot be parsed ({type(error).__name__})"
+    # It may show what stands in the schema, which is as long as its writer likes.
+    return _invalid(rule if len(rule) <= _MAX_SHOWN_CHARACTERS else f"{rule[:_MAX_SHOWN_CHARACTERS]}…")
 
 
 def _refusal(error: Exception, name: str, *, overrun: bool) -> DecodeError:
@@ -160,6 +201,8 @@ class _Parser:
         self._resolved = resolved
         """It is a writer schema whose values are to be read with a reader schema."""
         self._names: dict[str, Any] = {}
+        self.types = 0
+        """How many types and symbols there are."""
         self.default_values = 0
 
     def parse(self, schemas: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
@@ -171,38 +214,37 @@ class _Parser:
             "aliases": ["PartnerBridgeWritten"],
             "fields": [{"name": "value", "type": schemas[-1]}],
         }
-        try:
-            for schema in (*schemas[:-1], root):
-                parsed = self._finished(parse_schema(self._rewritten(schema, 0), self._names))
-        except UnknownType as error:
-            rule = f"it uses the type {error.name}, which is not defined before that place"
-            raise _invalid(rule) from None
-        except SchemaParseException as error:
-            raise _invalid(str(error)) from None
+        for schema in (*schemas[:-1], root):
+            parsed = self._finished(parse_schema(self._rewritten(schema, 0), self._names))
         return parsed, self._names
 
     def _rewritten(self, schema: Any, depth: int) -> Any:
         if depth > MAX_SCHEMA_DEPTH:
             raise _invalid("it is nested too deeply")
+        self._add_types(1)
         match schema:
             case str():
-                return self._leaf(schema, {}) if schema in _PRIMITIVES else schema
+                return self._leaf(schema, {}) if schema in _PRIMITIVES else _name(schema)
             case []:
                 raise _invalid("a union has no branches")
             case list():
-                return [self._rewritten(branch, depth + 1) for branch in schema]
+                branches = [self._rewritten(branch, depth + 1) for branch in schema]
+                if any(isinstance(branch, list) for branch in branches):
+                    raise _invalid("a branch of a union is a union")
+                return branches
             case {"type": "array", "items": items}:
                 return {"type": "array", "items": self._rewritten(items, depth + 1)}
             case {"type": "map", "values": values}:
                 return {"type": "map", "values": self._rewritten(values, depth + 1)}
             case {"type": "record" | "error", "name": str(), "fields": list(fields)}:
                 rewritten = [self._field(field, depth + 1) for field in fields]
-                return {**self._name(schema), "type": "record", "fields": rewritten}
+                return {**self._named(schema), "type": "record", "fields": rewritten}
             case {"type": "enum", "name": str(), "symbols": list(symbols)}:
+                self._add_types(len(symbols))
                 default = {"default": schema["default"]} if self._wanted and "default" in schema else {}
-                return {**self._name(schema), "type": "enum", "symbols": symbols, **default}
+                return {**self._named(schema), "type": "enum", "symbols": symbols, **default}
             case {"type": "fixed", "name": str(), "size": int(size)} if size >= 0:
-                return {**self._name(schema), "type": "fixed", "size": size, **self._marks("fixed", schema)}
+                return {**self._named(schema), "type": "fixed", "size": size, **self._marks("fixed", schema)}
             case {"type": str(kind)} if kind in _PRIMITIVES:
                 return self._leaf(kind, schema)
             case {"type": str(kind)} if kind in _PARTS:
@@ -212,9 +254,27 @@ class _Parser:
                 return self._rewritten(inner, depth + 1)
         raise _invalid(f"a type is a string, a list or an object with a type, not {type(schema).__name__}")
 
-    def _name(self, schema: dict[str, Any]) -> dict[str, Any]:
-        keys = ("name", "namespace", "aliases") if self._wanted else ("name", "namespace")
-        return {key: schema[key] for key in keys if key in schema}
+    def _add_types(self, more: int) -> None:
+        self.types += more
+        if self.types > MAX_TYPES:
+            raise _invalid(f"it holds more than {MAX_TYPES:,} types and symbols")
+
+    def _named(self, schema: dict[str, Any]) -> dict[str, Any]:
+        found = {"name": _name(schema["name"]), **self._aliases(schema)}
+        # What is not text is no namespace to Java, and the one around it counts.
+        if isinstance(schema.get("namespace"), str):
+            found["namespace"] = _name(schema["namespace"])
+        return found
+
+    def _aliases(self, schema: dict[str, Any]) -> dict[str, Any]:
+        match schema:
+            case {"aliases": list(aliases)} if self._wanted and all(
+                isinstance(each, str) for each in aliases
+            ):
+                return {"aliases": aliases}
+            case {"aliases": _} if self._wanted:
+                raise _invalid("aliases are a list of names, and these are something else")
+        return {}
 
     def _field(self, field: Any, depth: int) -> dict[str, Any]:
         match field:
@@ -222,10 +282,9 @@ class _Parser:
                 rewritten = {"name": name, "type": self._rewritten(schema, depth)}
             case _:
                 raise _invalid("a field of a record has no name or no type")
-        if self._wanted:
-            rewritten |= {"aliases": field["aliases"]} if "aliases" in field else {}
-            rewritten |= {_DEFAULT: field["default"]} if "default" in field else {}
-        return rewritten
+        if self._wanted and "default" in field:
+            rewritten[_DEFAULT] = field["default"]
+        return {**rewritten, **self._aliases(field)}
 
     def _leaf(self, kind: str, schema: dict[str, Any]) -> Any:
         found = self._marks(kind, schema)
@@ -296,6 +355,12 @@ def _count(value: Json) -> int:
     """How many values there are in a value, itself included."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(_count, inner))
+
+
+def _name(name: str) -> str:
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise _invalid(f"the name of a type or namespace has more than {MAX_NAME_CHARACTERS} characters")
+    return name
 
 
 def _invalid(rule: str) -> DecodeError:

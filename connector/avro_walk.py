@@ -2,14 +2,15 @@
 
 fastavro's compiled reader recurses on the C stack as deep as the bytes say, and makes as many values. For
 most schemas each value takes about a byte, and there is nothing to fear. With a recursive type, or items
-that take no bytes, a few bytes can end the process. This walk comes first then: it makes nothing, and
-refuses depth, counts and lengths beyond the limits.
+that take no bytes or stand for long text, a few bytes can end the process. This walk comes first then: it
+makes nothing, and refuses depth, counts, lengths and numbers beyond the limits.
 
 https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -26,7 +27,13 @@ MAX_DEPTH = 250
 VALUES_PER_BYTE = 8
 """How many values for each of its bytes a record may have without being walked."""
 
-_WIDTHS = {"null": 0, "boolean": 1, "float": 4, "double": 8}
+NO_BYTES_COUNTS = 50
+"""As how many values an item counts that takes no bytes: 10,000 such items are the most in a record. They
+cost whoever wrote them nothing, and each costs a rule that looks at it a microsecond or two."""
+
+TEXT_COUNTS = 16
+"""How many characters of JSON count as a value more, where they are not in the bytes: the names of a
+record's fields, an enum's symbol, a decimal's digits."""
 
 Skip: TypeAlias = Callable[[bytes, int, int], int]
 """Takes bytes, the position of a value, and its depth; gives the position after it."""
@@ -46,11 +53,11 @@ def walk_of(schema: Any, names: Mapping[str, Any], *, default_values: int) -> Wa
 
     `default_values` are added to each record: so many values can the defaults of a reader schema be.
     """
-    compiler = _Compiler(names, default_values)
-    node = compiler.node(schema)
+    budget = _Budget()
+    node = _Compiler(names, default_values, budget).node(schema)
 
     def check(buffer: bytes, start: int) -> None:
-        compiler.left = MAX_VALUES
+        budget.left = MAX_VALUES
         node.skip(buffer, start, 0)
 
     surplus = node.surplus if node.height <= MAX_DEPTH else math.inf
@@ -61,19 +68,39 @@ class _Node(NamedTuple):
     skip: Skip
     surplus: float
     """By how much its values can outnumber its bytes times VALUES_PER_BYTE."""
+    least_bytes: int = 1
     height: int = 0
     """How many levels of records, arrays and maps it has."""
 
 
-class _Compiler:
-    """Makes the function that skips a type, for one thread at a time."""
+class _Budget:
+    """How many more values the record at hand may hold. For one thread at a time."""
 
-    def __init__(self, names: Mapping[str, Any], default_values: int) -> None:
+    def __init__(self) -> None:
         self.left = MAX_VALUES
-        """How many more values the record at hand may hold."""
+
+    def enter(self, count: int, depth: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            rule = "values; one that takes no bytes, or stands for long text, counts as several"
+            raise DecodeError("avro_invalid", f"the record holds more than {MAX_VALUES:,} {rule}")
+        if depth > MAX_DEPTH:
+            raise DecodeError("avro_invalid", f"the value is nested more than {MAX_DEPTH} levels deep")
+
+
+class _Compiler:
+    """Makes the function that skips a type.
+
+    What it makes does not lead back to it or the schema: cycles would keep schemas that are not used any
+    more in memory until Python looks for cycles, and a large one takes 30 MB.
+    """
+
+    def __init__(self, names: Mapping[str, Any], default_values: int, budget: _Budget) -> None:
+        self._enter = budget.enter
         self._names = names
         self._default_values = default_values
-        self._records: dict[str, _Node] = {}
+        self._named: dict[str, _Node] = {}
+        self._leaves: dict[tuple[Skip, int], _Node] = {}
 
     def node(self, schema: Any) -> _Node:
         if isinstance(schema, list):
@@ -85,40 +112,70 @@ class _Compiler:
             case "array":
                 return self._blocks(self.node(schema["items"]), _skip_nothing, 0)
             case "map":
-                return self._blocks(self.node(schema["values"]), _skip_text, VALUES_PER_BYTE)
+                return self._blocks(self.node(schema["values"]), _skip_text, 1)
             case "fixed":
-                return _Node(_skip_fixed(schema["size"]), 1 - VALUES_PER_BYTE * schema["size"])
-            case "enum" | "int" | "long":
-                return _Node(_skip_number, 1 - VALUES_PER_BYTE)
+                return self._leaf(schema, _skip_fixed(schema["size"]), schema["size"])
+            case "boolean":
+                return self._leaf(schema, _skip_boolean)
+            case "enum" | "int":
+                return self._leaf(schema, _skip_int)
+            case "long":
+                return self._leaf(schema, _skip_long)
             case "bytes" | "string":
-                return _Node(_skip_text, 1 - VALUES_PER_BYTE)
-            case "null" | "boolean" | "float" | "double":
-                return _Node(_skip_fixed(_WIDTHS[kind]), 1 - VALUES_PER_BYTE * _WIDTHS[kind])
-        return self.node(self._names[kind])
+                return self._leaf(schema, _skip_text)
+            case "null" | "float" | "double":
+                return self._leaf(schema, *_WIDTHS[kind])
+        if kind not in self._named:
+            self._named[kind] = self.node(self._names[kind])
+        return self._named[kind]
+
+    def _leaf(self, schema: Any, skip: Skip, least_bytes: int = 1) -> _Node:
+        more = 0 if isinstance(schema, str) else _counts_more(schema)
+        if (skip, more) not in self._leaves:
+            counted = self._counted(skip, more) if more else skip
+            self._leaves[skip, more] = _Node(counted, 1 + more - VALUES_PER_BYTE * least_bytes, least_bytes)
+        return self._leaves[skip, more]
+
+    def _counted(self, skip: Skip, more: int) -> Skip:
+        enter = self._enter
+
+        def counted(buffer: bytes, pos: int, depth: int) -> int:
+            enter(more, depth)
+            return skip(buffer, pos, depth)
+
+        return counted
 
     def _record(self, schema: Any) -> _Node:
         name = schema["name"]
-        if name in self._records:
-            return self._records[name]
+        if name in self._named:
+            return self._named[name]
+        enter = self._enter
         fields: list[Skip] = []
-        count = 1 + len(schema["fields"]) + self._default_values
+        own = 1 + self._default_values + _counts_more(schema)
+        count = own + len(schema["fields"])
 
         def skip(buffer: bytes, pos: int, depth: int) -> int:
-            self._enter(count, depth)
+            enter(count, depth)
             for field in fields:
                 pos = field(buffer, pos, depth + 1)
             return pos
 
-        # What its own fields get when they refer to it: there is no limit to what recursion makes.
-        self._records[name] = _Node(skip, math.inf)
+        # What its own fields get when they refer to it: there is no limit to what recursion makes. What
+        # leads back to it is an array, a map or a union, and takes a byte.
+        self._named[name] = _Node(skip, math.inf)
         nodes = [self.node(field["type"]) for field in schema["fields"]]
         fields += [node.skip for node in nodes]
-        surplus = 1 + self._default_values + sum(node.surplus for node in nodes)
-        self._records[name] = _Node(skip, surplus, 1 + max((node.height for node in nodes), default=0))
-        return self._records[name]
+        self._named[name] = _Node(
+            skip,
+            own + sum(node.surplus for node in nodes),
+            sum(node.least_bytes for node in nodes),
+            1 + max((node.height for node in nodes), default=0),
+        )
+        return self._named[name]
 
-    def _blocks(self, item: _Node, skip_key: Skip, key_surplus: int) -> _Node:
-        skip_item = item.skip
+    def _blocks(self, item: _Node, skip_key: Skip, key_bytes: int) -> _Node:
+        enter, skip_item = self._enter, item.skip
+        counts = 1 if key_bytes or item.least_bytes else NO_BYTES_COUNTS
 
         def skip(buffer: bytes, pos: int, depth: int) -> int:
             while True:
@@ -129,13 +186,14 @@ class _Compiler:
                 if count < 0:
                     size, pos = _number(buffer, pos)
                     count, end = -count, pos + size
-                self._enter(count, depth)
+                enter(count * counts, depth)
                 for _ in range(count):
                     pos = skip_item(buffer, skip_key(buffer, pos, depth), depth + 1)
                 if end is not None and end != pos:  # some read the items, some believe the size
                     raise _broken("a block does not have the size that it says")
 
-        return _Node(skip, math.inf if item.surplus > key_surplus else 1 - VALUES_PER_BYTE, 1 + item.height)
+        surplus = math.inf if item.surplus > VALUES_PER_BYTE * key_bytes else 1 - VALUES_PER_BYTE
+        return _Node(skip, surplus, height=1 + item.height)
 
     def _union(self, branches: list[_Node]) -> _Node:
         skips = [branch.skip for branch in branches]
@@ -147,14 +205,20 @@ class _Compiler:
             return skips[index](buffer, pos, depth)
 
         surplus = max((branch.surplus for branch in branches), default=0) - VALUES_PER_BYTE
-        return _Node(skip, surplus, max((branch.height for branch in branches), default=0))
+        return _Node(skip, surplus, height=max((branch.height for branch in branches), default=0))
 
-    def _enter(self, count: int, depth: int) -> None:
-        self.left -= count
-        if self.left < 0:
-            raise DecodeError("avro_invalid", f"the record holds more than {MAX_VALUES:,} values")
-        if depth > MAX_DEPTH:
-            raise DecodeError("avro_invalid", f"the value is nested more than {MAX_DEPTH} levels deep")
+
+def _counts_more(schema: Any) -> int:
+    """As how many values more than one a value of this type counts, for what it is in JSON."""
+    match schema:
+        case {"fields": fields}:
+            return len(json.dumps([field["name"] for field in fields])) // TEXT_COUNTS
+        case {"symbols": symbols}:
+            return max((len(json.dumps(symbol)) for symbol in symbols), default=0) // TEXT_COUNTS
+        case {"type": "int" | "long" | "bytes" | "fixed", "logicalType": _}:
+            precision: int = schema.get("precision", 0)
+            return 1 + precision // TEXT_COUNTS
+    return 0
 
 
 def _number(buffer: bytes, pos: int) -> tuple[int, int]:
@@ -174,9 +238,27 @@ def _skip_nothing(_buffer: bytes, pos: int, _depth: int) -> int:
     return pos
 
 
-def _skip_number(buffer: bytes, pos: int, _depth: int) -> int:
-    while buffer[pos] > 0x7F:
-        pos += 1
+def _skip_varint(name: str, *, bits: int) -> Skip:
+    last, most = divmod(bits, 7)
+    most = (1 << most) - 1  # what the last byte may be, if there are so many
+
+    def skip(buffer: bytes, pos: int, _depth: int) -> int:
+        end = pos
+        while buffer[end] > 0x7F:
+            end += 1
+            if end - pos == last and buffer[end] > most:
+                raise _broken(f"a number of type {name} is longer than {bits} bits")
+        return end + 1
+
+    return skip
+
+
+_skip_int, _skip_long = _skip_varint("int", bits=32), _skip_varint("long", bits=64)
+
+
+def _skip_boolean(buffer: bytes, pos: int, _depth: int) -> int:
+    if buffer[pos] > 1:
+        raise _broken("a boolean is neither 0 nor 1")
     return pos + 1
 
 
@@ -189,6 +271,9 @@ def _skip_text(buffer: bytes, pos: int, _depth: int) -> int:
 
 def _skip_fixed(size_bytes: int) -> Skip:
     return lambda _buffer, pos, _depth: pos + size_bytes
+
+
+_WIDTHS = {"null": (_skip_fixed(0), 0), "float": (_skip_fixed(4), 4), "double": (_skip_fixed(8), 8)}
 
 
 def _broken(rule: str) -> DecodeError:

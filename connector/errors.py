@@ -68,7 +68,7 @@ MEANINGS: dict[Code, str] = {
     "schema_unknown": "The registry has no schema under the id in the record.",
     "schema_invalid": "What the registry has under that id cannot be used as an Avro schema.",
     "avro_invalid": "The bytes are not what the schema says: truncated, too long, or malicious.",
-    "json_invalid": "The bytes are not JSON.",
+    "json_invalid": "The bytes are not JSON, or hold more than 500,000 values.",
     "text_invalid": "The bytes are not UTF-8.",
     "value_out_of_range": "A value its JSON form cannot hold, such as a year past 9999.",
     "tombstone": "The record has no value, and `tombstones` is `dead_letter`.",

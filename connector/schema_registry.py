@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from base64 import b64encode
+from collections import deque
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeAlias
@@ -29,8 +30,11 @@ from connector.errors import (
     UnavailableError,
 )
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 1024 * 1024
+"""What a registry can keep of a schema in a message of Kafka's default size; 5,000 fields take a fifth."""
 MAX_REFERENCES = 100
+MAX_REFERENCES_BYTES = 1024 * 1024
+"""How long the schemas may be, all together, that a schema refers to."""
 MAX_SCHEMA_ID = 2**31 - 1
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -40,13 +44,17 @@ GRACE_S = 1.0
 """How long a schema may take from its registration to every replica of the registry."""
 UNKNOWN_S = 30.0
 """How long an id that the registry does not know is not asked for again."""
+UNKNOWN_IN_A_ROW = 3
+"""After so many unknown ids in UNKNOWN_S, and no schema found between, one look is enough for the next."""
 MAX_TRACKED = 1000
 """Ids under way or unknown that are remembered; bytes that are no ids must not fill memory."""
 MAX_KNOWN = 1000
 """Schemas that are remembered; of more, the one that was fetched first is fetched anew when it is needed."""
+MAX_KNOWN_BYTES = 16 * 1024 * 1024
+"""How long they may be, all together; the same."""
 
-Schemas: TypeAlias = list[Any]
-"""A schema's JSON, behind those of the schemas that it refers to, the innermost first."""
+Schemas: TypeAlias = list[bytes]
+"""A schema as JSON text, behind the schemas that it refers to, the innermost first."""
 
 
 class _NotFoundError(Exception):
@@ -72,7 +80,13 @@ class SchemaRegistry:
     """Gives schemas by id without ever waiting for the network.
 
     What is not known yet is fetched by one background thread, and only while somebody asks. A schema
-    never changes under its id, so a schema is asked for once, as long as there are no more than a thousand.
+    never changes under its id, so a schema is asked for once, as long as there are no more than a thousand,
+    of 16 MiB. They are kept as text, since parsed they may take thirty times the memory.
+
+    A schema that was registered a moment ago may not be everywhere yet, so an id is looked for twice, a
+    second apart, before it counts as unknown. But bytes that only look like ids would stop their partition
+    for that second with each record: once three ids in a row were unknown, the next are looked for once,
+    until a schema is found or half a minute passes with fewer.
 
     Raises:
         ConfigError: the CA, certificate or key cannot be used.
@@ -82,8 +96,11 @@ class SchemaRegistry:
         self._http = _Http(settings)
         self._known: dict[int, Schemas | str] = {}
         """Schemas, or why what the registry has under this id can never be used."""
+        self._known_bytes = 0
         self._attempts: dict[int, _Attempts] = {}
         """For every other id of late; oldest first."""
+        self._unknown_at_s: deque[float] = deque(maxlen=UNKNOWN_IN_A_ROW)
+        """When the last ids turned out to be unknown, since a schema was found."""
         self._problem: str | None = None
         # Two threads meet here: the one that calls `get`, and the worker. Neither holds it for long.
         self._lock = threading.Lock()
@@ -91,7 +108,7 @@ class SchemaRegistry:
         threading.Thread(target=self._work, name="schema-registry", daemon=True).start()
 
     def get(self, schema_id: int) -> Schemas:
-        """Give a schema, at once, and what it refers to. It is parsed JSON, and not checked to be Avro.
+        """Give a schema, at once, and what it refers to. They are JSON, and not checked to be Avro.
 
         Raises:
             UnavailableError: it is not here yet; the same again later.
@@ -163,16 +180,21 @@ class SchemaRegistry:
 
     def _learned(self, schema_id: int, found: Schemas | str) -> None:
         with self._lock:
-            if len(self._known) >= MAX_KNOWN:
-                del self._known[next(iter(self._known))]
             self._known[schema_id] = found
+            self._known_bytes += _size_bytes(found)
+            while len(self._known) > MAX_KNOWN or self._known_bytes > MAX_KNOWN_BYTES:
+                self._known_bytes -= _size_bytes(self._known.pop(next(iter(self._known))))
             del self._attempts[schema_id]
+            self._unknown_at_s.clear()
             self._problem = None
 
     def _missed(self, schema_id: int, reason: str) -> None:
         with self._lock:
-            attempts = self._attempts[schema_id]
-            attempts.looks += 1
+            attempts, now_s = self._attempts[schema_id], time.monotonic()
+            recent = [at_s for at_s in self._unknown_at_s if now_s - at_s < UNKNOWN_S]
+            attempts.looks = LOOKS if len(recent) == UNKNOWN_IN_A_ROW else attempts.looks + 1
+            if attempts.looks == LOOKS:
+                self._unknown_at_s.append(now_s)
             attempts.put_off(reason, UNKNOWN_S if attempts.looks == LOOKS else GRACE_S)
             self._problem = None  # it answered
 
@@ -191,10 +213,13 @@ class SchemaRegistry:
             raise _NotFoundError(
                 f"schema {schema_id} is not in the registry at {self._http.shown_url}.{guess}"
             ) from None
-        return [*self._references(answer, set()), _schema(answer, f"schema {schema_id}")]
+        return [*self._references(answer, {}), _schema(answer, f"schema {schema_id}")]
 
-    def _references(self, answer: dict[str, Any], seen: set[tuple[str, int]]) -> Schemas:
-        """Give the schemas that a schema refers to, directly or not, the innermost first and each once."""
+    def _references(self, answer: dict[str, Any], seen: dict[tuple[str, int], int]) -> Schemas:
+        """Give the schemas that a schema refers to, directly or not, the innermost first and each once.
+
+        `seen` are those already found, with their size in bytes.
+        """
         schemas: Schemas = []
         references = answer.get("references") or []
         if not isinstance(references, list):
@@ -207,8 +232,7 @@ class SchemaRegistry:
                     raise self._http.garbage("a reference has no subject or version")
             if (subject, version) in seen:
                 continue
-            seen.add((subject, version))
-            if len(seen) > MAX_REFERENCES:
+            if len(seen) == MAX_REFERENCES:
                 raise DecodeError("schema_invalid", f"it refers to more than {MAX_REFERENCES} other schemas")
             try:
                 inner = self._http.get(f"/subjects/{quote(subject, safe='')}/versions/{version}")
@@ -216,19 +240,29 @@ class SchemaRegistry:
                 raise _NotFoundError(
                     f"it refers to version {version} of {subject}, which is not in the registry"
                 ) from None
-            schemas += self._references(inner, seen)
-            schemas.append(_schema(inner, f"version {version} of {subject}"))
+            schema = _schema(inner, f"version {version} of {subject}")
+            seen[subject, version] = len(schema)
+            if sum(seen.values()) > MAX_REFERENCES_BYTES:
+                rule = f"it refers to other schemas of more than {MAX_REFERENCES_BYTES:,} bytes together"
+                raise DecodeError("schema_invalid", rule)
+            schemas += [*self._references(inner, seen), schema]
         return schemas
 
 
-def _schema(answer: dict[str, Any], name: str) -> Any:
+def _size_bytes(found: Schemas | str) -> int:
+    return len(found) if isinstance(found, str) else sum(map(len, found))
+
+
+def _schema(answer: dict[str, Any], name: str) -> bytes:
     schema_type = answer.get("schemaType") or "AVRO"
     if schema_type != "AVRO":
         raise DecodeError("schema_invalid", f"{name} is a {schema_type} schema, and the format says avro")
+    text: bytes = answer["schema"].encode()
     try:
-        return orjson.loads(answer["schema"])
+        orjson.loads(text)
     except ValueError as error:
         raise DecodeError("schema_invalid", f"{name} is not a usable Avro schema: {error}") from None
+    return text
 
 
 class _Http:
@@ -301,6 +335,12 @@ class _Http:
             deadline.cancel()
             connection.close()
         if len(body) > MAX_ANSWER_BYTES:
+            if response.status == http.HTTPStatus.OK and body.lstrip().startswith(b"{"):
+                # It is the schema, and will be as large the next time.
+                raise DecodeError(
+                    "schema_invalid",
+                    f"the registry's answer to {path} is over {MAX_ANSWER_BYTES:,} bytes, so it is not used",
+                )
             raise self.garbage(f"it is over {MAX_ANSWER_BYTES:,} bytes")
         return response.status, body
 

@@ -1,4 +1,4 @@
-"""make fuzz INPUTS=… SEED=…: damages good records and looks what becomes of each.
+"""make fuzz INPUTS=… SEED=…: damages good records and their schemas, and looks what becomes of each.
 
 Every input must end as an event or as a dead letter, within a second, in bounded memory, and without ending
 the process. Runs the pipeline of the bridge itself, in a process of its own.
@@ -16,22 +16,27 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import orjson
 
 from connector import config
+from connector.avro_reader import reader_schema
 from connector.errors import CODES, DecodeError, RecordError
 from connector.model import Entry, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
-from connector.schema_registry import SchemaRegistry
+from connector.schema_registry import SchemaRegistry, Schemas
 from tests.memory import peak_rss_kb
 from tests.unit.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
 
 MEMORY_BYTES = 2_000_000_000
 MAX_SECONDS = 1.0
+MAX_MESSAGE_CHARACTERS = 500
+LARGE_BYTES = 1_000_000
+LARGE_SHARE = 1 / 500
+DAMAGED_SHARE = 1 / 10
 ROUND = 20_000
 """Inputs of one child process; a crash costs only these, and says which."""
 
@@ -66,6 +71,15 @@ RICH_VALUE = {
 }
 SCHEMAS: Sequence[Any] = (RICH, NODE, TREE, WIDE, {"type": "array", "items": "null"})
 """By id, from 1."""
+DAMAGED = 1_000_000
+"""From this id on each is a schema that was damaged, by the chance of its id."""
+READER = record_of(
+    {"name": "who", "type": "bytes", "aliases": ["tenant"]},
+    {"name": "note", "type": ["string", "double", "null"]},
+    {"name": "tags", "type": {"type": "map", "values": {"type": "array", "items": "bytes"}}},
+    {"name": "kind", "type": {"type": "enum", "name": "K", "symbols": ["B"], "default": "B"}},
+    {"name": "added", "type": [logical("int", "date"), "null"], "default": 1},
+)
 
 SETTINGS = """
 kafka: {bootstrap.servers: "localhost:1", group.id: fuzz}
@@ -73,8 +87,24 @@ schema_registry: {url: "http://localhost:1"}
 eventbridge: {region: eu-central-1}
 dead_letter: {topic: letters}
 topics:
-  avro:
+  avro: &avro
     event: {source: "aws.partner/example.com/${value.tenant || headers.tenant || 'none'}", detail_type: Made}
+  read:
+    <<: *avro
+    value: {format: avro, reader_schema: reader.avsc, non_finite: string}
+  strict:
+    <<: *avro
+    value: {format: avro, non_finite: error}
+  file:
+    <<: *avro
+    value: {format: avro, framing: none, schema: writer.avsc}
+  raw:
+    value: {format: bytes}
+    key: {format: bytes}
+    event:
+      source: "aws.partner/example.com/acme"
+      detail_type: Raw
+      detail: {raw: "${value}", of: "${key}"}
   json:
     value: {format: json}
     key: {format: json}
@@ -112,12 +142,27 @@ TELLING = (
 )
 
 
+JUNK: Sequence[Any] = (
+    *(None, True, -1, 0, 5, 2**31, 2**64 - 1, 1e308, "", "x", "a.b", ".a", "\x00", "n" * 100_000),
+    *("int", "null", "bytes", "record", "array", "R", "T", "N", [], {}, ["int"], ["null", "null"], [[]]),
+    *(["R"], [None], ["A", 1], ["int"] * 60_000, {"type": "int"}, {"type": None}, {"type": {}}),
+    {"type": "array", "items": "null"},
+    {"type": "map", "values": "R"},
+    {"type": "fixed", "name": "Z", "size": 2**62},
+    {"type": "enum", "name": "L", "symbols": ["s" * 100_000]},
+    {"type": "bytes", "logicalType": "decimal", "precision": 4300, "scale": 4300},
+)
+"""What stands in a damaged schema."""
+
+
 class Registered:
     """A registry that has all it will ever have."""
 
-    def get(self, schema_id: int) -> list[Any]:
+    def get(self, schema_id: int) -> Schemas:
         if 0 < schema_id <= len(SCHEMAS):
-            return [SCHEMAS[schema_id - 1]]
+            return [orjson.dumps(SCHEMAS[schema_id - 1])]
+        if DAMAGED <= schema_id < 2 * DAMAGED:
+            return [orjson.dumps(damaged_schema(schema_id))]
         raise DecodeError("schema_unknown", "no such schema")
 
 
@@ -131,16 +176,82 @@ class Good(NamedTuple):
 
 
 def good_records() -> list[Good]:
+    rich = encoded(RICH, RICH_VALUE)
     values = [
-        (1, encoded(RICH, RICH_VALUE)),
+        (1, rich),
         (2, encoded(NODE, {"next": {"next": {"next": None}}})),
         (3, encoded(TREE, {"v": 1, "l": [{"v": 2, "l": []}, {"v": 3, "l": [{"v": 4, "l": []}]}]})),
         (4, b"\x01"),
         (5, b"\x06\x00"),
     ]
-    avro = [Good("avro", struct.pack(">bI", 0, number) + value, None, 5) for number, value in values]
+    avro = [Good("avro", framed(number, value), None, 5) for number, value in values]
     text = "Gr\u00fc\u00dfe an alle \U0001f600".encode()
-    return [*avro, avro[0], Good("json", orjson.dumps(JSON_VALUE), b'"k"', 0), Good("text", text, b"k", 0)]
+    return [
+        *avro,
+        *(Good(topic, framed(1, rich), None, 5) for topic in CONFLUENT),
+        Good("file", rich, None, 0),
+        Good("json", orjson.dumps(JSON_VALUE), b'"k"', 0),
+        Good("text", text, b"k", 0),
+        Good("raw", text, b"k", 0),
+    ]
+
+
+def large_records(size_bytes: int) -> list[Good]:
+    """Good records that are large, each in the way that makes most of its bytes."""
+    nodes = size_bytes // 8
+    tags = {f"t{number}": ["x"] for number in range(size_bytes // 10)}
+    avro = [
+        (1, encoded(RICH, RICH_VALUE | {"tags": tags})),
+        (1, encoded(RICH, RICH_VALUE | {"note": "n" * size_bytes})),
+        (1, encoded(RICH, RICH_VALUE | {"amount": b"\x01" * size_bytes})),
+        (3, b"\x02" + encoded("long", nodes) + b"\x02\x00" * nodes + b"\x00"),
+        (5, encoded("long", size_bytes // 100) + b"\x00"),
+    ]
+    made = [Good(topic, framed(number, value), None, 5) for number, value in avro for topic in CONFLUENT]
+    for item in (b"0", b"[0.5]", b'{"":0}', b'"\xc3\xa9"', b"1234567890123456789"):
+        items = b",".join([item] * (size_bytes // (len(item) + 1)))
+        made.append(Good("json", orjson.dumps(JSON_VALUE)[:-1] + b',"more":[' + items + b"]}", b'"k"', 0))
+    return [*made, Good("text", b"t" * size_bytes, b"k", 0), Good("raw", b"\xff" * size_bytes, b"k", 0)]
+
+
+CONFLUENT = ("avro", "read", "strict")
+"""Topics whose records name their schema."""
+
+
+def framed(schema_id: int, value: bytes) -> bytes:
+    return struct.pack(">bI", 0, schema_id) + value
+
+
+def damaged_schema(schema_id: int) -> Json:
+    """A good schema with one to three of its parts left out, or replaced by junk or another part."""
+    chance = random.Random(schema_id)
+    base: Any = chance.choice((RICH, TREE, NODE, READER))
+    schema = _copied({**base, "namespace": "n", "aliases": ["old"]})
+    for _ in range(chance.randint(1, 3)):
+        places = list(_places(schema))
+        holder, key = chance.choice(places)
+        match chance.randrange(4):
+            case 0:
+                del holder[key]
+            case 1:
+                other, other_key = chance.choice(places)
+                holder[key] = _copied(other[other_key])
+            case _:
+                holder[key] = _copied(chance.choice(JUNK))
+    damaged: Json = schema
+    return damaged
+
+
+def _copied(schema: Any) -> Any:
+    return orjson.loads(orjson.dumps(schema))
+
+
+def _places(schema: Any) -> Iterator[tuple[Any, Any]]:
+    """Where a part of a schema stands, each as an object or list and the key in it."""
+    keys = schema if isinstance(schema, dict) else range(len(schema)) if isinstance(schema, list) else ()
+    for key in list(keys)[:100]:
+        yield schema, key
+        yield from _places(schema[key])
 
 
 def damage(chance: random.Random, value: bytes, spared: int) -> bytes:
@@ -168,6 +279,8 @@ def damage(chance: random.Random, value: bytes, spared: int) -> bytes:
 
 
 def pipeline(folder: Path) -> Pipeline:
+    (folder / "reader.avsc").write_bytes(orjson.dumps(READER))
+    (folder / "writer.avsc").write_bytes(orjson.dumps(RICH))
     file = folder / "fuzz.yaml"
     file.write_text(SETTINGS)
     return Pipeline(config.load(file, {}), cast(SchemaRegistry, Registered()))
@@ -178,36 +291,59 @@ def settle(convert: Callable[[Record], Entry | Dropped], record: Record) -> str:
     try:
         made = convert(record)
     except RecordError as error:
-        return error.code
+        return _code(error)
     if isinstance(made, Dropped):
         return made.reason
     orjson.loads(orjson.loads(made.json)["Detail"])
     return "delivered"
 
 
+def wanted(schema: Json) -> None:
+    """Takes a schema for the reader's, or says what is wrong with it. Anything else is raised."""
+    code = "schema_invalid"
+    try:
+        reader_schema(schema, non_finite="null")
+    except DecodeError as error:
+        code = _code(error)
+    assert "schema_invalid" == code
+
+
+def _code(error: RecordError) -> str:
+    assert len(str(error)) < MAX_MESSAGE_CHARACTERS
+    return error.code
+
+
 def play(seed: int, start: int, count: int, folder: Path) -> dict[str, Any]:
     """Inputs `start` to `start + count` of a seed, here; answers what became of them."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    convert, records = pipeline(folder), good_records()
+    convert, records, large = pipeline(folder), good_records(), large_records(LARGE_BYTES)
     verdicts: Counter[str] = Counter()
     slowest_s = 0.0
     for number in range(start, start + count):
         chance = random.Random(seed * 1_000_003 + number)
-        good = chance.choice(records)
-        value = damage(chance, good.value, good.spared)
+        is_large = chance.random() < LARGE_SHARE
+        good = chance.choice(large if is_large else records)
+        value = good.value if is_large and chance.random() < 0.5 else damage(chance, good.value, good.spared)
+        schema = None
+        if good.topic in CONFLUENT and chance.random() < DAMAGED_SHARE:
+            schema_id = DAMAGED + chance.randrange(DAMAGED)
+            value, schema = framed(schema_id, value[5:]), damaged_schema(schema_id)
         key = damage(chance, good.key, 0) if good.key and chance.random() < 0.3 else good.key
         headers = (("trace", damage(chance, b"00-abc-01", 0)),) if chance.random() < 0.3 else ()
         record = Record(Partition(good.topic, 0), number, 1_790_000_000_000, key, value, headers)
+        shown = f"input {number} of seed {seed}, in {good.topic}: {value[:1000]!r}"
         began_s = time.process_time()
         try:
             verdict = settle(convert, record)
+            if schema is not None:
+                wanted(schema)
         except Exception as error:
-            raise AssertionError(f"input {number} of seed {seed}: {value!r}") from error
+            raise AssertionError(shown) from error
         assert verdict in CODES | {"delivered", "filter", "tombstone"}
         verdicts[verdict] += 1
         took_s = time.process_time() - began_s
         slowest_s = max(slowest_s, took_s)
-        assert took_s < MAX_SECONDS, f"input {number} of seed {seed} took {took_s:.1f} s: {value!r}"
+        assert took_s < MAX_SECONDS, f"{took_s:.1f} s for {shown}"
     peak_kb = peak_rss_kb(Path("/proc/self/status").read_text())
     assert peak_kb is not None
     return {"verdicts": verdicts, "slowest_s": slowest_s, "rss_mb": peak_kb / 1000}

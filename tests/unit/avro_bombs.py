@@ -31,7 +31,7 @@ def encoded(schema: Any, value: Any) -> bytes:
 
 def decoded(schema: Any, buffer: bytes, *, reader_schema: Any = None, non_finite: NonFinite = "null") -> Json:
     reader = None if reader_schema is None else parsed_reader(reader_schema, non_finite=non_finite)
-    return compile_reader([schema], reader, non_finite=non_finite, name="schema 7")(buffer, 0)
+    return compile_reader([schema], reader, non_finite=non_finite, name="schema 7").read(buffer, 0)
 
 
 def logical(kind: str, name: str, **more: object) -> dict[str, object]:
@@ -110,6 +110,24 @@ BOMBS: dict[str, tuple[Any, bytes, Any]] = {
     "a long string that is not there": ("string", encoded("long", 2**62), None),
     "a decimal of a megabyte": (
         logical("bytes", "decimal", precision=4300), encoded("bytes", b"\x7f" * 1_000_000), None),
+    "a decimal of ten megabytes, with as many places as may be": (
+        logical("bytes", "decimal", precision=4300, scale=4300),
+        encoded("bytes", b"\x7f" * 10_000_000), None),
+    "many decimals of 4,300 digits": (
+        {"type": "array", "items": logical("bytes", "decimal", precision=4300)},
+        encoded("long", 5_500) + encoded("bytes", b"\x7f" * 1_785) * 5_500 + b"\x00", None),
+    "decimals of two bytes and 4,300 places": (
+        {"type": "array", "items": logical("bytes", "decimal", precision=4300, scale=4300)},
+        encoded("long", 30_000) + b"\x02\x01" * 30_000 + b"\x00", None),
+    "a moment in each of 400,000 minutes": (
+        {"type": "array", "items": logical("long", "timestamp-millis")},
+        encoded({"type": "array", "items": "long"}, list(range(0, 24_000_000_000, 60_000))), None),
+    "an enum's symbol of 100 KB, many times": (
+        {"type": "array", "items": {"type": "enum", "name": "E", "symbols": ["A" * 100_000]}},
+        encoded("long", 10_000) + b"\x00" * 10_001, None),
+    "a field's name of 100 KB, many times": (
+        {"type": "array", "items": record_of({"name": "f" * 100_000, "type": "boolean"})},
+        encoded("long", 10_000) + b"\x00" * 10_001, None),
 }  # fmt: skip
 
 

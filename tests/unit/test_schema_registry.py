@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import ipaddress
+import json
 import ssl
 import threading
 import time
@@ -55,9 +56,10 @@ def eventually(attempt: Callable[[], Any]) -> Any:
             threading.Event().wait(0.005)
 
 
-def fetched(client: SchemaRegistry, schema_id: int) -> Schemas:
+def fetched(client: SchemaRegistry, schema_id: int) -> list[Any]:
+    """The JSON of a schema, and of those that it refers to."""
     schemas: Schemas = eventually(lambda: client.get(schema_id))
-    return schemas
+    return [json.loads(schema) for schema in schemas]
 
 
 def refusal(client: SchemaRegistry, schema_id: int) -> DecodeError:
@@ -86,11 +88,10 @@ def test_a_schema_is_asked_for_once(server: ScriptedRegistry) -> None:
     with registry_at(server.url) as registry:
         with pytest.raises(UnavailableError, match=r"schema 7 is being fetched from http://127\.0\.0\.1"):
             registry.get(7)
-        schemas = fetched(registry, 7)
+        fetched(registry, 7)
         server.answers.clear()
 
-        assert ["string"] == schemas
-        assert schemas is registry.get(7)
+        assert [b'"string"'] == registry.get(7)
         assert ["/schemas/ids/7"] == server.requests
         assert registry.problem() is None
 
@@ -167,6 +168,27 @@ def later(seconds: float) -> Callable[[], float]:
     return lambda: real() + seconds
 
 
+def test_unknown_ids_in_a_row_get_no_grace(server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that only look like ids do not stop their partition with every record, but new schemas have time.
+
+    The grace is back once a schema was found, and after half a minute without unknown ids.
+    """
+    monkeypatch.setattr(schema_registry, "GRACE_S", 0.05)
+    server.schema(1, "int")
+
+    def looks(registry: SchemaRegistry, *schema_ids: int) -> list[int]:
+        for schema_id in schema_ids:
+            assert "schema_unknown" == refusal(registry, schema_id).code
+        return [server.requests.count(f"/schemas/ids/{schema_id}") for schema_id in schema_ids]
+
+    with registry_at(server.url) as registry:
+        assert [2, 2, 2, 1, 1, 1] == looks(registry, 10, 11, 12, 13, 14, 15)
+        fetched(registry, 1)
+        assert [2, 2, 2, 1] == looks(registry, 20, 21, 22, 23)
+        monkeypatch.setattr("connector.schema_registry.time.monotonic", later(30.1))
+        assert [2, 2, 2, 1] == looks(registry, 30, 31, 32, 33)
+
+
 def test_a_schema_that_appears_within_the_grace_is_used(
     server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,11 +215,12 @@ def test_what_is_remembered_is_bounded(server: ScriptedRegistry, monkeypatch: py
         assert 3 == len(registry._attempts)
 
 
+@pytest.mark.parametrize(("bound", "most"), [("MAX_KNOWN", 2), ("MAX_KNOWN_BYTES", 20)])
 def test_schemas_beyond_the_bound_are_fetched_anew(
-    server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+    server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
     """A producer that registers a schema with every start must not fill memory, nor lose a record by it."""
-    monkeypatch.setattr(schema_registry, "MAX_KNOWN", 2)
+    monkeypatch.setattr(schema_registry, bound, most)
     for schema_id in (1, 2, 3):
         server.schema(schema_id, "string")
     with registry_at(server.url) as registry:
@@ -226,6 +249,7 @@ def test_an_id_that_no_registry_gives_out_is_not_asked_for(server: ScriptedRegis
         ),
         ({"schema": "no json"}, "schema 1 is not a usable Avro schema"),
         ({"schema": "[" * 5000}, "schema 1 is not a usable Avro schema"),
+        ({"schema": '"int"', "doc": "x" * 1024 * 1024}, "answer to /schemas/ids/1 is over 1,048,576 bytes"),
     ],
 )
 def test_a_schema_that_is_not_avro_costs_its_records(
@@ -243,17 +267,23 @@ def test_a_schema_that_is_not_avro_costs_its_records(
 
 
 def test_references_are_bounded(server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Schemas that refer to each other without end are refused, and so is one whose reference is missing."""
+    """Schemas that refer to each other without end are refused, or to too much, or to what is missing."""
     monkeypatch.setattr(schema_registry, "GRACE_S", 0.0)
+    monkeypatch.setattr(schema_registry, "MAX_REFERENCES_BYTES", 1_000)
     for version in range(1, 120):
         next_one = [{"name": "n", "subject": "s", "version": version + 1}]
         server.version("s", version, "int", references=next_one)
     server.schema(1, "int", references=[{"name": "n", "subject": "s", "version": 1}])
     server.schema(2, "int", references=[{"name": "n", "subject": "gone", "version": 4}])
+    server.version("long", 1, "x" * 600)
+    server.version("longer", 1, "x" * 600, references=[{"name": "n", "subject": "long", "version": 1}])
+    server.schema(3, "int", references=[{"name": "n", "subject": "longer", "version": 1}])
     with registry_at(server.url) as registry:
-        endless, missing = refusal(registry, 1), refusal(registry, 2)
+        endless, missing, large = refusal(registry, 1), refusal(registry, 2), refusal(registry, 3)
 
     assert ("schema_invalid", "schema_unknown") == (endless.code, missing.code)
+    assert "schema_invalid" == large.code
+    assert "more than 1,000 bytes together" in str(large)
     assert "more than 100 other schemas" in str(endless)
     assert "version 4 of gone" in str(missing)
 
@@ -271,7 +301,8 @@ def test_references_are_bounded(server: ScriptedRegistry, monkeypatch: pytest.Mo
         (says(200, b"<html>please log in</html>"), "it holds no schema"),
         (says(200, {"id": 1}), "it holds no schema"),
         (says(200, {"schema": '"int"', "references": [{"subject": "s"}]}), "has no subject or version"),
-        (says(200, {"schema": "x" * (schema_registry.MAX_ANSWER_BYTES + 1)}), "over 4,194,304 bytes"),
+        (says(200, b"<" * (schema_registry.MAX_ANSWER_BYTES + 1)), "over 1,048,576 bytes"),
+        (says(500, b"{" * (schema_registry.MAX_ANSWER_BYTES + 1)), "over 1,048,576 bytes"),
         (lambda request: request.connection.close(), "the schema registry at http://127.0.0.1"),
         (lambda request: request.wfile.write(b"nonsense\r\n\r\n"), "breaks off its answer (BadStatusLine)"),
     ],
