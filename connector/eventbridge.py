@@ -26,7 +26,7 @@ from connector import config, verdicts
 from connector.connections import Connections, ProxyError, Reply, ReplyError, Way
 from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
 from connector.model import Answer, Entry
-from connector.signing import SERVICE, Signers, session
+from connector.signing import SERVICE, Resolved, Signers, session
 from connector.verdicts import Verdict
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -116,12 +116,17 @@ class Publisher:
         Raises:
             NotAuthorizedError, UnavailableError: what is wrong, and what to do about it.
         """
-        resolved = self._signers.resolve()
-        answer = self.publish_once(())
+        resolved, answer = asyncio.run(self._try_out())
         if answer.error is not None and not isinstance(answer.error, RefusedError):
             raise answer.error
         who = f"access key {resolved.signer.access_key} (found by {resolved.credentials.method})"
         return f"{who} in {self._target.region} at {self.endpoint.url}"
+
+    async def _try_out(self) -> tuple[Resolved, Answer]:
+        try:
+            return await self._signers.resolved(), await self.publish(())
+        finally:
+            await self.close()
 
     async def _send(self, body: bytes, headers: dict[str, str]) -> Reply:
         try:
