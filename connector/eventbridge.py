@@ -94,6 +94,7 @@ class Publisher:
                     signer = await self._signers.replace(signer)
         except ConnectorError as failure:
             error, retry_after_s = failure, None
+        _drop_frames(error)
         return Answer((), error, _request_id(reply), time.monotonic() - started_s, retry_after_s)
 
     def publish_once(self, entries: Sequence[Entry]) -> Answer:
@@ -221,6 +222,17 @@ def _tls(made: boto3.Session) -> ssl.SSLContext:
 
 def _request_id(reply: Reply | None) -> str | None:
     return reply.headers.get("x-amzn-requestid") if reply else None
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Take the tracebacks from an error and from what led to it.
+
+    Their frames hold the request, and refer back to the error: 0.6 MB for each failed call, until Python
+    looks for cycles. What happened is in the messages.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def transport_error(error: OSError, target: config.Target) -> UnavailableError:
