@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from connector import config
+from connector.calls import Calls
 from connector.errors import UnavailableError
 from connector.eventbridge import Publisher
 from connector.model import Answer, Delivered, Entry
@@ -328,3 +330,29 @@ def test_a_connection_that_the_endpoint_is_closing_is_not_used_again() -> None:
         answers = asyncio.run(run(port))
 
     assert [[Delivered("id-0")]] * 2 == [answer.outcomes for answer in answers]
+
+
+# --- Stopping -----------------------------------------------------------------------------------
+
+
+def test_a_stop_does_not_wait_for_a_name_server(aws: pytest.MonkeyPatch) -> None:
+    """A look-up of a name cannot be cancelled; the call and the stop are over all the same."""
+    answers_now = threading.Event()
+
+    def hangs(*_: object, **__: object) -> None:
+        answers_now.wait(2 * DEADLINE_S)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    aws.setattr(socket, "getaddrinfo", hangs)
+    calls = Calls({"default": publisher("https://events.example.com")})
+    calls.send("default", 1, ENTRIES)
+    ((_, _, got),) = calls.answers(DEADLINE_S)
+    calls.send("default", 2, ENTRIES)
+    began_s = time.monotonic()
+    calls.close()
+    took_s = time.monotonic() - began_s
+    answers_now.set()
+
+    assert isinstance(got.error, UnavailableError)
+    assert "timeout" == got.error.code
+    assert took_s < DEADLINE_S / 5
