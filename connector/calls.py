@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from connector.eventbridge import Publisher
 from connector.model import Answer, Entry
 
+CLOSE_LIMIT_S = 5.0
+"""How long the calls that were cancelled may take to end. They take a few turns of the loop."""
 TURNS = 2
 """How often the loop goes round to bring what has arrived at its sockets to whoever awaits it."""
 
@@ -61,7 +63,10 @@ class Calls:
         return answers
 
     def close(self) -> None:
-        """Cancel what is under way and close every connection."""
+        """Cancel what is under way and close every connection.
+
+        Look-ups of names and of credentials cannot be cancelled; they are not waited for.
+        """
         self._loop.run_until_complete(self._close())
         self._loop.close()
 
@@ -81,6 +86,7 @@ class Calls:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_LIMIT_S)
         for publisher in self._publishers.values():
             await publisher.close()

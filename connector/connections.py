@@ -21,7 +21,6 @@ KEEPALIVE_S = 15.0
 """How long an idle connection is kept. Shorter than AWS's side keeps it: a request that meets the
 close has an unknown outcome."""
 
-MAX_HEADER_BYTES = 64 * 1024
 HAPPY_EYEBALLS_DELAY_S = 0.25
 """After which the next address of a host is tried as well; RFC 8305."""
 
@@ -69,6 +68,8 @@ class Connections:
         self._free = asyncio.Semaphore(limit)
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
+        proxied = way.proxy is not None and urlsplit(way.proxy).scheme == "https"
+        self._proxy_tls = ssl.create_default_context() if proxied else None
         url = urlsplit(way.url)
         asked_for = url.path or "/"
         always = {"Host": host_of(way.url)}
@@ -119,28 +120,39 @@ class Connections:
         way, url = self._way, urlsplit(self._way.url)
         async with asyncio.timeout(self._connect_timeout_s):
             if way.proxy is None:
-                return await self._open(url, way.tls)
+                return (await self._open(url, way.tls))[1]
             proxy = urlsplit(way.proxy)
             try:
-                connection = await self._open(
-                    proxy, ssl.create_default_context() if proxy.scheme == "https" else None
-                )
+                transport, connection = await self._open(proxy, self._proxy_tls)
             except OSError as error:
                 raise ProxyError(str(error)) from error
-            return connection if way.tls is None else await self._tunnel(connection, proxy, url, way.tls)
+            if way.tls is None:
+                return connection
+            try:
+                return await self._tunnel(transport, connection, proxy, url, way.tls)
+            except BaseException:
+                # Nobody else knows of it yet, and it would stay open as long as the proxy likes.
+                transport.abort()
+                raise
 
-    async def _open(self, url: SplitResult, tls: ssl.SSLContext | None) -> _Connection:
-        _, connection = await asyncio.get_running_loop().create_connection(
+    async def _open(
+        self, url: SplitResult, tls: ssl.SSLContext | None
+    ) -> tuple[asyncio.Transport, _Connection]:
+        return await asyncio.get_running_loop().create_connection(
             lambda: _Connection(self._max_reply_bytes),
             url.hostname or "",
             url.port or (80 if tls is None else 443),
             ssl=tls,
             happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S,
         )
-        return connection
 
     async def _tunnel(
-        self, connection: _Connection, proxy: SplitResult, url: SplitResult, tls: ssl.SSLContext
+        self,
+        transport: asyncio.Transport,
+        connection: _Connection,
+        proxy: SplitResult,
+        url: SplitResult,
+        tls: ssl.SSLContext,
     ) -> _Connection:
         """TLS with the endpoint itself, inside a connection that the proxy passes through."""
         place = f"{url.hostname}:{url.port or 443}"
@@ -150,32 +162,30 @@ class Connections:
         except ReplyError as error:
             raise ProxyError(str(error)) from error
         if reply.status != 200:
-            connection.abort()
             raise ProxyError(f"it answers CONNECT with HTTP {reply.status}")
+        connection.let_go()
         inner = _Connection(self._max_reply_bytes)
-        transport = await asyncio.get_running_loop().start_tls(
-            connection.transport, inner, tls, server_hostname=url.hostname
+        inside = await asyncio.get_running_loop().start_tls(
+            transport, inner, tls, server_hostname=url.hostname
         )
-        if transport is None:
+        if inside is None:
             raise ProxyError("it closed the connection")
-        inner.connection_made(transport)
+        inner.connection_made(inside)
         return inner
 
 
 class _Connection(asyncio.Protocol):
     """One connection: one request at a time, and its reply."""
 
-    transport: asyncio.Transport
-
     def __init__(self, max_reply_bytes: int) -> None:
         self.idle_since_s = 0.0
         self._max_reply_bytes = max_reply_bytes
-        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
         self._reply: asyncio.Future[Reply] | None = None
         self._is_open = False
         self._until_headers = False
-        self._header_bytes = 0
-        self._body_bytes = 0
+        self._received_bytes = 0
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
 
@@ -186,45 +196,70 @@ class _Connection(asyncio.Protocol):
 
     def exchange(self, request: bytes, *, until_headers: bool = False) -> asyncio.Future[Reply]:
         """Write a request; what it gives is done with the whole reply, or with that before its body."""
-        self._reply = asyncio.get_running_loop().create_future()
+        reply = self._reply = asyncio.get_running_loop().create_future()
         self._until_headers = until_headers
-        self._header_bytes = self._body_bytes = 0
-        self.transport.write(request)
-        return self._reply
+        self._received_bytes = 0
+        if self._transport is None:
+            self._fail(ConnectionResetError("the connection was closed before the request"))
+        else:
+            self._transport.write(request)
+        return reply
 
     def abort(self) -> None:
         """Close at once, dropping what was not written."""
         self._is_open = False
-        self.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def let_go(self) -> None:
+        """Forget the transport, which is closed or somebody else's now.
+
+        The parser and this refer to each other, and a transport of TLS has 300 KB of buffers: without this
+        they would stay until Python looks for cycles.
+        """
+        self._is_open = False
+        self._parser = self._transport = None
 
     # Called by the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        self._transport = cast(asyncio.Transport, transport)
+        self._parser = httptools.HttpResponseParser(self)
         self._is_open = True
         # Signs of life, so that a NAT on the way does not forget the connection.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
-        if self._reply is None:
+        parser = self._parser
+        if parser is None or self._reply is None:
             self.abort()  # nothing was asked
             return
+        self._received_bytes += len(data)
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(ReplyError(f"not HTTP: {error}"))
+        # Everything counts, since all of it can be without an end: a header, or one interim answer after
+        # the other.
+        if self._received_bytes > self._max_reply_bytes and self._reply is not None:
+            status = parser.get_status_code()
+            self._fail(ReplyError(f"HTTP {status} with more than {self._max_reply_bytes} bytes"))
+
+    def eof_received(self) -> None:
+        self._is_open = False  # no other request may come before `connection_lost` does
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_open = False
-        if self._reply is None:
-            return
-        if (
-            error is None
-            and self._body
-            and not {"content-length", "transfer-encoding"} & self._headers.keys()
-        ):
-            self.on_message_complete()  # its end is the end of the connection
-        elif self._header_bytes:
+        if self._reply is not None:
+            self._end(error)
+        self.let_go()
+
+    def _end(self, error: Exception | None) -> None:
+        """The connection has ended before the reply did, or is the end of the reply."""
+        has_length = bool({"content-length", "transfer-encoding"} & self._headers.keys())
+        if error is None and self._body and not has_length:
+            self.on_message_complete()
+        elif self._received_bytes:
             self._fail(ReplyError("the connection was closed in the middle of the answer"))
         else:
             self._fail(error or ConnectionResetError("the connection was closed without an answer"))
@@ -234,11 +269,10 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._headers = {}
         self._body = []
+        if self._reply is None:
+            self._is_open = False  # a second answer to one request would pass for that to the next
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._fail(ReplyError(f"more than {MAX_HEADER_BYTES} bytes of headers"))
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -246,22 +280,20 @@ class _Connection(asyncio.Protocol):
             self.on_message_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes > self._max_reply_bytes:
-            status = self._parser.get_status_code()
-            self._fail(ReplyError(f"HTTP {status} with more than {self._max_reply_bytes} bytes"))
-        else:
-            self._body.append(body)
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if self._reply is None or 100 <= status < 200:
+        parser, reply = self._parser, self._reply
+        if parser is None or reply is None:
             return
-        if not self._reply.done():
-            self._reply.set_result(Reply(status, self._headers, b"".join(self._body)))
+        status = parser.get_status_code()
+        if 100 <= status < 200:
+            return
+        if not reply.done():
+            reply.set_result(Reply(status, self._headers, b"".join(self._body)))
         self._reply = None
         if not self._until_headers:
-            self._is_open = self._is_open and self._parser.should_keep_alive()
+            self._is_open = self._is_open and parser.should_keep_alive()
 
     def _fail(self, error: Exception) -> None:
         reply, self._reply = self._reply, None

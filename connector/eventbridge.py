@@ -26,7 +26,7 @@ from connector import config, verdicts
 from connector.connections import Connections, ProxyError, Reply, ReplyError, Way
 from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
 from connector.model import Answer, Entry
-from connector.signing import SERVICE, Signers, session
+from connector.signing import SERVICE, Resolved, Signers, session
 from connector.verdicts import Verdict
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -94,6 +94,7 @@ class Publisher:
                     signer = await self._signers.replace(signer)
         except ConnectorError as failure:
             error, retry_after_s = failure, None
+        _drop_frames(error)
         return Answer((), error, _request_id(reply), time.monotonic() - started_s, retry_after_s)
 
     def publish_once(self, entries: Sequence[Entry]) -> Answer:
@@ -116,12 +117,17 @@ class Publisher:
         Raises:
             NotAuthorizedError, UnavailableError: what is wrong, and what to do about it.
         """
-        resolved = self._signers.resolve()
-        answer = self.publish_once(())
+        resolved, answer = asyncio.run(self._try_out())
         if answer.error is not None and not isinstance(answer.error, RefusedError):
             raise answer.error
         who = f"access key {resolved.signer.access_key} (found by {resolved.credentials.method})"
         return f"{who} in {self._target.region} at {self.endpoint.url}"
+
+    async def _try_out(self) -> tuple[Resolved, Answer]:
+        try:
+            return await self._signers.resolved(), await self.publish(())
+        finally:
+            await self.close()
 
     async def _send(self, body: bytes, headers: dict[str, str]) -> Reply:
         try:
@@ -216,6 +222,17 @@ def _tls(made: boto3.Session) -> ssl.SSLContext:
 
 def _request_id(reply: Reply | None) -> str | None:
     return reply.headers.get("x-amzn-requestid") if reply else None
+
+
+def _drop_frames(error: BaseException | None) -> None:
+    """Take the tracebacks from an error and from what led to it.
+
+    Their frames hold the request, and refer back to the error: 0.6 MB for each failed call, until Python
+    looks for cycles. What happened is in the messages.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def transport_error(error: OSError, target: config.Target) -> UnavailableError:

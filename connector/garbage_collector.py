@@ -22,7 +22,7 @@ def calm() -> None:
 def sweep() -> None:
     """Free the cycles there are. Takes 30 ms where 20,000 records and 10,000 sources are in memory.
 
-    Connections that were closed and answers of boto3 are such cycles. They are few, so that after `calm`
-    it would be hours until Python looks for them, and memory would grow as if it leaked.
+    What boto3 leaves of each call is such a cycle, and what aiohttp leaves of each scrape. They are few, so that
+    after `calm` it would be hours until Python looks for them, and memory would grow as if it leaked.
     """
     gc.collect()

@@ -45,6 +45,11 @@ CHECK_INTERVAL_S = 1.0
 """How often the age of the credentials is looked at, which costs more than the signature's own work."""
 LAST_MOMENT_S = 30
 """Credentials that expire sooner are not used any more: the request might arrive too late."""
+LOOK_UP_LIMIT_S = 30.0
+"""How long a look-up of credentials may take before it counts as one that hangs. STS takes
+`eventbridge.timeouts` at most; a `credential_process` has no limit of its own."""
+MAX_HUNG = 3
+"""So many look-ups may hang at once, each with its thread and perhaps a process."""
 RETRY_INTERVAL_S = 10.0
 """How long a failed refresh is not tried again while the credentials at hand are still good."""
 
@@ -118,6 +123,9 @@ class Signers:
     Finding and renewing credentials calls files, STS or a metadata service, so both happen on a
     thread of their own, once for all requests that wait. While the credentials at hand are good
     nobody waits: they are renewed behind the scenes.
+
+    A look-up that hangs is given up: whoever waits is told, and the next request starts another. What it
+    finds in the end is used all the same.
     """
 
     def __init__(
@@ -133,6 +141,8 @@ class Signers:
         self._resolved: Resolved | None = None
         self._check_at_s = 0.0
         self._renewal: asyncio.Future[Resolved] | None = None
+        self._hung: set[asyncio.Future[Resolved]] = set()
+        """Look-ups that were given up, and whose thread goes on."""
 
     async def current(self) -> Signer:
         """A signer with credentials that have not expired.
@@ -141,19 +151,28 @@ class Signers:
             NotAuthorizedError: there are none, or they may not be used; says what to do.
             UnavailableError: they cannot be had now.
         """
+        return (await self.resolved()).signer
+
+    async def resolved(self) -> Resolved:
+        """Credentials that have not expired, and their signer.
+
+        Raises:
+            NotAuthorizedError, UnavailableError: as `current`.
+        """
         resolved = self._resolved
         if resolved is None:
-            return (await asyncio.shield(self._renew(None))).signer
+            return await asyncio.shield(self._renew(None))
         now_s = self._clock()
         if now_s < self._check_at_s:
-            return resolved.signer
+            return resolved
         self._check_at_s = now_s + CHECK_INTERVAL_S
         if resolved.expires_within(LAST_MOMENT_S):
             self._check_at_s = 0.0  # the next request must wait for the renewal as well
-            return (await asyncio.shield(self._renew(resolved))).signer
-        if resolved.expires_within(None):
+            return await asyncio.shield(self._renew(resolved))
+        if resolved.expires_within(None) and not self._hung:
+            # Beside one that hangs another is started only when somebody has to wait for it.
             self._renew(resolved)
-        return resolved.signer
+        return resolved
 
     async def replace(self, refused: Signer) -> Signer:
         """A signer with credentials other than those that EventBridge just called expired.
@@ -190,35 +209,73 @@ class Signers:
 
         Await it through `asyncio.shield`: a cancelled request must not cancel what others wait for.
         """
-        if self._renewal is None:
-            loop = asyncio.get_running_loop()
-            renewal = self._renewal = loop.create_future()
+        loop = asyncio.get_running_loop()
+        if self._renewal is not None and self._renewal.get_loop() is loop:
+            return self._renewal
+        renewal: asyncio.Future[Resolved] = loop.create_future()
+        if len(self._hung) >= MAX_HUNG:
+            _fail(renewal, UnavailableError(_hangs(f"{MAX_HUNG} look-ups of them hang"), code="credentials"))
+            return renewal
+        self._renewal = renewal
+        if self._hung:
+            old = None  # boto's lock on these may be what a thread that hangs holds
+        limit = loop.call_later(LOOK_UP_LIMIT_S, self._give_up, renewal)
 
-            def resolve() -> None:
-                outcome: Resolved | Exception
-                try:
-                    outcome = self.resolve(old)
-                except Exception as error:  # noqa: BLE001 - raised again for those who wait
-                    outcome = error
-                with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                    loop.call_soon_threadsafe(self._renewed, renewal, outcome)
+        def resolve() -> None:
+            outcome: Resolved | Exception
+            try:
+                outcome = self.resolve(old)
+            except Exception as error:  # noqa: BLE001 - raised again for those who wait
+                outcome = error
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                loop.call_soon_threadsafe(self._renewed, renewal, limit, outcome)
 
-            # A daemon, unlike an executor's thread: a hung metadata service must not hold up a stop.
-            threading.Thread(target=resolve, name="credentials", daemon=True).start()
-        return self._renewal
+        # A daemon, unlike an executor's thread: a hung metadata service must not hold up a stop.
+        threading.Thread(target=resolve, name="credentials", daemon=True).start()
+        return renewal
 
-    def _renewed(self, renewal: asyncio.Future[Resolved], outcome: Resolved | Exception) -> None:
+    def _give_up(self, renewal: asyncio.Future[Resolved]) -> None:
+        self._renewal = None
+        self._hung.add(renewal)
+        said = f"their look-up has not ended within {LOOK_UP_LIMIT_S:g} s"
+        _fail(renewal, UnavailableError(_hangs(said), code="credentials"))
+
+    def _renewed(
+        self,
+        renewal: asyncio.Future[Resolved],
+        limit: asyncio.TimerHandle,
+        outcome: Resolved | Exception,
+    ) -> None:
+        limit.cancel()
+        if renewal in self._hung:
+            self._hung.discard(renewal)
+            # One that was started after it may have found newer ones.
+            if isinstance(outcome, Resolved) and (not self._resolved or self._resolved.expires_within(None)):
+                self._resolved = outcome
+            return
         self._renewal = None
         if isinstance(outcome, Resolved):
             self._resolved = outcome
             renewal.set_result(outcome)
         else:
-            renewal.set_exception(outcome)
-            renewal.exception()  # seen: behind the scenes nobody waits for it
+            _fail(renewal, outcome)
         resolved = self._resolved
         if resolved and resolved.expires_within(None) and not resolved.expires_within(LAST_MOMENT_S):
             # It failed, and there is time left; boto keeps the old ones in silence then.
             self._check_at_s = self._clock() + RETRY_INTERVAL_S
+
+
+def _fail(renewal: asyncio.Future[Resolved], error: Exception) -> None:
+    renewal.set_exception(error)
+    renewal.exception()  # seen: behind the scenes nobody waits for it
+
+
+def _hangs(said: str) -> str:
+    return (
+        f"AWS credentials cannot be had now: {said}. Nothing can be signed; it will be tried again. See why "
+        "what gives them does not answer: `credential_process` of the AWS configuration, STS, or the "
+        "metadata service. If it stays so, restart the bridge"
+    )
 
 
 NO_CREDENTIALS = (

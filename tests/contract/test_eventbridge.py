@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from connector import config
+from connector import config, signing
 from connector.errors import (
     ConfigError,
     ConnectorError,
@@ -495,3 +495,13 @@ def test_check_says_what_is_wrong(play: Play) -> None:
     """Wrong credentials and an endpoint that does not answer are told before the first record."""
     with pytest.raises(ConnectorError):
         check(play)
+
+
+def test_check_says_that_credentials_hang(aws: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A source of credentials that does not answer must not leave a person before a silent terminal."""
+    aws.delenv("AWS_ACCESS_KEY_ID")
+    aws.setattr(signing, "LOOK_UP_LIMIT_S", 0.2)
+    (tmp_path / "config").write_text("[default]\ncredential_process = sleep 5\n")
+
+    with pytest.raises(UnavailableError, match="credential_process"):
+        check(accept)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 
-from connector import config
+from connector import config, signing
 from connector.errors import NotAuthorizedError, UnavailableError
 from connector.signing import Signer, Signers
 from tests.endpoint import Endpoint, Play, answer
@@ -54,7 +56,14 @@ class Source:
         self._offer = folder / "offer.json"
         self._asked = folder / "asked"
         process = folder / "process"
-        process.write_text(f"#!/bin/sh\necho >> {self._asked}\ncat {self._offer}\n")
+        self._hang = folder / "hang"
+        # It hangs until it is released, and for 20 s if nobody does.
+        process.write_text(f"""#!/bin/sh
+echo >> {self._asked}
+hang={self._hang}-$(wc -l < {self._asked}) left=400
+while [ -e "$hang" ] && [ $left -gt 0 ]; do sleep 0.05; left=$((left - 1)); done
+cat {self._offer}
+""")
         process.chmod(0o700)
         (folder / "config").write_text(f"[default]\ncredential_process = {process}\n")
 
@@ -71,6 +80,15 @@ class Source:
     def fail(self) -> None:
         self._offer.unlink()
 
+    def hang(self, *runs: int) -> None:
+        """Do not answer when run for the nth time, until released."""
+        for run in runs:
+            self._hang.with_name(f"hang-{run}").touch()
+
+    def release(self, *runs: int) -> None:
+        for run in runs:
+            self._hang.with_name(f"hang-{run}").unlink(missing_ok=True)
+
     @property
     def asked(self) -> int:
         """How often the process was run."""
@@ -78,8 +96,10 @@ class Source:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Source:
-    return Source(tmp_path)
+def source(tmp_path: Path) -> Iterator[Source]:
+    made = Source(tmp_path)
+    yield made
+    made.release(*range(10))
 
 
 async def key_of(one: Signers) -> str:
@@ -195,6 +215,91 @@ def test_a_source_that_is_down_at_start_is_waited_for(source: Source) -> None:
         return await key_of(one)
 
     assert "AKIDONE" == asyncio.run(run())
+
+
+LIMIT_S = 0.4
+
+
+async def key_or_none(one: Signers) -> str | None:
+    with contextlib.suppress(UnavailableError):
+        return await key_of(one)
+    return None
+
+
+def test_a_source_that_hangs_is_an_outage_and_asked_again(aws: pytest.MonkeyPatch, source: Source) -> None:
+    """Whoever waits is told where to look, and a later request finds what was mended meanwhile."""
+    aws.setattr(signing, "LOOK_UP_LIMIT_S", LIMIT_S)
+    source.offer("AKIDONE", minutes=60)
+    source.hang(1)
+
+    async def run() -> UnavailableError:
+        one = signers()
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(UnavailableError) as caught:
+                await one.current()
+        await until(lambda: key_or_none(one), "AKIDONE")
+        return caught.value
+
+    error = asyncio.run(run())
+
+    assert "credentials" == error.code
+    assert "credential_process" in str(error)
+
+
+def test_only_so_many_look_ups_hang_and_what_a_late_one_finds_is_used(
+    aws: pytest.MonkeyPatch, source: Source
+) -> None:
+    """Each costs a thread and a process, so that no other is started beside three of them."""
+    aws.setattr(signing, "LOOK_UP_LIMIT_S", LIMIT_S)
+    source.offer("AKIDLATE", minutes=60)
+    source.hang(1, 2, 3, 4)
+
+    async def run() -> None:
+        one = signers()
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="has not ended"):
+                await one.current()
+        with pytest.raises(UnavailableError, match="3 look-ups of them hang"):
+            await one.current()
+        source.release(1)
+        await until(lambda: key_or_none(one), "AKIDLATE")
+
+    asyncio.run(run())
+
+    assert 3 == source.asked
+
+
+def test_nobody_waits_for_a_source_that_hangs_while_the_credentials_are_good(
+    aws: pytest.MonkeyPatch, source: Source
+) -> None:
+    """One look-up hangs behind the scenes, and no second one is started beside it."""
+    source.offer("AKIDOLD", minutes=10)
+
+    async def run() -> tuple[set[str], float]:
+        one = signers()
+        await one.current()
+        found = source.asked  # more than once: boto renews at once what expires soon
+        source.hang(found + 1)
+        aws.setattr(signing, "LOOK_UP_LIMIT_S", LIMIT_S)
+
+        async def asked() -> int:
+            await one.current()
+            return source.asked
+
+        await until(asked, found + 1)
+        keys, longest_s = set(), 0.0
+        ends_s = time.monotonic() + 3 * LIMIT_S
+        while (began_s := time.monotonic()) < ends_s:
+            keys.add(await key_of(one))
+            longest_s = max(longest_s, time.monotonic() - began_s)
+            await asyncio.sleep(0.01)
+        assert found + 1 == source.asked
+        return keys, longest_s
+
+    keys, longest_s = asyncio.run(run())
+
+    assert {"AKIDOLD"} == keys
+    assert longest_s < LIMIT_S / 2
 
 
 def test_a_pod_identity_is_used(aws: pytest.MonkeyPatch) -> None:
