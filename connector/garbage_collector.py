@@ -22,7 +22,7 @@ def calm() -> None:
 def sweep() -> None:
     """Free the cycles there are. Takes 30 ms where 20,000 records and 10,000 sources are in memory.
 
-    What boto3 leaves of each call is such a cycle, and what aiohttp leaves of each scrape. They are few, so that
-    after `calm` it would be hours until Python looks for them, and memory would grow as if it leaked.
+    boto3 leaves such cycles behind with each call, and aiohttp with each scrape. They are few, so that after
+    `calm` it would be hours until Python looks for them, and memory would grow as if it leaked.
     """
     gc.collect()
