@@ -14,7 +14,7 @@ import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
 from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-from tests.services.child import Child, free_ports, wait_until
+from tests.services.child import WALL_LIMIT, Child, free_ports, wait_until
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
@@ -118,12 +118,20 @@ class BridgeProcess:
             is_ready, what=lambda: f"the bridge is ready: {self.ready()}\n{self.log()}", timeout_s=timeout_s
         )
 
-    def wait_unready(self, reason: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait_unready(
+        self, reason: str, *, timeout_s: float = START_TIMEOUT_S, wall_limit: float = WALL_LIMIT
+    ) -> None:
         """Waits until `/readyz` is 503 and gives `reason` among its reasons."""
+
+        def is_unready() -> bool:
+            status, body = self.ready()
+            return status == 503 and reason in body["reasons"]
+
         wait_until(
-            lambda: reason in self.ready()[1].get("reasons", {}),
+            is_unready,
             what=lambda: f"unready because of {reason}: {self.ready()}\n{self.log()}",
             timeout_s=timeout_s,
+            wall_limit=wall_limit,
         )
 
     def ready(self) -> tuple[int, dict[str, Any]]:

@@ -9,23 +9,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import urllib3
-from aiohttp import web
 from confluent_kafka import ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from connector.model import Json, Partition
-from connector.sandbox.awsjson import Credential
 from connector.sandbox.registry import FakeRegistry
-from connector.sandbox.server import HttpServer, json_response
 from tests.accounting import Balance
 from tests.bridge_process import BridgeProcess
 from tests.chaos.load import Load
 from tests.chaos.schedule import ENDPOINT, LANES, LENGTHS_S, Planned
+from tests.container_credentials import ContainerCredentials
 from tests.memory import rss_mb
 from tests.services.child import wait_until
 from tests.services.kafka import KafkaCluster
@@ -58,30 +55,6 @@ GROUPS: Sequence[dict[str, Json]] = (
     {"session.timeout.ms": 4000, "max.poll.interval.ms": 6000},
     {"group.protocol": "consumer", "max.poll.interval.ms": 6000},
 )
-
-
-class Credentials(HttpServer):
-    """What ECS and EKS offer to a container: credentials that are replaced now and then."""
-
-    number = 0
-
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        expiration = datetime.now(UTC) + timedelta(hours=1)
-        return json_response(
-            {
-                "AccessKeyId": f"AKIDCHAOS{self.number}",
-                "SecretAccessKey": f"secret-{self.number}",
-                "Token": f"token-{self.number}",
-                "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
-        )
-
-    def known(self) -> dict[str, Credential]:
-        """The current access key, and all before, expired: a bridge may have been away for more than one."""
-        return {
-            f"AKIDCHAOS{key}": Credential(f"secret-{key}", f"token-{key}", expired=key != self.number)
-            for key in range(self.number + 1)
-        }
 
 
 @dataclass(slots=True)
@@ -146,7 +119,7 @@ class Machine:
                 World(self.cluster.client, folder=self._folder, dead_letters_on=LETTERS_BROKER)
             )
             self.registry = stack.enter_context(FakeRegistry())
-            self.credentials = stack.enter_context(Credentials())
+            self.credentials = stack.enter_context(ContainerCredentials())
             self.topic = f"{self.world.name}.orders"
             self.partitions: list[Partition] = self.world.topics.create(
                 self.topic, partitions=PARTITIONS, copies=3, config={"min.insync.replicas": "2"}
@@ -191,9 +164,7 @@ class Machine:
     def _new_bridge(self) -> BridgeProcess:
         self._names += 1
         bridge = self.world.bridge(self._settings, name=f"bridge-{self._names}")
-        # Empty ones, so that boto3 goes on to those of the container.
-        bridge.environ |= {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-        bridge.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = self.credentials.url
+        bridge.environ |= self.credentials.environ
         return bridge
 
     # A run
