@@ -14,7 +14,7 @@ import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
 from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY
-from tests.services.child import Child, free_ports, wait_until
+from tests.services.child import WALL_LIMIT, Child, free_ports, wait_until
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 40.0
@@ -45,13 +45,17 @@ class BridgeProcess:
         self.environ = {**AWS_ENVIRON, **(environ or {})}
         self._port = 0
         self._child: Child | None = None
-        self._exit_awaited = False
+        self._ending: Child | None = None
+        """The one whose end was asked for, or is waited for."""
         self._http = urllib3.PoolManager(timeout=5, retries=False)
 
     def start(self, *, ready: bool = True) -> BridgeProcess:
-        """Starts it, and by default waits until it says that it is ready."""
+        """Starts it, and by default waits until it says that it is ready.
+
+        Raises AssertionError where it ended before and nobody wanted that.
+        """
+        assert not self.has_failed, self.failure()
         (self._port,) = free_ports(1)
-        self._exit_awaited = False
         self._child = Child(
             [sys.executable, "-m", "connector", "run", "--config", str(self.file)],
             log=self._log,
@@ -83,13 +87,24 @@ class BridgeProcess:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it ended by itself although nobody waited for that."""
-        return not self._exit_awaited and self._child is not None and (self._child.exit_code or 0) > 0
+        """Whether it ended and nobody wanted that: with any exit code, 0 too, or by a signal."""
+        child = self._child  # another thread may start the next one
+        return child is not None and child.exit_code is not None and child is not self._ending
+
+    def failure(self) -> str:
+        """How it ended, for failure messages."""
+        return f"{self.file.stem} ended by itself with {self.child.exit_code}:\n{self.log()}"
 
     def wait_started(self, *, timeout_s: float = START_TIMEOUT_S) -> None:
         """Waits until it says that it started, from when on a signal stops it in order."""
+
+        def has_started() -> bool:
+            has = f'"http_port": {self._port}' in self.child.output()
+            assert has or self.running, f"the bridge ended with {self.child.exit_code}:\n{self.log()}"
+            return has
+
         wait_until(
-            lambda: f'"http_port": {self._port}' in self.child.output(),
+            has_started,
             what=lambda: f"the bridge has started\n{self.log()}",
             timeout_s=timeout_s,
         )
@@ -103,12 +118,20 @@ class BridgeProcess:
             is_ready, what=lambda: f"the bridge is ready: {self.ready()}\n{self.log()}", timeout_s=timeout_s
         )
 
-    def wait_unready(self, reason: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait_unready(
+        self, reason: str, *, timeout_s: float = START_TIMEOUT_S, wall_limit: float = WALL_LIMIT
+    ) -> None:
         """Waits until `/readyz` is 503 and gives `reason` among its reasons."""
+
+        def is_unready() -> bool:
+            status, body = self.ready()
+            return status == 503 and reason in body["reasons"]
+
         wait_until(
-            lambda: reason in self.ready()[1].get("reasons", {}),
+            is_unready,
             what=lambda: f"unready because of {reason}: {self.ready()}\n{self.log()}",
             timeout_s=timeout_s,
+            wall_limit=wall_limit,
         )
 
     def ready(self) -> tuple[int, dict[str, Any]]:
@@ -142,25 +165,32 @@ class BridgeProcess:
         )
 
     def signal(self, number: signal.Signals) -> None:
+        if number in {signal.SIGTERM, signal.SIGINT, signal.SIGKILL}:
+            self._expect_end()
         self.child.signal(number)
 
     def sigterm(self, *, timeout_s: float = STOP_TIMEOUT_S) -> float:
         """Stops it in order, expects exit code 0, and answers the seconds that took."""
         began_s = time.monotonic()
-        self.child.signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         code = self.child.wait(timeout_s=timeout_s)
         assert code == 0, f"the bridge ended with {code}, not 0:\n{self.log()}"
         return time.monotonic() - began_s
 
     def wait_exit(self, *, timeout_s: float = STOP_TIMEOUT_S) -> int:
         """Waits until it ends, and answers its exit code."""
-        self._exit_awaited = True
+        self._ending = self.child
         return self.child.wait(timeout_s=timeout_s)
 
     def kill(self) -> None:
         """Ends it with SIGKILL."""
         if self._child is not None:
+            self._expect_end()
             self._child.kill()
+
+    def _expect_end(self) -> None:
+        if self.running:  # what ended before is no end that was asked for
+            self._ending = self._child
 
     def lines(self) -> list[dict[str, Any]]:
         """Its log lines of all starts, parsed; what is no JSON is a line with `text` alone."""

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from connector.model import Headers, Partition, Position, Record
 from tests import accounting
+from tests.services.child import wait_until
 
 TIMEOUT_S = 30
 
@@ -176,11 +177,22 @@ class Topics:
     def ends(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """The offset the next record of each partition will get."""
         consumer = Consumer({**self._client, "group.id": "reader"})
+        found: dict[Partition, int] = {}
+
+        def has_all() -> bool:
+            for each in partitions:
+                try:
+                    found[each] = consumer.get_watermark_offsets(TopicPartition(*each), timeout=TIMEOUT_S)[1]
+                except KafkaException as error:
+                    # A broker that was away for a while does not know a new partition at once.
+                    if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                        raise
+                    return False
+            return True
+
         try:
-            return {
-                each: consumer.get_watermark_offsets(TopicPartition(*each), timeout=TIMEOUT_S)[1]
-                for each in partitions
-            }
+            wait_until(has_all, what="the brokers show each partition", timeout_s=TIMEOUT_S)
+            return found
         finally:
             consumer.close()
 

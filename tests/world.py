@@ -86,6 +86,8 @@ def note(number: int, *, tenant: str = "acme", **more: Json) -> bytes:
 class World:
     """Names, topics and processes that belong to one test. Use as a context: it ends what it started.
 
+    It fails where a bridge had ended by itself.
+
     The dead-letter topic lies on the broker `dead_letters_on` alone, where that is given.
     """
 
@@ -117,10 +119,12 @@ class World:
         )
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         for bridge in self._bridges:
             bridge.kill()
         self.aws.stop()
+        if error is None:
+            self._alive()
 
     def log(self) -> str:
         """The end of each bridge's log, for failure messages."""
@@ -226,7 +230,7 @@ class World:
     def _alive(self) -> bool:
         """Ends a wait at once when a bridge has ended by itself."""
         for bridge in self._bridges:
-            assert not bridge.has_failed, f"a bridge ended by itself\n{bridge.log()}"
+            assert not bridge.has_failed, bridge.failure()
         return True
 
     def details(self) -> list[dict[str, Any]]:

@@ -47,6 +47,7 @@ def report(result: Result) -> str:
             str(balance),
             "lost 0, no commit too high",
             f"faults {result.faults.total()}: {faults}",
+            f"partitions that elections gave another leader: {result.moved_leaders}",
             f"requests and entries of EventBridge struck: {struck}",
             f"duplicates {balance.duplicate_ratio:.1%}, samples of commits {result.samples}, "
             f"largest process {result.max_rss_mb:.0f} MB",

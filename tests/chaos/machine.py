@@ -9,26 +9,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import urllib3
-from aiohttp import web
 from confluent_kafka import ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from connector.model import Json, Partition
-from connector.sandbox.awsjson import Credential
 from connector.sandbox.registry import FakeRegistry
-from connector.sandbox.server import HttpServer, json_response
 from tests.accounting import Balance
 from tests.bridge_process import BridgeProcess
 from tests.chaos.load import Load
-from tests.chaos.schedule import ENDPOINT, LANES, PAUSED_S, Planned
+from tests.chaos.schedule import ENDPOINT, LANES, LENGTHS_S, Planned
+from tests.container_credentials import ContainerCredentials
 from tests.memory import rss_mb
 from tests.services.child import wait_until
 from tests.services.kafka import KafkaCluster
+from tests.services.reassignment import reassign
 from tests.world import ORDERS, World
 
 MEMBERS = 3
@@ -36,12 +34,12 @@ PARTITIONS = 6
 MAX_PARTITIONS = 12
 LETTERS_BROKER = 2
 """The dead-letter topic lies on this broker alone, so that it alone can be down."""
-FLAKY = 0.1
-"""Share of requests that a fault strikes, where it does not strike all. So low that nobody uses up all
-attempts by chance: a good record in the dead-letter topic is always a finding."""
-MAX_ATTEMPTS = 20
-"""More than the default, for a machine so slow that answers in time are the exception by themselves."""
+FLAKY = 0.5
+"""Share of requests that a fault strikes, where it does not strike all: a brown-out, in which half of what is
+sent succeeds. That is nobody's fault, so a good record in the dead-letter topic is always a finding."""
 SETTLE_TIMEOUT_S = 180.0
+SILENT_S = 30.0
+"""After so long without an answer of its HTTP server a bridge is not only slow."""
 FIRST_LOOKS_TIMEOUT_S = 900.0
 """For the first looks at 10,000 sources; at 50 a second they take 200 s."""
 
@@ -57,36 +55,15 @@ GROUPS: Sequence[dict[str, Json]] = (
 )
 
 
-class Credentials(HttpServer):
-    """What ECS and EKS offer to a container: credentials that are replaced now and then."""
-
-    number = 0
-
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        expiration = datetime.now(UTC) + timedelta(hours=1)
-        return json_response(
-            {
-                "AccessKeyId": f"AKIDCHAOS{self.number}",
-                "SecretAccessKey": f"secret-{self.number}",
-                "Token": f"token-{self.number}",
-                "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            }
-        )
-
-    def known(self) -> dict[str, Credential]:
-        """The current access key, and all before, expired: a bridge may have been away for more than one."""
-        return {
-            f"AKIDCHAOS{key}": Credential(f"secret-{key}", f"token-{key}", expired=key != self.number)
-            for key in range(self.number + 1)
-        }
-
-
 @dataclass(slots=True)
 class Result:
     """What a run came to."""
 
     balance: Balance
     faults: Counter[str]
+    """Those that changed something: what found nothing to do is not counted."""
+    moved_leaders: int
+    """Partitions that another broker led after an election."""
     struck: Counter[str]
     """Single requests and entries of EventBridge that were struck, by the sandbox's names."""
     samples: int
@@ -112,6 +89,7 @@ class Machine:
         self.problems: list[str] = []
         """What was seen to be wrong on the way."""
         self.max_rss_mb = 0.0
+        self.moved_leaders = 0
         self.group = GROUPS[seed % len(GROUPS)]
         self._folder = folder
         self._seed = seed
@@ -139,7 +117,7 @@ class Machine:
                 World(self.cluster.client, folder=self._folder, dead_letters_on=LETTERS_BROKER)
             )
             self.registry = stack.enter_context(FakeRegistry())
-            self.credentials = stack.enter_context(Credentials())
+            self.credentials = stack.enter_context(ContainerCredentials())
             self.topic = f"{self.world.name}.orders"
             self.partitions: list[Partition] = self.world.topics.create(
                 self.topic, partitions=PARTITIONS, copies=3, config={"min.insync.replicas": "2"}
@@ -174,7 +152,7 @@ class Machine:
             eventbridge={
                 "timeouts": {"connect": "500ms", "read": "1s"},
                 "max_in_flight": 8,
-                "retry": {"initial_interval": "20ms", "max_interval": "500ms", "max_attempts": MAX_ATTEMPTS},
+                "retry": {"initial_interval": "20ms", "max_interval": "500ms"},
             },
             delivery={"commit_interval": "200ms", "max_pending_records": 2000, "shutdown_timeout": "10s"},
             dead_letter={"topic": self.world.dead_letter_topic, "max_consecutive": 100_000},
@@ -184,9 +162,7 @@ class Machine:
     def _new_bridge(self) -> BridgeProcess:
         self._names += 1
         bridge = self.world.bridge(self._settings, name=f"bridge-{self._names}")
-        # Empty ones, so that boto3 goes on to those of the container.
-        bridge.environ |= {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
-        bridge.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = self.credentials.url
+        bridge.environ |= self.credentials.environ
         return bridge
 
     # A run
@@ -219,7 +195,7 @@ class Machine:
             self.start()
             for kind in kinds:
                 with self.fault(kind, 0.0):
-                    self._over.wait(PAUSED_S[1] if kind == "SIGSTOP" else 3.0)
+                    self._over.wait(LENGTHS_S.get(kind, (3.0, 3.0))[1])
                 began_s = time.monotonic()
                 ends = self.world.topics.ends(self.partitions)
                 wait_until(
@@ -276,7 +252,7 @@ class Machine:
             self.load.produced, filtered=self.load.filtered, dead=self.load.dead, samples=samples
         )
         assert not self.problems, "\n".join(self.problems)
-        return Result(balance, self.faults, struck, len(samples), self.max_rss_mb)
+        return Result(balance, self.faults, self.moved_leaders, struck, len(samples), self.max_rss_mb)
 
     def _play(self, faults: Sequence[Planned], began_s: float, ends_s: float, done: threading.Event) -> None:
         for fault in faults:
@@ -294,31 +270,42 @@ class Machine:
         self._closed.wait()
 
     def _watch(self) -> None:
-        """Nobody ends by itself, is not live, or takes more and more memory."""
+        """Nobody ends by itself, is silent or not live, or takes more and more memory."""
+        heard_s: dict[str, float] = {}
+        """By the address, which is another one after each start."""
         while not self._over.wait(0.5):
             for bridge in list(self.bridges):
                 if bridge.has_failed:
-                    self.problems.append(f"a bridge ended by itself:\n{bridge.log()}")
+                    self.problems.append(bridge.failure())
                     self._over.set()
                     return
                 if not bridge.running or bridge in self._stopped:
+                    heard_s.pop(bridge.url, None)
                     continue
-                with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+                url, now_s = bridge.url, time.monotonic()
+                try:
                     if not bridge.live() and bridge not in self._stopped:
                         self.problems.append(f"/livez is not 200:\n{bridge.log()}")
+                    heard_s[url] = now_s
                     self.max_rss_mb = max(self.max_rss_mb, rss_mb(bridge.child.pid))
+                except (urllib3.exceptions.HTTPError, OSError):
+                    if now_s - heard_s.setdefault(url, now_s) > SILENT_S:
+                        self.problems.append(f"HTTP is silent for {SILENT_S:.0f} s:\n{bridge.log()}")
+                        self._over.set()
+                        return
 
     # The faults
 
     @contextlib.contextmanager
     def fault(self, kind: str, draw: float) -> Iterator[None]:
-        """One fault, for as long as the context lasts."""
-        self.faults[kind] += 1
+        """One fault, for as long as the context lasts; counted where it changed anything."""
         if kind in ENDPOINT:
+            struck = self._struck(kind)
             with self._endpoint(ENDPOINT[kind], draw):
                 yield
+            self.faults[kind] += self._struck(kind) > struck or not ENDPOINT[kind]
             return
-        faults: dict[str, Callable[[float], contextlib.AbstractContextManager[None]]] = {
+        faults: dict[str, Callable[[float], contextlib.AbstractContextManager[bool]]] = {
             "SIGKILL": self._killed,
             "SIGSTOP": self._paused,
             "SIGTERM": self._terminated,
@@ -326,6 +313,7 @@ class Machine:
             "member leaves": self._left,
             "broker stopped": lambda draw: self._broker_down(int(draw * 2), self.cluster.stop),
             "broker killed": lambda draw: self._broker_down(int(draw * 2), self.cluster.kill),
+            "broker frozen": lambda draw: self._broker_frozen(int(draw * 3)),
             "dead-letter topic down": lambda _: self._broker_down(LETTERS_BROKER, self.cluster.kill),
             "leader election": self._election,
             "more partitions": self._more_partitions,
@@ -335,8 +323,13 @@ class Machine:
             "clock 20 min ahead": lambda _: self._clock(1200),
             "clock 20 min behind": lambda _: self._clock(-1200),
         }
-        with faults[kind](draw):
+        with faults[kind](draw) as changed:
+            self.faults[kind] += changed
             yield
+
+    def _struck(self, kind: str) -> int:
+        """How many requests and entries this fault of EventBridge has struck."""
+        return self.world.aws.counts().faults[ENDPOINT[kind].get("kind", "")]
 
     @contextlib.contextmanager
     def _endpoint(self, fault: Mapping[str, Any], draw: float) -> Iterator[None]:
@@ -360,80 +353,101 @@ class Machine:
         return running[int(draw * len(running))]
 
     @contextlib.contextmanager
-    def _killed(self, draw: float) -> Iterator[None]:
+    def _killed(self, draw: float) -> Iterator[bool]:
         victim = self._victim(draw)
         victim.kill()
-        yield
+        yield True
         victim.start(ready=False)
 
     @contextlib.contextmanager
-    def _paused(self, draw: float) -> Iterator[None]:
+    def _paused(self, draw: float) -> Iterator[bool]:
         victim = self._victim(draw)
         self._stopped.add(victim)
         victim.signal(signal.SIGSTOP)
-        yield
+        yield True
         victim.signal(signal.SIGCONT)
         self._over.wait(1)  # its heart beats again once it came round
         self._stopped.discard(victim)
 
     @contextlib.contextmanager
-    def _terminated(self, draw: float) -> Iterator[None]:
+    def _terminated(self, draw: float) -> Iterator[bool]:
         victim = self._victim(draw)
         victim.wait_started()
         victim.sigterm()
-        yield
+        yield True
         victim.start(ready=False)
 
     @contextlib.contextmanager
-    def _joined(self, _: float) -> Iterator[None]:
+    def _joined(self, _: float) -> Iterator[bool]:
         self.bridges.append(self._new_bridge().start(ready=False))
-        yield
+        yield True
 
     @contextlib.contextmanager
-    def _left(self, draw: float) -> Iterator[None]:
-        if len(self.bridges) > 1 + self._watches_first:
+    def _left(self, draw: float) -> Iterator[bool]:
+        others_stay = len(self.bridges) > 1 + self._watches_first
+        if others_stay:
             victim = self._victim(draw)
             victim.wait_started()
             victim.sigterm()
             self.bridges.remove(victim)
-        yield
+        yield others_stay
 
     @contextlib.contextmanager
-    def _broker_down(self, broker: int, end: Callable[[int], None]) -> Iterator[None]:
+    def _broker_down(self, broker: int, end: Callable[[int], None]) -> Iterator[bool]:
         end(broker)
-        yield
+        yield True
         self.cluster.start()
 
     @contextlib.contextmanager
-    def _election(self, _: float) -> Iterator[None]:
-        admin = AdminClient({**self.cluster.client, "log_level": "0"})
-        # Most partitions have the leader they prefer already, which is an error of theirs and none of ours.
-        admin.elect_leaders(ElectionType.PREFERRED, None).result(30)
-        yield
+    def _broker_frozen(self, broker: int) -> Iterator[bool]:
+        self.cluster.freeze(broker)
+        try:
+            yield True
+        finally:
+            self.cluster.thaw(broker)
 
     @contextlib.contextmanager
-    def _more_partitions(self, _: float) -> Iterator[None]:
+    def _election(self, _: float) -> Iterator[bool]:
+        """Every partition that has a choice prefers another leader, and gets it; the group's offsets too."""
+        admin = AdminClient({**self.cluster.client, "log_level": "0"})
+        others: dict[Partition, Sequence[int]] = {}
+        for topic, description in admin.list_topics(timeout=10).topics.items():
+            for number, found in description.partitions.items():
+                if len(found.isrs) > 1:
+                    others[Partition(topic, number)] = sorted(
+                        found.replicas, key=lambda broker: broker == found.leader
+                    )
+        reassign(self.cluster.addresses[LETTERS_BROKER], others)
+        answers = admin.elect_leaders(ElectionType.PREFERRED, None).result(30)
+        # An error is one of a partition alone: it has the leader it prefers, or that one is not in sync.
+        moved = [partition for partition, error in answers.items() if error is None]
+        self.moved_leaders += len(moved)
+        yield bool(moved)
+
+    @contextlib.contextmanager
+    def _more_partitions(self, _: float) -> Iterator[bool]:
         count = len(self.partitions) + 1
-        if count <= MAX_PARTITIONS:
+        has_room = count <= MAX_PARTITIONS
+        if has_room:
             admin = AdminClient({**self.cluster.client, "log_level": "0"})
             admin.create_partitions([NewPartitions(self.topic, count)])[self.topic].result(30)
             self.partitions.append(Partition(self.topic, count - 1))
-        yield
+        yield has_room
 
     @contextlib.contextmanager
-    def _registry(self, script: Mapping[str, Any]) -> Iterator[None]:
+    def _registry(self, script: Mapping[str, Any]) -> Iterator[bool]:
         self.registry.script(script)
-        yield
+        yield True
         self.registry.script({})
 
     @contextlib.contextmanager
-    def _expired(self, _: float) -> Iterator[None]:
+    def _expired(self, _: float) -> Iterator[bool]:
         self.credentials.number += 1
         self.world.aws.set_credentials(self.credentials.known())
-        yield
+        yield True
 
     @contextlib.contextmanager
-    def _clock(self, skew_s: int) -> Iterator[None]:
+    def _clock(self, skew_s: int) -> Iterator[bool]:
         self.world.aws.script({"clock_skew_s": skew_s})
-        yield
+        yield True
         self.world.aws.script({"clock_skew_s": 0})

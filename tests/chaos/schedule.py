@@ -33,6 +33,7 @@ LANES: Mapping[str, Sequence[str]] = {
     "kafka": (
         "broker stopped",
         "broker killed",
+        "broker frozen",
         "leader election",
         "more partitions",
         "dead-letter topic down",
@@ -51,6 +52,10 @@ KINDS: tuple[str, ...] = tuple(kind for kinds in LANES.values() for kind in kind
 
 PAUSED_S = (7.0, 9.0)
 """How long a process is stopped: past `max.poll.interval.ms`."""
+FROZEN_S = (2.0, 6.0)
+"""How long a broker stands still: sometimes past its session of 3 s, so that others lead, sometimes not."""
+LENGTHS_S: Mapping[str, tuple[float, float]] = {"SIGSTOP": PAUSED_S, "broker frozen": FROZEN_S}
+OTHERS_S = (0.5, 4.0)
 
 
 class Planned(NamedTuple):
@@ -77,6 +82,6 @@ def _lane(seed: int, lane: str, seconds: float) -> Iterator[Planned]:
         # From a bag rather than by single dice: in two minutes every kind has its turn.
         bag = bag or chance.sample(LANES[lane], len(LANES[lane]))
         kind = bag.pop()
-        length_s = chance.uniform(*PAUSED_S) if kind == "SIGSTOP" else chance.uniform(0.5, 4)
+        length_s = chance.uniform(*LENGTHS_S.get(kind, OTHERS_S))
         yield Planned(at_s, lane, kind, length_s, chance.random())
         at_s += length_s + chance.uniform(0.2, 2)

@@ -10,6 +10,8 @@ from tests.topics import Sent
 from tests.world import NOTES, World, note, positions, spread
 
 RECORDS = 2_000
+LARGE_BYTES = 10_000
+"""More than a whole request of small events has, so that the size of a request tells what is in it."""
 
 
 def test_partial_failures_are_retried_alone(world: World) -> None:
@@ -31,6 +33,7 @@ def test_partial_failures_are_retried_alone(world: World) -> None:
         bridge.start()
         world.wait_settled(partitions)
         retried = bridge.metric("entries_retried_total")
+        bridge.wait_metric("events_delivered_total", RECORDS)
         bridge.sigterm()
 
     balance = world.balance(produced, samples=sampler.samples)
@@ -103,6 +106,36 @@ def test_a_source_that_does_not_exist(world: World) -> None:
 
     dead = dict.fromkeys(positions(produced, gone), "source_unknown")
     assert len(produced) - len(gone) == world.balance(produced, dead=dead).delivered
+
+
+def test_a_request_refused_as_invalid_is_searched_for_its_culprit(world: World) -> None:
+    """EventBridge refuses the whole request and does not say why: halved until one event is alone, only that
+    one is dead-lettered, and all that were refused with it are delivered once."""
+    (partition,) = world.topic("notes")
+    culprits = {50, 51, 333}
+    world.aws.script(
+        {
+            "faults": [
+                {"kind": "error", "code": "ValidationException", "status": 400, "min_bytes": LARGE_BYTES}
+            ]
+        }
+    )
+    produced = world.produce(
+        [
+            Sent(partition.topic, note(n, text="x" * (LARGE_BYTES if n in culprits else 1)), key)
+            for n, key in spread(400)
+        ]
+    )
+    bridge = world.bridge(world.settings({partition.topic: NOTES}))
+    with world.sampler([partition]) as sampler:
+        bridge.start()
+        world.wait_settled([partition])
+        assert bridge.metric("requests_total", outcome="refused") > len(culprits)
+        bridge.sigterm()
+
+    dead = dict.fromkeys(positions(produced, culprits), "request_refused")
+    balance = world.balance(produced, dead=dead, samples=sampler.samples)
+    assert (400 - len(culprits), 0) == (balance.delivered, balance.duplicates)
 
 
 def test_a_request_too_large_is_split(kafka: Kafka, tmp_path: Path) -> None:

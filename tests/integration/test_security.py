@@ -199,7 +199,8 @@ def test_a_dead_letter_topic_that_may_not_be_written_halts(
     """The third permission: without it the first bad record stops the bridge, and it goes on once allowed."""
     world = guarded_world
     (partition,) = world.topic("in.notes")
-    produced = world.produce([Sent(partition.topic, b"{" if n == 50 else note(n), b"k") for n in range(100)])
+    notes = [Sent(partition.topic, b"{" if n == 50 else note(n), b"k") for n in range(100)]
+    produced = world.produce(notes[:50])
     can_read = [acl for acl in NEEDED if acl.operation == "Read"]
     grant(world, guarded_kafka, can_read)
     bridge = as_bridge(authority, world)
@@ -210,9 +211,12 @@ def test_a_dead_letter_topic_that_may_not_be_written_halts(
 
         grant(world, guarded_kafka, [*can_read, Acl("Describe", "topic", "dead_letter.topic")])
         bridge.start(ready=False)
+        world.wait_settled([partition])
+        produced |= world.produce(notes[50:])
         assert 3 == bridge.wait_exit(), bridge.log()
         (halted,) = [line for line in bridge.lines() if line.get("event") == "halted"]
         assert "allow it Write" in halted["message"]
+        assert {partition: 50} == world.topics.committed(world.name, [partition])
 
         grant(world, guarded_kafka, NEEDED)
         bridge.start()

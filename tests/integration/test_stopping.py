@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from connector.model import Partition
+from tests.bridge_process import BridgeProcess
+from tests.container_credentials import ContainerCredentials
 from tests.topics import Sent
 from tests.world import NOTES, World, note, positions, spread
 
@@ -60,26 +64,42 @@ def test_a_second_signal_stops_at_once(world: World) -> None:
     assert RECORDS == world.balance(produced, order="key", samples=sampler.samples).delivered
 
 
+def halted_for(bridge: BridgeProcess) -> str:
+    """What the one line says with which it halted; there is no traceback, nor anything else but log lines."""
+    (halted,) = [line for line in bridge.lines() if line.get("event") == "halted"]
+    assert "exception" not in halted
+    assert [] == [line for line in bridge.lines() if "text" in line]
+    return str(halted["message"])
+
+
 def test_a_flood_of_dead_letters_halts(world: World) -> None:
-    """More dead letters in a row than allowed are a broken mapping: exit 3. A corrected one goes on."""
+    """More dead letters in a row than allowed are a broken mapping: exit 3, and it says what to correct. A
+    corrected one goes on where that stopped."""
     (partition,) = world.topic("notes")
-    produced = world.produce([Sent(partition.topic, note(n), key) for n, key in spread(1_000)])
-    broken = NOTES | {"event": {"source": "aws.partner/example.com/${value.no_such}", "detail_type": "Note"}}
+    good = [Sent(partition.topic, note(n, other="acme"), key) for n, key in spread(100)]
+    bad = [Sent(partition.topic, note(n), key) for n, key in spread(900)]
+    broken = NOTES | {"event": {"source": "aws.partner/example.com/${value.other}", "detail_type": "Note"}}
     bridge = world.bridge(
         world.settings({partition.topic: broken}, dead_letter={"max_consecutive": 20}), name="broken"
     )
     with world.sampler([partition]) as sampler:
-        bridge.start(ready=False)
+        bridge.start()
+        produced = world.produce(good)
+        world.wait_settled([partition])
+        produced |= world.produce(bad)
         assert 3 == bridge.wait_exit(), bridge.log()
+        assert "dead_letter.max_consecutive" in halted_for(bridge)
         letters = world.letters()
         assert 20 < len(letters) < 200
+        assert {partition: 100 + len(letters)} == world.topics.committed(world.name, [partition])
         corrected = world.bridge(world.settings({partition.topic: NOTES}), name="corrected")
         corrected.start()
         world.wait_settled([partition])
         corrected.sigterm()
 
     flooded = {letter.origin: "template_null" for letter in letters}
-    assert 1_000 - len(flooded) == world.balance(produced, dead=flooded, samples=sampler.samples).delivered
+    balance = world.balance(produced, dead=flooded, samples=sampler.samples)
+    assert (1_000 - len(flooded), 0) == (balance.delivered, balance.duplicates)
 
 
 HALTS: list[tuple[dict[str, Any], str]] = [
@@ -99,24 +119,87 @@ HALTS: list[tuple[dict[str, Any], str]] = [
 )
 def test_a_refused_account_halts(world: World, fault: dict[str, Any], what_to_do: str) -> None:
     """No record is to blame when the account is refused: exit 3, one sentence that says what to do, nothing
-    dead-lettered, nothing lost; once that is done it goes on where it stopped."""
+    dead-lettered, what was accepted is committed; once that is done it goes on from there."""
     (partition,) = world.topic("notes")
-    produced = world.produce([Sent(partition.topic, note(n), key) for n, key in spread(1_000)])
+    # In the order of one key, so that what was accepted lies before what was refused.
+    produced = world.produce([Sent(partition.topic, note(n), b"key") for n in range(1_000)])
     world.aws.script({"faults": [{**fault, "after": 5}]})
     bridge = world.bridge(world.settings({partition.topic: NOTES}))
     with world.sampler([partition]) as sampler:
         bridge.start(ready=False)
         assert 3 == bridge.wait_exit(), bridge.log()
-        (halted,) = [line for line in bridge.lines() if line.get("event") == "halted"]
-        assert what_to_do in halted["message"]
-        assert "exception" not in halted
+        assert what_to_do in halted_for(bridge)
         assert [] == world.letters()
+        accepted = world.aws.counts().accepted
+        assert 0 < accepted < 1_000
+        assert {partition: accepted} == world.topics.committed(world.name, [partition])
         world.aws.calm()
         bridge.start()
         world.wait_settled([partition])
         bridge.sigterm()
 
-    assert 1_000 == world.balance(produced, order="key", samples=sampler.samples).delivered
+    balance = world.balance(produced, order="key", samples=sampler.samples)
+    assert (1_000, 0) == (balance.delivered, balance.duplicates)
+    assert accepted == world.details()[accepted]["_kafka"]["offset"]
+
+
+def test_credentials_that_expire_are_looked_up_once_more(world: World) -> None:
+    """New ones are used without a word; where those are refused as well, it halts after that one look-up."""
+    (partition,) = world.topic("notes")
+    # Of one key, so that one request comes after the other: each that is refused asks for itself.
+    notes = [Sent(partition.topic, note(n), b"key") for n in range(100)]
+    with ContainerCredentials() as credentials, world.sampler([partition]) as sampler:
+        world.aws.set_credentials(credentials.known())
+        bridge = world.bridge(world.settings({partition.topic: NOTES}))
+        bridge.environ |= credentials.environ
+        bridge.start()
+        produced = world.produce(notes)
+        world.wait_settled([partition])
+        lookups = credentials.lookups
+
+        credentials.number += 1
+        world.aws.set_credentials(credentials.known())
+        produced |= world.produce(notes)
+        world.wait_settled([partition])
+        assert lookups + 1 == credentials.lookups
+
+        world.aws.script({"faults": [{"kind": "expired_token"}]})
+        produced |= world.produce(notes)
+        assert 3 == bridge.wait_exit(), bridge.log()
+        assert lookups + 2 == credentials.lookups
+        assert "Provide new ones" in halted_for(bridge)
+        assert {partition: 200} == world.topics.committed(world.name, [partition])
+        world.aws.calm()
+        bridge.start()
+        world.wait_settled([partition])
+        bridge.sigterm()
+
+    balance = world.balance(produced, order="key", samples=sampler.samples)
+    assert (300, 0) == (balance.delivered, balance.duplicates)
+
+
+def test_an_offset_that_vanished_halts_where_that_is_an_error(world: World) -> None:
+    """Kafka deleted what was to be read next: `auto.offset.reset: error` lets nobody go on past it."""
+    (partition,) = world.topic("notes")
+    settings = world.settings({partition.topic: NOTES}, kafka={"auto.offset.reset": "error"})
+    world.produce([Sent(partition.topic, note(n), key) for n, key in spread(200)])
+    begin = TopicPartition(*partition, 150)
+    admin = AdminClient(dict(world.client))
+    group = ConsumerGroupTopicPartitions(world.name, [TopicPartition(*partition, 0)])
+    admin.alter_consumer_group_offsets([group])[world.name].result(30)
+    admin.delete_records([begin])[begin].result(30)
+    bridge = world.bridge(settings, name="strict").start(ready=False)
+
+    assert 3 == bridge.wait_exit(), bridge.log()
+    assert "auto.offset.reset" in halted_for(bridge)
+    assert f"{partition.topic}[{partition.number}]" in halted_for(bridge)
+    assert {partition: 0} == world.topics.committed(world.name, [partition])
+    assert 0 == world.aws.counts().accepted
+    settings["kafka"]["auto.offset.reset"] = "earliest"
+    told = world.bridge(settings, name="told").start()
+    world.wait_settled([partition])
+    told.sigterm()
+    assert list(range(150, 200)) == sorted(detail["number"] for detail in world.details())
 
 
 def _without_dead_letter_topic(world: World, partition: Partition) -> Mapping[str, Any]:

@@ -269,7 +269,7 @@ def test_a_bad_day(day: Day) -> None:
 
     def restart() -> None:
         if not day.bridge.running:
-            assert day.bridge.child.exit_code == 3, day.world.log()
+            assert 3 == day.bridge.wait_exit(), day.world.log()
             day.start_bridge(ready=False)
 
     day.wait_fires("PartnerBridgeHalted", "PartnerBridgeRestarting", during=restart)

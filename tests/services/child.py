@@ -17,7 +17,7 @@ from pathlib import Path
 LOOK_LIMIT_S = 0.25
 """More than a look at a condition takes where the machine has time for us."""
 WALL_LIMIT = 5
-"""No wait takes more than so many times what it is given."""
+"""No wait takes more than so many times what it is given, unless told otherwise."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -49,13 +49,14 @@ def wait_until(
     what: str | Callable[[], str],
     timeout_s: float = 60,
     every_s: float = 0.05,
+    wall_limit: float = WALL_LIMIT,
 ) -> None:
     """Returns as soon as `condition` holds; raises AssertionError naming `what` after `timeout_s`.
 
     Time is counted by looks at the condition, of which none counts more than `LOOK_LIMIT_S`: while a machine
-    stands still, the deadline does too.
+    stands still, the deadline does too, up to `wall_limit` times what was given.
     """
-    left_s, ends_s = timeout_s, time.monotonic() + WALL_LIMIT * timeout_s
+    left_s, ends_s = timeout_s, time.monotonic() + wall_limit * timeout_s
     while True:
         began_s = time.monotonic()
         if condition():

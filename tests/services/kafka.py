@@ -10,6 +10,7 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from base64 import urlsafe_b64encode
@@ -61,6 +62,7 @@ class Node(Protocol):
     def start(self) -> None: ...
     def stop(self) -> int | None: ...
     def kill(self) -> None: ...
+    def signal(self, number: signal.Signals) -> None: ...
     def remove(self) -> None: ...
     def tail(self) -> str: ...
 
@@ -100,8 +102,8 @@ class KafkaCluster:
         self._scram = scram or {}
         how = f"container {IMAGE}" if self._in_container else "java, from the cache"
         self.description = f"Apache Kafka {VERSION} ({how})"
-        addresses = ",".join(f"127.0.0.1:{ports[0]}" for ports in self._ports)
-        self.client = {"bootstrap.servers": addresses, **(client or {})}
+        self.addresses = [f"127.0.0.1:{ports[0]}" for ports in self._ports]
+        self.client = {"bootstrap.servers": ",".join(self.addresses), **(client or {})}
         # Begins with "A": one that began with "-" would be taken for an option of the command.
         cluster_id = urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
         self.nodes = [self._node(number, cluster_id, properties or {}) for number in range(brokers)]
@@ -137,6 +139,14 @@ class KafkaCluster:
     def kill(self, broker: int = 0) -> None:
         """Ends one broker with SIGKILL."""
         self.nodes[broker].kill()
+
+    def freeze(self, broker: int = 0) -> None:
+        """Lets one broker stand still: its connections stay open, and nothing is answered on them."""
+        self.nodes[broker].signal(signal.SIGSTOP)
+
+    def thaw(self, broker: int = 0) -> None:
+        """Lets one that stands still go on."""
+        self.nodes[broker].signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Ends every broker and removes its data."""
