@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from operator import methodcaller
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -75,6 +79,10 @@ are out of step, as after a pause of the process past `max.poll.interval.ms`. A 
 https://github.com/confluentinc/librdkafka/issues/5541"""
 REJOIN_INTERVAL_S = 10.0
 """When that comes again within this time, joining anew does not help."""
+CLOSE_S = 4.0
+"""Leaving the group takes a few ms, and with brokers that do not answer as long as they like."""
+NAMED = 3
+"""Partitions that a failed commit names; the rest is counted."""
 GROUP = "*"
 """Where the problems of the group as a whole are kept, next to those of topics."""
 REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
@@ -83,6 +91,7 @@ UNREADABLE_BATCH = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 _RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at offset (?P<offset>-?\d+)")
 
 Options: TypeAlias = "dict[str, Any]"
+T = TypeVar("T")
 
 
 def client_options(settings: config.Settings) -> Options:
@@ -171,7 +180,8 @@ def record_of(message: Message) -> Record:
 class KafkaSource:
     """One member of the consumer group; the `Source` of the bridge.
 
-    All methods are called from the bridge thread. Rebalance callbacks run inside `poll`.
+    All methods are called from the bridge thread. Rebalance callbacks run inside `poll`, or inside `close`
+    on a thread for which the bridge thread waits.
     """
 
     def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
@@ -253,15 +263,22 @@ class KafkaSource:
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 
     def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
-        """Commit; the result comes to `Listener.on_committed`, before returning when `wait_s` is not 0."""
+        """Commit; the result comes to `Listener.on_committed`, before returning when `wait_s` is not 0.
+
+        No answer within that time is a commit that failed. It may still happen, and repeats at worst.
+        """
         wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         if wait_s == 0:
             self._consumer.commit(offsets=wanted, asynchronous=True)
             return
+        # Polling until `on_commit` comes would bring records and, inside a rebalance, another one.
+        commit = partial(self._consumer.commit, offsets=wanted, asynchronous=False)
         try:
-            self._on_commit(None, self._consumer.commit(offsets=wanted, asynchronous=False) or [])
+            self._on_commit(None, aside(commit, "commit").result(wait_s) or [])
         except KafkaException as error:
             self._on_commit(error.args[0], wanted)
+        except TimeoutError:
+            self._tell_commit(wanted, f"no answer within {wait_s:.3g} s")
 
     def lag(self, partition: Partition, committed: int) -> int | None:
         """Records between `committed` and the end of the partition, as of the last statistics."""
@@ -276,8 +293,9 @@ class KafkaSource:
         return next(iter(self._topic_problems.values()), None)
 
     def close(self) -> None:
-        """Leave the group."""
-        self._consumer.close()
+        """Leave the group, which may take `CLOSE_S`; after that it misses us when the session times out."""
+        with suppress(TimeoutError):
+            aside(self._consumer.close, "leave").result(CLOSE_S)
 
     def _new_consumer(self) -> Consumer:
         return Consumer(
@@ -295,8 +313,10 @@ class KafkaSource:
         """Join the group anew; what was assigned counts as lost, and is read again by whoever gets it."""
         self._telemetry.kafka_problem(f"{error.str()}; joining the group anew")
         self._rejoined_s = time.monotonic()
-        # Not closed: it is no member any more, and closing it would tell the listener so, too.
-        self._consumer = self._new_consumer()
+        # Not closed: it is no member any more, and closing it would tell the listener so, too. But letting go
+        # of the last reference destroys it, which waits for its threads, as for one that looks up a name.
+        given_up, self._consumer = [self._consumer], self._new_consumer()
+        aside(given_up.clear, "given-up")
         lost = list(self._assigned)
         self._assigned.clear()
         self._listener.on_lost(lost)
@@ -329,11 +349,22 @@ class KafkaSource:
             self._telemetry.kafka_problem(text)
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
-        failed = error or next((p.error for p in partitions if p.error), None)
-        offsets = {
-            Partition(p.topic, p.partition): p.offset for p in partitions if p.offset != OFFSET_INVALID
-        }
-        self._listener.on_committed(offsets, None if failed is None else str(failed.str()))
+        failed = [p for p in partitions if error or p.error]
+        reason = error or next((p.error for p in failed), None)
+        known = [p for p in partitions if p.offset != OFFSET_INVALID]
+        if reason is None:
+            self._listener.on_committed(_offsets(known), None)
+        else:
+            self._tell_commit(known, str(reason.str()), failed)
+
+    def _tell_commit(
+        self, wanted: Sequence[TopicPartition], reason: str, failed: Sequence[TopicPartition] = ()
+    ) -> None:
+        """Say that not all was committed, and name some of what was not."""
+        names = [str(Partition(p.topic, p.partition)) for p in failed or wanted]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        where = f"{', '.join(names[:NAMED])}{more}: " if names else ""
+        self._listener.on_committed(_offsets(wanted), where + reason)
 
     def _on_error(self, error: KafkaError) -> None:
         text = _said(error)
@@ -374,6 +405,28 @@ class KafkaSource:
         for partition, offset, *_ in records:
             if (from_offset := self._resets.pop(partition, None)) is not None:
                 self._telemetry.offsets_reset(partition, from_offset=from_offset, to_offset=offset)
+
+
+def aside(call: Callable[[], T], name: str) -> Future[T]:
+    """What the call will bring, from a thread of its own.
+
+    What waits for brokers inside librdkafka cannot be interrupted, and may never return; meanwhile
+    no signal would be seen. A daemon, so that the process may end without it.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again by `result`
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
+
+
+def _offsets(partitions: Sequence[TopicPartition]) -> dict[Partition, int]:
+    return {Partition(p.topic, p.partition): p.offset for p in partitions}
 
 
 def _said(error: KafkaError) -> str:

@@ -10,6 +10,7 @@ import os
 import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from base64 import urlsafe_b64encode
@@ -61,6 +62,7 @@ class Node(Protocol):
     def start(self) -> None: ...
     def stop(self) -> int | None: ...
     def kill(self) -> None: ...
+    def signal(self, number: signal.Signals) -> None: ...
     def remove(self) -> None: ...
     def tail(self) -> str: ...
 
@@ -137,6 +139,14 @@ class KafkaCluster:
     def kill(self, broker: int = 0) -> None:
         """Ends one broker with SIGKILL."""
         self.nodes[broker].kill()
+
+    def freeze(self, broker: int = 0) -> None:
+        """One broker keeps its connections and answers nothing, until `thaw`."""
+        self.nodes[broker].signal(signal.SIGSTOP)
+
+    def thaw(self, broker: int = 0) -> None:
+        """It goes on where it was frozen."""
+        self.nodes[broker].signal(signal.SIGCONT)
 
     def close(self) -> None:
         """Ends every broker and removes its data."""
