@@ -30,6 +30,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 from connector import config
 from connector.errors import HaltError, Problem, UnavailableError
 from connector.kafka_options import Kafka
+from connector.kafka_silence import Silence
 from connector.model import UNREADABLE_HEADERS, Partition, Record, partition_of
 from connector.telemetry import Telemetry
 
@@ -48,6 +49,9 @@ CONSUMER_DEFAULTS = {
 }
 FETCH_MAX_BYTES = "2097152"
 """Of all partitions of a broker together; librdkafka refuses less than `message.max.bytes`."""
+
+FETCH_WAIT_MS = 500
+"""librdkafka's own default of `fetch.wait.max.ms`."""
 
 OWNED = {
     "enable.auto.commit": "false",
@@ -191,6 +195,8 @@ class KafkaSource:
         self._assigned: set[Partition] = set()
         self._rejoined_s = float("-inf")
         self._ends: dict[Partition, int] = {}
+        fetch_wait_ms = int(settings.kafka.options.get("fetch.wait.max.ms", FETCH_WAIT_MS))
+        self._silence = Silence(fetch_wait_s=fetch_wait_ms / 1000)
         self._resets: dict[Partition, int] = {}
         """The offset that did not exist any more, until the first record after it is seen."""
         self._brokers_up = True
@@ -290,7 +296,7 @@ class KafkaSource:
         """Why nothing may be arriving, in a sentence; None when all is well."""
         if not self._brokers_up:
             return "no Kafka broker can be reached" + (f": {self._why_down}" if self._why_down else "")
-        return next(iter(self._topic_problems.values()), None)
+        return self._silence.problem or next(iter(self._topic_problems.values()), None)
 
     def close(self) -> None:
         """Leave the group, which may take `CLOSE_S`; after that it misses us when the session times out."""
@@ -386,6 +392,10 @@ class KafkaSource:
         # KIP-899 also in an outage, when librdkafka forgets the brokers it knew. What was true stays so.
         if statistics.get("cgrp", {}).get("join_state") == "steady":
             self._topic_problems.pop(GROUP, None)
+        was_silent = self._silence.problem is not None
+        self._silence.note(statistics)
+        if not was_silent and (problem := self._silence.problem) is not None:
+            self._telemetry.kafka_problem(problem)
         for topic, details in statistics["topics"].items():
             for number, partition in details["partitions"].items():
                 if partition["hi_offset"] >= 0:
