@@ -85,6 +85,9 @@ REJOIN_INTERVAL_S = 10.0
 """When that comes again within this time, joining anew does not help."""
 CLOSE_S = 4.0
 """Leaving the group takes a few ms, and with brokers that do not answer as long as they like."""
+LOOK_INTERVAL_S = 5.0
+"""How often it is asked whether a topic still has a problem, when nothing read from it can tell."""
+LOOK_TIMEOUT_S = 5.0
 NAMED = 3
 """Partitions that a failed commit names; the rest is counted."""
 GROUP = "*"
@@ -202,6 +205,8 @@ class KafkaSource:
         self._brokers_up = True
         self._why_down: str | None = None
         self._topic_problems: dict[str, str] = {}
+        self._look: Future[set[str]] | None = None
+        self._look_due_s = 0.0
         self._consumer = self._new_consumer()
 
     def metadata(self, timeout_s: float) -> ClusterMetadata:
@@ -235,8 +240,8 @@ class KafkaSource:
         self._consumer.subscribe(
             self._topics,
             on_assign=changed(self._assigned.update, listener.on_assigned),
-            on_revoke=changed(self._assigned.difference_update, listener.on_revoked),
-            on_lost=changed(self._assigned.difference_update, listener.on_lost),
+            on_revoke=changed(self._forget, listener.on_revoked),
+            on_lost=changed(self._forget, listener.on_lost),
         )
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
@@ -324,7 +329,7 @@ class KafkaSource:
         given_up, self._consumer = [self._consumer], self._new_consumer()
         aside(given_up.clear, "given-up")
         lost = list(self._assigned)
-        self._assigned.clear()
+        self._forget(lost)
         self._listener.on_lost(lost)
         self.subscribe(self._listener)
 
@@ -372,6 +377,11 @@ class KafkaSource:
         where = f"{', '.join(names[:NAMED])}{more}: " if names else ""
         self._listener.on_committed(_offsets(wanted), where + reason)
 
+    def _forget(self, partitions: Collection[Partition]) -> None:
+        self._assigned.difference_update(partitions)
+        for partition in partitions:
+            self._ends.pop(partition, None)
+
     def _on_error(self, error: KafkaError) -> None:
         text = _said(error)
         if error.code() == ALL_BROKERS_DOWN:
@@ -398,12 +408,38 @@ class KafkaSource:
             self._telemetry.kafka_problem(problem)
         for topic, details in statistics["topics"].items():
             for number, partition in details["partitions"].items():
-                if partition["hi_offset"] >= 0:
-                    self._ends[Partition(topic, int(number))] = partition["hi_offset"]
+                # Partitions that were revoked are still told of.
+                known = Partition(topic, int(number))
+                if partition["hi_offset"] >= 0 and known in self._assigned:
+                    self._ends[known] = partition["hi_offset"]
             if topic in self._topic_problems and any(
                 p["fetch_state"] == "active" for p in details["partitions"].values()
             ):
                 del self._topic_problems[topic]
+        self._look_at_topics()
+
+    def _look_at_topics(self) -> None:
+        """Drop the problems of topics that are none of ours any more.
+
+        What is read tells of topics that are assigned here. Of the others, those of a pattern are not missed;
+        and one that is asked for by name may be there by now, and be read by another member, of which
+        librdkafka says nothing.
+        """
+        here = {partition.topic for partition in self._assigned} | {GROUP}
+        elsewhere = self._topic_problems.keys() - here
+        for topic in elsewhere.difference(self._topics):
+            del self._topic_problems[topic]
+        elsewhere &= set(self._topics)
+        if self._look is not None:
+            if not self._look.done():
+                return
+            with suppress(UnavailableError):
+                for topic in elsewhere & self._look.result():
+                    del self._topic_problems[topic]
+            self._look = None
+        elif elsewhere and time.monotonic() >= self._look_due_s:
+            self._look_due_s = time.monotonic() + LOOK_INTERVAL_S
+            self._look = aside(partial(_existing_topics, self._settings), "topics")
 
     def _on_log(self, record: logging.LogRecord) -> None:
         # librdkafka says that it skipped to another offset in its log only.
@@ -437,6 +473,18 @@ def aside(call: Callable[[], T], name: str) -> Future[T]:
 
 def _offsets(partitions: Sequence[TopicPartition]) -> dict[Partition, int]:
     return {Partition(p.topic, p.partition): p.offset for p in partitions}
+
+
+def _existing_topics(settings: config.Settings) -> set[str]:
+    """The topics there are and we may see.
+
+    Raises:
+        UnavailableError: no broker answered in time, or they refuse us.
+    """
+    # A client of its own: the consumer may be closed meanwhile. Asking for one topic could create it.
+    client = AdminClient(without_consumer(client_options(settings)), logger=SILENT)
+    topics = cluster_metadata(client, LOOK_TIMEOUT_S).topics
+    return {name for name, topic in topics.items() if topic.error is None}
 
 
 def _said(error: KafkaError) -> str:

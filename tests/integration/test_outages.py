@@ -254,6 +254,26 @@ def test_broker_silent_and_back(own_world: World, own_kafka: KafkaCluster) -> No
     assert 200 == world.balance(produced).delivered
 
 
+def test_a_missing_topic_is_no_problem_once_anybody_reads_it(world: World) -> None:
+    """Both members wait for a topic that does not exist; one of them gets it, and both are well."""
+    (there,) = world.topic("there")
+    missing = f"{world.name}.missing"
+    settings = world.settings({there.topic: NOTES, missing: NOTES})
+    members = [world.bridge(settings, name=name) for name in ("first", "second")]
+    for member in members:
+        member.start(ready=False).wait_started()
+    for member in members:
+        member.wait_unready("kafka")
+        assert f"{missing} does not exist" in member.ready()[1]["reasons"]["kafka"]
+    world.topics.create(missing)
+    for member in members:
+        member.wait_ready(timeout_s=20)
+    wait_until(
+        lambda: [1, 1] == [member.metric("partitions_assigned") for member in members],
+        what="each has a partition",
+    )
+
+
 def test_memory_is_bounded_while_blocked(world: World) -> None:
     """A backlog of 100 MB behind an EventBridge that is down is left in Kafka but for what may be pending."""
     partitions = world.topic("notes", partitions=4)
