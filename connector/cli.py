@@ -111,7 +111,7 @@ def run(config: ConfigFile = None) -> None:
     settings = settings_of(config)
     from connector import service  # noqa: PLC0415
 
-    raise typer.Exit(service.run(settings))
+    service.run(settings)
 
 
 @app.command(

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from operator import methodcaller
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -26,6 +30,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 from connector import config
 from connector.errors import HaltError, Problem, UnavailableError
 from connector.kafka_options import Kafka
+from connector.kafka_silence import Silence
 from connector.model import UNREADABLE_HEADERS, Partition, Record, partition_of
 from connector.telemetry import Telemetry
 
@@ -44,6 +49,9 @@ CONSUMER_DEFAULTS = {
 }
 FETCH_MAX_BYTES = "2097152"
 """Of all partitions of a broker together; librdkafka refuses less than `message.max.bytes`."""
+
+FETCH_WAIT_MS = 500
+"""librdkafka's own default of `fetch.wait.max.ms`."""
 
 OWNED = {
     "enable.auto.commit": "false",
@@ -75,6 +83,13 @@ are out of step, as after a pause of the process past `max.poll.interval.ms`. A 
 https://github.com/confluentinc/librdkafka/issues/5541"""
 REJOIN_INTERVAL_S = 10.0
 """When that comes again within this time, joining anew does not help."""
+CLOSE_S = 4.0
+"""Leaving the group takes a few ms, and with brokers that do not answer as long as they like."""
+LOOK_INTERVAL_S = 5.0
+"""How often it is asked whether a topic still has a problem, when nothing read from it can tell."""
+LOOK_TIMEOUT_S = 5.0
+NAMED = 3
+"""Partitions that a failed commit names; the rest is counted."""
 GROUP = "*"
 """Where the problems of the group as a whole are kept, next to those of topics."""
 REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
@@ -83,6 +98,7 @@ UNREADABLE_BATCH = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 _RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at offset (?P<offset>-?\d+)")
 
 Options: TypeAlias = "dict[str, Any]"
+T = TypeVar("T")
 
 
 def client_options(settings: config.Settings) -> Options:
@@ -171,7 +187,8 @@ def record_of(message: Message) -> Record:
 class KafkaSource:
     """One member of the consumer group; the `Source` of the bridge.
 
-    All methods are called from the bridge thread. Rebalance callbacks run inside `poll`.
+    All methods are called from the bridge thread. Rebalance callbacks run inside `poll`, or inside `close`
+    on a thread for which the bridge thread waits.
     """
 
     def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
@@ -181,11 +198,15 @@ class KafkaSource:
         self._assigned: set[Partition] = set()
         self._rejoined_s = float("-inf")
         self._ends: dict[Partition, int] = {}
+        fetch_wait_ms = int(settings.kafka.options.get("fetch.wait.max.ms", FETCH_WAIT_MS))
+        self._silence = Silence(fetch_wait_s=fetch_wait_ms / 1000)
         self._resets: dict[Partition, int] = {}
         """The offset that did not exist any more, until the first record after it is seen."""
         self._brokers_up = True
         self._why_down: str | None = None
         self._topic_problems: dict[str, str] = {}
+        self._look: Future[set[str]] | None = None
+        self._look_due_s = 0.0
         self._consumer = self._new_consumer()
 
     def metadata(self, timeout_s: float) -> ClusterMetadata:
@@ -219,8 +240,8 @@ class KafkaSource:
         self._consumer.subscribe(
             self._topics,
             on_assign=changed(self._assigned.update, listener.on_assigned),
-            on_revoke=changed(self._assigned.difference_update, listener.on_revoked),
-            on_lost=changed(self._assigned.difference_update, listener.on_lost),
+            on_revoke=changed(self._forget, listener.on_revoked),
+            on_lost=changed(self._forget, listener.on_lost),
         )
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
@@ -253,15 +274,22 @@ class KafkaSource:
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 
     def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
-        """Commit; the result comes to `Listener.on_committed`, before returning when `wait_s` is not 0."""
+        """Commit; the result comes to `Listener.on_committed`, before returning when `wait_s` is not 0.
+
+        No answer within that time is a commit that failed. It may still happen, and repeats at worst.
+        """
         wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         if wait_s == 0:
             self._consumer.commit(offsets=wanted, asynchronous=True)
             return
+        # Polling until `on_commit` comes would bring records and, inside a rebalance, another one.
+        commit = partial(self._consumer.commit, offsets=wanted, asynchronous=False)
         try:
-            self._on_commit(None, self._consumer.commit(offsets=wanted, asynchronous=False) or [])
+            self._on_commit(None, aside(commit, "commit").result(wait_s) or [])
         except KafkaException as error:
             self._on_commit(error.args[0], wanted)
+        except TimeoutError:
+            self._tell_commit(wanted, f"no answer within {wait_s:.3g} s")
 
     def lag(self, partition: Partition, committed: int) -> int | None:
         """Records between `committed` and the end of the partition, as of the last statistics."""
@@ -273,11 +301,12 @@ class KafkaSource:
         """Why nothing may be arriving, in a sentence; None when all is well."""
         if not self._brokers_up:
             return "no Kafka broker can be reached" + (f": {self._why_down}" if self._why_down else "")
-        return next(iter(self._topic_problems.values()), None)
+        return self._silence.problem or next(iter(self._topic_problems.values()), None)
 
     def close(self) -> None:
-        """Leave the group."""
-        self._consumer.close()
+        """Leave the group, which may take `CLOSE_S`; after that it misses us when the session times out."""
+        with suppress(TimeoutError):
+            aside(self._consumer.close, "leave").result(CLOSE_S)
 
     def _new_consumer(self) -> Consumer:
         return Consumer(
@@ -295,10 +324,12 @@ class KafkaSource:
         """Join the group anew; what was assigned counts as lost, and is read again by whoever gets it."""
         self._telemetry.kafka_problem(f"{error.str()}; joining the group anew")
         self._rejoined_s = time.monotonic()
-        # Not closed: it is no member any more, and closing it would tell the listener so, too.
-        self._consumer = self._new_consumer()
+        # Not closed: it is no member any more, and closing it would tell the listener so, too. But letting go
+        # of the last reference destroys it, which waits for its threads, as for one that looks up a name.
+        given_up, self._consumer = [self._consumer], self._new_consumer()
+        aside(given_up.clear, "given-up")
         lost = list(self._assigned)
-        self._assigned.clear()
+        self._forget(lost)
         self._listener.on_lost(lost)
         self.subscribe(self._listener)
 
@@ -329,11 +360,27 @@ class KafkaSource:
             self._telemetry.kafka_problem(text)
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
-        failed = error or next((p.error for p in partitions if p.error), None)
-        offsets = {
-            Partition(p.topic, p.partition): p.offset for p in partitions if p.offset != OFFSET_INVALID
-        }
-        self._listener.on_committed(offsets, None if failed is None else str(failed.str()))
+        failed = [p for p in partitions if error or p.error]
+        reason = error or next((p.error for p in failed), None)
+        known = [p for p in partitions if p.offset != OFFSET_INVALID]
+        if reason is None:
+            self._listener.on_committed(_offsets(known), None)
+        else:
+            self._tell_commit(known, str(reason.str()), failed)
+
+    def _tell_commit(
+        self, wanted: Sequence[TopicPartition], reason: str, failed: Sequence[TopicPartition] = ()
+    ) -> None:
+        """Say that not all was committed, and name some of what was not."""
+        names = [str(Partition(p.topic, p.partition)) for p in failed or wanted]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        where = f"{', '.join(names[:NAMED])}{more}: " if names else ""
+        self._listener.on_committed(_offsets(wanted), where + reason)
+
+    def _forget(self, partitions: Collection[Partition]) -> None:
+        self._assigned.difference_update(partitions)
+        for partition in partitions:
+            self._ends.pop(partition, None)
 
     def _on_error(self, error: KafkaError) -> None:
         text = _said(error)
@@ -355,14 +402,44 @@ class KafkaSource:
         # KIP-899 also in an outage, when librdkafka forgets the brokers it knew. What was true stays so.
         if statistics.get("cgrp", {}).get("join_state") == "steady":
             self._topic_problems.pop(GROUP, None)
+        was_silent = self._silence.problem is not None
+        self._silence.note(statistics)
+        if not was_silent and (problem := self._silence.problem) is not None:
+            self._telemetry.kafka_problem(problem)
         for topic, details in statistics["topics"].items():
             for number, partition in details["partitions"].items():
-                if partition["hi_offset"] >= 0:
-                    self._ends[Partition(topic, int(number))] = partition["hi_offset"]
+                # Partitions that were revoked are still told of.
+                known = Partition(topic, int(number))
+                if partition["hi_offset"] >= 0 and known in self._assigned:
+                    self._ends[known] = partition["hi_offset"]
             if topic in self._topic_problems and any(
                 p["fetch_state"] == "active" for p in details["partitions"].values()
             ):
                 del self._topic_problems[topic]
+        self._look_at_topics()
+
+    def _look_at_topics(self) -> None:
+        """Drop the problems of topics that are none of ours any more.
+
+        What is read tells of topics that are assigned here. Of the others, those of a pattern are not missed;
+        and one that is asked for by name may be there by now, and be read by another member, of which
+        librdkafka says nothing.
+        """
+        here = {partition.topic for partition in self._assigned} | {GROUP}
+        elsewhere = self._topic_problems.keys() - here
+        for topic in elsewhere.difference(self._topics):
+            del self._topic_problems[topic]
+        elsewhere &= set(self._topics)
+        if self._look is not None:
+            if not self._look.done():
+                return
+            with suppress(UnavailableError):
+                for topic in elsewhere & self._look.result():
+                    del self._topic_problems[topic]
+            self._look = None
+        elif elsewhere and time.monotonic() >= self._look_due_s:
+            self._look_due_s = time.monotonic() + LOOK_INTERVAL_S
+            self._look = aside(partial(_existing_topics, self._settings), "topics")
 
     def _on_log(self, record: logging.LogRecord) -> None:
         # librdkafka says that it skipped to another offset in its log only.
@@ -374,6 +451,40 @@ class KafkaSource:
         for partition, offset, *_ in records:
             if (from_offset := self._resets.pop(partition, None)) is not None:
                 self._telemetry.offsets_reset(partition, from_offset=from_offset, to_offset=offset)
+
+
+def aside(call: Callable[[], T], name: str) -> Future[T]:
+    """What the call will bring, from a thread of its own.
+
+    What waits for brokers inside librdkafka cannot be interrupted, and may never return; meanwhile
+    no signal would be seen. A daemon, so that the process may end without it.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again by `result`
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future
+
+
+def _offsets(partitions: Sequence[TopicPartition]) -> dict[Partition, int]:
+    return {Partition(p.topic, p.partition): p.offset for p in partitions}
+
+
+def _existing_topics(settings: config.Settings) -> set[str]:
+    """The topics there are and we may see.
+
+    Raises:
+        UnavailableError: no broker answered in time, or they refuse us.
+    """
+    # A client of its own: the consumer may be closed meanwhile. Asking for one topic could create it.
+    client = AdminClient(without_consumer(client_options(settings)), logger=SILENT)
+    topics = cluster_metadata(client, LOOK_TIMEOUT_S).topics
+    return {name for name, topic in topics.items() if topic.error is None}
 
 
 def _said(error: KafkaError) -> str:

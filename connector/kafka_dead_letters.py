@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -30,6 +30,9 @@ class KafkaDeadLetters:
 
     The producer is idempotent and waits for all in-sync replicas. A letter that fails is written
     again, so a broker that is down or lacks replicas delays settling and loses nothing.
+
+    A broker refuses a batch of letters as a whole when the batch is too large for the topic, so what is
+    refused so is first written again, alone; only a letter that is too large by itself goes with less in it.
     """
 
     def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
@@ -41,13 +44,14 @@ class KafkaDeadLetters:
         self._again_s = 0.0
         self._waiting_since_s: float | None = None
         self._problem: str | None = None
-        shared = without_consumer(client_options(settings))
-        self._producer = Producer(
+        self._options = (
             {"compression.type": "lz4", "linger.ms": 5}
-            | shared
-            | {"enable.idempotence": True, "acks": "all", "message.timeout.ms": LETTER_TIMEOUT_MS},
-            logger=SILENT,
+            | without_consumer(client_options(settings))
+            | {"enable.idempotence": True, "acks": "all", "message.timeout.ms": LETTER_TIMEOUT_MS}
         )
+        self._producer = Producer(self._options, logger=SILENT)
+        self._alone: Producer | None = None
+        """Writes each letter as a batch of its own; made when the first is refused."""
 
     def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
         """Write a letter, again and again until the broker has it; never blocks."""
@@ -60,7 +64,8 @@ class KafkaDeadLetters:
             DeadLetterError: none can be written any more.
         """
         try:
-            self._producer.poll(0)
+            for producer in self._producers():
+                producer.poll(0)
         except KafkaException as error:  # the client's way to say that it is fatal
             raise self._no_more(error.args[0]) from error
         if self._again and time.monotonic() >= self._again_s:
@@ -73,20 +78,50 @@ class KafkaDeadLetters:
     @property
     def problem(self) -> str | None:
         """Why letters are not being acknowledged, in a sentence; None when all is well."""
-        if self._problem is None and self._waiting_since_s is not None and len(self._producer) > 0:
+        if self._problem is None and self._waiting_since_s is not None and self._has_unacknowledged():
             waited_s = time.monotonic() - self._waiting_since_s
             if waited_s > SLOW_S:
                 return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
         return self._problem
 
+    def _producers(self) -> list[Producer]:
+        return [self._producer] if self._alone is None else [self._producer, self._alone]
+
+    def _has_unacknowledged(self) -> bool:
+        return any(len(producer) > 0 for producer in self._producers())
+
     def _produce(self, written: Letter, ticket: Ticket) -> None:
+        """Write a letter, together with others."""
+
+        def on_delivery(error: KafkaError | None, _: Message) -> None:
+            if error is not None and error.code() in TOO_LARGE:
+                self._produce_alone(written, ticket)
+            else:
+                self._on_delivery(error, written, ticket)
+
+        self._hand_over(self._producer, written, ticket, on_delivery)
+
+    def _produce_alone(self, written: Letter, ticket: Ticket) -> None:
+        """Write a letter that was refused together with others; it may be them that are too large."""
+
         def on_delivery(error: KafkaError | None, _: Message) -> None:
             self._on_delivery(error, written, ticket)
 
+        if self._alone is None:
+            self._alone = Producer(self._options | {"batch.num.messages": 1}, logger=SILENT)
+        self._hand_over(self._alone, written, ticket, on_delivery)
+
+    def _hand_over(
+        self,
+        producer: Producer,
+        written: Letter,
+        ticket: Ticket,
+        on_delivery: Callable[[KafkaError | None, Message], None],
+    ) -> None:
         if self._waiting_since_s is None:
             self._waiting_since_s = time.monotonic()
         try:
-            self._producer.produce(
+            producer.produce(
                 self._topic,
                 key=written.key,
                 value=written.value,
@@ -100,7 +135,7 @@ class KafkaDeadLetters:
 
     def _on_delivery(self, error: KafkaError | None, written: Letter, ticket: Ticket) -> None:
         if error is None:
-            self._waiting_since_s = time.monotonic() if len(self._producer) > 0 else None
+            self._waiting_since_s = time.monotonic() if self._has_unacknowledged() else None
             if self._problem is not None:
                 self._problem = None
                 self._telemetry.dead_letter_writable()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
+from typing import NoReturn
 
 from connector import config, garbage_collector
 from connector.bridge import Bridge
@@ -37,11 +39,10 @@ EXIT_BUG = 1
 EXIT_HALTED = 3
 
 
-def run(settings: config.Settings) -> int:
-    """Bridge until SIGTERM or SIGINT; returns the exit code: 0 stopped cleanly, 1 a bug, 3 halted.
+def run(settings: config.Settings) -> NoReturn:
+    """Bridge until SIGTERM or SIGINT, then end the process: 0 stopped cleanly, 1 a bug, 3 halted.
 
-    A second signal ends the process at once. Nothing is lost by it: what was not committed is read
-    again.
+    A second signal ends it at once. Nothing is lost by it: what was not committed is read again.
 
     Raises:
         ConfigError: something in the configuration shows only now; nothing was consumed.
@@ -55,7 +56,7 @@ def run(settings: config.Settings) -> int:
         calls = Calls(publishers(settings))
     except HaltError as error:
         telemetry.halted(error)
-        return EXIT_HALTED
+        sys.exit(EXIT_HALTED)
     watches = _watches(settings, telemetry)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
     source = KafkaSource(settings, telemetry=telemetry)
@@ -74,6 +75,7 @@ def run(settings: config.Settings) -> int:
     stopping = _stop_on_signal(bridge)
     telemetry.started(name=settings.name, http_port=server.port)
     garbage_collector.calm()
+    code = EXIT_DONE
     try:
         if _connect(settings, source, pipeline, health, stopping):
             if counting is not None:
@@ -85,24 +87,35 @@ def run(settings: config.Settings) -> int:
     except HaltError as error:
         health.report("halted", str(error))
         telemetry.halted(error)
-        return EXIT_HALTED
+        code = EXIT_HALTED
     except ConfigError:
         raise
     except Exception as error:  # noqa: BLE001 - Python's own traceback would show what the bug choked on
         telemetry.halted(error)
-        return EXIT_BUG
+        code = EXIT_BUG
     finally:
-        if counting is not None:
-            counting.stop()
-        for watch in watches.values():
-            watch.stop()
-        source.close()
-        server.close()
-        calls.close()
-        if registry is not None:
-            registry.close()
-    telemetry.stopped()
-    return EXIT_DONE
+        stops = [watch.stop for watch in watches.values()]
+        stops += [counting.stop] if counting is not None else []
+        stops += [source.close, server.close, calls.close]
+        stops += [registry.close] if registry is not None else []
+        for stop in stops:
+            stop()
+    if code == EXIT_DONE:
+        telemetry.stopped()
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process, whatever other threads are in.
+
+    Everything is flushed by now, or given up. What is left are threads that may not come back: librdkafka's
+    with a broker that does not answer, and name look-ups. An orderly end would wait for both, also in
+    the destructors of the clients, so this is called before they go.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _watches(settings: config.Settings, telemetry: Telemetry) -> dict[str, SourceWatch]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,53 @@ def test_broker_down_and_back(own_world: World, own_kafka: KafkaCluster, outage:
         bridge.sigterm()
 
     assert 2 * RECORDS == world.balance(produced, samples=sampler.samples).delivered
+
+
+def test_broker_silent_and_back(own_world: World, own_kafka: KafkaCluster) -> None:
+    """A broker that keeps its connections and answers nothing is named in seconds; an idle one is not."""
+    world = own_world
+    partitions = world.topic("notes", partitions=2)
+    topic = partitions[0].topic
+    produced = world.produce([Sent(topic, note(number), key) for number, key in spread(100)])
+    bridge = world.bridge(world.settings({topic: NOTES}))
+    bridge.start()
+    world.wait_settled(partitions)
+    idle_until_s = time.monotonic() + 15
+    wait_until(lambda: time.monotonic() > idle_until_s or bridge.ready()[0] != 200, what="15 s", every_s=0.25)
+    assert (200, {}) == (bridge.ready()[0], bridge.ready()[1]["reasons"])
+    own_kafka.freeze()
+    bridge.wait_unready("kafka", timeout_s=SHOWN_S + 1)
+    assert own_kafka.client["bootstrap.servers"] in bridge.ready()[1]["reasons"]["kafka"]
+    assert "has not answered for" in next(
+        line["reason"] for line in bridge.lines() if line.get("event") == "kafka_problem"
+    )
+    own_kafka.thaw()
+    bridge.wait_ready(timeout_s=SHOWN_S)
+    produced |= world.produce([Sent(topic, note(number), key) for number, key in spread(100)])
+    world.wait_settled(partitions)
+    bridge.sigterm()
+
+    assert 200 == world.balance(produced).delivered
+
+
+def test_a_missing_topic_is_no_problem_once_anybody_reads_it(world: World) -> None:
+    """Both members wait for a topic that does not exist; one of them gets it, and both are well."""
+    (there,) = world.topic("there")
+    missing = f"{world.name}.missing"
+    settings = world.settings({there.topic: NOTES, missing: NOTES})
+    members = [world.bridge(settings, name=name) for name in ("first", "second")]
+    for member in members:
+        member.start(ready=False).wait_started()
+    for member in members:
+        member.wait_unready("kafka")
+        assert f"{missing} does not exist" in member.ready()[1]["reasons"]["kafka"]
+    world.topics.create(missing)
+    for member in members:
+        member.wait_ready(timeout_s=20)
+    wait_until(
+        lambda: [1, 1] == [member.metric("partitions_assigned") for member in members],
+        what="each has a partition",
+    )
 
 
 def test_memory_is_bounded_while_blocked(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A member that librdkafka gives up joins its group anew."""
+"""One member of a group, without a bridge around it: what moves, and what librdkafka gives up."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Reading:
     def __init__(self, source: KafkaSource) -> None:
         self.source = source
         self.assigned: list[Partition] = []
+        self.revoked: list[Partition] = []
         self.lost: list[Partition] = []
         self.read: list[Position] = []
         source.subscribe(self)
@@ -47,7 +48,8 @@ class Reading:
     def on_assigned(self, partitions: Sequence[Partition]) -> None:
         self.assigned.extend(partitions)
 
-    def on_revoked(self, partitions: Sequence[Partition]) -> None: ...
+    def on_revoked(self, partitions: Sequence[Partition]) -> None:
+        self.revoked.extend(partitions)
 
     def on_lost(self, partitions: Sequence[Partition]) -> None:
         self.lost.extend(partitions)
@@ -85,3 +87,30 @@ def test_a_member_that_is_given_up_joins_anew(world: World, tmp_path: Path, prot
         wait_until(lambda: member.has_read(2 * RECORDS), what="everything is read again")
         with pytest.raises(HaltError, match="nothing was lost"):
             member.source._on_message_error(given_up)
+
+
+def test_a_partition_that_moved_has_no_lag_here(world: World, tmp_path: Path) -> None:
+    """Its end is forgotten, although librdkafka still tells of it: whoever has it now knows better."""
+    partitions = world.topic("notes", partitions=2)
+    topic = partitions[0].topic
+    world.produce([Sent(topic, note(n), partition=n % 2) for n in range(RECORDS)])
+    end = RECORDS // 2
+    with reading(world, topic, tmp_path, {}) as first:
+        wait_until(
+            lambda: first.has_read(RECORDS) and {end} == {first.source.lag(each, 0) for each in partitions},
+            what="the ends are known",
+        )
+        with reading(world, topic, tmp_path, {}) as second:
+            wait_until(
+                lambda: not second.has_read(RECORDS) and first.has_read(0) and bool(first.revoked),
+                what="one moved",
+            )
+            (moved,) = first.revoked
+            (kept,) = {*partitions} - {moved}
+            world.produce([Sent(topic, note(0), partition=number) for number in range(2)])
+            wait_until(
+                lambda: first.has_read(0) and first.source.lag(kept, 0) == end + 1,
+                what="the end is known anew",
+            )
+
+            assert first.source.lag(moved, 0) is None

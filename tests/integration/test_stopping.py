@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import urllib3
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from connector.model import Partition
 from tests.bridge_process import BridgeProcess
 from tests.container_credentials import ContainerCredentials
+from tests.services.child import wait_until
+from tests.services.kafka import KafkaCluster
 from tests.topics import Sent
 from tests.world import NOTES, World, note, positions, spread
 
@@ -70,6 +73,61 @@ def halted_for(bridge: BridgeProcess) -> str:
     assert "exception" not in halted
     assert [] == [line for line in bridge.lines() if "text" in line]
     return str(halted["message"])
+
+
+@pytest.mark.parametrize("outage", ["freeze", "kill"])
+def test_stops_in_time_without_kafka(own_world: World, own_kafka: KafkaCluster, outage: str) -> None:
+    """The last commit and leaving the group wait for no broker beyond the time a stop may take: exit 0. What
+    could not be committed is named, and delivered again."""
+    world = own_world
+    (partition,) = world.topic("notes")
+    produced = world.produce([Sent(partition.topic, note(n), key) for n, key in spread(50)])
+    bridge = world.bridge(
+        world.settings(
+            {partition.topic: NOTES}, delivery={"commit_interval": "60s", "shutdown_timeout": "4s"}
+        )
+    )
+    bridge.start()
+    world.wait_accepted(50)
+    getattr(own_kafka, outage)()
+
+    assert 4 + 6 > bridge.sigterm()
+    failed = [line["reason"] for line in bridge.lines() if line.get("event") == "commit_failed"]
+    assert [f"{partition}: "] == [reason[: len(f"{partition}: ")] for reason in failed]
+    if outage == "freeze":
+        own_kafka.thaw()
+    else:
+        own_kafka.start()
+    produced |= world.produce([Sent(partition.topic, note(n), key) for n, key in spread(50)])
+    again = world.bridge(world.settings({partition.topic: NOTES}), name="again").start()
+    world.wait_settled([partition])
+    again.sigterm()
+    assert 100 == world.balance(produced).delivered
+
+
+def test_a_second_signal_ends_a_commit_that_is_not_answered(
+    own_world: World, own_kafka: KafkaCluster
+) -> None:
+    """However long a stop may take, while the bridge waits for a broker it still hears signals."""
+    world = own_world
+    (partition,) = world.topic("notes")
+    world.produce([Sent(partition.topic, note(n), key) for n, key in spread(50)])
+    bridge = world.bridge(
+        world.settings(
+            {partition.topic: NOTES}, delivery={"commit_interval": "60s", "shutdown_timeout": "60s"}
+        )
+    )
+    bridge.start()
+    world.wait_accepted(50)
+    own_kafka.freeze()
+    bridge.signal(signal.SIGTERM)
+    wait_until(
+        lambda: urllib3.request("GET", f"{bridge.url}/livez").json()["beat_age_s"] > 1,
+        what=lambda: f"the bridge waits for its commit\n{bridge.log()}",
+    )
+    bridge.signal(signal.SIGTERM)
+
+    assert 0 == bridge.wait_exit(timeout_s=2), bridge.log()
 
 
 def test_a_flood_of_dead_letters_halts(world: World) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, TopicPartition
 
 from connector import config
 from connector.kafka import KafkaSource
 from connector.kafka_letters import LetterTopic
+from connector.model import Partition
 from connector.telemetry import Telemetry
 
 SETTINGS = """
@@ -43,10 +45,21 @@ def source(tmp_path: Path) -> Iterator[KafkaSource]:
     source.close()
 
 
+IDLE: dict[str, Any] = {
+    "nodename": "",
+    "waitresp_cnt": 0,
+    "outbuf_cnt": 0,
+    "rx": 0,
+    "txidle": -1,
+    "rxidle": -1,
+}
+IDLE |= {"throttle": {"max": 0}}
+
+
 def statistics(**states: str) -> str:
     """librdkafka's statistics with these brokers: `b` for one of bootstrap.servers, `n` for one by its id."""
     brokers = {name: {"nodeid": -1 if name == "b" else 0, "state": state} for name, state in states.items()}
-    return json.dumps({"brokers": brokers, "topics": {}})
+    return json.dumps({"ts": 0, "brokers": {n: IDLE | b for n, b in brokers.items()}, "topics": {}})
 
 
 def test_an_outage_is_one_until_a_broker_answers(source: KafkaSource) -> None:
@@ -63,3 +76,26 @@ def test_an_outage_is_one_until_a_broker_answers(source: KafkaSource) -> None:
     assert source.problem is not None
     source._on_statistics(statistics(n="UP", b="INIT"))
     assert source.problem is None
+
+
+class Committing:
+    """A listener that remembers how commits ended."""
+
+    def __init__(self) -> None:
+        self.errors: list[str | None] = []
+
+    def on_assigned(self, partitions: Sequence[Partition]) -> None: ...
+    def on_revoked(self, partitions: Sequence[Partition]) -> None: ...
+    def on_lost(self, partitions: Sequence[Partition]) -> None: ...
+    def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None:
+        self.errors.append(error)
+
+
+def test_a_failed_commit_names_some_of_its_partitions(source: KafkaSource) -> None:
+    """Enough to find the broker that is to blame, and how many more."""
+    listener = source._listener = Committing()
+    wanted = [TopicPartition("orders", number, 1) for number in range(5)]
+    source._on_commit(KafkaError(KafkaError.NOT_COORDINATOR, "somebody else"), wanted)
+    source._on_commit(None, wanted[:2])
+
+    assert ["orders[0], orders[1], orders[2] and 2 more: somebody else", None] == listener.errors
