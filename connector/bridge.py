@@ -252,6 +252,7 @@ class Bridge:
         """Everything but polling: answers, acknowledgements, retries, sending."""
         for target, batch_id, answer in self._sink.answers(timeout_s):
             self._judge(self._outlets[target], batch_id, answer)
+        send = send and self._halt is None  # whoever refuses us would refuse the next one, too
         if self._letters:
             self._take_acknowledged()
         now_s = self._clock_s()

@@ -494,6 +494,21 @@ def test_what_one_source_holds_leaves_room_for_the_others(settings: config.Setti
     assert 20 > 100 - len(rig.dead_letters.codes) > 5
 
 
+def test_nothing_is_sent_after_the_verdict_to_halt(settings: config.Settings) -> None:
+    """EventBridge refuses who we are, so the next request would be refused as well."""
+    one_at_a_time = settings.eventbridge.model_copy(update={"max_in_flight": 1})
+    rig = Rig(
+        settings.model_copy(update={"eventbridge": one_at_a_time}),
+        lambda _: error(NotAuthorizedError("access denied")),
+    )
+    rig.source.put(*(record(n) for n in range(50)))
+
+    with pytest.raises(NotAuthorizedError):
+        rig.run(lambda: False)
+
+    assert 1 == len(rig.sink.requests)
+
+
 def test_a_halt_while_polling_commits_what_is_settled(settings: config.Settings) -> None:
     """As when another member uses our instance id: what was delivered is not delivered again after it."""
     rig = Rig(settings)

@@ -231,7 +231,7 @@ def test_check_connect_reports_each_connection(
 def test_run_ends_with_the_code_of_the_service(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """0 stopped cleanly, 3 halted: whatever runs the bridge can tell them apart."""
     for code in (0, 3):
-        monkeypatch.setattr(service, "run", lambda _, code=code: code)
+        monkeypatch.setattr(service, "run", lambda _, code=code: sys.exit(code))
 
         assert code == terminal.run("run", "-c", EXAMPLE).code
 
