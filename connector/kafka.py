@@ -88,6 +88,8 @@ CLOSE_S = 4.0
 LOOK_INTERVAL_S = 5.0
 """How often it is asked whether a topic still has a problem, when nothing read from it can tell."""
 LOOK_TIMEOUT_S = 5.0
+UNREAD_S = 30.0
+"""An assigned partition of which nothing came for so long, not even its end, is not being read."""
 NAMED = 3
 """Partitions that a failed commit names; the rest is counted."""
 GROUP = "*"
@@ -196,6 +198,10 @@ class KafkaSource:
         self._settings = settings
         self._topics = list(settings.topics)
         self._assigned: set[Partition] = set()
+        self._paused: set[Partition] = set()
+        self._unread: dict[Partition, float] = {}
+        """Partitions from which nothing was ever fetched since they were assigned, and since when."""
+        self._nudged_s = float("-inf")
         self._rejoined_s = float("-inf")
         self._ends: dict[Partition, int] = {}
         fetch_wait_ms = int(settings.kafka.options.get("fetch.wait.max.ms", FETCH_WAIT_MS))
@@ -250,6 +256,8 @@ class KafkaSource:
         Raises:
             HaltError: librdkafka gave up for good, as when another member uses our instance id.
         """
+        if self._unread:
+            self._nudge()
         # consume() with a timeout waits for all `limit` records, so the wait is for one alone.
         messages = self._consumer.consume(limit, 0)
         if not messages and timeout_s > 0:
@@ -267,10 +275,12 @@ class KafkaSource:
 
     def pause(self, partitions: Collection[Partition]) -> None:
         """Stop fetching these; already fetched records come again after `resume`."""
+        self._paused.update(partitions)
         self._consumer.pause([TopicPartition(*partition) for partition in partitions])
 
     def resume(self, partitions: Collection[Partition]) -> None:
         """Fetch these again."""
+        self._paused.difference_update(partitions)
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 
     def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
@@ -301,7 +311,35 @@ class KafkaSource:
         """Why nothing may be arriving, in a sentence; None when all is well."""
         if not self._brokers_up:
             return "no Kafka broker can be reached" + (f": {self._why_down}" if self._why_down else "")
-        return self._silence.problem or next(iter(self._topic_problems.values()), None)
+        return self._silence.problem or next(iter(self._topic_problems.values()), self._unread_problem)
+
+    @property
+    def _unread_problem(self) -> str | None:
+        now_s = time.monotonic()
+        names = [str(each) for each, since_s in self._unread.items() if now_s - since_s > UNREAD_S]
+        if not names:
+            return None
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return (
+            f"nothing is read from {', '.join(names[:NAMED])}{more}, although assigned to us and not paused. "
+            "Where it has a leader, end this process: another member will read it"
+        )
+
+    def _nudge(self) -> None:
+        """Have librdkafka begin anew with partitions that it was given and does not read.
+
+        Seen once in many hours of faults: lost, and assigned again while a broker was down.
+        """
+        now_s = time.monotonic()
+        if (problem := self._unread_problem) is None or now_s - self._nudged_s < UNREAD_S:
+            return
+        self._nudged_s = now_s
+        self._telemetry.kafka_problem(problem)
+        unread = [
+            TopicPartition(*each) for each, since_s in self._unread.items() if now_s - since_s > UNREAD_S
+        ]
+        self._consumer.pause(unread)
+        self._consumer.resume(unread)
 
     def close(self) -> None:
         """Leave the group, which may take `CLOSE_S`; after that it misses us when the session times out."""
@@ -379,6 +417,7 @@ class KafkaSource:
 
     def _forget(self, partitions: Collection[Partition]) -> None:
         self._assigned.difference_update(partitions)
+        self._paused.difference_update(partitions)
         for partition in partitions:
             self._ends.pop(partition, None)
 
@@ -417,6 +456,18 @@ class KafkaSource:
             ):
                 del self._topic_problems[topic]
         self._look_at_topics()
+        self._look_at_partitions(statistics["topics"])
+
+    def _look_at_partitions(self, topics: Mapping[str, Any]) -> None:
+        """Note which partitions are to be read and, as far as librdkafka tells, were not once."""
+        unread: dict[Partition, float] = {}
+        for partition in self._assigned - self._paused:
+            if partition.topic in self._topic_problems:
+                continue  # that says why
+            told = topics.get(partition.topic, {}).get("partitions", {}).get(str(partition.number), {})
+            if told.get("fetch_state") != "active" or told.get("hi_offset", -1) < 0:
+                unread[partition] = self._unread.get(partition, time.monotonic())
+        self._unread = unread if self._brokers_up else {}
 
     def _look_at_topics(self) -> None:
         """Drop the problems of topics that are none of ours any more.

@@ -99,3 +99,25 @@ def test_a_failed_commit_names_some_of_its_partitions(source: KafkaSource) -> No
     source._on_commit(None, wanted[:2])
 
     assert ["orders[0], orders[1], orders[2] and 2 more: somebody else", None] == listener.errors
+
+
+def test_a_partition_that_is_never_read_is_named(
+    source: KafkaSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Assigned, not paused, brokers up, and librdkafka fetches nothing of it: that must not go unseen."""
+    now_s = 1_000.0
+    monkeypatch.setattr("connector.kafka.time.monotonic", lambda: now_s)
+    source._assigned = {Partition("orders", number) for number in range(3)}
+    source.pause([Partition("orders", 2)])
+    read = {"broker": 0, "desired": True, "fetch_state": "active", "hi_offset": 5}
+    told = json.loads(statistics(n="UP"))
+    told["topics"] = {"orders": {"partitions": {"0": read, "1": read | {"hi_offset": -1001}}}}
+
+    source._on_statistics(json.dumps(told))
+    assert source.problem is None
+    now_s += 31
+    assert source.problem is not None
+    assert "orders[1]," in source.problem, "and no other"
+    told["topics"]["orders"]["partitions"]["1"] = read
+    source._on_statistics(json.dumps(told))
+    assert source.problem is None
