@@ -202,6 +202,7 @@ class KafkaSource:
         self._unread: dict[Partition, float] = {}
         """Partitions from which nothing was ever fetched since they were assigned, and since when."""
         self._nudged_s = float("-inf")
+        self._is_rebalancing = False
         self._rejoined_s = float("-inf")
         self._ends: dict[Partition, int] = {}
         fetch_wait_ms = int(settings.kafka.options.get("fetch.wait.max.ms", FETCH_WAIT_MS))
@@ -239,7 +240,11 @@ class KafkaSource:
             def on_change(_: Consumer, given: Sequence[TopicPartition]) -> None:
                 partitions = [Partition(p.topic, p.partition) for p in given]
                 note(partitions)
-                tell(partitions)
+                self._is_rebalancing = True
+                try:
+                    tell(partitions)
+                finally:
+                    self._is_rebalancing = False
 
             return on_change
 
@@ -286,7 +291,8 @@ class KafkaSource:
     def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
         """Commit; the result comes to `Listener.on_committed`, before returning when `wait_s` is not 0.
 
-        No answer within that time is a commit that failed. It may still happen, and repeats at worst.
+        No answer within that time is a commit that failed. It may still happen, and repeats at worst. Inside
+        a rebalance it takes as long as the brokers do.
         """
         wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         if wait_s == 0:
@@ -295,7 +301,10 @@ class KafkaSource:
         # Polling until `on_commit` comes would bring records and, inside a rebalance, another one.
         commit = partial(self._consumer.commit, offsets=wanted, asynchronous=False)
         try:
-            self._on_commit(None, aside(commit, "commit").result(wait_s) or [])
+            # Inside a rebalance this thread must ask itself: from another one the commit often got no answer,
+            # or was refused for a stale member epoch (seen with `group.protocol: consumer`).
+            done = commit() if self._is_rebalancing else aside(commit, "commit").result(wait_s)
+            self._on_commit(None, done or [])
         except KafkaException as error:
             self._on_commit(error.args[0], wanted)
         except TimeoutError:
