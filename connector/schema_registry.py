@@ -335,12 +335,6 @@ class _Http:
             deadline.cancel()
             connection.close()
         if len(body) > MAX_ANSWER_BYTES:
-            if response.status == http.HTTPStatus.OK and body.lstrip().startswith(b"{"):
-                # It is the schema, and will be as large the next time.
-                raise DecodeError(
-                    "schema_invalid",
-                    f"the registry's answer to {path} is over {MAX_ANSWER_BYTES:,} bytes, so it is not used",
-                )
             raise self.garbage(f"it is over {MAX_ANSWER_BYTES:,} bytes")
         return response.status, body
 
