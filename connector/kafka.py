@@ -90,6 +90,8 @@ LOOK_INTERVAL_S = 5.0
 LOOK_TIMEOUT_S = 5.0
 UNREAD_S = 30.0
 """An assigned partition of which nothing came for so long, not even its end, is not being read."""
+UNREAD_REJOIN_S = 90.0
+"""How often the group is joined anew for that, at most."""
 NAMED = 3
 """Partitions that a failed commit names; the rest is counted."""
 GROUP = "*"
@@ -201,8 +203,9 @@ class KafkaSource:
         self._paused: set[Partition] = set()
         self._unread: dict[Partition, float] = {}
         """Partitions from which nothing was ever fetched since they were assigned, and since when."""
-        self._nudged_s = float("-inf")
         self._is_rebalancing = False
+        self._generation = 0
+        """Which consumer this is: what those before still tell is not listened to."""
         self._rejoined_s = float("-inf")
         self._ends: dict[Partition, int] = {}
         fetch_wait_ms = int(settings.kafka.options.get("fetch.wait.max.ms", FETCH_WAIT_MS))
@@ -233,11 +236,14 @@ class KafkaSource:
     def subscribe(self, listener: Listener) -> None:
         """Join the group; from now on `poll` brings records and calls the listener."""
         self._listener = listener
+        generation = self._generation
 
         def changed(
             note: Callable[[list[Partition]], None], tell: Callable[[list[Partition]], None]
         ) -> Callable[[Consumer, list[TopicPartition]], None]:
             def on_change(_: Consumer, given: Sequence[TopicPartition]) -> None:
+                if generation != self._generation:
+                    return
                 partitions = [Partition(p.topic, p.partition) for p in given]
                 note(partitions)
                 self._is_rebalancing = True
@@ -261,8 +267,10 @@ class KafkaSource:
         Raises:
             HaltError: librdkafka gave up for good, as when another member uses our instance id.
         """
-        if self._unread:
-            self._nudge()
+        if self._unread and self._unread_problem and time.monotonic() - self._rejoined_s > UNREAD_REJOIN_S:
+            # Such a member never gets well by itself; seen with `group.protocol: consumer`, after commits
+            # that were refused for a stale member epoch.
+            self._rejoin(self._unread_problem, is_member=True)
         # consume() with a timeout waits for all `limit` records, so the wait is for one alone.
         messages = self._consumer.consume(limit, 0)
         if not messages and timeout_s > 0:
@@ -330,25 +338,9 @@ class KafkaSource:
             return None
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         return (
-            f"nothing is read from {', '.join(names[:NAMED])}{more}, although assigned to us and not paused. "
-            "Where it has a leader, end this process: another member will read it"
+            f"nothing is read from {', '.join(names[:NAMED])}{more}, although assigned to us and not paused, "
+            "and its leader is up"
         )
-
-    def _nudge(self) -> None:
-        """Have librdkafka begin anew with partitions that it was given and does not read.
-
-        Seen once in many hours of faults: lost, and assigned again while a broker was down.
-        """
-        now_s = time.monotonic()
-        if (problem := self._unread_problem) is None or now_s - self._nudged_s < UNREAD_S:
-            return
-        self._nudged_s = now_s
-        self._telemetry.kafka_problem(problem)
-        unread = [
-            TopicPartition(*each) for each, since_s in self._unread.items() if now_s - since_s > UNREAD_S
-        ]
-        self._consumer.pause(unread)
-        self._consumer.resume(unread)
 
     def close(self) -> None:
         """Leave the group, which may take `CLOSE_S`; after that it misses us when the session times out."""
@@ -356,34 +348,45 @@ class KafkaSource:
             aside(self._consumer.close, "leave").result(CLOSE_S)
 
     def _new_consumer(self) -> Consumer:
+        self._generation += 1
+        generation = self._generation
+
+        def heard(tell: Callable[..., None]) -> Callable[..., None]:
+            def hear(*told: object) -> None:
+                if generation == self._generation:
+                    tell(*told)
+
+            return hear
+
         return Consumer(
             consumer_options(client_options(self._settings))
             | OWNED
             | {
-                "error_cb": self._on_error,
-                "stats_cb": self._on_statistics,
-                "on_commit": self._on_commit,
+                "error_cb": heard(self._on_error),
+                "stats_cb": heard(self._on_statistics),
+                "on_commit": heard(self._on_commit),
             },
-            logger=log_of(self._on_log),
+            logger=log_of(heard(self._on_log)),
         )
 
-    def _rejoin(self, error: KafkaError) -> None:
+    def _rejoin(self, reason: str, *, is_member: bool) -> None:
         """Join the group anew; what was assigned counts as lost, and is read again by whoever gets it."""
-        self._telemetry.kafka_problem(f"{error.str()}; joining the group anew")
+        self._telemetry.kafka_problem(f"{reason}; joining the group anew")
         self._rejoined_s = time.monotonic()
-        # Not closed: it is no member any more, and closing it would tell the listener so, too. But letting go
-        # of the last reference destroys it, which waits for its threads, as for one that looks up a name.
+        # One that is no member any more is not closed, which would wait for nothing. But letting go of the
+        # last reference destroys it, which waits for its threads, as for one that looks up a name.
         given_up, self._consumer = [self._consumer], self._new_consumer()
-        aside(given_up.clear, "given-up")
+        aside(given_up[0].close if is_member else given_up.clear, "given-up")
         lost = list(self._assigned)
         self._forget(lost)
+        self._unread = {}
         self._listener.on_lost(lost)
         self.subscribe(self._listener)
 
     def _on_message_error(self, message: Message) -> None:
         error = cast("KafkaError", message.error())
         if error.str().startswith(OUT_OF_STEP) and time.monotonic() - self._rejoined_s > REJOIN_INTERVAL_S:
-            self._rejoin(error)
+            self._rejoin(error.str(), is_member=False)
             return
         # A fenced member gets an error whose code is _FATAL, and whose `fatal()` is false.
         if error.fatal() or error.code() in {KafkaError._FATAL, NO_OFFSET}:  # noqa: SLF001
@@ -465,18 +468,23 @@ class KafkaSource:
             ):
                 del self._topic_problems[topic]
         self._look_at_topics()
-        self._look_at_partitions(statistics["topics"])
+        self._look_at_partitions(statistics)
 
-    def _look_at_partitions(self, topics: Mapping[str, Any]) -> None:
-        """Note which partitions are to be read and, as far as librdkafka tells, were not once."""
+    def _look_at_partitions(self, statistics: Mapping[str, Any]) -> None:
+        """Note which partitions could be read and, as far as librdkafka tells, were not once."""
+        up = {broker["nodeid"] for broker in statistics["brokers"].values() if broker["state"] == "UP"}
         unread: dict[Partition, float] = {}
         for partition in self._assigned - self._paused:
-            if partition.topic in self._topic_problems:
-                continue  # that says why
-            told = topics.get(partition.topic, {}).get("partitions", {}).get(str(partition.number), {})
-            if told.get("fetch_state") != "active" or told.get("hi_offset", -1) < 0:
+            topic = statistics["topics"].get(partition.topic, {}).get("partitions", {})
+            told = topic.get(str(partition.number))
+            if (
+                told
+                and told["leader"] in up
+                and (told["fetch_state"] != "active" or told["hi_offset"] < 0)
+                and partition.topic not in self._topic_problems  # which says why it is not read
+            ):
                 unread[partition] = self._unread.get(partition, time.monotonic())
-        self._unread = unread if self._brokers_up else {}
+        self._unread = unread
 
     def _look_at_topics(self) -> None:
         """Drop the problems of topics that are none of ours any more.

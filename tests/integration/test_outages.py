@@ -103,7 +103,7 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, name
         assert (0 < bridge.metric("target_state")) is (outcome == "unavailable")
         assert 0 < bridge.metric("requests_total", outcome=outcome)
         assert 0 < bridge.metric("entries_retried_total")
-        assert (named if outcome == "unavailable" else '"event": "entries_retried"') in bridge.log()
+        assert (named if outcome == "unavailable" else '"event": "entries_retried"') in bridge.child.output()
         assert 1_000 > bridge.metric("pending_records")
         assert bridge.live()
         assert 0 == sum(world.topics.committed(world.name, partitions).values())
@@ -169,7 +169,7 @@ def test_registry_down_and_back(
             world.wait_settled(notes)
             wait_shown(bridge, "schema_registry")
             assert own_registry.url.removesuffix("/") in bridge.ready()[1]["reasons"]["schema_registry"]
-            assert "partition_stalled" in bridge.log()
+            assert "partition_stalled" in bridge.child.output()
             bridge.wait_metric("partitions_paused", 1, reason="schema_registry")
             assert 0 == sum(world.topics.committed(world.name, orders).values())
             if outage == "stopped":
@@ -218,7 +218,7 @@ def test_a_registry_that_answers_nonsense_and_recovers(world: World, respond: st
         bridge.wait_metric("partitions_assigned", 2)
         wait_shown(bridge, "schema_registry")
         assert named in bridge.ready()[1]["reasons"]["schema_registry"]
-        assert "partition_stalled" in bridge.log()
+        assert "partition_stalled" in bridge.child.output()
         world.wait_settled([notes])
         assert bridge.live()
         assert rss_mb(bridge.child.pid) < 250
@@ -273,7 +273,7 @@ def test_broker_down_and_back(own_world: World, own_kafka: KafkaCluster, outage:
         world.wait_accepted(500)
         getattr(own_kafka, outage)()
         wait_shown(bridge, "kafka")
-        assert "kafka_problem" in bridge.log()
+        assert "kafka_problem" in bridge.child.output()
         assert bridge.live()
         own_kafka.start()
         world.aws.calm()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from confluent_kafka import KafkaError, Message
 
 from connector import config
 from connector.errors import HaltError
-from connector.kafka import KafkaSource
+from connector.kafka import UNREAD_S, KafkaSource
 from connector.model import Partition, Position
 from connector.telemetry import Telemetry
 from tests.services.child import wait_until
@@ -87,6 +88,26 @@ def test_a_member_that_is_given_up_joins_anew(world: World, tmp_path: Path, prot
         wait_until(lambda: member.has_read(2 * RECORDS), what="everything is read again")
         with pytest.raises(HaltError, match="nothing was lost"):
             member.source._on_message_error(given_up)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_a_member_that_does_not_read_what_it_has_joins_anew(
+    world: World, tmp_path: Path, protocol: str
+) -> None:
+    """The old consumer leaves the group, is not listened to any more, and a new one gets everything."""
+    partitions = world.topic("notes", partitions=2)
+    topic = partitions[0].topic
+    world.produce([Sent(topic, note(n), b"%d" % n) for n in range(RECORDS)])
+    with reading(world, topic, tmp_path, {"group.protocol": protocol}) as member:
+        wait_until(lambda: member.has_read(RECORDS), what="everything is read")
+        member.source._unread = {partitions[0]: time.monotonic() - UNREAD_S - 1}
+        assert "nothing is read from" in (member.source.problem or "")
+        member.has_read(0)
+
+        assert set(partitions) == set(member.lost)
+        assert member.source.problem is None
+        wait_until(lambda: member.has_read(2 * RECORDS), what="everything is read again")
+        assert [] == member.revoked, "what the old consumer tells is not listened to"
 
 
 def test_a_partition_that_moved_has_no_lag_here(world: World, tmp_path: Path) -> None:
