@@ -193,7 +193,7 @@ HOSTILE: dict[str, tuple[Respond, str]] = {
         says(401, {"error_code": 40101, "message": "Unauthorized"}),
         "answers 401: check basic_auth",
     ),
-    "10 MB of JSON": (says(200, {"schema": "x" * 10_000_000}), "over 4,194,304 bytes"),
+    "10 MB of JSON": (says(200, {"schema": "x" * 10_000_000}), "over 1,048,576 bytes"),
     "10 MB, slowly": (drips(10_000_000), "gives no whole answer within 0.5 s"),
 }
 """What a registry may answer, and what `/readyz` says of it."""
