@@ -293,14 +293,19 @@ class Bridge:
                 continue
             counts[partition.topic] = counts.get(partition.topic, 0) + 1
             stalled = self._stalled.get(partition)
-            if stalled is not None:
-                stalled.records.append((record, track))
-            elif self._clock_s() < ends_s:
-                self._convert(record, track, now_s)
+            if stalled is None:
+                self._convert_by(ends_s, record, track, now_s)
             else:
-                self._stall(record, track, Stall("slow", lambda: True), SLOW)
+                stalled.records.append((record, track))
         for topic, count in counts.items():
             self._telemetry.records_consumed(topic, count)
+
+    def _convert_by(self, ends_s: float, record: Record, track: Track, now_s: float) -> None:
+        """Convert a record if there is time left; otherwise its partition waits for the next round."""
+        if self._clock_s() < ends_s:
+            self._convert(record, track, now_s)
+        else:
+            self._stall(record, track, Stall("slow", lambda: True), SLOW)
 
     def _convert(self, record: Record, track: Track, now_s: float) -> None:
         try:
@@ -346,10 +351,7 @@ class Bridge:
             del self._stalled[partition]
             while stall.records and partition not in self._stalled:
                 record, track = stall.records.popleft()
-                if self._clock_s() < ends_s:
-                    self._convert(record, track, now_s)
-                else:
-                    self._stall(record, track, Stall("slow", lambda: True), SLOW)
+                self._convert_by(ends_s, record, track, now_s)
             if partition in self._stalled:
                 self._stalled[partition].records.extend(stall.records)
             else:

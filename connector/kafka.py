@@ -93,7 +93,7 @@ UNREAD_S = 30.0
 UNREAD_REJOIN_S = 90.0
 """How often the group is joined anew for that, at most."""
 NAMED = 3
-"""Partitions that a failed commit names; the rest is counted."""
+"""Partitions that a message names; the rest is counted."""
 GROUP = "*"
 """Where the problems of the group as a whole are kept, next to those of topics."""
 REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
@@ -236,14 +236,11 @@ class KafkaSource:
     def subscribe(self, listener: Listener) -> None:
         """Join the group; from now on `poll` brings records and calls the listener."""
         self._listener = listener
-        generation = self._generation
 
         def changed(
             note: Callable[[list[Partition]], None], tell: Callable[[list[Partition]], None]
         ) -> Callable[[Consumer, list[TopicPartition]], None]:
             def on_change(_: Consumer, given: Sequence[TopicPartition]) -> None:
-                if generation != self._generation:
-                    return
                 partitions = [Partition(p.topic, p.partition) for p in given]
                 note(partitions)
                 self._is_rebalancing = True
@@ -252,7 +249,7 @@ class KafkaSource:
                 finally:
                     self._is_rebalancing = False
 
-            return on_change
+            return self._heard(on_change)
 
         self._consumer.subscribe(
             self._topics,
@@ -267,10 +264,14 @@ class KafkaSource:
         Raises:
             HaltError: librdkafka gave up for good, as when another member uses our instance id.
         """
-        if self._unread and self._unread_problem and time.monotonic() - self._rejoined_s > UNREAD_REJOIN_S:
+        if (
+            self._unread
+            and time.monotonic() - self._rejoined_s > UNREAD_REJOIN_S
+            and (problem := self._unread_problem) is not None
+        ):
             # Such a member never gets well by itself; seen with `group.protocol: consumer`, after commits
             # that were refused for a stale member epoch.
-            self._rejoin(self._unread_problem, is_member=True)
+            self._rejoin(problem, is_member=True)
         # consume() with a timeout waits for all `limit` records, so the wait is for one alone.
         messages = self._consumer.consume(limit, 0)
         if not messages and timeout_s > 0:
@@ -333,40 +334,37 @@ class KafkaSource:
     @property
     def _unread_problem(self) -> str | None:
         now_s = time.monotonic()
-        names = [str(each) for each, since_s in self._unread.items() if now_s - since_s > UNREAD_S]
-        if not names:
+        unread = _named([each for each, since_s in self._unread.items() if now_s - since_s > UNREAD_S])
+        if not unread:
             return None
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        return (
-            f"nothing is read from {', '.join(names[:NAMED])}{more}, although assigned to us and not paused, "
-            "and its leader is up"
-        )
+        return f"nothing is read from {unread}, although assigned to us and not paused, and its leader is up"
 
     def close(self) -> None:
         """Leave the group, which may take `CLOSE_S`; after that it misses us when the session times out."""
         with suppress(TimeoutError):
             aside(self._consumer.close, "leave").result(CLOSE_S)
 
-    def _new_consumer(self) -> Consumer:
-        self._generation += 1
+    def _heard(self, tell: Callable[..., None]) -> Callable[..., None]:
+        """The same, as long as the consumer of this moment is the one in use."""
         generation = self._generation
 
-        def heard(tell: Callable[..., None]) -> Callable[..., None]:
-            def hear(*told: object) -> None:
-                if generation == self._generation:
-                    tell(*told)
+        def hear(*told: object) -> None:
+            if generation == self._generation:
+                tell(*told)
 
-            return hear
+        return hear
 
+    def _new_consumer(self) -> Consumer:
+        self._generation += 1
         return Consumer(
             consumer_options(client_options(self._settings))
             | OWNED
             | {
-                "error_cb": heard(self._on_error),
-                "stats_cb": heard(self._on_statistics),
-                "on_commit": heard(self._on_commit),
+                "error_cb": self._heard(self._on_error),
+                "stats_cb": self._heard(self._on_statistics),
+                "on_commit": self._heard(self._on_commit),
             },
-            logger=log_of(heard(self._on_log)),
+            logger=log_of(self._heard(self._on_log)),
         )
 
     def _rejoin(self, reason: str, *, is_member: bool) -> None:
@@ -379,7 +377,6 @@ class KafkaSource:
         aside(given_up[0].close if is_member else given_up.clear, "given-up")
         lost = list(self._assigned)
         self._forget(lost)
-        self._unread = {}
         self._listener.on_lost(lost)
         self.subscribe(self._listener)
 
@@ -422,16 +419,15 @@ class KafkaSource:
         self, wanted: Sequence[TopicPartition], reason: str, failed: Sequence[TopicPartition] = ()
     ) -> None:
         """Say that not all was committed, and name some of what was not."""
-        names = [str(Partition(p.topic, p.partition)) for p in failed or wanted]
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        where = f"{', '.join(names[:NAMED])}{more}: " if names else ""
-        self._listener.on_committed(_offsets(wanted), where + reason)
+        where = _named([Partition(p.topic, p.partition) for p in failed or wanted])
+        self._listener.on_committed(_offsets(wanted), f"{where}: {reason}" if where else reason)
 
     def _forget(self, partitions: Collection[Partition]) -> None:
         self._assigned.difference_update(partitions)
         self._paused.difference_update(partitions)
         for partition in partitions:
             self._ends.pop(partition, None)
+            self._unread.pop(partition, None)
 
     def _on_error(self, error: KafkaError) -> None:
         text = _said(error)
@@ -537,6 +533,12 @@ def aside(call: Callable[[], T], name: str) -> Future[T]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future
+
+
+def _named(partitions: Sequence[Partition]) -> str:
+    """The first few of them, and how many more there are; nothing for none."""
+    more = f" and {len(partitions) - NAMED} more" if len(partitions) > NAMED else ""
+    return ", ".join(map(str, partitions[:NAMED])) + more
 
 
 def _offsets(partitions: Sequence[TopicPartition]) -> dict[Partition, int]:

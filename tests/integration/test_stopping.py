@@ -67,6 +67,14 @@ def test_a_second_signal_stops_at_once(world: World) -> None:
     assert RECORDS == world.balance(produced, order="key", samples=sampler.samples).delivered
 
 
+def put_right(world: World, bridge: BridgeProcess, partition: Partition) -> None:
+    """What EventBridge refused it takes again, and the bridge is started, settles the rest, and stops."""
+    world.aws.calm()
+    bridge.start()
+    world.wait_settled([partition])
+    bridge.sigterm()
+
+
 def halted_for(bridge: BridgeProcess) -> str:
     """What the one line says with which it halted; there is no traceback, nor anything else but log lines."""
     (halted,) = [line for line in bridge.lines() if line.get("event") == "halted"]
@@ -191,10 +199,7 @@ def test_a_refused_account_halts(world: World, fault: dict[str, Any], what_to_do
         accepted = world.aws.counts().accepted
         assert 0 < accepted < 1_000
         assert {partition: accepted} == world.topics.committed(world.name, [partition])
-        world.aws.calm()
-        bridge.start()
-        world.wait_settled([partition])
-        bridge.sigterm()
+        put_right(world, bridge, partition)
 
     balance = world.balance(produced, order="key", samples=sampler.samples)
     assert (1_000, 0) == (balance.delivered, balance.duplicates)
@@ -227,10 +232,7 @@ def test_credentials_that_expire_are_looked_up_once_more(world: World) -> None:
         assert lookups + 2 == credentials.lookups
         assert "Provide new ones" in halted_for(bridge)
         assert {partition: 200} == world.topics.committed(world.name, [partition])
-        world.aws.calm()
-        bridge.start()
-        world.wait_settled([partition])
-        bridge.sigterm()
+        put_right(world, bridge, partition)
 
     balance = world.balance(produced, order="key", samples=sampler.samples)
     assert (300, 0) == (balance.delivered, balance.duplicates)
