@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connector import kafka
+from connector import kafka_clients
 from connector.config import Settings
 from connector.errors import ConfigError, Problem
 from connector.pipeline import Pipeline
@@ -28,7 +28,7 @@ class CheckResult:
 
 def problems(settings: Settings) -> list[Problem]:
     """Everything wrong with templates, filters, schema files and librdkafka keys. Connects to nothing."""
-    found = kafka.option_problems(settings.kafka)
+    found = kafka_clients.option_problems(settings.kafka)
     if settings.sources.customers is not None:
         try:
             read_customers(settings.sources.customers, settings)

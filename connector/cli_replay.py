@@ -24,7 +24,7 @@ from connector.dead_letter_desk import Desk
 from connector.dead_letters import Chosen, Ranges, Selection, missing_text
 from connector.errors import HaltError
 from connector.eventbridge import publishers
-from connector.kafka import LIBRDKAFKA_VERSION
+from connector.kafka_clients import LIBRDKAFKA_VERSION
 from connector.kafka_dead_letters import KafkaDeadLetters
 from connector.kafka_letters import ReplayGuard
 from connector.replay import Limits, Replay

@@ -1,4 +1,4 @@
-"""The Kafka side: what every client of librdkafka is told, and the consumer group with its commits."""
+"""The consumer group: assignment, reading, commits, and what keeps records from arriving."""
 
 from __future__ import annotations
 
@@ -11,44 +11,33 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from operator import methodcaller
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from confluent_kafka import (
     OFFSET_INVALID,
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
     Message,
-    Producer,
     TopicPartition,
-    libversion,
 )
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from connector import config
-from connector.errors import HaltError, Problem, UnavailableError
-from connector.kafka_options import Kafka
+from connector.errors import HaltError, UnavailableError
+from connector.kafka_clients import (
+    NO_TOPIC,
+    SILENT,
+    client_options,
+    cluster_metadata,
+    consumer_options,
+    log_of,
+    record_of,
+    without_consumer,
+)
 from connector.kafka_silence import Silence
-from connector.model import UNREADABLE_HEADERS, Partition, Record, partition_of
+from connector.model import Partition, Record
 from connector.telemetry import Telemetry
-
-LIBRDKAFKA_VERSION: str = libversion()[0]
-
-CONSUMER_DEFAULTS = {
-    # A new group skips nothing.
-    "auto.offset.reset": "earliest",
-    # By default librdkafka prefetches 64 MB, and 100,000 records of each partition, whatever we do with them;
-    # and a small record takes several times its size there. This much hides the fetch latency at full speed.
-    "queued.max.messages.kbytes": "8192",
-    "queued.min.messages": "2000",
-    "fetch.message.max.bytes": "262144",
-    # By default librdkafka fetches nothing for a second once this much is queued, which is used up before.
-    "fetch.queue.backoff.ms": "20",
-}
-FETCH_MAX_BYTES = "2097152"
-"""Of all partitions of a broker together; librdkafka refuses less than `message.max.bytes`."""
 
 FETCH_WAIT_MS = 500
 """librdkafka's own default of `fetch.wait.max.ms`."""
@@ -60,23 +49,9 @@ OWNED = {
     "statistics.interval.ms": "2000",
 }
 
-CONSUMER_ONLY = frozenset(
-    {
-        *("group.id", "group.instance.id", "group.protocol", "group.remote.assignor", "group.protocol.type"),
-        *("partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"),
-        *("coordinator.query.interval.ms", "max.poll.interval.ms", "auto.commit.interval.ms"),
-        *("queued.min.messages", "queued.max.messages.kbytes", "fetch.wait.max.ms"),
-        *("fetch.queue.backoff.ms", "fetch.message.max.bytes", "max.partition.fetch.bytes"),
-        *("fetch.max.bytes", "fetch.min.bytes", "fetch.error.backoff.ms", "offset.store.method"),
-        *("isolation.level", "auto.offset.reset", "check.crcs", "allow.auto.create.topics"),
-    }
-)
-"""Settings of the consumer that a producer or admin client would warn about."""
-
 # librdkafka's names for errors of its own begin with an underscore; they are public nevertheless.
 NO_OFFSET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
-NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
 OUT_OF_STEP = f"Fatal error: {KafkaError(KafkaError.INVALID_REQUEST).str()}"
 """What librdkafka says, and gives up, when with `group.protocol: consumer` its heartbeat and the coordinator
 are out of step, as after a pause of the process past `max.poll.interval.ms`. A new member is in step.
@@ -101,59 +76,7 @@ UNREADABLE_BATCH = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 
 _RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at offset (?P<offset>-?\d+)")
 
-Options: TypeAlias = "dict[str, Any]"
 T = TypeVar("T")
-
-
-def client_options(settings: config.Settings) -> Options:
-    """The librdkafka settings that every client of this bridge shares.
-
-    With `kafka.auth: aws-msk-iam` a token is made from boto3's credential chain whenever
-    librdkafka asks for one, see https://github.com/aws/aws-msk-iam-sasl-signer-python.
-    """
-    options: Options = {"client.id": settings.name, **settings.kafka.options}
-    if settings.kafka.auth == "aws-msk-iam":
-        from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # noqa: PLC0415 - optional dependency
-
-        region = settings.eventbridge.region
-
-        def token(_: str) -> tuple[str, float]:
-            value, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
-            return value, expires_ms / 1000
-
-        options |= {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": token}
-    return options
-
-
-def consumer_options(options: Options) -> Options:
-    """The settings of a group member: ours as far as the user set none."""
-    ours: Options = dict(CONSUMER_DEFAULTS)
-    if "message.max.bytes" not in options:
-        ours["fetch.max.bytes"] = FETCH_MAX_BYTES
-    if options.get("group.protocol") != "consumer":
-        # Members keep what they have while others join; a rebalance stops only what moves. With
-        # KIP-848 the broker decides, and librdkafka refuses this setting.
-        ours["partition.assignment.strategy"] = "cooperative-sticky"
-    return ours | options
-
-
-def option_problems(kafka: Kafka) -> list[Problem]:
-    """Every librdkafka setting that librdkafka does not accept, found by asking it."""
-    # A missing group.id is a problem of its own, found elsewhere.
-    options = consumer_options({"group.id": "check", **kafka.options})
-    problems: list[Problem] = []
-    while True:
-        try:
-            Consumer(options, logger=SILENT).close()
-        except KafkaException as error:
-            text = str(error.args[0].str())
-            name = next((name for name in options if f'"{name}"' in text), None)
-            if name is None:
-                return [*problems, Problem("kafka", text)]
-            problems.append(Problem(f"kafka.{name}", text))
-            del options[name]
-        else:
-            return problems
 
 
 class Listener(Protocol):
@@ -163,29 +86,6 @@ class Listener(Protocol):
     def on_revoked(self, partitions: Sequence[Partition]) -> None: ...
     def on_lost(self, partitions: Sequence[Partition]) -> None: ...
     def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None: ...
-
-
-_headers_of = methodcaller("headers")
-"""Raises SystemError for a name that is not UTF-8: confluent-kafka 2.16 then returns and sets an exception.
-A plain call does not look for the second once CPython has specialised it, and some later one would raise."""
-
-
-def record_of(message: Message) -> Record:
-    """The record a client read; not for a message that is an error."""
-    kind, timestamp_ms = message.timestamp()
-    try:
-        headers = _headers_of(message)
-    except (SystemError, UnicodeError):
-        headers = list(UNREADABLE_HEADERS)
-    # The stubs allow for None, which only messages that are errors have.
-    return Record(
-        partition_of(message.topic(), message.partition()),
-        message.offset(),  # type: ignore[arg-type]
-        None if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
-        message.key(),
-        message.value(),
-        tuple(headers) if headers else (),
-    )
 
 
 class KafkaSource:
@@ -572,31 +472,3 @@ def _said(error: KafkaError) -> str:
     if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
         return f"this user may not read the topic; allow it Read ({text})"
     return f"{error.name()}: {text}"
-
-
-def cluster_metadata(client: Consumer | Producer | AdminClient, timeout_s: float) -> ClusterMetadata:
-    """What the brokers say of cluster and topics.
-
-    Raises:
-        UnavailableError: no broker answered in time, or they refuse us.
-    """
-    try:
-        return client.list_topics(timeout=timeout_s)
-    except KafkaException as error:
-        raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}", code="kafka") from error
-
-
-def without_consumer(options: Options) -> Options:
-    """The options that a producer or admin client understands too."""
-    return {name: value for name, value in options.items() if name not in CONSUMER_ONLY}
-
-
-def log_of(receive: Callable[[logging.LogRecord], None] = lambda _: None) -> logging.Logger:
-    """A logger for a client of librdkafka, whose lines go to `receive` during `poll`, and nowhere else."""
-    logger = logging.Logger("librdkafka")
-    logger.addFilter(lambda record: bool(receive(record)))  # type: ignore[func-returns-value]
-    return logger
-
-
-SILENT = log_of()
-"""For clients whose complaints come another way."""

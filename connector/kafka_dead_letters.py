@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from connector import __version__, config
 from connector.errors import DeadLetterError
-from connector.kafka import SILENT, client_options, without_consumer
+from connector.kafka_clients import SILENT, client_options, without_consumer
 from connector.ledger import Ticket
 from connector.letters import Failure, Letter, letter, smaller
 from connector.model import Record

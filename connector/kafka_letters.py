@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource, 
 from connector import config
 from connector.dead_letters import Ranges
 from connector.errors import ConfigError, DeadLetterError, HaltError, Problem, UnavailableError
-from connector.kafka import (
+from connector.kafka_clients import (
     CONSUMER_DEFAULTS,
     NO_TOPIC,
     SILENT,

@@ -18,7 +18,8 @@ from connector.checks import CheckResult
 from connector.errors import ConfigError, ConnectorError, HaltError, Problem, UnavailableError
 from connector.eventbridge import Publisher, publishers
 from connector.health import Health, Server
-from connector.kafka import LIBRDKAFKA_VERSION, KafkaSource
+from connector.kafka import KafkaSource
+from connector.kafka_clients import LIBRDKAFKA_VERSION
 from connector.kafka_dead_letters import KafkaDeadLetters, create_dead_letter_topic
 from connector.open_letters import OpenLetters
 from connector.pipeline import Pipeline
