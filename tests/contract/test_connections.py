@@ -308,22 +308,26 @@ def test_a_second_answer_does_not_pass_for_that_to_the_next_request(more: bytes)
 
 def test_a_connection_that_the_endpoint_is_closing_is_not_used_again() -> None:
     """Its end has arrived and is not worked off yet: a request now would fail for nothing."""
-    closed = threading.Semaphore(0)
+    answered, closed = threading.Semaphore(0), threading.Semaphore(0)
     head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(ACCEPTED)}\r\n\r\n".encode()
 
     def answer_and_close(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(head + ACCEPTED)
+        assert answered.acquire(timeout=DEADLINE_S)
         connection.close()
         closed.release()
 
     async def run(port: int) -> list[Answer]:
         one = publisher(f"http://127.0.0.1:{port}", timeouts={"connect": "5s", "read": "5s"})
         first = await one.publish(ENTRIES)
+        answered.release()
         assert closed.acquire(timeout=DEADLINE_S)
-        # In this turn the loop reads the end of the connection; that it is lost it says in the next one,
-        # after we have sent.
+        # The next turn of the loop begins with us, and then reads the end of the connection. The one after it
+        # begins with us as well, and says after that that the connection is lost.
         await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        answered.release()
         return [first, await one.publish(ENTRIES)]
 
     with serving(answer_and_close) as port:

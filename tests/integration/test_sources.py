@@ -81,6 +81,7 @@ def test_three_customers_one_pending_one_deleted_midway(world: World, policy: st
         world.wait_accepted(1_000)
         world.aws.set_source(REGION, CORP, "ACTIVE")
     world.wait_settled([partition])
+    bridge.wait_metric("source_state", 1, source=BLUE, state="ACTIVE")  # with the next look
     produced |= world.produce(notes(topic, range(1_200, 1_500)))
     world.wait_settled([partition])
     bridge.sigterm()
