@@ -98,9 +98,14 @@ class Pipeline:
         return self.route(record.partition.topic).lane(record)
 
     def event_id(self, record: Record) -> str:
-        """The stable id of the event this record makes: the same at every attempt and replay."""
-        (topic, number), offset = record.partition, record.offset
-        return f"{self.cluster_id}/{topic}/{number}/{offset}"
+        """The stable id of the event this record makes: the same at every attempt and replay.
+
+        The record's timestamp, in Unix milliseconds, tells it from the record that had this offset before
+        the topic was deleted and created again. It is left out where the topic keeps no timestamps.
+        """
+        (topic, number), offset, timestamp_ms, *_ = record
+        position = f"{self.cluster_id}/{topic}/{number}/{offset}"
+        return position if timestamp_ms is None else f"{position}/{timestamp_ms}"
 
     def decode_key(self, record: Record) -> Json:
         """The key of a record as a JSON-able value, or None where it has none.

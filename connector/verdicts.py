@@ -230,7 +230,7 @@ def _error(verdict: Verdict | None, code: str, *, status: int, said: str, advice
 def outcomes(body: bytes, count: int) -> list[Outcome]:
     """Say what became of each entry, by the body of an HTTP 200.
 
-    Only an EventId of its own says that an entry was taken; FailedEntryCount is not looked at.
+    Only an EventId without an ErrorCode says that an entry was taken; FailedEntryCount is not looked at.
 
     Raises:
         UnavailableError: the body does not hold exactly one result for each of the `count` entries,
@@ -249,13 +249,17 @@ def outcomes(body: bytes, count: int) -> list[Outcome]:
 
 
 def outcome(result: object) -> Outcome:
-    """Say what became of one entry, by its result in an HTTP 200."""
+    """Say what became of one entry, by its result in an HTTP 200.
+
+    A result with an EventId and an ErrorCode contradicts itself. The error counts: an event sent twice can
+    be recognised, and one that is lost cannot be had again.
+    """
     if not isinstance(result, dict):
         result = {}
-    event_id = result.get("EventId")
-    if event_id and isinstance(event_id, str):
-        return Delivered(event_id)
     code = _read(result.get("ErrorCode"))
+    event_id = result.get("EventId")
+    if event_id and isinstance(event_id, str) and not code:
+        return Delivered(event_id)
     message = _read(result.get("ErrorMessage"))
     text = without_values(message)
     if not code:

@@ -167,9 +167,21 @@ def test_an_entry_has_the_verdict_of_its_code(expected: Outcome, code: str, mess
     assert expected == outcome({"ErrorCode": code, "ErrorMessage": message})
 
 
-def test_an_entry_with_an_event_id_is_delivered_whatever_else_its_result_says() -> None:
-    """Sending it again would make a duplicate."""
-    assert Delivered("1") == outcome({"EventId": "1", "ErrorCode": "InternalFailure"})
+@pytest.mark.parametrize(
+    "expected",
+    [Retry("InternalFailure", "later"), Refused("MalformedDetail", "later"), Retry("unknown", "Teapot: later")],
+)
+def test_an_entry_with_an_event_id_and_an_error_was_not_taken(expected: Retry | Refused) -> None:
+    """The answer contradicts itself. A duplicate can be recognised; a lost event cannot be had again."""
+    code = "Teapot" if expected.code == "unknown" else expected.code
+
+    assert expected == outcome({"EventId": "1", "ErrorCode": code, "ErrorMessage": "later"})
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_an_entry_with_an_event_id_and_an_empty_error_was_taken(empty: str | None) -> None:
+    """Some serialisers write what is absent as null."""
+    assert Delivered("1") == outcome({"EventId": "1", "ErrorCode": empty, "ErrorMessage": empty})
 
 
 @pytest.mark.parametrize("result", [{}, {"EventId": ""}, {"EventId": None}, None, "ok", {"EventId": 7}])
