@@ -108,6 +108,9 @@ class Stall:
 
     reason: PauseReason
     may_go_on: Callable[[], bool]
+    text: str
+    """The reason in a sentence, with what it waits for."""
+    since_s: float
     records: deque[tuple[Record, Track]] = field(default_factory=deque)
 
 
@@ -305,7 +308,7 @@ class Bridge:
         if self._clock_s() < ends_s:
             self._convert(record, track, now_s)
         else:
-            self._stall(record, track, Stall("slow", lambda: True), SLOW)
+            self._stall(record, track, Stall("slow", lambda: True, SLOW, now_s))
 
     def _convert(self, record: Record, track: Track, now_s: float) -> None:
         try:
@@ -314,7 +317,7 @@ class Bridge:
             self._dead_letter(record, track, error)
         except UnavailableError as error:
             # Its schema may be there at any moment, on another thread.
-            self._stall(record, track, Stall("schema_registry", lambda: True), str(error))
+            self._stall(record, track, Stall("schema_registry", lambda: True, str(error), now_s))
         else:
             if isinstance(result, Dropped):
                 self._telemetry.record_filtered(record.partition.topic, result.reason)
@@ -335,13 +338,12 @@ class Bridge:
                     text = (
                         f"as many events of its {obstacle.reason} wait as may; it goes on when there is room"
                     )
-                    self._stall(record, track, Stall(obstacle.reason, obstacle.has_room), text)
+                    self._stall(record, track, Stall(obstacle.reason, obstacle.has_room, text, now_s))
 
-    def _stall(self, record: Record, track: Track, stall: Stall, text: str) -> None:
+    def _stall(self, record: Record, track: Track, stall: Stall) -> None:
         """Stop a partition at this record; what comes after it waits behind it."""
         stall.records.append((record, track))
         self._stalled[record.partition] = stall
-        self._telemetry.partition_stalled(record.partition, text)
 
     def _retry_stalled(self, now_s: float) -> None:
         ends_s = now_s + CONVERT_S
@@ -349,13 +351,14 @@ class Bridge:
             if not stall.may_go_on():
                 continue
             del self._stalled[partition]
+            first = stall.records[0]
             while stall.records and partition not in self._stalled:
                 record, track = stall.records.popleft()
                 self._convert_by(ends_s, record, track, now_s)
-            if partition in self._stalled:
-                self._stalled[partition].records.extend(stall.records)
-            else:
-                self._telemetry.partition_resumed(partition)
+            if (again := self._stalled.get(partition)) is not None:
+                if again.records[0][0] is first[0]:  # it got no further
+                    again.since_s = stall.since_s
+                again.records.extend(stall.records)
 
     # Answers back
 
@@ -590,6 +593,9 @@ class Bridge:
         for reason in self._paused.values():
             reasons[reason] = reasons.get(reason, 0) + 1
         telemetry.paused(reasons)
+        telemetry.partitions_stalled(
+            {partition: (now_s - stall.since_s, stall.text) for partition, stall in self._stalled.items()}
+        )
         for partition, track in ledger.tracks.items():
             oldest_s = track.oldest_polled_s
             telemetry.oldest_unsettled(partition, 0.0 if oldest_s is None else now_s - oldest_s)
@@ -607,7 +613,8 @@ class Bridge:
         if is_due:
             self._sources_due_s = now_s + SOURCES_INTERVAL_S
         self._health.report("dead_letter", self._dead_letters.problem)
-        self._health.report("kafka", self._source.problem)
+        self._health.report("kafka", kafka := self._source.problem)
+        telemetry.kafka_state(kafka)
         down = {
             outlet.name: problem
             for outlet in self._all_outlets

@@ -28,7 +28,7 @@ from connector.outbox import Door, Outbox, Pending, SourceQueue
 from connector.pace import Pace, State, full_jitter
 from connector.source_guard import SourceGuard, Unwatched, Watch
 from connector.sources import InactivePolicy
-from connector.telemetry import RequestOutcome, Telemetry
+from connector.telemetry import RequestOutcome, TargetCondition, Telemetry
 
 SLOW_S = 2.0
 """After so long without a usable answer there is a problem, also where no request has failed yet."""
@@ -136,7 +136,8 @@ class Outlet:
         self._in_vain_since_s: float | None = None
         """When the first of the requests was sent that have had no usable answer, nor any since."""
         self._why = NO_ANSWER
-        telemetry.target_state(name, State.OK, reason="starting")
+        self._condition: TargetCondition = "up"
+        telemetry.target_state(name, State.OK, "up", reason="starting")
         self.discard = self._outbox.discard
         self.discard_held = self._outbox.discard_held
 
@@ -204,7 +205,9 @@ class Outlet:
                 since_s, why = trouble[0], f"sources cannot be looked at, and their events wait: {trouble[1]}"
         if since_s is None or now_s - since_s <= SLOW_S:
             return None
-        return f"for {now_s - since_s:.0f} s {why}"
+        pause_s = self._pace.next_s(now_s) - now_s
+        then = f"; next try in {pause_s:.0f} s" if pause_s >= 1 and not self._in_flight else ""
+        return f"for {now_s - since_s:.0f} s {why}{then}"
 
     def carries(self, tracks: set[Track]) -> bool:
         """Whether records of these tracks are in flight."""
@@ -299,10 +302,12 @@ class Outlet:
             self._in_vain_since_s = now_s if self._in_flight else None
             self._why = NO_ANSWER
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
-        self._report(batch, answer, outcome)
+        self._report(batch, answer, outcome, judged)
         return judged
 
-    def _report(self, batch: Sequence[Pending], answer: Answer, outcome: RequestOutcome) -> None:
+    def _report(
+        self, batch: Sequence[Pending], answer: Answer, outcome: RequestOutcome, judged: Judged
+    ) -> None:
         self._telemetry.request_finished(
             self.name,
             outcome=outcome,
@@ -310,7 +315,20 @@ class Outlet:
             entries=len(batch),
             size_bytes=sum(pending.entry.size_bytes for pending in batch),
         )
-        self._telemetry.target_state(self.name, self._pace.state, reason=str(answer.error or "answered"))
+        if judged.delivered:
+            self._condition = "up"
+        elif self.is_down:
+            self._condition = "down"
+        elif outcome == "throttled" or _all_throttled(answer):
+            self._condition = "throttled"
+        now_s = self._clock_s()
+        self._telemetry.target_state(
+            self.name,
+            self._pace.state,
+            self._condition,
+            reason=str(answer.error or self._why),
+            next_try_s=max(0.0, self._pace.next_s(now_s) - now_s),
+        )
 
     def _judge_entries(
         self, batch: Sequence[Pending], answer: Answer, sent_s: float, judged: Judged
@@ -487,6 +505,11 @@ class Outlet:
             initial_s=self._retry.initial_interval,
             max_s=self._retry.max_interval,
         )
+
+
+def _all_throttled(answer: Answer) -> bool:
+    outcomes = answer.outcomes
+    return bool(outcomes) and all(isinstance(each, Retry) and each.throttled for each in outcomes)
 
 
 def _split(batch: Sequence[Pending]) -> None:

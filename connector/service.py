@@ -37,19 +37,26 @@ METADATA_TIMEOUT_S = 10.0
 
 EXIT_DONE = 0
 EXIT_BUG = 1
+EXIT_USAGE = 2
 EXIT_HALTED = 3
 
 
 def run(settings: config.Settings) -> NoReturn:
     """Bridge until SIGTERM or SIGINT, then end the process: 0 stopped cleanly, 1 a bug, 3 halted.
 
-    A second signal ends it at once. Nothing is lost by it: what was not committed is read again.
-
-    Raises:
-        ConfigError: something in the configuration shows only now; nothing was consumed.
+    2 where something in the configuration shows only now; nothing was consumed. A second signal ends it
+    at once. Nothing is lost by it: what was not committed is read again.
     """
     configure_logging(settings.log.level, settings.log.format)
     telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
+    try:
+        _run(settings, telemetry)
+    except ConfigError as error:
+        telemetry.misconfigured(error.problems)
+        sys.exit(EXIT_USAGE)
+
+
+def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     health = Health()
     registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings, registry)
@@ -78,7 +85,7 @@ def run(settings: config.Settings) -> NoReturn:
     garbage_collector.calm()
     code = EXIT_DONE
     try:
-        if _connect(settings, source, pipeline, health, stopping):
+        if _connect(settings, source, pipeline, health=health, telemetry=telemetry, stopping=stopping):
             if counting is not None:
                 counting.start()
             for watch in watches.values():
@@ -158,7 +165,9 @@ def _connect(
     settings: config.Settings,
     source: KafkaSource,
     pipeline: Pipeline,
+    *,
     health: Health,
+    telemetry: Telemetry,
     stopping: list[int],
 ) -> bool:
     """Wait for the brokers, then check the dead-letter topic; False when asked to stop meanwhile.
@@ -172,8 +181,10 @@ def _connect(
             metadata = source.metadata(CONNECT_TIMEOUT_S)
         except UnavailableError as error:
             health.report("kafka", str(error))
+            telemetry.kafka_state(str(error))
             continue
         health.report("kafka", None)
+        telemetry.kafka_state(None)
         pipeline.cluster_id = metadata.cluster_id or pipeline.cluster_id
         letters = settings.dead_letter
         if letters.topic not in metadata.topics:

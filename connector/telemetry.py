@@ -12,7 +12,7 @@ import platform
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Generic, Literal, TextIO, TypeAlias, TypeVar, get_args
@@ -27,7 +27,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 from connector import __version__
 from connector.bugs import traceback_without_values
-from connector.errors import Code, ConnectorError, InvariantError
+from connector.errors import Code, ConnectorError, InvariantError, Problem
 from connector.model import Partition, Position
 from connector.sources import INACTIVE, STATES, Sighting, SourceState, Standing
 
@@ -40,6 +40,8 @@ RequestOutcome: TypeAlias = Literal[
     "ok", "partial", "throttled", "unavailable", "refused", "oversize", "halted"
 ]
 CommitOutcome: TypeAlias = Literal["ok", "failed"]
+TargetCondition: TypeAlias = Literal["up", "throttled", "down"]
+"""`up`: it accepts events. `throttled`: it asks for less, and has accepted nothing since."""
 RebalanceKind: TypeAlias = Literal["assigned", "revoked", "lost"]
 
 LOGGER = "connector"
@@ -53,6 +55,12 @@ LETTER_LINES = 10
 
 SOURCE_LINES = 60
 """Changes of sources that get a line each minute."""
+
+STALL_LINES = 20
+"""Stalled partitions that get a line each minute."""
+
+LONG_STALL_S = 1.0
+"""A partition that cannot go on for longer is worth a line."""
 
 KAFKA_LINES = 5
 """Complaints of the Kafka client that get a line each minute; it repeats itself."""
@@ -156,12 +164,20 @@ class Telemetry:
         self._halted = gauge("halted", "1 when going on would lose or flood.")
         self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
         self._start_at_zero()
+        self._remember_nothing(clock_s)
 
+    def _remember_nothing(self, clock_s: Callable[[], float]) -> None:
+        """What the log has said so far."""
         self._allowance = _Allowance(clock_s)
-        self._retry_codes, self._down = set[str](), set[str]()
+        self._retry_codes = set[str]()
+        self._conditions: dict[str, TargetCondition] = {}
+        self._troubled = set[str]()
+        """Targets of which the log last said that they accept nothing."""
         self._unseeing: set[str] = set()
         """Targets whose sources cannot be looked at. Touched by the threads that look, each its own entry."""
-        self._stalled: set[Partition] = set()
+        self._stalled: dict[Partition, str] = {}
+        """Partitions whose stall was logged, and the reason it had then."""
+        self._kafka_fails = False
         self._letters_are_written = self._letters_are_counted = True
 
     def _start_at_zero(self) -> None:
@@ -176,6 +192,11 @@ class Telemetry:
             self._rebalances[(kind,)].inc(0)
 
     # The life of the process
+
+    def misconfigured(self, problems: Iterable[Problem]) -> None:
+        """Say what in the configuration keeps the bridge from starting, a line for each problem."""
+        for path, message in problems:
+            self._log.error("configuration_problem", path=path, message=_capped(message))
 
     def started(self, *, name: str, http_port: int) -> None:
         """Say once what runs, and where it answers."""
@@ -251,18 +272,30 @@ class Telemetry:
         self._request_entries[key].observe(entries)
         self._request_bytes[key].observe(size_bytes)
 
-    def target_state(self, target: str, state: int, *, reason: str) -> None:
-        """A target is ok (0), being probed (1) or taken to be down (2). Logged when it goes and comes."""
+    def target_state(
+        self, target: str, state: int, condition: TargetCondition, *, reason: str, next_try_s: float = 0.0
+    ) -> None:
+        """A target is ok (0), being probed (1) or taken to be down (2), and accepts events or does not.
+
+        Logged when its condition changes; that it is throttled once a minute, which is usual under load.
+        """
         if (target,) not in self._target_state:
             for outcome in get_args(RequestOutcome):
                 self._requests[target, outcome].inc(0)
         self._target_state[(target,)].set(state)
-        if state and target not in self._down:
-            self._down.add(target)
-            self._log.warning("target_down", target=target, reason=_capped(reason))
-        elif not state and target in self._down:
-            self._down.discard(target)
-            self._log.info("target_up", target=target)
+        was = self._conditions.get(target, "up")
+        if condition == was:
+            return
+        self._conditions[target] = condition
+        if condition == "up":
+            if target in self._troubled:
+                self._troubled.discard(target)
+                self._log.info("target_up", target=target)
+        elif "down" in {was, condition} or self._may_log("target_throttled", target, per_minute=1):
+            self._troubled.add(target)
+            self._log.warning(
+                f"target_{condition}", target=target, reason=_capped(reason), next_try_s=round(next_try_s, 1)
+            )
 
     # Sources
 
@@ -359,7 +392,8 @@ class Telemetry:
         for topic, number in partitions:
             self._lag.remove(topic, str(number))
             self._oldest_unsettled.remove(topic, str(number))
-        self._stalled.difference_update(partitions)
+        for partition in partitions:
+            self._stalled.pop(partition, None)
 
     def paused(self, counts: Mapping[PauseReason, int]) -> None:
         """So many partitions are not being read for each reason; a reason left out has none."""
@@ -381,21 +415,32 @@ class Telemetry:
         """The record that holds back the commit was polled `seconds` ago; 0 when nothing is unsettled."""
         self._oldest_unsettled[partition.topic, str(partition.number)].set(seconds)
 
-    def partition_stalled(self, partition: Partition, reason: str) -> None:
-        """A partition cannot go on for now. Logged once until it resumes."""
-        if partition not in self._stalled:
-            self._stalled.add(partition)
-            self._log.warning("partition_stalled", partition=str(partition), reason=_capped(reason))
+    def partitions_stalled(self, stalls: Mapping[Partition, tuple[float, str]]) -> None:
+        """These partitions cannot go on, each for so many seconds by now and for a reason; no others.
+
+        Every partition waits a moment now and then, as for a schema. One that waits for longer is logged,
+        again when its reason changes, and when it resumes.
+        """
+        for partition in self._stalled.keys() - stalls.keys():
+            del self._stalled[partition]
+            self._log.info("partition_resumed", partition=str(partition))
+        for partition, (seconds, reason) in stalls.items():
+            if (
+                seconds >= LONG_STALL_S
+                and self._stalled.get(partition) != reason
+                and self._may_log("partition_stalled", "", per_minute=STALL_LINES)
+            ):
+                self._stalled[partition] = reason
+                self._log.warning(
+                    "partition_stalled",
+                    partition=str(partition),
+                    seconds=round(seconds, 1),
+                    reason=_capped(reason),
+                )
 
     def partition_excluded(self, partition: Partition, reason: str) -> None:
         """A partition was assigned to us and must not be read, for a `reason`."""
         self._log.warning("partition_excluded", partition=str(partition), reason=_capped(reason))
-
-    def partition_resumed(self, partition: Partition) -> None:
-        """A stalled partition goes on. Nothing happens for one that was not."""
-        if partition in self._stalled:
-            self._stalled.discard(partition)
-            self._log.info("partition_resumed", partition=str(partition))
 
     def committed(self, outcome: CommitOutcome, n: int, *, reason: str | None = None) -> None:
         """The offsets of `n` partitions were committed, or were not for a `reason`."""
@@ -426,6 +471,16 @@ class Telemetry:
         """The Kafka client complains; it goes on trying."""
         if self._may_log("kafka_problem", "", per_minute=KAFKA_LINES):
             self._log.warning("kafka_problem", reason=_capped(text))
+
+    def kafka_state(self, problem: str | None) -> None:
+        """Why nothing may be arriving from Kafka; None when all is well, which is logged when it was not."""
+        if problem is not None:
+            if not self._kafka_fails:
+                self._kafka_fails = True
+                self.kafka_problem(problem)
+        elif self._kafka_fails:
+            self._kafka_fails = False
+            self._log.info("kafka_recovered")
 
     def dead_letter_unwritable(self, reason: str) -> None:
         """The dead-letter topic takes nothing, so nothing is committed. Logged once until it does."""

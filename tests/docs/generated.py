@@ -85,7 +85,7 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.events_delivered("orders", "default", [0.1])
     telemetry.entries_retried("default", "ThrottlingException", 1)
     telemetry.request_finished("default", outcome="ok", seconds=0.1, entries=1, size_bytes=1)
-    telemetry.target_state("default", 0, reason="")
+    telemetry.target_state("default", 0, "up", reason="")
     telemetry.dead_letters_open({"avro_invalid": 0})
     pending = Standing("aws.partner/a/b", "PENDING", 0, None, 0, None, held=0, delivered=0)
     telemetry.source_changed("default", pending.source, was="ACTIVE", now=Sighting("PENDING"), unsure=1)

@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector.errors import HaltError
+from connector.errors import HaltError, Problem
 from connector.model import Partition, Position
 from connector.sources import Sighting, Standing
 from connector.telemetry import (
     DELIVERY_SECONDS,
     KAFKA_LINES,
     LETTER_LINES,
+    LONG_STALL_S,
     MAX_RETRY_CODES,
+    TargetCondition,
     Telemetry,
     configure_logging,
 )
@@ -105,7 +107,7 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.entries_retried("default", "ThrottlingException", 3)
     telemetry.request_finished("default", outcome="ok", seconds=0.02, entries=20, size_bytes=5000)
     telemetry.events_delivered("orders", "default", [0.03, 2.0])
-    telemetry.target_state("default", 2, reason="no answer")
+    telemetry.target_state("default", 2, "down", reason="no answer")
     pending = Standing("aws.partner/a/b", "PENDING", 1_000, "111122223333", 2_000, None, held=3, delivered=4)
     telemetry.source_changed("default", pending.source, was="ACTIVE", now=Sighting("PENDING"), unsure=2)
     telemetry.sources("default", [pending])
@@ -122,11 +124,13 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.committed("ok", 1)
     telemetry.committed("failed", 1, reason="not the coordinator")
     telemetry.rebalanced("assigned", [ORDERS])
-    telemetry.partition_stalled(ORDERS, "registry")
-    telemetry.partition_resumed(ORDERS)
+    telemetry.partitions_stalled({ORDERS: (5.0, "registry")})
+    telemetry.partitions_stalled({})
     telemetry.partition_excluded(ORDERS, "it is the dead-letter topic")
     telemetry.offsets_reset(ORDERS, from_offset=10, to_offset=50)
-    telemetry.kafka_problem("all brokers are down")
+    telemetry.kafka_state("all brokers are down")
+    telemetry.kafka_state(None)
+    telemetry.misconfigured([Problem("dead_letter.topic", "the topic does not exist")])
     telemetry.dead_letter_unwritable("no answer")
     telemetry.dead_letter_writable()
     telemetry.halted(HaltError("too many"))
@@ -215,7 +219,7 @@ def test_each_thing_is_counted_once(telemetry: Telemetry) -> None:
 
 def test_what_is_known_beforehand_starts_at_zero(telemetry: Telemetry) -> None:
     """The first failed commit must show in `rate`, which needs the zero before it."""
-    telemetry.target_state("default", 0, reason="")
+    telemetry.target_state("default", 0, "up", reason="")
     found = series(telemetry)
 
     assert 0 == found["halted"]
@@ -297,14 +301,16 @@ def test_normal_operation_logs_nothing(telemetry: Telemetry, logs: Logs) -> None
     telemetry.record_filtered("orders", "tombstone")
     telemetry.request_finished("default", outcome="ok", seconds=0.02, entries=20, size_bytes=5000)
     telemetry.events_delivered("orders", "default", [0.1])
-    telemetry.target_state("default", 0, reason="answered")
+    telemetry.target_state("default", 0, "up", reason="answered")
     telemetry.pending(1, 1)
     telemetry.paused({})
     telemetry.lag(ORDERS, 1)
     telemetry.oldest_unsettled(ORDERS, 1)
     telemetry.committed("ok", 6)
     telemetry.dead_letter_writable()
-    telemetry.partition_resumed(ORDERS)
+    telemetry.kafka_state(None)
+    telemetry.partitions_stalled({ORDERS: (LONG_STALL_S - 0.1, "its schema is being fetched")})
+    telemetry.partitions_stalled({})
 
     assert [] == logs.lines
 
@@ -373,30 +379,80 @@ def test_held_back_lines_are_summed_up_at_the_end(telemetry: Telemetry, logs: Lo
 def test_a_target_is_logged_when_it_goes_and_when_it_comes_back(telemetry: Telemetry, logs: Logs) -> None:
     """Probing a target that is down happens every few seconds and is no news."""
     for state in (0, 2, 1, 2, 1, 2, 0, 0):
-        telemetry.target_state("default", state, reason="connection refused")
+        condition: TargetCondition = "down" if state else "up"
+        telemetry.target_state("default", state, condition, reason="connection refused", next_try_s=2.04)
 
     assert [("target_down", "warning"), ("target_up", "info")] == [
         (x["event"], x["level"]) for x in logs.lines
     ]
-    assert "connection refused" == logs.lines[0]["reason"]
+    assert ("connection refused", 2.0) == (logs.lines[0]["reason"], logs.lines[0]["next_try_s"])
 
 
-def test_a_stall_is_logged_once_until_it_ends(telemetry: Telemetry, logs: Logs) -> None:
-    """A partition that waits for the registry is tried again all the time."""
-    for text in ("timeout", "refused", "timeout"):
-        telemetry.partition_stalled(ORDERS, text)
-    telemetry.partition_resumed(ORDERS)
-    telemetry.partition_stalled(ORDERS, "timeout")
+def test_a_target_that_throttles_after_an_outage_is_not_up(telemetry: Telemetry, logs: Logs) -> None:
+    """It answers, and takes nothing: only an acceptance says that it is up."""
+    telemetry.target_state("default", 2, "down", reason="no answer")
+    telemetry.target_state("default", 0, "throttled", reason="slower")
+    telemetry.target_state("default", 0, "throttled", reason="slower")
+    telemetry.target_state("default", 0, "up", reason="answered")
 
-    assert ["partition_stalled", "partition_resumed", "partition_stalled"] == logs.events
+    assert ["target_down", "target_throttled", "target_up"] == logs.events
+
+
+def test_throttles_under_load_are_logged_once_a_minute(
+    telemetry: Telemetry, logs: Logs, clock: Clock
+) -> None:
+    """A bridge at the limit of its account is throttled and served in turns."""
+    for _ in range(2):
+        for _ in range(50):
+            telemetry.target_state("default", 0, "throttled", reason="slower")
+            telemetry.target_state("default", 0, "up", reason="answered")
+        clock.now_s += 61
+        telemetry.pending(0, 0)
+
+    assert ["target_throttled", "target_up", "more_suppressed"] * 2 == logs.events
+
+
+def test_kafka_is_logged_when_it_fails_and_when_it_comes_back(telemetry: Telemetry, logs: Logs) -> None:
+    """Whoever was woken by the first line waits for the second."""
+    for problem in (None, "no broker can be reached", "no broker can be reached", None, None):
+        telemetry.kafka_state(problem)
+
+    assert [("kafka_problem", "warning"), ("kafka_recovered", "info")] == [
+        (line["event"], line["level"]) for line in logs.lines
+    ]
+
+
+def test_what_is_wrong_with_the_configuration_is_a_line_each(telemetry: Telemetry, logs: Logs) -> None:
+    """A log of JSON holds nothing but JSON."""
+    telemetry.misconfigured([Problem("dead_letter.topic", "does not exist"), Problem("http.port", "in use")])
+
+    assert [("error", "dead_letter.topic", "does not exist"), ("error", "http.port", "in use")] == [
+        (line["level"], line["path"], line["message"]) for line in logs.lines
+    ]
+
+
+def test_a_stall_is_logged_when_it_lasts_and_when_its_reason_changes(
+    telemetry: Telemetry, logs: Logs
+) -> None:
+    """Every partition waits a moment now and then; a long one says for what, and when it ends."""
+    for seconds, reason in ((0.5, "being fetched"), (1.5, "being fetched"), (2.5, "404"), (3.5, "404")):
+        telemetry.partitions_stalled({ORDERS: (seconds, reason)})
+    telemetry.partitions_stalled({})
+    telemetry.partitions_stalled({ORDERS: (0.5, "being fetched")})
+
+    assert [
+        ("partition_stalled", "being fetched"),
+        ("partition_stalled", "404"),
+        ("partition_resumed", None),
+    ] == [(line["event"], line.get("reason")) for line in logs.lines]
 
 
 def test_a_stall_is_news_again_after_the_partition_came_back(telemetry: Telemetry, logs: Logs) -> None:
     """What was known of a partition goes with it."""
-    telemetry.partition_stalled(ORDERS, "timeout")
+    telemetry.partitions_stalled({ORDERS: (2.0, "timeout")})
     telemetry.forget([ORDERS])
-    telemetry.partition_resumed(ORDERS)
-    telemetry.partition_stalled(ORDERS, "timeout")
+    telemetry.partitions_stalled({})
+    telemetry.partitions_stalled({ORDERS: (2.0, "timeout")})
 
     assert ["partition_stalled", "partition_stalled"] == logs.events
 

@@ -169,7 +169,11 @@ def test_an_entry_has_the_verdict_of_its_code(expected: Outcome, code: str, mess
 
 @pytest.mark.parametrize(
     "expected",
-    [Retry("InternalFailure", "later"), Refused("MalformedDetail", "later"), Retry("unknown", "Teapot: later")],
+    [
+        Retry("InternalFailure", "later"),
+        Refused("MalformedDetail", "later"),
+        Retry("unknown", "Teapot: later"),
+    ],
 )
 def test_an_entry_with_an_event_id_and_an_error_was_not_taken(expected: Retry | Refused) -> None:
     """The answer contradicts itself. A duplicate can be recognised; a lost event cannot be had again."""
