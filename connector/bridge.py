@@ -42,6 +42,10 @@ BUSY_WAIT_S = 0.005
 IDLE_WAIT_S = 0.1
 """With nothing in flight it waits for records, which end the wait at once; signals wait this long."""
 
+SHORT_STALL_S = 1.0
+"""A partition that has been stalled for longer may wait `IDLE_WAIT_S` more; asking every few ms whether it can
+go on would cost a tenth of a core for the whole outage."""
+
 LAST_COMMIT_S = 1.0
 """A commit that ends a drain has so long at least, however late it is."""
 
@@ -277,7 +281,9 @@ class Bridge:
 
     def _idle_wait_s(self, now_s: float) -> float:
         """How long nothing but a new record can need the loop."""
-        if self._letters or self._stalled:
+        if self._letters and self._dead_letters.problem is None:
+            return BUSY_WAIT_S
+        if any(now_s - stall.since_s < SHORT_STALL_S for stall in self._stalled.values()):
             return BUSY_WAIT_S
         due_s = [each for outlet in self._all_outlets if (each := outlet.next_s(now_s)) is not None]
         return max(0.0, min(IDLE_WAIT_S, min(due_s, default=float("inf")) - now_s))
