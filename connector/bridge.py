@@ -43,8 +43,8 @@ IDLE_WAIT_S = 0.1
 """With nothing in flight it waits for records, which end the wait at once; signals wait this long."""
 
 SHORT_STALL_S = 1.0
-"""A partition that has been stalled for longer may wait `IDLE_WAIT_S` more; asking every few ms whether it can
-go on would cost a tenth of a core for the whole outage."""
+"""A partition that has been stalled for longer may wait `IDLE_WAIT_S` more. Asking every few ms whether it
+can go on would cost a tenth of a core for the whole outage."""
 
 LAST_COMMIT_S = 1.0
 """A commit that ends a drain has so long at least, however late it is."""
