@@ -9,13 +9,16 @@ COPY requirements.lock /build/
 RUN /build/pip/bin/python -m pip --disable-pip-version-check --python /opt/partner-bridge/bin/python install \
         --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement /build/requirements.lock
 COPY connector /build/connector
+# Process 1 hears no signal before it has a handler for it, and Python takes a moment to have one: until then `env`
+# keeps signals back, which the program takes up.
 # Copied, not built: a wheel of our own would only take a build tool that has no hash here. Compiled now, because
 # the file system is read-only later; by hash, so that the time of the copy does not matter.
 RUN cp -r /build/connector "$(/opt/partner-bridge/bin/python -c 'import site; print(site.getsitepackages()[0])')" \
-    && printf '#!/opt/partner-bridge/bin/python\nfrom connector.cli import main\n\nmain()\n' \
+    && printf '#!/usr/bin/env -S --block-signal=TERM,INT /opt/partner-bridge/bin/python\nfrom connector.__main__ import main\n\nmain()\n' \
         > /opt/partner-bridge/bin/partner-bridge \
     && chmod 755 /opt/partner-bridge/bin/partner-bridge \
-    && /opt/partner-bridge/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/partner-bridge
+    && /opt/partner-bridge/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/partner-bridge \
+    && /opt/partner-bridge/bin/partner-bridge --version
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

@@ -307,7 +307,7 @@ def replay(
 
     Without --execute it says what would become of them. Each event has the id it had before. What
     fails again becomes a new letter. Stop it, or kill it, and run it again: what was recorded is not
-    sent again.
+    sent again. A stop gives what is in flight two seconds.
 
     Exit code 4 means that letters were left open because they could not be tried, that an id of --ids
     does not exist, or that Kafka does not answer; 3 that going on would only fail.

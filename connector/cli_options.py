@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from connector.config import Settings
 
 EXIT_DONE = 0
-"""Done, or stopped cleanly by SIGTERM or SIGINT."""
+"""Done; for `run` and `sandbox`, which run until told to stop, also stopped by SIGTERM or SIGINT."""
 EXIT_BUG = 1
 """A bug, with a traceback; Python's own code for one."""
 EXIT_USAGE = 2

@@ -1,23 +1,21 @@
-"""`partner-bridge dead-letters replay`: the real parts wired, signals, and what people read."""
+"""`partner-bridge dead-letters replay`: the real parts wired, and what people read."""
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from types import FrameType
+from functools import partial
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from connector import config, read_ahead
+from connector import config, process, read_ahead
 from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk
@@ -33,6 +31,10 @@ from connector.trial import Tally, Trial, Tries, plan, tries
 
 LINE_INTERVAL_S = 5.0
 """How often progress is a line, where there is no terminal."""
+
+STOP_S = 1.8
+"""How long a stop may take: a command ends within two seconds of a signal. What has no answer by then stays
+open, and may be sent again with the same event id."""
 
 SPEED_S = 15.0
 """The time to come is told from the speed of the last seconds."""
@@ -92,20 +94,20 @@ class Work:
                     telemetry=telemetry,
                     report=shown,
                 )
-                with _stop_on_signal(replay):
-                    guard = ReplayGuard(
-                        settings,
-                        on_assigned=replay.on_assigned,
-                        on_revoked=replay.on_revoked,
-                        on_lost=replay.on_lost,
-                    )
-                    try:
-                        return replay.run(guard)
-                    except HaltError:
-                        _print_result(replay.tally, settings, title="Before it halted, it replayed")
-                        raise
-                    finally:
-                        guard.close()
+                process.stop_with(partial(_stop, replay), within_s=STOP_S)
+                guard = ReplayGuard(
+                    settings,
+                    on_assigned=replay.on_assigned,
+                    on_revoked=replay.on_revoked,
+                    on_lost=replay.on_lost,
+                )
+                try:
+                    return replay.run(guard)
+                except HaltError:
+                    _print_result(replay.tally, settings, title="Before it halted, it replayed")
+                    raise
+                finally:
+                    guard.close()
         finally:
             calls.close()
 
@@ -159,6 +161,8 @@ def replay(settings: config.Settings, request: Request, *, execute: bool) -> int
         _print_plan(tally, settings, request)
     for text in missing:
         typer.echo(text, err=True)
+    if tally.is_stopped:
+        return process.stopped_code()
     return EXIT_NOT_WELL if missing or tally.left or tally.elsewhere else EXIT_DONE
 
 
@@ -236,25 +240,12 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
-@contextmanager
-def _stop_on_signal(replay: Replay) -> Iterator[None]:
-    """Stop in order on the first SIGTERM or SIGINT, end at once on the second."""
-    received: list[int] = []
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        sys.stderr.write("\nStopping: what is in flight comes to its end. Once more ends at once.\n")
-        replay.stop()
-
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, action in before.items():
-            signal.signal(number, action)
+def _stop(replay: Replay) -> None:
+    replay.stop()
+    sys.stderr.write(
+        f"\nStopping: what is in flight has {STOP_S:g} s to come to its end and be recorded. Once more ends "
+        "at once.\n"
+    )
 
 
 class Shown:

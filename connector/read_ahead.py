@@ -13,12 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, cast
 
-from connector import bugs, config, garbage_collector
+from connector import bugs, config, garbage_collector, process
 from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
 from connector.errors import DeadLetterError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
@@ -81,7 +81,7 @@ def tries_beside(
     receiving, sending = Pipe(duplex=False)
     with suppress(OSError, AttributeError):  # Linux only
         fcntl.fcntl(sending.fileno(), fcntl.F_SETPIPE_SZ, AHEAD_BYTES)
-    process = subprocess.Popen(  # noqa: S603 - ourselves
+    reader = subprocess.Popen(  # noqa: S603 - ourselves
         # Without -P a folder `connector` where the command is run would be taken for ours.
         [sys.executable, "-P", "-m", __name__, str(sending.fileno())],
         stdin=subprocess.PIPE,
@@ -92,8 +92,8 @@ def tries_beside(
         start_new_session=True,
     )
     sending.close()
-    stdin = cast("IO[bytes]", process.stdin)
-    try:
+    stdin = cast("IO[bytes]", reader.stdin)
+    with _ending_with(reader), receiving:
         with suppress(BrokenPipeError), stdin:
             # Not as arguments, which everyone on the machine can read: there are passwords in it.
             pickle.dump((settings, selection, dict(ranges), cluster_id, max_replays), stdin)
@@ -105,7 +105,7 @@ def tries_beside(
                 looked_at, batch = receiving.recv()
             except (EOFError, OSError):  # OSError where it ended in the middle of a batch
                 text = (
-                    f"the process that reads letters ended with {process.wait()}; run the same command again"
+                    f"the process that reads letters ended with {reader.wait()}; run the same command again"
                 )
                 raise DeadLetterError(text) from None
             on_read(looked_at)
@@ -117,10 +117,17 @@ def tries_beside(
             if batch.problem is not None and not is_more and receiving.poll():
                 continue  # what comes behind it is newer
             yield batch
-    finally:
-        receiving.close()
-        process.kill()
-        process.wait()
+
+
+@contextmanager
+def _ending_with(reader: subprocess.Popen[bytes]) -> Iterator[None]:
+    """The reader ends with this context, also where a signal ends this process within it."""
+    with process.before_ending(reader.kill):
+        try:
+            yield
+        finally:
+            reader.kill()
+            reader.wait()
 
 
 def slim(tried: Tried) -> Tried:

@@ -1,17 +1,14 @@
-"""A running bridge: the real adapters, wired; signals; the way in and the way out."""
+"""A running bridge: the real adapters, wired; the way in and the way out."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from types import FrameType
 from typing import NoReturn
 
-from connector import config, garbage_collector
+from connector import config, garbage_collector, process
 from connector.bridge import Bridge
 from connector.calls import Calls
 from connector.checks import CheckResult
@@ -31,7 +28,7 @@ from connector.sources import MEANINGS
 from connector.telemetry import Telemetry, configure_logging
 
 CONNECT_TIMEOUT_S = 2.0
-"""How long one attempt to reach the brokers may take; between attempts signals are looked at."""
+"""How long one attempt to reach the brokers may take; after each the pulse of the bridge is renewed."""
 
 METADATA_TIMEOUT_S = 10.0
 
@@ -45,7 +42,8 @@ def run(settings: config.Settings) -> NoReturn:
     """Bridge until SIGTERM or SIGINT, then end the process: 0 stopped cleanly, 1 a bug, 3 halted.
 
     2 where something in the configuration shows only now; nothing was consumed. A second signal ends it
-    at once. Nothing is lost by it: what was not committed is read again.
+    at once, as the first does while no broker has answered yet. Nothing is lost by it: what was not committed
+    is read again.
     """
     configure_logging(settings.log.level, settings.log.format)
     telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
@@ -80,18 +78,19 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     )
     every_s = settings.dead_letter.count_open_every
     counting = OpenLetters(settings, every_s=every_s, telemetry=telemetry) if every_s else None
-    stopping = _stop_on_signal(bridge)
     telemetry.started(name=settings.name, http_port=server.port)
     garbage_collector.calm()
     code = EXIT_DONE
     try:
-        if _connect(settings, source, pipeline, health=health, telemetry=telemetry, stopping=stopping):
-            if counting is not None:
-                counting.start()
-            for watch in watches.values():
-                watch.start()
-            source.subscribe(bridge)
-            bridge.run(source)
+        with process.before_ending(telemetry.stopped):
+            _connect(settings, source, pipeline, health=health, telemetry=telemetry)
+        process.stop_with(bridge.stop)
+        if counting is not None:
+            counting.start()
+        for watch in watches.values():
+            watch.start()
+        source.subscribe(bridge)
+        bridge.run(source)
     except HaltError as error:
         health.report("halted", str(error))
         telemetry.halted(error)
@@ -110,20 +109,8 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
             stop()
     if code == EXIT_DONE:
         telemetry.stopped()
-    _end(code)
-
-
-def _end(code: int) -> NoReturn:
-    """End the process, whatever other threads are in.
-
-    Everything is flushed by now, or given up. What is left are threads that may not come back: librdkafka's
-    with a broker that does not answer, and name look-ups. An orderly end would wait for both, also in
-    the destructors of the clients, so this is called before they go.
-    """
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    process.end(code)  # before the clients go, whose destructors may wait for brokers
 
 
 def _watches(settings: config.Settings, telemetry: Telemetry) -> dict[str, SourceWatch]:
@@ -145,22 +132,6 @@ def _watches(settings: config.Settings, telemetry: Telemetry) -> dict[str, Sourc
     }
 
 
-def _stop_on_signal(bridge: Bridge) -> list[int]:
-    """Drain on the first SIGTERM or SIGINT, end at once on the second. Returns the signals so far."""
-    received: list[int] = []
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            sys.stderr.flush()
-            os._exit(EXIT_DONE)
-        bridge.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return received
-
-
 def _connect(
     settings: config.Settings,
     source: KafkaSource,
@@ -168,14 +139,13 @@ def _connect(
     *,
     health: Health,
     telemetry: Telemetry,
-    stopping: list[int],
-) -> bool:
-    """Wait for the brokers, then check the dead-letter topic; False when asked to stop meanwhile.
+) -> None:
+    """Wait for the brokers, then check the dead-letter topic.
 
     Raises:
         ConfigError: the dead-letter topic does not exist and may not be created.
     """
-    while not stopping:
+    while True:
         health.beat()
         try:
             metadata = source.metadata(CONNECT_TIMEOUT_S)
@@ -191,8 +161,7 @@ def _connect(
             if not letters.create:
                 raise ConfigError([Problem("dead_letter.topic", _missing_dead_letter_topic(letters.topic))])
             create_dead_letter_topic(settings, METADATA_TIMEOUT_S)
-        return True
-    return False
+        return
 
 
 def _missing_dead_letter_topic(topic: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 from rich.console import Console
 
+from connector import process
 from connector.sandbox import orders
 from connector.sandbox.demo import demo
-from connector.sandbox.services import Sandbox, stop_signals
+from connector.sandbox.services import Sandbox
 
 __all__ = ["demo", "sandbox"]
 
@@ -20,22 +22,23 @@ def sandbox(*, eventbridge_port: int = 0, registry_port: int = 0, strict_sources
     free one; the broker's cannot be chosen. Exit 2: a port is taken.
     """
     talk = Console(stderr=True, highlight=False)
-    with stop_signals() as stopped:
-        running = Sandbox(
-            eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
-        )
-        try:
-            running.start()
-        except OSError as error:
-            talk.print(f"The sandbox could not start: {error}. Nothing is running. Choose other ports.")
-            return 2
-        try:
-            sys.stdout.write(_config(running))
-            sys.stdout.flush()
-            _introduce(running, talk)
-            stopped.wait()
-        finally:
-            running.stop()
+    stopped = threading.Event()
+    process.stop_with(stopped.set)
+    running = Sandbox(
+        eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
+    )
+    try:
+        running.start()
+    except OSError as error:
+        talk.print(f"The sandbox could not start: {error}. Nothing is running. Choose other ports.")
+        return 2
+    try:
+        sys.stdout.write(_config(running))
+        sys.stdout.flush()
+        _introduce(running, talk)
+        stopped.wait()
+    finally:
+        running.stop()
     return 0
 
 

@@ -13,11 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -28,10 +30,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from connector import process
 from connector.sandbox import orders
 from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sandbox.server import free_port
-from connector.sandbox.services import Sandbox, stop_signals
+from connector.sandbox.services import Sandbox
 
 _DEADLINE_S = 90
 _STOP_S = 30
@@ -115,8 +118,8 @@ class Account:
 def demo(*, records: int = 4000, keep: bool = False) -> int:
     """Runs the bridge over `records` orders and prints the account; answers 0 where it balances.
 
-    With `keep` everything stays up for a look around, until SIGINT or SIGTERM. Stopped by one of them
-    before the end, it answers 1, and nothing is left running. More records than the broker holds: 2.
+    With `keep` everything stays up for a look around, until SIGINT or SIGTERM. One of them before that ends
+    the process at once, and nothing is left of it. More records than the broker holds: 2.
     """
     talk, out = Console(stderr=True, highlight=False), Console(highlight=False)
     if not 0 < records <= orders.MAX_RECORDS:
@@ -125,13 +128,8 @@ def demo(*, records: int = 4000, keep: bool = False) -> int:
         )
         return 2
     folder = Path(tempfile.mkdtemp(prefix="partner-bridge-demo-"))
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with process.before_ending(partial(shutil.rmtree, folder, ignore_errors=True)):
         problems = _run(folder, records, keep=keep, talk=talk, out=out)
-    except KeyboardInterrupt:
-        problems = ["stopped before the end"]
-    finally:
-        signal.signal(signal.SIGTERM, before)
     if not problems:
         shutil.rmtree(folder, ignore_errors=True)
         _next_steps(out)
@@ -148,7 +146,7 @@ def demo(*, records: int = 4000, keep: bool = False) -> int:
 def _run(folder: Path, records: int, *, keep: bool, talk: Console, out: Console) -> list[str]:
     """Starts everything, follows it and ends it; answers what went wrong."""
     account = Account()
-    with Sandbox() as sandbox, Bridge(sandbox, folder) as bridge:
+    with Sandbox() as sandbox, Bridge(sandbox, folder) as bridge, process.before_ending(bridge.kill):
         talk.print(
             f"Kafka {sandbox.broker.bootstrap}, schema registry {sandbox.registry.url}, "
             f"EventBridge {sandbox.eventbridge.url}, bridge process {bridge.pid}",
@@ -185,6 +183,9 @@ class Bridge:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
         if self.is_running and self._child:
             self._child.kill()
             self._child.wait()
@@ -329,8 +330,9 @@ def _show_around(sandbox: Sandbox, bridge: Bridge, folder: Path, talk: Console) 
         f"  files        {folder}",
         soft_wrap=True,
     )
-    with stop_signals() as stopped:
-        stopped.wait()
+    stopped = threading.Event()
+    process.stop_with(stopped.set)
+    stopped.wait()
 
 
 def _next_steps(out: Console) -> None:

@@ -10,12 +10,10 @@ import sys
 import urllib3
 import yaml
 
-SANDBOX = "import sys; from connector.sandbox.commands import sandbox; sys.exit(sandbox({}))"
 
-
-def start(arguments: str = "") -> subprocess.Popen[str]:
+def start(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", SANDBOX.format(arguments)],
+        [sys.executable, "-m", "connector", "sandbox", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,7 +48,7 @@ def test_a_port_that_is_taken_is_exit_2_with_a_reason() -> None:
     """Nothing runs, nothing is on stdout, and the message names the address."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        child = start(f"registry_port={port}")
+        child = start("--registry-port", str(port))
         out, talk = child.communicate(timeout=30)
 
     assert 2 == child.returncode

@@ -137,6 +137,40 @@ def test_it_bridges_and_stops_on_sigterm(
     )
 
 
+@pytest.mark.parametrize("command", [["run"], ["dead-letters", "list"]], ids=["run", "list"])
+@pytest.mark.parametrize("moment_s", [0.0, 0.2, 0.6, 2.0])
+def test_a_term_is_heard_at_any_moment(
+    image: Image, command: list[str], moment_s: float, tmp_path: Path
+) -> None:
+    """As process 1, which hears no signal before it has a handler. Nothing that it connects to answers."""
+    config = orders.CONFIG.format(
+        bootstrap="127.0.0.1:1",
+        registry="http://127.0.0.1:1",
+        region=orders.REGION,
+        eventbridge="http://127.0.0.1:1",
+        http_port=free_ports(1)[0],
+    )
+    (tmp_path / "bridge.yaml").write_text(config)
+    (tmp_path / "bridge.yaml").chmod(0o644)
+    name = f"partner-bridge-{uuid.uuid4().hex[:8]}"
+    credentials = [f"--env={key}={value}" for key, value in Sandbox.credentials().items()]
+
+    image.engine.start(image.tag, name, *command, options=[*mounted(tmp_path), *credentials])
+    try:
+        time.sleep(moment_s)  # when the signal comes is what this is about
+        began_s = time.monotonic()
+        image.engine.terminate(name)
+        code = image.engine.wait(name, timeout_s=20)
+        took_s = time.monotonic() - began_s
+        logs = image.engine.logs(name)
+    finally:
+        image.engine.remove(name)
+
+    assert (0 if command == ["run"] else 143) == code, logs
+    assert 5 > took_s, "two seconds, and what the engine takes for two commands"
+    assert "Traceback" not in logs
+
+
 def status(port: int) -> int:
     """Of `/readyz`; 0 when nothing answers."""
     try:

@@ -174,7 +174,7 @@ def test_a_second_replay_takes_over_without_repeating(replays: Replays) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_replay_records_what_it_sent(replays: Replays, number: signal.Signals) -> None:
-    """It ends with 0, says how to go on, and doing so repeats nothing."""
+    """It ends as a command does that a signal ended, says how to go on, and doing so repeats nothing."""
     replays.write(replays.letter(number, key=key) for number, key in spread(1_000))
     replays.world.aws.script({"latency_ms": 100})
     child = replays.start("--execute", "--rate", "500")
@@ -186,7 +186,7 @@ def test_a_stopped_replay_records_what_it_sent(replays: Replays, number: signal.
     recorded = len(replays.resolutions())
     replays.execute()
 
-    assert 0 == code
+    assert 128 + number == code
     assert "dead-letters replay --config" in child.output()
     assert sent == recorded < 1_000
     assert 1_000 == len(replays.sent()) == len(set(replays.sent()))
@@ -203,7 +203,7 @@ def test_a_second_signal_ends_it_at_once(replays: Replays) -> None:
     wait_until(lambda: "Stopping" in child.output(), what=child.tail)
     child.signal(signal.SIGTERM)
 
-    assert 0 != child.wait(timeout_s=5)
+    assert 143 == child.wait(timeout_s=2)
 
 
 def test_what_fails_again_is_parked_after_three_times(replays: Replays) -> None:

@@ -11,13 +11,23 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 LOOK_LIMIT_S = 0.25
 """More than a look at a condition takes where the machine has time for us."""
 WALL_LIMIT = 5
 """No wait takes more than so many times what it is given, unless told otherwise."""
+
+
+@contextlib.contextmanager
+def signals_kept_back() -> Iterator[None]:
+    """Processes that are started meanwhile hear of a signal only once they want to, as those of the image."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def free_ports(count: int) -> list[int]:
