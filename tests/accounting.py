@@ -50,11 +50,13 @@ class Sample:
     """How many events had been accepted."""
     letters: Mapping[Partition, int]
     """The end of each partition of the dead-letter topic."""
+    dropped: int = 0
+    """How many events had been accepted for a source that was not ACTIVE."""
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """An account that balances: `produced = delivered + dead_lettered + filtered`."""
+    """An account that balances: `produced = delivered + dead_lettered + filtered + dropped`."""
 
     produced: int
     delivered: int
@@ -62,15 +64,19 @@ class Balance:
     filtered: int
     duplicates: int
     """Events and letters beyond the first for their position."""
+    dropped: int = 0
+    """Those that reached nothing else and were accepted for a source that was not ACTIVE, before the bridge
+    could have seen so."""
 
     @property
     def duplicate_ratio(self) -> float:
         return self.duplicates / max(1, self.delivered + self.dead_lettered)
 
     def __str__(self) -> str:
+        dropped = f" + dropped while PENDING {self.dropped}" if self.dropped else ""
         return (
             f"produced {self.produced} = delivered {self.delivered} + dead-lettered {self.dead_lettered}"
-            f" + filtered {self.filtered}, duplicates {self.duplicates} ({self.duplicate_ratio:.1%})"
+            f" + filtered {self.filtered}{dropped}, duplicates {self.duplicates} ({self.duplicate_ratio:.1%})"
         )
 
 
@@ -106,6 +112,9 @@ def balance(
     letters: Sequence[Letter] = (),
     filtered: Collection[Position] = (),
     dead: Mapping[Position, str] | None = None,
+    may_be_dead: Mapping[Position, str] | None = None,
+    dropped: Sequence[Delivery] = (),
+    void: Sequence[Delivery] = (),
     order: Literal["key", "partition"] | None = None,
     samples: Sequence[Sample] = (),
 ) -> Balance:
@@ -113,31 +122,44 @@ def balance(
 
     `produced` maps each position to its key. `filtered` positions are to reach nothing; `dead` maps the
     positions that are to be dead-lettered to their code; all others are to be delivered, and only they.
-    With `order`, first deliveries of one key (or partition) must be in offset order.
+    Those of `may_be_dead` are fine in the dead-letter topic too, with their code.
+
+    `dropped` is what EventBridge accepted for a source that was not ACTIVE: such a position need reach
+    nothing else. Of these, `void` is what was sent although the sender had been told of that state: always a
+    finding. With `order`, first deliveries of one key (or partition) must be in offset order.
     """
-    dead = dead or {}
+    dead, may_be_dead = dead or {}, may_be_dead or {}
     events = {delivery.position for delivery in delivered}
     in_letters = {letter.origin for letter in letters}
-    wrong_codes = sorted(
-        {letter.origin for letter in letters if dead.get(letter.origin, letter.code) != letter.code}
-    )
+    codes = {**may_be_dead, **dead}
+    wrong = {
+        letter.origin: letter.code
+        for letter in letters
+        if letter.origin in produced and codes.get(letter.origin) != letter.code
+    }
+    named = f" ({', '.join(sorted(set(wrong.values())))})"
+    in_dropped = {each.position for each in dropped}
     findings = [
         _found(
             "lost: neither delivered, dead-lettered nor filtered",
-            produced.keys() - events - in_letters - set(filtered),
+            produced.keys() - events - in_letters - in_dropped - set(filtered),
         ),
-        _found("delivered, but a filter should have dropped it", events & set(filtered)),
+        _found("sent to a source that was not ACTIVE and had been seen so", {each.position for each in void}),
+        _found("delivered, but a filter should have dropped it", (events | in_dropped) & set(filtered)),
         _found("dead-lettered, but a filter should have dropped it", in_letters & set(filtered)),
-        _found("dead-lettered, but nothing is wrong with it", in_letters - dead.keys() - set(filtered)),
-        _found("delivered, but it should have been dead-lettered", events & dead.keys()),
-        _found("dead-lettered with another code than expected", wrong_codes),
-        _found("settled, but never produced", (events | in_letters) - produced.keys()),
+        _found(
+            f"dead-lettered, but nothing is wrong with it{named}",
+            in_letters - codes.keys() - set(filtered),
+        ),
+        _found("delivered, but it should have been dead-lettered", (events | in_dropped) & dead.keys()),
+        _found(f"dead-lettered with another code than expected{named}", wrong.keys() & codes.keys()),
+        _found("settled, but never produced", (events | in_letters | in_dropped) - produced.keys()),
         _found("delivered under more than one id, or an id of another", _unstable(delivered)),
         _found(
             "first delivered before an earlier one of the same " + (order or ""),
             _out_of_order(produced, delivered, order),
         ),
-        *_commits_too_high(produced, delivered, letters, filtered, samples),
+        *_commits_too_high(produced, [delivered, dropped], letters, filtered, samples),
     ]
     problems = [finding for finding in findings if finding]
     if problems:
@@ -145,9 +167,10 @@ def balance(
     return Balance(
         produced=len(produced),
         delivered=len(events),
-        dead_lettered=len(in_letters),
+        dead_lettered=len(in_letters - events),
         filtered=len(filtered),
-        duplicates=len(delivered) - len(events) + len(letters) - len(in_letters),
+        duplicates=len(delivered) - len(events) + len(letters) - len(in_letters - events),
+        dropped=len(in_dropped - events - in_letters),
     )
 
 
@@ -188,7 +211,7 @@ def _out_of_order(
 
 def _commits_too_high(
     produced: Mapping[Position, bytes | None],
-    delivered: Sequence[Delivery],
+    accepted: Sequence[Sequence[Delivery]],
     letters: Sequence[Letter],
     filtered: Collection[Position],
     samples: Sequence[Sample],
@@ -199,11 +222,12 @@ def _commits_too_high(
         offsets[position.partition].append(position.offset)
     lowest = dict.fromkeys(offsets, 0)  # index in `offsets` of the lowest position not settled
     settled = set(filtered)
-    known = 0
+    known = [0, 0]
     problems = []
     for number, sample in enumerate(samples):
-        settled.update(each.position for each in delivered[known : sample.delivered])
-        known = max(known, sample.delivered)
+        for kind, count in enumerate((sample.delivered, sample.dropped)):
+            settled.update(each.position for each in accepted[kind][known[kind] : count])
+            known[kind] = max(known[kind], count)
         settled.update(
             letter.origin
             for letter in letters
@@ -236,6 +260,8 @@ class Sampler:
     delivered: Callable[[], int]
     """How many events EventBridge has accepted so far."""
     dead_letters: Sequence[Partition] = ()
+    dropped: Callable[[], int] = int
+    """How many it has accepted and dropped."""
     period_s: float = 0.1
     samples: list[Sample] = field(default_factory=list)
     _done: threading.Event = field(default_factory=threading.Event)
@@ -263,14 +289,14 @@ class Sampler:
     def _look(self, consumer: Consumer) -> None:
         try:
             offsets = committed(consumer, self.partitions)
-            delivered = self.delivered()
+            delivered, dropped = self.delivered(), self.dropped()
             ends = {
                 partition: consumer.get_watermark_offsets(TopicPartition(*partition), timeout=5)[1]
                 for partition in self.dead_letters
             }
         except KafkaException:
             return  # the brokers are down, as some tests want them: no sample of this moment
-        self.samples.append(Sample(offsets, delivered, ends))
+        self.samples.append(Sample(offsets, delivered, ends, dropped))
 
 
 def committed(

@@ -44,6 +44,7 @@ class BridgeProcess:
         self._log = folder / f"{name}.log"
         self.environ = {**AWS_ENVIRON, **(environ or {})}
         self._port = 0
+        self._starts = 0
         self._child: Child | None = None
         self._ending: Child | None = None
         """The one whose end was asked for, or is waited for."""
@@ -56,15 +57,26 @@ class BridgeProcess:
         """
         assert not self.has_failed, self.failure()
         (self._port,) = free_ports(1)
+        self._starts += 1
         self._child = Child(
             [sys.executable, "-m", "connector", "run", "--config", str(self.file)],
             log=self._log,
-            environ={**self.environ, "BRIDGE_HTTP__PORT": str(self._port), "BRIDGE_HTTP__HOST": "127.0.0.1"},
+            environ={
+                **self.environ,
+                "BRIDGE_HTTP__PORT": str(self._port),
+                "BRIDGE_HTTP__HOST": "127.0.0.1",
+                "AWS_CONTAINER_AUTHORIZATION_TOKEN": self.caller,
+            },
         )
         self._child.start()
         if ready:
             self.wait_ready()
         return self
+
+    @property
+    def caller(self) -> str:
+        """Who it is to a server that gives credentials to containers; somebody else after each start."""
+        return f"{self.file.stem}.{self._starts}"
 
     @property
     def url(self) -> str:

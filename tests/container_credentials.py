@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
@@ -21,6 +21,9 @@ class ContainerCredentials(HttpServer):
         """How often somebody was given credentials."""
         self.down = False
         """Every look-up is answered with a 500."""
+        self.on_caller: Callable[[], None] | None = None
+        """Where given, each process has access keys of its own, and this is called when another one asks."""
+        self._callers = {""}
 
     @property
     def environ(self) -> Mapping[str, str]:
@@ -35,10 +38,17 @@ class ContainerCredentials(HttpServer):
         if self.down:
             return web.Response(status=500)
         self.lookups += 1
+        caller = ""
+        if (
+            self.on_caller is not None
+            and (caller := request.headers.get("Authorization", "")) not in self._callers
+        ):
+            self._callers.add(caller)
+            self.on_caller()
         expiration = datetime.now(UTC) + timedelta(hours=1)
         return json_response(
             {
-                "AccessKeyId": f"AKIDCONTAINER{self.number}",
+                "AccessKeyId": f"AKIDCONTAINER{self.number}{caller}",
                 "SecretAccessKey": f"secret-{self.number}",
                 "Token": f"token-{self.number}",
                 "Expiration": expiration.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -48,6 +58,9 @@ class ContainerCredentials(HttpServer):
     def known(self) -> dict[str, Credential]:
         """The current access key, and all before, expired: a bridge may have been away for more than one."""
         return {
-            f"AKIDCONTAINER{key}": Credential(f"secret-{key}", f"token-{key}", expired=key != self.number)
+            f"AKIDCONTAINER{key}{caller}": Credential(
+                f"secret-{key}", f"token-{key}", expired=key != self.number, caller=caller
+            )
             for key in range(self.number + 1)
+            for caller in self._callers
         }

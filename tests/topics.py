@@ -178,20 +178,22 @@ class Topics:
         """The offset the next record of each partition will get."""
         consumer = Consumer({**self._client, "group.id": "reader"})
         found: dict[Partition, int] = {}
+        problems = [""]
 
         def has_all() -> bool:
             for each in partitions:
                 try:
-                    found[each] = consumer.get_watermark_offsets(TopicPartition(*each), timeout=TIMEOUT_S)[1]
+                    found[each] = consumer.get_watermark_offsets(TopicPartition(*each), timeout=5)[1]
                 except KafkaException as error:
-                    # A broker that was away for a while does not know a new partition at once.
-                    if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
-                        raise
+                    # A broker that was away for a while does not know a new partition or its leader at once.
+                    problems.append(f"{each}: {error}")
                     return False
             return True
 
         try:
-            wait_until(has_all, what="the brokers show each partition", timeout_s=TIMEOUT_S)
+            wait_until(
+                has_all, what=lambda: f"the brokers show each partition: {problems[-1]}", timeout_s=TIMEOUT_S
+            )
             return found
         finally:
             consumer.close()

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import fastavro
+from confluent_kafka import KafkaException
 
 from connector.model import Json, Partition, Position
-from connector.sandbox.eventbridge import FakeEventBridge
+from connector.sandbox.eventbridge import DroppedEvent, FakeEventBridge
 from tests import accounting
 from tests.accounting import Balance, Letter, Sample, Sampler
 from tests.bridge_process import BridgeProcess
@@ -189,6 +190,7 @@ class World:
             partitions,
             delivered=lambda: self.aws.counts().accepted,
             dead_letters=self._dead_letter_partitions,
+            dropped=lambda: self.aws.counts().dropped,
         )
 
     def wait_settled(self, partitions: Sequence[Partition], *, timeout_s: float = 60) -> None:
@@ -196,7 +198,10 @@ class World:
         ends = {partition: end for partition, end in self.topics.ends(partitions).items() if end > 0}
 
         def missing() -> dict[Partition, tuple[int, int]]:
-            committed = self.topics.committed(self.name, partitions)
+            try:
+                committed = self.topics.committed(self.name, partitions)
+            except KafkaException:
+                committed = {}  # a broker that was away is not back yet: nothing is known at this moment
             return {
                 each: (committed.get(each, 0), end)
                 for each, end in ends.items()
@@ -247,6 +252,9 @@ class World:
         *,
         filtered: Collection[Position] = (),
         dead: Mapping[Position, str] | None = None,
+        may_be_dead: Mapping[Position, str] | None = None,
+        dropped: Sequence[DroppedEvent] = (),
+        void: Sequence[DroppedEvent] = (),
         order: Literal["key", "partition"] | None = None,
         samples: Sequence[Sample] = (),
     ) -> Balance:
@@ -257,6 +265,9 @@ class World:
             letters=self.letters(),
             filtered=filtered,
             dead=dead,
+            may_be_dead=may_be_dead,
+            dropped=accounting.deliveries(json.loads(event.detail) for event in dropped),
+            void=accounting.deliveries(json.loads(event.detail) for event in void),
             order=order,
             samples=samples,
         )

@@ -56,16 +56,25 @@ class Credential(NamedTuple):
     """Where given, requests must carry it: a temporary credential."""
     expired: bool = False
     """Whether its token is past its time."""
+    caller: str = ""
+    """Whose key it is, where several callers must be told apart."""
 
 
-def signed_region(
+class Signed(NamedTuple):
+    """What a signature says."""
+
+    region: str
+    caller: str
+
+
+def signed(
     headers: CIMultiDictProxy[str],
     body: bytes,
     *,
     credentials: Mapping[str, Credential],
     now_s: float,
-) -> str:
-    """The Region of a `POST /` whose signature is right.
+) -> Signed:
+    """The Region and the caller of a `POST /` whose signature is right.
 
     Raises ApiError with the code and words of AWS for every way in which it is not.
     """
@@ -102,7 +111,7 @@ def signed_region(
             "The request signature we calculated does not match the signature you provided. Check your AWS "
             "Secret Access Key and signing method. Consult the service documentation for details.",
         )
-    return region
+    return Signed(region, credential.caller)
 
 
 @lru_cache(maxsize=256)

@@ -43,7 +43,10 @@ from connector.sandbox.sources import CUSTOMER, Sources, State
 
 ACCESS_KEY_ID = "AKIDSANDBOX"
 SECRET_ACCESS_KEY = "sandbox-secret-access-key"
+SEEN_AFTER_S = 1.0
+"""What is sent so soon after the answer to a look may have been under way before."""
 _TARGET_PREFIX = "AWSEvents."
+_LOOK = "ListPartnerEventSourceAccounts"
 _ACCEPTING = frozenset({"ACTIVE", "PENDING"})
 _UNKNOWN_SOURCE = entries.Refused("ResourceNotFoundException", "Event Bus Not Found.")
 
@@ -96,12 +99,33 @@ class Counts:
     dropped: int = 0
     """Entries that were accepted for a PENDING source, and so are nowhere."""
     dropped_by_source: Counter[str] = field(default_factory=Counter)
+    dropped_though_seen: int = 0
+    """Those of `dropped` whose caller had been told, over `SEEN_AFTER_S` before, that the source is not
+    ACTIVE, and nothing else since."""
     refused: Counter[str] = field(default_factory=Counter)
     """Entries by error code."""
     faults: Counter[str] = field(default_factory=Counter)
-    """Faults that struck, by kind; `rate` for requests over the rate."""
+    """Faults that struck, by name or kind; `rate` for requests over the rate."""
     in_flight: int = 0
     in_flight_peak: int = 0
+
+
+class DroppedEvent(NamedTuple):
+    """An event that was accepted for a PENDING source, and so reached nobody."""
+
+    caller: str
+    source: str
+    detail: str
+    received_s: float
+    """When its request arrived, on this machine's monotonic clock."""
+    seen_s: float | None
+    """Since when each look of the caller at the source was answered with a state that is not ACTIVE, on the
+    same clock; None where the last answer said ACTIVE, or where there was none."""
+
+    @property
+    def is_though_seen(self) -> bool:
+        """Whether the caller could know, and had the time to act on it."""
+        return self.seen_s is not None and self.received_s - self.seen_s > SEEN_AFTER_S
 
 
 class _Batch(NamedTuple):
@@ -157,6 +181,10 @@ class FakeEventBridge(HttpServer):
             for seq, index in enumerate(batch.kept, batch.first_seq):
                 if seq > after:
                     yield self._received(seq, index, batch, members[index])
+
+    def dropped(self) -> Sequence[DroppedEvent]:
+        """The events that were accepted and dropped, in order."""
+        return self.call(lambda: list(self._dropped))
 
     def script(self, change: Mapping[str, Any]) -> Script:
         """Changes what goes wrong to what `change` names, counting its faults anew.
@@ -220,17 +248,21 @@ class FakeEventBridge(HttpServer):
         operation = request.headers.get("X-Amz-Target", "").removeprefix(_TARGET_PREFIX)
         self._counts.requests[operation] += 1
         fault = None
+        seen: tuple[str, str, str] | None = None
         try:
-            region = self._authenticated(request, body)
+            region, caller = self._authenticated(request, body)
             fault = self._chance.on_request(operation, region, time.monotonic(), size_bytes=len(body))
             if fault and fault.refuses:
                 raise fault.error()
             if fault and not fault.accept:
                 answer: dict[str, Any] = {"FailedEntryCount": 0, "Entries": []}
             elif operation == "PutPartnerEvents":
-                answer = self._put(region, body, number)
+                answer = self._put(region, caller, body, number)
             else:
-                answer = self._in(region).call(operation, entries.parse(body), self._now_s())
+                members = entries.parse(body)
+                if operation == _LOOK and not fault:
+                    seen = (caller, region, str(members.get("EventSourceName")))
+                answer = self._in(region).call(operation, members, self._now_s())
         except ApiError as error:
             self._counts.answers[error.code or str(error.status)] += 1
             result = awsjson.response(error.body(), request=number, status=error.status, now_s=self._now_s())
@@ -243,16 +275,19 @@ class FakeEventBridge(HttpServer):
             await asyncio.sleep(script.latency_ms / 1000)
         if fault and not fault.refuses:
             return await _lose(request, result, fault)
+        if seen:
+            if result.status == 200 and _is_active(answer):
+                self._seen_inactive.pop(seen, None)
+            else:
+                self._seen_inactive.setdefault(seen, time.monotonic())
         return result
 
-    def _authenticated(self, request: web.BaseRequest, body: bytes) -> str:
+    def _authenticated(self, request: web.BaseRequest, body: bytes) -> awsjson.Signed:
         if request.method != "POST" or request.query_string:
             raise ApiError("UnknownOperationException", "", status=404)
-        return awsjson.signed_region(
-            request.headers, body, credentials=self._credentials, now_s=self._now_s()
-        )
+        return awsjson.signed(request.headers, body, credentials=self._credentials, now_s=self._now_s())
 
-    def _put(self, region: str, body: bytes, number: int) -> dict[str, Any]:
+    def _put(self, region: str, caller: str, body: bytes, number: int) -> dict[str, Any]:
         asked = entries.check_request(entries.parse(body), max_bytes=self._max_request_bytes)
         now_s, counts, sources, chance = self._now_s(), self._counts, self._in(region), self._chance
         results: list[dict[str, str]] = []
@@ -266,8 +301,7 @@ class FakeEventBridge(HttpServer):
                 if state == "ACTIVE":
                     kept.append(index)
                 else:
-                    counts.dropped += 1
-                    counts.dropped_by_source[entry["Source"]] += 1
+                    self._drop(region, caller, entry)
             elif fault:
                 results.append(fault.result())
             else:
@@ -280,6 +314,15 @@ class FakeEventBridge(HttpServer):
             self._batches.append(_Batch(first_seq, number, region, now_s, body, tuple(kept)))
             counts.accepted += len(kept)
         return {"FailedEntryCount": len(failed), "Entries": results}
+
+    def _drop(self, region: str, caller: str, entry: Mapping[str, Any]) -> None:
+        source = entry["Source"]
+        seen_s = self._seen_inactive.get((caller, region, source))
+        dropped = DroppedEvent(caller, source, entry["Detail"], time.monotonic(), seen_s)
+        self._dropped.append(dropped)
+        self._counts.dropped += 1
+        self._counts.dropped_by_source[source] += 1
+        self._counts.dropped_though_seen += dropped.is_though_seen
 
     def _received(self, seq: int, index: int, batch: _Batch, entry: Mapping[str, Any]) -> ReceivedEvent:
         time_s = entry.get("Time")
@@ -315,7 +358,14 @@ class FakeEventBridge(HttpServer):
         self._chance = Chance(Script())
         self._regions: dict[str, Sources] = {}
         self._batches: list[_Batch] = []
+        self._dropped: list[DroppedEvent] = []
+        self._seen_inactive: dict[tuple[str, str, str], float] = {}
+        """By caller, Region and source: since when each answer to a look said that it is not ACTIVE."""
         self._requests = 0
+
+
+def _is_active(answer: Mapping[str, Any]) -> bool:
+    return any(account["State"] == "ACTIVE" for account in answer["PartnerEventSourceAccounts"])
 
 
 def _event_id(request: int, index: int) -> str:

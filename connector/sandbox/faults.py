@@ -52,6 +52,8 @@ class Fault(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
+    name: str | None = None
+    """Under which it is counted; without one, its kind."""
     times: Annotated[int, Field(ge=1)] | None = None
     """How often before it is over: requests, or entries for an entry fault. None: until replaced."""
     after: Annotated[int, Field(ge=0)] = 0
@@ -200,7 +202,7 @@ class Chance:
         ):
             return False
         self._used[i] += 1
-        self.struck[fault.kind] += 1
+        self.struck[fault.name or fault.kind] += 1
         return True
 
 

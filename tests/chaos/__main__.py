@@ -46,6 +46,8 @@ def report(result: Result) -> str:
         [
             str(balance),
             "lost 0, no commit too high",
+            f"dropped while PENDING, before the bridge had seen so: {balance.dropped}",
+            "sent to a source that was not ACTIVE and had been seen so: 0",
             f"faults {result.faults.total()}: {faults}",
             f"partitions that elections gave another leader: {result.moved_leaders}",
             f"requests and entries of EventBridge struck: {struck}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -24,8 +24,14 @@ NEW_SCHEMA_S = 3.0
 """A schema that nobody has cached yet; otherwise the registry could be down and nobody would notice."""
 
 
+def tenant_name(number: int) -> str:
+    """Whose source is `aws.partner/example.com/` and this."""
+    return f"tenant-{number}"
+
+
 class Load:
-    """Produces orders at a steady rate until told to stop; some are filtered, some are broken.
+    """Produces orders at a steady rate until told to stop, to each topic in turn; some are filtered, some are
+    broken.
 
     The producer is idempotent and never gives up. What the topic holds at the end is what was produced: each
     record that was acknowledged, some perhaps twice, where librdkafka began a new epoch after a broker died.
@@ -34,24 +40,28 @@ class Load:
     def __init__(
         self,
         client: Mapping[str, str],
-        topic: str,
+        topics: Sequence[str],
         registry: FakeRegistry,
         *,
         per_second: int,
         seed: int,
         keys: int = 200,
         tenants: int = 10,
+        leavers: int = 0,
     ) -> None:
+        """The last `leavers` of the tenants may be away, so that their records may be dead letters."""
         self.produced: dict[Position, bytes | None] = {}
         self.filtered: set[Position] = set()
         self.dead: dict[Position, str] = {}
+        self.may_be_dead: dict[Position, str] = {}
         self._client = client
-        self._topic = topic
+        self._topics = topics
         self._registry = registry
         self._per_second = per_second
         self._chance = random.Random(seed)
         self._keys = keys
         self._tenants = tenants
+        self._stayers = tenants - leavers
         self._acknowledged: set[int] = set()
         self._failures: list[str] = []
         self._over = threading.Event()
@@ -99,11 +109,12 @@ class Load:
     def _produce(self, producer: Producer, schema_id: int, number: int) -> None:
         dice = self._chance.random()
         status = "DRAFT" if dice < 0.03 else "NEW"
-        value = order(schema_id, number, status=status, tenant=f"tenant-{number % self._tenants}")
+        turn, tenant = divmod(number, self._tenants)
+        value = order(schema_id, number, status=status, tenant=tenant_name(tenant))
         is_broken = 0.03 <= dice < 0.05
         key = f"key-{number % self._keys}".encode()
         producer.produce(
-            self._topic,
+            self._topics[turn % len(self._topics)],
             value=value[:-3] if is_broken else value,
             key=key,
             headers=[
@@ -122,15 +133,18 @@ class Load:
     def read_back(self, topics: Topics) -> None:
         """Fills in what was produced, as the topic has it: after a retry a producer knows no offset."""
         found: set[int] = set()
-        for record in topics.read(self._topic):
+        for record in (record for topic in self._topics for record in topics.read(topic)):
             at = Position(record.partition, record.offset)
             self.produced[at] = record.key
             headers = dict(record.headers)
-            found.add(int(headers[NUMBER] or b""))
+            number = int(headers[NUMBER] or b"")
+            found.add(number)
             kind = headers[KIND]
             if kind == b"filtered":
                 self.filtered.add(at)
             elif kind == b"dead":
                 self.dead[at] = "avro_invalid"
+            elif number % self._tenants >= self._stayers:
+                self.may_be_dead[at] = "source_inactive"
         lost = sorted(self._acknowledged - found)
         assert not lost, f"Kafka lost {len(lost)} records that it had acknowledged: {lost[:5]}"

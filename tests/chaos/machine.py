@@ -9,34 +9,43 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import urllib3
 from confluent_kafka import ElectionType, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from connector.model import Json, Partition
+from connector.sandbox.eventbridge import SEEN_AFTER_S, DroppedEvent
 from connector.sandbox.registry import FakeRegistry
 from tests.accounting import Balance
 from tests.bridge_process import BridgeProcess
-from tests.chaos.load import Load
-from tests.chaos.schedule import ENDPOINT, LANES, LENGTHS_S, Planned
+from tests.chaos.load import Load, tenant_name
+from tests.chaos.schedule import ENDPOINT, LANES, LENGTHS_S, LOOKUPS, ONE_CUSTOMER, Planned
 from tests.container_credentials import ContainerCredentials
 from tests.memory import rss_mb
 from tests.services.child import wait_until
 from tests.services.kafka import KafkaCluster
 from tests.services.reassignment import reassign
-from tests.world import ORDERS, World
+from tests.world import ORDERS, REGION, World
+
+T = TypeVar("T")
 
 MEMBERS = 3
-PARTITIONS = 6
-MAX_PARTITIONS = 12
+POLICIES = ("dead_letter", "hold")
+"""What becomes of records of a customer who is away: one topic for each."""
+PARTITIONS = 4
+MAX_PARTITIONS = 8
+"""Of each topic."""
 LETTERS_BROKER = 2
 """The dead-letter topic lies on this broker alone, so that it alone can be down."""
 FLAKY = 0.5
 """Share of requests that a fault strikes, where it does not strike all: a brown-out, in which half of what is
 sent succeeds. That is nobody's fault, so a good record in the dead-letter topic is always a finding."""
+TRIES, TRY_AGAIN_S = 5, 1.0
+"""How often and after what time Kafka is asked again for what it did not do."""
 SETTLE_TIMEOUT_S = 180.0
 SILENT_S = 30.0
 """After so long without an answer of its HTTP server a bridge is not only slow."""
@@ -55,13 +64,27 @@ GROUPS: Sequence[dict[str, Json]] = (
 )
 
 
+def asked_of_kafka(ask: Callable[[], T], pause: Callable[[float], object] = time.sleep) -> T | None:
+    """What Kafka answers to the machine itself; None where it does not, however often it is asked.
+
+    While brokers are away there are many ways not to answer. None of them says anything about a bridge; and
+    nothing else is excused, so only what the machine asks Kafka belongs into `ask`.
+    """
+    for _ in range(TRIES):
+        try:
+            return ask()
+        except (KafkaException, OSError):
+            pause(TRY_AGAIN_S)
+    return None
+
+
 @dataclass(slots=True)
 class Result:
     """What a run came to."""
 
     balance: Balance
     faults: Counter[str]
-    """Those that changed something: what found nothing to do is not counted."""
+    """Those that changed something: what found nothing to do, or what Kafka refused, is not counted."""
     moved_leaders: int
     """Partitions that another broker led after an election."""
     struck: Counter[str]
@@ -69,6 +92,10 @@ class Result:
     samples: int
     max_rss_mb: float
     problems: list[str] = field(default_factory=list)
+
+
+def source(tenant: int) -> str:
+    return f"aws.partner/example.com/{tenant_name(tenant)}"
 
 
 class Machine:
@@ -82,21 +109,32 @@ class Machine:
         per_second: int = 300,
         keys: int = 200,
         tenants: int = 10,
+        leavers: int = 5,
         watches_first: bool = False,
         lookups_per_second: float = 10.0,
+        refresh_interval: str = "2s",
     ) -> None:
         self.faults: Counter[str] = Counter()
         self.problems: list[str] = []
         """What was seen to be wrong on the way."""
         self.max_rss_mb = 0.0
         self.moved_leaders = 0
+        self.partitions: list[Partition] = []
+        """Of all topics; more while it runs."""
         self.group = GROUPS[seed % len(GROUPS)]
         self._folder = folder
         self._seed = seed
         self._per_second = per_second
         self._keys = keys
         self._tenants = tenants
+        self._leavers = [source(number) for number in range(tenants - leavers, tenants)]
+        self._scripted: dict[str, Mapping[str, Any]] = {}
+        """The faults of EventBridge that last at this moment, by kind."""
+        self._scripting = threading.Lock()
+        self._spells: dict[str, list[tuple[float, float]]] = {}
+        """From when to when a process stood still, by who it is to EventBridge."""
         self._lookups_per_second = lookups_per_second
+        self._refresh_interval = refresh_interval
         self._watches_first = watches_first
         """Whether there is one to watch for long: the first bridge is alone until it has met every source,
         and faults of processes leave it alone."""
@@ -118,20 +156,23 @@ class Machine:
             )
             self.registry = stack.enter_context(FakeRegistry())
             self.credentials = stack.enter_context(ContainerCredentials())
-            self.topic = f"{self.world.name}.orders"
-            self.partitions: list[Partition] = self.world.topics.create(
-                self.topic, partitions=PARTITIONS, copies=3, config={"min.insync.replicas": "2"}
-            )
+            self.topics = {f"{self.world.name}.{policy}": policy for policy in POLICIES}
+            for topic in self.topics:
+                self.partitions += self.world.topics.create(
+                    topic, partitions=PARTITIONS, copies=3, config={"min.insync.replicas": "2"}
+                )
             self.load = Load(
                 self.cluster.client,
-                self.topic,
+                list(self.topics),
                 self.registry,
                 per_second=self._per_second,
                 seed=self._seed,
                 keys=self._keys,
                 tenants=self._tenants,
+                leavers=len(self._leavers),
             )
-            self.world.aws.set_credentials(self.credentials.known())
+            self.credentials.on_caller = self._tell_credentials
+            self._tell_credentials()
             self.world.aws.script({"latency_ms": 20, "seed": self._seed})
             self._settings = self._all_settings()
             self.bridges = [self._new_bridge() for _ in range(MEMBERS)]
@@ -146,7 +187,7 @@ class Machine:
 
     def _all_settings(self) -> dict[str, Any]:
         return self.world.settings(
-            {self.topic: ORDERS},
+            {topic: ORDERS | {"on_inactive_source": policy} for topic, policy in self.topics.items()},
             kafka=self.group,
             schema_registry={"url": self.registry.url, "timeout": "1s"},
             eventbridge={
@@ -156,7 +197,10 @@ class Machine:
             },
             delivery={"commit_interval": "200ms", "max_pending_records": 2000, "shutdown_timeout": "10s"},
             dead_letter={"topic": self.world.dead_letter_topic, "max_consecutive": 100_000},
-            sources={"lookups_per_second": self._lookups_per_second},
+            sources={
+                "lookups_per_second": self._lookups_per_second,
+                "refresh_interval": self._refresh_interval,
+            },
         )
 
     def _new_bridge(self) -> BridgeProcess:
@@ -231,7 +275,11 @@ class Machine:
     def recover(self) -> None:
         """Every fault is over, everything runs, nothing more is produced, and all of it is settled."""
         self.world.aws.script({"faults": [], "down": False, "clock_skew_s": 0})
+        for name in self._leavers:
+            self.world.aws.set_source(REGION, name, "ACTIVE")
         self.cluster.start()
+        for topic in self.topics:  # what Kafka had not done when it was last asked may be done by now
+            asked_of_kafka(partial(self._note_partitions, topic), self._over.wait)
         for bridge in self.bridges:
             if not bridge.running:
                 bridge.start(ready=False)
@@ -246,13 +294,31 @@ class Machine:
             bridge.sigterm()
 
     def judge(self, samples: Sequence[Any]) -> Result:
-        struck = self.world.aws.counts().faults
+        struck, dropped = self.world.aws.counts().faults, self.world.aws.dropped()
         self.load.read_back(self.world.topics)
         balance = self.world.balance(
-            self.load.produced, filtered=self.load.filtered, dead=self.load.dead, samples=samples
+            self.load.produced,
+            filtered=self.load.filtered,
+            dead=self.load.dead,
+            may_be_dead=self.load.may_be_dead,
+            dropped=dropped,
+            void=[event for event in dropped if self._was_seen(event)],
+            samples=samples,
         )
         assert not self.problems, "\n".join(self.problems)
         return Result(balance, self.faults, self.moved_leaders, struck, len(samples), self.max_rss_mb)
+
+    def _was_seen(self, event: DroppedEvent) -> bool:
+        """Whether the bridge that sent it had been told, and had the time to act on it while it did not stand
+        still."""
+        if event.seen_s is None:
+            return False
+        seen_s, received_s = event.seen_s, event.received_s
+        stood_still_s = sum(
+            max(0.0, min(until_s, received_s) - max(from_s, seen_s))
+            for from_s, until_s in self._spells.get(event.caller, ())
+        )
+        return received_s - seen_s - stood_still_s > SEEN_AFTER_S
 
     def _play(self, faults: Sequence[Planned], began_s: float, ends_s: float, done: threading.Event) -> None:
         for fault in faults:
@@ -299,11 +365,11 @@ class Machine:
     @contextlib.contextmanager
     def fault(self, kind: str, draw: float) -> Iterator[None]:
         """One fault, for as long as the context lasts; counted where it changed anything."""
-        if kind in ENDPOINT:
+        if kind in self._of_eventbridge:
             struck = self._struck(kind)
-            with self._endpoint(ENDPOINT[kind], draw):
+            with self._of_eventbridge[kind](kind, draw):
                 yield
-            self.faults[kind] += self._struck(kind) > struck or not ENDPOINT[kind]
+            self.faults[kind] += self._struck(kind) > struck or not ENDPOINT.get(kind, True)
             return
         faults: dict[str, Callable[[float], contextlib.AbstractContextManager[bool]]] = {
             "SIGKILL": self._killed,
@@ -322,31 +388,78 @@ class Machine:
             "credentials expire": self._expired,
             "clock 20 min ahead": lambda _: self._clock(1200),
             "clock 20 min behind": lambda _: self._clock(-1200),
+            "a customer leaves": lambda draw: self._away(self._leavers[int(draw * len(self._leavers)) :][:1]),
+            "customers leave": lambda _: self._away(self._leavers),
         }
         with faults[kind](draw) as changed:
             self.faults[kind] += changed
             yield
 
+    @property
+    def _of_eventbridge(self) -> dict[str, Callable[[str, float], contextlib.AbstractContextManager[None]]]:
+        return {
+            **dict.fromkeys(ENDPOINT, self._endpoint),
+            **dict.fromkeys(LOOKUPS, self._lookups),
+            **dict.fromkeys(ONE_CUSTOMER, self._one_customer),
+        }
+
     def _struck(self, kind: str) -> int:
         """How many requests and entries this fault of EventBridge has struck."""
-        return self.world.aws.counts().faults[ENDPOINT[kind].get("kind", "")]
+        return self.world.aws.counts().faults[kind]
+
+    def _endpoint(self, kind: str, draw: float) -> contextlib.AbstractContextManager[None]:
+        """Half of the time all requests are struck, else some; half of the lost ones were accepted."""
+        fault = ENDPOINT[kind]
+        if not fault:
+            return self._unreachable()
+        more: dict[str, Any] = {"probability": 1.0 if draw < 0.5 else FLAKY, "accept": draw % 0.5 < 0.25}
+        if fault["kind"] == "slow_drip":
+            more["seconds"] = 5
+        return self._script(kind, {**fault, **more})
+
+    def _lookups(self, kind: str, draw: float) -> contextlib.AbstractContextManager[None]:
+        """Half of the time all lookups are struck, else some."""
+        return self._script(kind, {**LOOKUPS[kind], "probability": 1.0 if draw < 0.5 else FLAKY})
+
+    def _one_customer(self, kind: str, draw: float) -> contextlib.AbstractContextManager[None]:
+        """All entries of one source are struck, whoever it is; also of one that comes and goes."""
+        return self._script(kind, {**ONE_CUSTOMER[kind], "source": source(int(draw * self._tenants))})
 
     @contextlib.contextmanager
-    def _endpoint(self, fault: Mapping[str, Any], draw: float) -> Iterator[None]:
-        """Half of the time all requests are struck, else some; half of the lost ones were accepted."""
-        aws = self.world.aws
-        if not fault:
-            aws.script({"down": True})
-        else:
-            probability = 1.0 if draw < 0.5 else FLAKY
-            more: dict[str, Any] = {"probability": probability, "accept": draw % 0.5 < 0.25}
-            if fault["kind"] == "slow_drip":
-                more["seconds"] = 5
-            aws.script({"faults": [{**fault, **more}]})
+    def _script(self, kind: str, fault: Mapping[str, Any]) -> Iterator[None]:
+        """One fault of EventBridge, beside those of other lanes."""
+        self._change_script(kind, {**fault, "name": kind})
         try:
             yield
         finally:
-            aws.script({"faults": [], "down": False})
+            self._change_script(kind, None)
+
+    def _change_script(self, kind: str, fault: Mapping[str, Any] | None) -> None:
+        with self._scripting:
+            self._scripted.pop(kind, None)
+            if fault is not None:
+                self._scripted[kind] = fault
+            self.world.aws.script({"faults": list(self._scripted.values())})
+
+    @contextlib.contextmanager
+    def _unreachable(self) -> Iterator[None]:
+        self.world.aws.script({"down": True})
+        try:
+            yield
+        finally:
+            self.world.aws.script({"down": False})
+
+    @contextlib.contextmanager
+    def _away(self, sources: Sequence[str]) -> Iterator[bool]:
+        """These customers have deleted their bus, and make it anew at the end."""
+        for name in sources:
+            self.world.aws.set_source(REGION, name, "PENDING")
+        yield bool(sources)
+        for name in sources:
+            self.world.aws.set_source(REGION, name, "ACTIVE")
+
+    def _tell_credentials(self) -> None:
+        self.world.aws.set_credentials(self.credentials.known())
 
     def _victim(self, draw: float) -> BridgeProcess:
         running = [bridge for bridge in self.bridges[self._watches_first :] if bridge.running]
@@ -363,9 +476,11 @@ class Machine:
     def _paused(self, draw: float) -> Iterator[bool]:
         victim = self._victim(draw)
         self._stopped.add(victim)
+        began_s = time.monotonic()
         victim.signal(signal.SIGSTOP)
         yield True
         victim.signal(signal.SIGCONT)
+        self._spells.setdefault(victim.caller, []).append((began_s, time.monotonic()))
         self._over.wait(1)  # its heart beats again once it came round
         self._stopped.discard(victim)
 
@@ -409,6 +524,12 @@ class Machine:
     @contextlib.contextmanager
     def _election(self, _: float) -> Iterator[bool]:
         """Every partition that has a choice prefers another leader, and gets it; the group's offsets too."""
+        moved = asked_of_kafka(self._elected, self._over.wait)
+        self.moved_leaders += moved or 0
+        yield bool(moved)
+
+    def _elected(self) -> int:
+        """How many partitions another broker leads now."""
         admin = AdminClient({**self.cluster.client, "log_level": "0"})
         others: dict[Partition, Sequence[int]] = {}
         for topic, description in admin.list_topics(timeout=10).topics.items():
@@ -420,19 +541,33 @@ class Machine:
         reassign(self.cluster.addresses[LETTERS_BROKER], others)
         answers = admin.elect_leaders(ElectionType.PREFERRED, None).result(30)
         # An error is one of a partition alone: it has the leader it prefers, or that one is not in sync.
-        moved = [partition for partition, error in answers.items() if error is None]
-        self.moved_leaders += len(moved)
-        yield bool(moved)
+        return sum(error is None for error in answers.values())
 
     @contextlib.contextmanager
-    def _more_partitions(self, _: float) -> Iterator[bool]:
-        count = len(self.partitions) + 1
-        has_room = count <= MAX_PARTITIONS
-        if has_room:
+    def _more_partitions(self, draw: float) -> Iterator[bool]:
+        topic = list(self.topics)[int(draw * len(self.topics))]
+        before = self._count(topic)
+        if before < MAX_PARTITIONS:
+            asked_of_kafka(lambda: self._widened(topic, before + 1), self._over.wait)
+        yield self._count(topic) > before
+
+    def _widened(self, topic: str, count: int) -> None:
+        """The topic has so many partitions, whoever of us asked for them."""
+        # It may have been done although there was no answer.
+        if self._note_partitions(topic) < count:
             admin = AdminClient({**self.cluster.client, "log_level": "0"})
-            admin.create_partitions([NewPartitions(self.topic, count)])[self.topic].result(30)
-            self.partitions.append(Partition(self.topic, count - 1))
-        yield has_room
+            admin.create_partitions([NewPartitions(topic, count)])[topic].result(30)
+            if self._note_partitions(topic) < count:
+                raise TimeoutError(f"the brokers do not show {count} partitions of {topic} yet")
+
+    def _count(self, topic: str) -> int:
+        return sum(partition.topic == topic for partition in self.partitions)
+
+    def _note_partitions(self, topic: str) -> int:
+        """Notes the partitions that this topic has by now, and answers how many they are."""
+        there = self.world.topics.partitions(topic)
+        self.partitions += [partition for partition in there if partition not in self.partitions]
+        return len(there)
 
     @contextlib.contextmanager
     def _registry(self, script: Mapping[str, Any]) -> Iterator[bool]:
@@ -443,7 +578,7 @@ class Machine:
     @contextlib.contextmanager
     def _expired(self, _: float) -> Iterator[bool]:
         self.credentials.number += 1
-        self.world.aws.set_credentials(self.credentials.known())
+        self._tell_credentials()
         yield True
 
     @contextlib.contextmanager

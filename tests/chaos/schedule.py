@@ -27,6 +27,20 @@ ENDPOINT: Mapping[str, Mapping[str, Any]] = {
 }
 """Faults of EventBridge, as the sandbox scripts them; without a kind it resets every connection."""
 
+LOOKUPS: Mapping[str, Mapping[str, Any]] = {
+    "lookups throttled": {"kind": "throttle", "operation": "ListPartnerEventSourceAccounts"},
+    "lookups refused": {"kind": "access_denied", "operation": "ListPartnerEventSourceAccounts"},
+    "lookups fail": {"kind": "internal_error", "operation": "ListPartnerEventSourceAccounts"},
+    "lookups hang": {"kind": "hang", "operation": "ListPartnerEventSourceAccounts"},
+}
+"""Faults of the control plane, while the data plane works."""
+
+ONE_CUSTOMER: Mapping[str, Mapping[str, Any]] = {
+    "one customer fails": {"kind": "entry_error"},
+    "one customer throttled": {"kind": "entry_error", "code": "ThrottlingException"},
+}
+"""Faults of the entries of one source, while others are accepted."""
+
 LANES: Mapping[str, Sequence[str]] = {
     "endpoint": tuple(ENDPOINT),
     "process": ("SIGKILL", "SIGSTOP", "SIGTERM", "member joins", "member leaves"),
@@ -45,6 +59,9 @@ LANES: Mapping[str, Sequence[str]] = {
         "clock 20 min ahead",
         "clock 20 min behind",
     ),
+    "lookups": tuple(LOOKUPS),
+    "one customer": tuple(ONE_CUSTOMER),
+    "customers": ("a customer leaves", "customers leave"),
 }
 """Faults of one lane come one after the other, those of different lanes at the same time."""
 
@@ -54,7 +71,17 @@ PAUSED_S = (7.0, 9.0)
 """How long a process is stopped: past `max.poll.interval.ms`."""
 FROZEN_S = (2.0, 6.0)
 """How long a broker stands still: sometimes past its session of 3 s, so that others lead, sometimes not."""
-LENGTHS_S: Mapping[str, tuple[float, float]] = {"SIGSTOP": PAUSED_S, "broker frozen": FROZEN_S}
+LONG_S = (4.0, 12.0)
+"""How long one customer's entries fail: long enough to give up a record that is tried again and again."""
+AWAY_S = (2.0, 8.0)
+"""How long customers are away, or nothing can be learned of them: several looks."""
+LENGTHS_S: Mapping[str, tuple[float, float]] = {
+    "SIGSTOP": PAUSED_S,
+    "broker frozen": FROZEN_S,
+    **dict.fromkeys(ONE_CUSTOMER, LONG_S),
+    **dict.fromkeys(LOOKUPS, AWAY_S),
+    **dict.fromkeys(LANES["customers"], AWAY_S),
+}
 OTHERS_S = (0.5, 4.0)
 
 

@@ -97,6 +97,8 @@ def main() -> None:
             tenants=10_000,
             watches_first=True,
             lookups_per_second=LOOKUPS_PER_SECOND,
+            refresh_interval="1m",
+            leavers=0,
         ) as machine,
     ):
         watched = machine.bridges[0]

@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
+from connector.sandbox import eventbridge
 from connector.sandbox.awsjson import Credential
 from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY, FakeEventBridge
 
@@ -318,6 +319,59 @@ def test_regions_know_nothing_of_each_other(aws: FakeEventBridge, client: EventB
 
     assert ["us-east-1"] == [event.region for event in aws.events()]
     assert 1 == aws.counts().dropped
+
+
+def test_what_is_dropped_is_told_apart_by_what_its_caller_had_been_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who was told that a source is not ACTIVE, and nothing else since, sends into the void knowingly."""
+    # What was under way when the answer came is another matter.
+    monkeypatch.setattr(eventbridge, "SEEN_AFTER_S", 0.0)
+    keys = {f"AKID{caller}": Credential("secret", caller=caller) for caller in ("one", "other")}
+    with FakeEventBridge(credentials=keys) as aws:
+        one, other = (connect(aws, key_id=key, secret="secret") for key in keys)
+
+        def seen_by(client: EventBridgeClient) -> list[bool]:
+            """Whether each event that is sent and dropped from now on was sent knowingly."""
+            before = len(aws.dropped())
+            client.put_partner_events(Entries=[entry(), entry()])
+            return [event.is_though_seen for event in aws.dropped()[before:]]
+
+        def look() -> None:
+            one.list_partner_event_source_accounts(EventSourceName=SOURCE)
+
+        aws.set_source(REGION, SOURCE, "PENDING")
+        assert [False, False] == seen_by(one)
+        look()
+        assert [True, True] == seen_by(one)
+        assert [False, False] == seen_by(other)
+
+        aws.set_source(REGION, SOURCE, "ACTIVE")
+        assert [] == seen_by(one)
+        look()
+        aws.set_source(REGION, SOURCE, "PENDING")
+        assert [False, False] == seen_by(one)
+        aws.script({"faults": [{"kind": "internal_error", "operation": "*", "times": 1}]})
+        with pytest.raises(ClientError):
+            look()
+        assert [False, False] == seen_by(one)
+        look()
+        look()
+
+        assert [True, True] == seen_by(one)
+        assert (12, 4) == (aws.counts().dropped, aws.counts().dropped_though_seen)
+
+
+def test_a_fault_is_counted_under_its_name(aws: FakeEventBridge, client: EventBridgeClient) -> None:
+    """So that two faults of one kind can be told apart."""
+    aws.script(
+        {"faults": [{"kind": "throttle", "name": "morning", "times": 1}, {"kind": "throttle", "times": 1}]}
+    )
+    for _ in range(2):
+        with pytest.raises(ClientError):
+            client.put_partner_events(Entries=[entry()])
+
+    assert {"morning": 1, "throttle": 1} == aws.counts().faults
 
 
 @pytest.mark.parametrize(

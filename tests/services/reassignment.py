@@ -8,6 +8,9 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Mapping, Sequence
+from typing import BinaryIO
+
+from confluent_kafka import KafkaError, KafkaException
 
 from connector.model import Partition
 
@@ -18,16 +21,28 @@ TIMEOUT_S = 30
 def reassign(address: str, replicas: Mapping[Partition, Sequence[int]]) -> None:
     """Gives each partition these replicas, of which the first is the leader it prefers.
 
-    Raises AssertionError where Kafka refuses all of it. The listener must be a plain one.
+    The listener must be a plain one.
+
+    Raises:
+        KafkaException: Kafka refuses all of it.
+        OSError: it does not answer.
     """
     host, _, port = address.rpartition(":")
     request = struct.pack(">hhihx", _ALTER_PARTITION_REASSIGNMENTS, _VERSION, 1, -1) + _body(replicas)
     with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as connection:
         connection.sendall(struct.pack(">i", len(request)) + request)
         with connection.makefile("rb") as answered:
-            (size_bytes,) = struct.unpack(">i", answered.read(4))
-            _, _, error = struct.unpack_from(">ixih", answered.read(size_bytes))
-    assert 0 == error, f"Kafka answers the reassignment with error {error}"
+            (size_bytes,) = struct.unpack(">i", _whole(answered, 4))
+            _, _, error = struct.unpack_from(">ixih", _whole(answered, size_bytes))
+    if error:
+        raise KafkaException(KafkaError(error, "the reassignment was refused"))
+
+
+def _whole(answered: BinaryIO, size_bytes: int) -> bytes:
+    read = answered.read(size_bytes)
+    if len(read) < size_bytes:
+        raise ConnectionError("the broker went away before it had answered")
+    return read
 
 
 def _body(replicas: Mapping[Partition, Sequence[int]]) -> bytes:

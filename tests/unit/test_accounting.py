@@ -75,6 +75,54 @@ def test_the_wrong_end_fails(
         balance(produced=produced(1), delivered=delivered, letters=dead_letters, dead=dead, filtered=filtered)
 
 
+def test_what_was_sent_into_the_void_unseen_is_counted_apart() -> None:
+    """EventBridge accepted and dropped it before the bridge could see that the source is not ACTIVE: that is
+    no loss of the bridge's, and no delivery. What was delivered or dead-lettered as well counts as that."""
+    result = balance(
+        produced=produced(4),
+        delivered=[delivery(0), delivery(1)],
+        letters=[letter(2, code="source_inactive")],
+        may_be_dead={at(2): "source_inactive", at(3): "source_inactive"},
+        dropped=[delivery(1), delivery(2), delivery(3)],
+    )
+
+    assert Balance(produced=4, delivered=2, dead_lettered=1, filtered=0, duplicates=0, dropped=1) == result
+    assert "+ filtered 0 + dropped while PENDING 1, duplicates" in str(result)
+
+
+def test_what_was_sent_into_the_void_knowingly_fails() -> None:
+    """Also where it was delivered later on: nobody may count on that."""
+    with pytest.raises(AssertionError, match=r"1 sent to a source that was not ACTIVE and had been seen so"):
+        balance(
+            produced=produced(2),
+            delivered=[delivery(0), delivery(1)],
+            dropped=[delivery(1)],
+            void=[delivery(1)],
+        )
+
+
+def test_a_letter_that_may_be_has_one_code_only() -> None:
+    """A customer who is away excuses the letters that say so, and no others."""
+    with pytest.raises(AssertionError, match=r"another code than expected \(retries_exhausted\)"):
+        balance(
+            produced=produced(1),
+            delivered=[],
+            letters=[letter(0, code="retries_exhausted")],
+            may_be_dead={at(0): "source_inactive"},
+        )
+
+
+def test_what_is_dropped_settles_when_it_happened() -> None:
+    """A commit before the event was accepted for nothing is too early, too."""
+    for count, is_right in ((0, False), (1, True)):
+        samples = [Sample({ORDERS: 1}, 0, {}, dropped=count)]
+        if is_right:
+            balance(produced=produced(1), delivered=[], dropped=[delivery(0)], samples=samples)
+            continue
+        with pytest.raises(AssertionError, match="sample 0"):
+            balance(produced=produced(1), delivered=[], dropped=[delivery(0)], samples=samples)
+
+
 def test_order_is_judged_by_first_deliveries() -> None:
     """A repetition of an old event breaks no order; a first delivery out of turn does."""
     repeated = [delivery(0), delivery(1), delivery(0), delivery(1), delivery(2)]
