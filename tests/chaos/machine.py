@@ -44,7 +44,7 @@ LETTERS_BROKER = 2
 FLAKY = 0.5
 """Share of requests that a fault strikes, where it does not strike all: a brown-out, in which half of what is
 sent succeeds. That is nobody's fault, so a good record in the dead-letter topic is always a finding."""
-TRIES, TRY_AGAIN_S = 5, 1.0
+TRIES, TRY_AGAIN_S = 3, 2.0
 """How often and after what time Kafka is asked again for what it did not do."""
 SETTLE_TIMEOUT_S = 180.0
 SILENT_S = 30.0
@@ -539,7 +539,7 @@ class Machine:
                         found.replicas, key=lambda broker: broker == found.leader
                     )
         reassign(self.cluster.addresses[LETTERS_BROKER], others)
-        answers = admin.elect_leaders(ElectionType.PREFERRED, None).result(30)
+        answers = admin.elect_leaders(ElectionType.PREFERRED, None, request_timeout=10).result(15)
         # An error is one of a partition alone: it has the leader it prefers, or that one is not in sync.
         return sum(error is None for error in answers.values())
 
@@ -556,7 +556,7 @@ class Machine:
         # It may have been done although there was no answer.
         if self._note_partitions(topic) < count:
             admin = AdminClient({**self.cluster.client, "log_level": "0"})
-            admin.create_partitions([NewPartitions(topic, count)])[topic].result(30)
+            admin.create_partitions([NewPartitions(topic, count)], request_timeout=10)[topic].result(15)
             if self._note_partitions(topic) < count:
                 raise TimeoutError(f"the brokers do not show {count} partitions of {topic} yet")
 

@@ -111,7 +111,7 @@ def test_more_partitions_that_were_made_without_an_answer_count(
     class Admin:
         def __init__(self, _: object) -> None: ...
 
-        def create_partitions(self, _: object) -> None:
+        def create_partitions(self, _: object, **__: object) -> None:
             made.append(1)
             raise AWAY
 
