@@ -85,8 +85,9 @@ def test_a_fault_that_could_not_be_brought_about_is_no_finding(
 
 
 def test_a_finding_ends_the_run(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bridge that did not stop in order is accused, also where the error is one that Kafka's tools have."""
-    for error in (AssertionError("it ended with 1, not 0"), AWAY):
+    """A bridge that did not stop in order is accused, also where the error is one that Kafka's tools have. A
+    mistake of the machine shows as well."""
+    for error in (AssertionError("it ended with 1, not 0"), AWAY, SystemError("a bug")):
 
         @contextmanager
         def found(_: float, error: Exception = error) -> Iterator[bool]:
