@@ -73,7 +73,7 @@ cat {self._offer}
             "Version": 1,
             "AccessKeyId": key,
             "SecretAccessKey": "secret",
-            "SessionToken": f"token of {key}",
+            "SessionToken": f"token-of-{key}",
         }
         self._offer.write_text(json.dumps(offer | {"Expiration": expires.isoformat()}))
 
@@ -117,7 +117,7 @@ def test_credentials_are_looked_up_once_for_all_who_wait(source: Source) -> None
     got = asyncio.run(run())
 
     assert {"AKIDONE"} == {signer.access_key for signer in got}
-    assert "token of AKIDONE" == got[0].headers(b"", 0)["X-Amz-Security-Token"]
+    assert "token-of-AKIDONE" == got[0].headers(b"", 0)["X-Amz-Security-Token"]
     assert 1 == source.asked
 
 

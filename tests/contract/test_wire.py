@@ -25,7 +25,7 @@ from connector import config
 from connector.eventbridge import Publisher
 from connector.limits import entry
 from connector.model import Event
-from connector.signing import CONTENT_TYPE, TARGET, Signer, Signers
+from connector.signing import CONTENT_TYPE, Signer, Signers
 from tests.endpoint import Endpoint, Received, accept
 
 REGION = "eu-central-1"
@@ -168,7 +168,10 @@ def test_every_signature_is_botocores(
     ours = signer.headers(body, now_s)
 
     request = AWSRequest(
-        "POST", url, headers={"X-Amz-Target": TARGET, "Content-Type": CONTENT_TYPE}, data=body
+        "POST",
+        url,
+        headers={"X-Amz-Target": "AWSEvents.PutPartnerEvents", "Content-Type": CONTENT_TYPE},
+        data=body,
     )
     now = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
     with mock.patch.object(auth, "get_current_datetime", return_value=now):

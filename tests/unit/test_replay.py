@@ -22,7 +22,7 @@ from connector.resolutions import Resolution, Resolved, State
 from connector.sources import Sighting, SourceState
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan, tries
-from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, accept, outcomes
+from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch, accept, outcomes
 
 LETTERS = "orders.dlt"
 SETTINGS = """
@@ -105,9 +105,6 @@ class FakeResolutions:
 class Rig:
     """A replay with its scripted neighbours; it is given all partitions at its first poll."""
 
-    def look(self, _target: str, source: str) -> Sighting:
-        return Sighting(self.states.get(source, "ACTIVE"))
-
     def __init__(
         self,
         records: Sequence[Record],
@@ -125,9 +122,11 @@ class Rig:
         self.letters = FakeLetters(records)
         self.ranges = dict.fromkeys({r.partition.number for r in records}, (0, 1000000))
         self.max_replays = max_replays
-        self.states: dict[str, SourceState] = {}
-        """Of sources that are not ACTIVE."""
-        self.trial = Trial(Pipeline(settings, None), lambda _: None, self.look)
+        self.watches = {name: FakeWatch() for name in settings.all_targets}
+        self.watch = self.watches["default"]
+        self.trial = Trial(Pipeline(settings, None), lambda _: None)
+        self.problems: list[str] = []
+        """What the progress said."""
         self.replay = Replay(
             settings,
             ranges=self.ranges,
@@ -136,11 +135,16 @@ class Rig:
             limits=limits,
             resolutions=self.resolutions,
             sink=self.sink,
+            watches=self.watches,
             dead_letters=self.dead_letters,
             telemetry=Telemetry(),
-            report=lambda *_: None,
+            report=self.report,
             clock_s=self.clock,
         )
+
+    def report(self, _tally: Tally, problem: str | None) -> None:
+        if problem is not None and problem not in self.problems:
+            self.problems.append(problem)
 
     def scan(self, ranges: Ranges) -> Iterator[Chosen]:
         resolved = Resolved(LETTERS, dict.fromkeys(self.ranges, (0, 1000)))
@@ -487,7 +491,13 @@ def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: confi
         settings=settings,
     )
 
-    tally = plan(rig.scan(rig.ranges), trial=rig.trial, max_letters=None, report=lambda *_: None)
+    tally = plan(
+        rig.scan(rig.ranges),
+        trial=rig.trial,
+        look=lambda *_: Sighting("ACTIVE"),
+        max_letters=None,
+        report=lambda *_: None,
+    )
 
     assert {"template_null": 3} == tally.tried
     assert (1, {"template_null": 1}, {"filter": 1}) == (tally.delivered, tally.failed, tally.dropped)
