@@ -362,9 +362,10 @@ class SourceGuard:
     def _apply(self, source: str, known: _Known) -> list[tuple[Pending, RefusedError]]:
         failed: list[tuple[Pending, RefusedError]] = []
         for queue, refused in self._set_doors(source, known):
-            if known.seen.is_denied and queue.policy != "send":
-                refused += self._outbox.take_out(queue, attrgetter("only_if_active"))
             failed += [(pending, self.refusal(queue)) for pending in refused]
+            if known.seen.is_denied and queue.policy != "send":
+                taken = self._outbox.take_out(queue, attrgetter("only_if_active"))
+                failed += [(pending, self.refusal(queue)) for pending in taken]
         return failed
 
     def _door(self, policy: InactivePolicy, known: _Known) -> Door:

@@ -40,12 +40,16 @@ class FakeWatch:
         self.postponed = 0
         """How often nobody's patience was to end."""
         self.trouble: tuple[float, str] | None = None
+        self.asked: list[str] = []
+        """Every source that a lookup was asked for, again for each time."""
         self._asked: list[str] = []
         self._said: list[tuple[str, Sighting]] = []
 
     def follow(self, name: str) -> None:
         self.followed.add(name)
-        self._asked.append(name)
+        self.asked.append(name)
+        if name not in self._asked:
+            self._asked.append(name)
 
     def forget(self, name: str) -> None:
         self.followed.discard(name)

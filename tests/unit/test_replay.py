@@ -19,7 +19,7 @@ from connector.pipeline import Pipeline
 from connector.read_ahead import slim
 from connector.replay import MAX_PENDING_LETTERS, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
-from connector.sources import Sighting, SourceState
+from connector.sources import Sighting
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan, tries
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch, accept, outcomes

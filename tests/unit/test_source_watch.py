@@ -114,7 +114,7 @@ def test_throttled_lookups_slow_down_and_lose_nobody() -> None:
 def test_without_permission_it_is_said_of_each_source_and_once_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What follows from it depends on what is known; a line for each source would drown the one that matters."""
+    """What follows depends on what is known; a line for each source would drown the one that matters."""
     caplog.set_level(logging.WARNING, logger=LOGGER)
     rig = Rig()
     rig.api.error = NotAuthorizedError("may not")
