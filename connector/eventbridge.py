@@ -31,7 +31,7 @@ from connector import config, verdicts
 from connector.connections import Connections, ProxyError, Reply, ReplyError, Way
 from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
 from connector.model import Answer, Entry
-from connector.signing import PUT_PARTNER_EVENTS, SERVICE, Resolved, Signers, session
+from connector.signing import PUT_PARTNER_EVENTS, SERVICE, Resolved, Signers, kind_of, session
 from connector.verdicts import Refusal, Verdict
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -241,8 +241,25 @@ def endpoint(target: config.Target) -> Way:
         raise ConfigError(
             [Problem("eventbridge.allow_insecure", f"{text}; use https://, or set this to true")]
         )
-    proxy = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
-    return Way(url, proxy=proxy, tls=_tls(made) if is_tls else None)
+    proxy = (ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url) or "").strip()
+    for name, each in (("endpoint", url), ("proxy of the environment (HTTPS_PROXY or HTTP_PROXY)", proxy)):
+        if each and (problem := _url_problem(each)):
+            raise ConfigError([Problem("eventbridge", f"the {name} cannot be used: {problem}")])
+    return Way(url, proxy=proxy or None, tls=_tls(made) if is_tls else None)
+
+
+def _url_problem(url: str) -> str | None:
+    """Why nothing can be reached at a URL; without its value, which may hold a password."""
+    if bad := next((each for each in url if not "!" <= each <= "~"), None):
+        return f"its URL holds {kind_of(bad)}"
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError:
+        return "the port in its URL is no number up to 65535"
+    if parts.scheme not in {"http", "https"}:
+        return "its URL begins neither with http:// nor with https://"
+    return None if parts.hostname else "its URL names no host"
 
 
 def _tls(made: boto3.Session) -> ssl.SSLContext:
@@ -291,10 +308,10 @@ def transport_error(error: OSError, target: config.Target) -> UnavailableError:
             return UnavailableError(text, code="timeout")
         case ReplyError():
             text = (
-                f"what came back is no answer of EventBridge ({said}), so what became of the entries is not "
-                "known; they will be sent again"
+                f"what came back is no answer of EventBridge ({said}), so what became of the request is not "
+                "known; it will be sent again"
             )
             return UnavailableError(text, code="answer_invalid")
     return UnavailableError(
-        f"no connection to EventBridge ({said}); the entries will be sent again", code="connection"
+        f"no connection to EventBridge ({said}); it will be tried again", code="connection"
     )

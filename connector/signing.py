@@ -368,13 +368,14 @@ def _credential_problem(key: str, secret: str, token: str) -> str | None:
         bad = next((each for each in text if not "!" <= each <= "~" or each in forbidden), None)
         if bad is not None:
             return (
-                f"The AWS {name} holds {_kind(bad)}, which none has, so nothing can be signed. Write it "
+                f"The AWS {name} holds {kind_of(bad)}, which none has, so nothing can be signed. Write it "
                 "anew, without that, where it comes from: environment, AWS configuration files, or a secret."
             )
     return None
 
 
-def _kind(character: str) -> str:
+def kind_of(character: str) -> str:
+    """What may be said of a character in something secret."""
     match unicodedata.category(character):
         case "Cc":
             return "a control character, such as a line break"
