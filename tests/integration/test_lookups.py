@@ -83,6 +83,31 @@ def test_no_refusal_of_a_lookup_sends_what_is_held(world: World) -> None:
     assert 0 == world.aws.counts().dropped
 
 
+def test_a_customer_who_leaves_in_an_outage_gets_no_event_after_it(world: World) -> None:
+    """Both planes are down. What waits is sent once a lookup says that somebody is there to get it."""
+    (partition,) = world.topic("notes")
+    mapping: dict[str, Json] = {**NOTES, "on_inactive_source": "hold"}
+    bridge = world.bridge(world.settings({partition.topic: mapping}, sources=SOON))
+    bridge.start()
+    produced = world.produce([Sent(partition.topic, note(n, tenant="blue"), b"k") for n in range(20)])
+    world.wait_settled([partition])
+
+    world.aws.script({"down": True})
+    world.aws.set_source(REGION, BLUE, "PENDING")
+    produced |= world.produce([Sent(partition.topic, note(n, tenant="blue"), b"k") for n in range(20, 200)])
+    bridge.wait_metric("target_state", 2)
+    bridge.wait_metric("held_records", 180)  # what is known of the source is too old by now
+    world.aws.script({"down": False})
+    bridge.wait_metric("source_state", 1, source=BLUE, state="PENDING")
+    assert (20, 0) == (world.aws.counts().accepted, world.aws.counts().dropped)
+    world.aws.set_source(REGION, BLUE, "ACTIVE")
+    world.wait_settled([partition])
+    bridge.sigterm()
+
+    assert 200 == world.balance(produced, order="key").delivered
+    assert 0 == world.aws.counts().dropped
+
+
 # One path for both planes ------------------------------------------------------------------------
 
 
