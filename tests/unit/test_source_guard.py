@@ -116,6 +116,16 @@ def test_the_first_records_of_a_source_wait_until_it_was_looked_at(settings: con
     assert list(range(5)) == rig.delivered_ids
 
 
+def test_the_bridge_is_quick_while_a_lookup_is_in_flight(settings: config.Settings) -> None:
+    """Events may wait for it: the loop looks for answers every few ms, and not only when a record comes."""
+    rig = Rig(settings)
+    began_s = rig.clock.now_s
+    rig.watch.is_looking = True
+    rig.run(lambda: rig.source.polls == 100)
+
+    assert rig.clock.now_s - began_s < 2
+
+
 def test_looks_that_come_to_nothing_while_events_wait_show(settings: config.Settings) -> None:
     """A bridge that sends nothing because it cannot look must not seem well."""
     rig = Rig(settings)
