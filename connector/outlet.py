@@ -146,8 +146,8 @@ class Outlet:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request or a lookup is in flight."""
-        return bool(self._in_flight) or self.guard.is_looking
+        """Whether an answer is waited for: to a request, or to a lookup that events wait for."""
+        return bool(self._in_flight) or (self.guard.is_looking and self._outbox.unsent > 0)
 
     @property
     def has_enough(self) -> bool:
