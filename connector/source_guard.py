@@ -333,8 +333,7 @@ class SourceGuard:
     def _grow_old(self, now_s: float) -> None:
         """Shut the doors of sources whose last lookup is older than it would be without the outage.
 
-        Their customers may have left meanwhile. What waits for them is what was sent to them when the target
-        answered last, and all that came since.
+        Their customers may have left meanwhile, and all that waits for them would be sent at once.
         """
         limit_s = now_s - self._watch.max_age_s
         old = [

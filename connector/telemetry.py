@@ -353,7 +353,12 @@ class Telemetry:
         if outcome == "ok" and target in self._unseeing:
             self._unseeing.discard(target)
             self._log.info("sources_seen", target=target)
-        elif outcome in {"denied", "unavailable"} and target not in self._unseeing:
+        elif (
+            outcome in {"denied", "unavailable"}
+            and target not in self._unseeing
+            # Of one source alone, lookups may fail while those of the others do not.
+            and self._may_log("sources_unseen", target, per_minute=1)
+        ):
             self._unseeing.add(target)
             now = (
                 "each source keeps the state it was seen in; those never seen are sent to, and events for "
