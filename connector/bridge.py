@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from connector import config, garbage_collector
-from connector.errors import DeadLetterError, HaltError, InvariantError, RecordError, UnavailableError
+from connector.errors import (
+    OF_SOURCES,
+    DeadLetterError,
+    HaltError,
+    InvariantError,
+    RecordError,
+    UnavailableError,
+)
 from connector.health import Health
 from connector.ledger import Ledger, Ticket, Track
 from connector.letters import Failure
@@ -56,9 +63,6 @@ SOURCES_INTERVAL_S = 5.0
 """How often what is shown of each source is brought up to date, where no state changed."""
 
 SLOW = f"decoding and mapping its records took over {CONVERT_S:g} s; the others wait their turn"
-
-OF_SOURCES = frozenset({"source_inactive", "source_unknown"})
-"""Codes of letters that say nothing about mapping or topic, however many there are."""
 
 RESUME_SHARE = 0.5
 """Partitions that were paused because too much was pending go on once what is left for one target fell to
@@ -136,7 +140,7 @@ class Bridge:
         health: Health,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`watches` look at the sources of each target, by its name."""
+        """`watches` look up the sources of each target, by its name."""
         self._clock_s = clock_s
         self._pipeline = pipeline
         self._sink = sink

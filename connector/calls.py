@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from connector.eventbridge import Publisher
 from connector.model import Answer, Entry
@@ -36,7 +37,11 @@ class Calls:
 
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         """Start one call to a target; never blocks."""
-        task = self._loop.create_task(self._publish(target, batch_id, entries))
+        self.start(self._publish(target, batch_id, entries))
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Start something beside the calls, that notes itself what it comes to; never blocks."""
+        task = self._loop.create_task(self._watched(work))
         # The loop keeps weak references only; without this one a call could vanish midway.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -45,8 +50,8 @@ class Calls:
     def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
         """The answers that came in; waits for the first one at most `timeout_s`.
 
-        Whatever escaped from a call is a bug, and is raised here so that it ends the bridge rather
-        than a task nobody looks at.
+        The wait also ends when something else that was started does. Whatever escaped from either is a
+        bug, and is raised here so that it ends the bridge rather than a task nobody looks at.
         """
         loop = self._loop
         for _ in range(TURNS if self._tasks else 1):
@@ -75,9 +80,12 @@ class Calls:
         self._loop.run_forever()
 
     async def _publish(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
+        answer = await self._publishers[target].publish(entries)
+        self._answers.append((target, batch_id, answer))
+
+    async def _watched(self, work: Coroutine[Any, Any, None]) -> None:
         try:
-            answer = await self._publishers[target].publish(entries)
-            self._answers.append((target, batch_id, answer))
+            await work
         except Exception as bug:  # noqa: BLE001 - raised again by `answers`
             self._bug = bug
         if self._is_waiting:

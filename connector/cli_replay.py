@@ -26,6 +26,7 @@ from connector.kafka_clients import LIBRDKAFKA_VERSION
 from connector.kafka_dead_letters import KafkaDeadLetters
 from connector.kafka_letters import ReplayGuard
 from connector.replay import Limits, Replay
+from connector.source_watch import watches
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, Tries, plan, tries
 
@@ -56,7 +57,7 @@ class Work:
     def __init__(self, desk: Desk, request: Request) -> None:
         self._desk = desk
         self._request = request
-        self._trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
+        self._trial = Trial(desk.pipeline, desk.topic.fetch_origin)
         ids = request.selection.ids
         self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
 
@@ -66,6 +67,7 @@ class Work:
             return plan(
                 self._chosen(self._desk.ranges, shown, timeout_s=0.1),
                 trial=self._trial,
+                look=self._desk.look,
                 max_letters=self._request.limits.max_letters,
                 report=shown,
             )
@@ -79,7 +81,8 @@ class Work:
         settings, ranges = self._desk.settings, self._desk.ranges
         self._desk.resolutions.ensure(len(ranges))
         telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
-        calls = Calls(publishers(settings))
+        to_targets = publishers(settings)
+        calls = Calls(to_targets)
         try:
             with _progress("replayed", self._letters) as shown:
                 replay = Replay(
@@ -90,6 +93,7 @@ class Work:
                     limits=self._request.limits,
                     resolutions=self._desk.resolutions,
                     sink=calls,
+                    watches=watches(settings, to_targets, start=calls.start, telemetry=telemetry),
                     dead_letters=KafkaDeadLetters(settings, telemetry=telemetry),
                     telemetry=telemetry,
                     report=shown,
@@ -211,6 +215,11 @@ def _print_outcomes(tally: Tally, *, sent: str, failed: str, indent: str) -> Non
     _print_counts(rows, indent=indent)
     for code, count in _largest_first(tally.failed):
         typer.echo(f"{indent}  {count:>9,}  {code}: {tally.messages.get(code, '')}")
+    if tally.unseen:
+        why = next(iter(tally.unseen))
+        typer.echo(
+            f"{indent}Of these, {sum(tally.unseen.values()):,} {sent} without a lookup of their source: {why}"
+        )
 
 
 def _print_left(tally: Tally) -> None:

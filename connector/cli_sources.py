@@ -80,11 +80,15 @@ Bridges = Annotated[
 ]
 
 
-def _desk(settings: Settings, target: str | None = None, region: str | None = None) -> SourceDesk:
+def _desk(
+    context: typer.Context, settings: Settings, target: str | None = None, region: str | None = None
+) -> SourceDesk:
     """The chosen targets to work on; those in the Region, or all."""
     from connector.source_desk import SourceDesk  # noqa: PLC0415
 
-    return SourceDesk(_chosen(settings, target, region))
+    desk = SourceDesk(_chosen(settings, target, region))
+    context.call_on_close(desk.close)
+    return desk
 
 
 def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping[str, Target]:
@@ -110,13 +114,13 @@ def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping
     return {DEFAULT_TARGET: settings.eventbridge.model_copy(update={"region": region})}
 
 
-def _one(settings: Settings, target: str | None, region: str | None) -> SourceDesk:
+def _one(context: typer.Context, settings: Settings, target: str | None, region: str | None) -> SourceDesk:
     """The one target a change is meant for: `eventbridge`, unless something else was asked for."""
     from connector.config import DEFAULT_TARGET  # noqa: PLC0415
 
     if target is None and region is None:
         target = DEFAULT_TARGET
-    desk = _desk(settings, target, region)
+    desk = _desk(context, settings, target, region)
     if len(desk.targets) > 1:
         raise typer.BadParameter(
             f"several targets are in {region} ({', '.join(desk.targets)}); choose one with --target"
@@ -133,6 +137,7 @@ def _one(settings: Settings, target: str | None, region: str | None) -> SourceDe
     ),
 )
 def list_(
+    context: typer.Context,
     *,
     config: ConfigFile = None,
     prefix: Annotated[
@@ -153,7 +158,7 @@ def list_(
     """
     settings = settings_of(config)
     wanted = _states(state)
-    desk = _desk(settings, target, region)
+    desk = _desk(context, settings, target, region)
     prefixes = _prefixes(settings, prefix)
     sent, silent = _sent(settings, bridge)
     rows = [row for row in _shown(desk.rows(prefixes)) if not wanted or row.seen.state in wanted]
@@ -175,6 +180,7 @@ def list_(
     )
 )
 def status(
+    context: typer.Context,
     name: Name,
     *,
     config: ConfigFile = None,
@@ -188,7 +194,7 @@ def status(
     Exit code 4: it is ACTIVE nowhere.
     """
     settings = settings_of(config)
-    desk = _desk(settings, target, region)
+    desk = _desk(context, settings, target, region)
     sent, _ = _sent(settings, bridge)
     rows = desk.look(name)
     if as_json:
@@ -208,6 +214,7 @@ def status(
     )
 )
 def create(
+    context: typer.Context,
     name: Name,
     *,
     account: Annotated[str, typer.Option(callback=_account, help="The customer's AWS account, 12 digits.")],
@@ -221,7 +228,7 @@ def create(
     One that this account has already is left as it is. Exit code 4: it could not be created.
     """
     settings = settings_of(config)
-    desk = _one(settings, target, region)
+    desk = _one(context, settings, target, region)
     row = desk.create(name, account)
     if as_json:
         print_json({"sources": [_row_json(row, {})] if row else [], "problems": desk.problems})
@@ -242,6 +249,7 @@ def create(
     )
 )
 def delete(
+    context: typer.Context,
     name: Name,
     *,
     config: ConfigFile = None,
@@ -255,7 +263,7 @@ def delete(
     Where there is none, nothing happens. Exit code 4: it could not be deleted.
     """
     settings = settings_of(config)
-    desk = _one(settings, target, region)
+    desk = _one(context, settings, target, region)
     rows = [row for row in desk.look(name) if row.seen.state not in {"MISSING", "DELETED"}]
     for row in rows:
         if not as_json:
@@ -287,6 +295,7 @@ def delete(
     )
 )
 def sync(
+    context: typer.Context,
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="CSV: source,account and optionally target or region.")
     ],
@@ -317,7 +326,7 @@ def sync(
         raise typer.BadParameter(
             f"{file} lists nobody, and --prune would delete every source", param_hint="FILE"
         )
-    desk = _desk(settings)
+    desk = _desk(context, settings)
     prefixes = sorted({*_prefixes(settings, None, required=False), *(_partner(c.source) for c in customers)})
     existing = {(row.target, row.source): row.seen for row in _shown(desk.rows(prefixes))}
     unseen = set(desk.unseen)
@@ -345,6 +354,7 @@ def sync(
     )
 )
 def ping(
+    context: typer.Context,
     name: Name,
     *,
     config: ConfigFile = None,
@@ -357,7 +367,7 @@ def ping(
     Its detail type is `Partner Bridge Ping`. Exit code 4: it reached nobody.
     """
     settings = settings_of(config)
-    desk = _one(settings, target, region)
+    desk = _one(context, settings, target, region)
     pong = desk.ping(name)
     if pong is None:
         _end(desk)
@@ -470,14 +480,13 @@ def _print_rows(rows: Sequence[Row], sent: Mapping[tuple[str, str], int]) -> Non
 
 
 def _print_status(row: Row, sent: Mapping[tuple[str, str], int]) -> None:
-    from connector.sources import MEANINGS  # noqa: PLC0415
 
     count = sent.get((row.target, row.source))
     _print_pairs(
         {
             "source": row.source,
             "target": f"{row.target}, {row.region}",
-            "state": f"{row.seen.state}: {row.seen.reason or MEANINGS[row.seen.state]}",
+            "state": str(row.seen),
             "account": row.seen.account,
             "created": iso_second(row.seen.created_ms),
             "expires": iso_second(row.seen.expires_ms),

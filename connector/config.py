@@ -219,8 +219,8 @@ class Sources(Group):
     first_look_timeout: Seconds = Field(
         default=30.0,
         ge=0.1,
-        description="How long records wait for the first look at their source while no look is answered; "
-        "then they are sent.",
+        description="How long records wait for a lookup of their source while none is answered; then they "
+        "are sent, unless the source was seen not ACTIVE. Replay leaves its letters open instead.",
     )
     max_held_records: int = Field(
         default=1000,

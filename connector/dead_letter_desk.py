@@ -22,13 +22,14 @@ from connector.dead_letters import Found, Group, Ids, Ranges, Selection, Totals,
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import CODE_CONNECT, NAMES, DeadLetter, letter_id
+from connector.lookups import Lookups
 from connector.model import Json, Record, iso
 from connector.pipeline import Dropped, Pipeline
 from connector.resolutions import Resolution, Resolved, State
 from connector.schema_registry import SchemaRegistry
-from connector.source_api import Looks
+from connector.sources import Sighting
 from connector.telemetry import configure_logging
-from connector.trial import CannotTry, Trial
+from connector.trial import CannotTry, Look, Trial, foreseen
 
 LISTED = 10
 """Letters shown one by one, where nothing else is asked for."""
@@ -61,8 +62,17 @@ class Desk:
         self.resolutions = ResolutionTopic(settings)
         self._registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
         self.pipeline = Pipeline(settings, self._registry)
-        self.look = Looks(settings.all_targets)
-        """What state a source is in."""
+        self._lookups: Lookups | None = None
+
+    def look(self, target: str, source: str) -> Sighting:
+        """What state a source is in.
+
+        Raises:
+            ConfigError: as `Publisher`.
+        """
+        if self._lookups is None:
+            self._lookups = Lookups(self.settings)  # only now, since most commands need none
+        return self._lookups(target, source)
 
     def __enter__(self) -> Self:
         garbage_collector.calm()
@@ -77,6 +87,8 @@ class Desk:
         self.resolutions.close()
         if self._registry is not None:
             self._registry.close()
+        if self._lookups is not None:
+            self._lookups.close()
 
     def selected(self, selection: Selection) -> Iterator[Sequence[Found]]:
         """The selected letters in batches, with a progress bar on a terminal."""
@@ -245,7 +257,7 @@ def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload:
         {"name": name, "value": _text(value)} if payload else {"name": name, "bytes": _size(value)}
         for name, value in letter.record.headers
     ]
-    trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
+    trial = Trial(desk.pipeline, desk.topic.fetch_origin)
     try:
         letter = trial.whole(letter)
     except CannotTry as error:
@@ -253,7 +265,7 @@ def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload:
     for name, decode in (("key", desk.pipeline.decode_key), ("value", desk.pipeline.decode_value)):
         decoded = _decoded(decode, letter.record)
         report[name] = decoded if payload else _shape(decoded)
-    return report | {"now": _prospect(trial, letter, payload=payload)}
+    return report | {"now": _prospect(trial, letter, desk.look, payload=payload)}
 
 
 class _Undecodable(dict[str, Json]):
@@ -267,10 +279,10 @@ def _decoded(decode: Callable[[Record], Json], record: Record) -> Json:
         return _Undecodable(cannot_be_decoded=str(error))
 
 
-def _prospect(trial: Trial, letter: DeadLetter, *, payload: bool) -> Json:
+def _prospect(trial: Trial, letter: DeadLetter, look: Look, *, payload: bool) -> Json:
     """What the configuration as it is now makes of a letter."""
     try:
-        _, result = _patiently(lambda: trial.checked(trial(letter)))
+        (_, result), seen = _patiently(lambda: foreseen(letter, trial, look))
     except UnavailableError as error:
         return {"outcome": "cannot be said now", "why": str(error)}
     match result:
@@ -284,6 +296,7 @@ def _prospect(trial: Trial, letter: DeadLetter, *, payload: bool) -> Json:
     detail = cast("Json", orjson.loads(cast("str", entry.pop("Detail"))))
     return {
         "outcome": "would be sent",
+        **({"source": f"may not be looked up: {seen.reason}"} if seen and seen.is_denied else {}),
         "event_id": trial.event_id(letter),
         "size_bytes": result.size_bytes,
         "entry": entry | {"Detail": detail if payload else _shape(detail)},

@@ -63,6 +63,9 @@ Stage: TypeAlias = Literal["KEY_CONVERTER", "VALUE_CONVERTER", "TRANSFORMATION",
 
 CODES: frozenset[str] = frozenset(get_args(Code))
 
+OF_SOURCES: frozenset[Code] = frozenset({"source_inactive", "source_unknown"})
+"""Codes that say nothing about mapping or topic, however many there are: the customer's source is closed."""
+
 MEANINGS: dict[Code, str] = {
     "framing_invalid": "The bytes do not begin as the topic's framing says.",
     "schema_unknown": "The registry has no schema under the id in the record.",

@@ -1,4 +1,7 @@
-"""The call of PutPartnerEvents: one request, signed and sent, and what its answer means.
+"""The calls of EventBridge: one request, signed and sent, and what its answer means.
+
+PutPartnerEvents and the calls about sources go the same way: credentials, clock, endpoint, TLS and proxy are
+those of the target, and so is what is done when one of them is wrong.
 
 boto3's own call costs 110 to 160 µs of CPU an event and holds the interpreter's lock; the same
 request over our own connections costs a tenth. boto3 still says where the endpoint is and who we are,
@@ -10,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import boto3
+import orjson
 from botocore import UNSIGNED
 from botocore import exceptions as boto
 from botocore.config import Config
@@ -26,11 +31,14 @@ from connector import config, verdicts
 from connector.connections import Connections, ProxyError, Reply, ReplyError, Way
 from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
 from connector.model import Answer, Entry
-from connector.signing import SERVICE, Resolved, Signers, session
-from connector.verdicts import Verdict
+from connector.signing import PUT_PARTNER_EVENTS, SERVICE, Resolved, Signers, kind_of, session
+from connector.verdicts import Refusal, Verdict
 
 MAX_ANSWER_BYTES = 256 * 1024
-"""Far over what 20 results take; more is not an answer of EventBridge."""
+"""Far over what 20 results, or a page of 100 sources, take; more is not an answer of EventBridge."""
+CONTROL_CALLS = 4
+"""Calls about sources at once, at most. They have connections of their own, so that none waits for another
+kind."""
 CLOCK_JUMP_S = 60.0
 """Two answers to one call whose dates are further apart come from clocks that disagree among themselves:
 that is not ours to be right, and no reason to halt."""
@@ -50,52 +58,82 @@ class Publisher:
         self._signers = Signers(target, url=self.endpoint.url)
         self._clock_offset_s = 0.0
         """What AWS's clock is ahead of ours, once an answer has shown that it matters."""
-        self._connections = Connections(
+        connections = partial(
+            Connections,
             self.endpoint,
-            limit=target.max_in_flight,
             connect_timeout_s=target.timeouts.connect,
             read_timeout_s=target.timeouts.read,
             max_reply_bytes=MAX_ANSWER_BYTES,
         )
+        self._connections = connections(limit=target.max_in_flight)
+        self._control_connections = connections(limit=CONTROL_CALLS)
+
+    @property
+    def region(self) -> str:
+        return self._target.region
 
     async def close(self) -> None:
         """Close every connection."""
         await self._connections.close()
+        await self._control_connections.close()
 
     async def publish(self, entries: Sequence[Entry]) -> Answer:
-        """Make one call and say what it came to. Never raises for anything outside the bridge.
-
-        The call is repeated at once only where the first was refused before EventBridge looked at
-        it: with new credentials when they had expired, and with the clock corrected by the answer's
-        date. Each of the two happens once.
+        """Make one call of PutPartnerEvents and say what it came to. Never raises for anything outside the
+        bridge.
         """
         body = b'{"Entries":[' + b",".join([entry.json for entry in entries]) + b"]}"
         started_s = time.monotonic()
-        reply: Reply | None = None
-        remedies = {Verdict.RENEW, Verdict.CLOCK}
+        retry_after_s: float | None = None
+        request_id: str | None = None
         try:
-            signer = await self._signers.current()
-            while True:
-                offset_s = self._clock_offset_s
-                reply = await self._send(body, signer.headers(body, time.time() + offset_s))
-                if reply.status == 200:
-                    outcomes = verdicts.outcomes(reply.body, len(entries))
-                    return Answer(outcomes, None, _request_id(reply), time.monotonic() - started_s)
-                refusal = verdicts.refusal(reply.status, reply.headers, reply.body)
-                if refusal.verdict is Verdict.CLOCK:
-                    self._correct_clock(reply)
-                if refusal.verdict not in remedies:
-                    error, retry_after_s = refusal.error, refusal.retry_after_s
-                    if abs(self._clock_offset_s - offset_s) > CLOCK_JUMP_S:
-                        error = UnavailableError("EventBridge's clock jumps; it will be tried again")
-                    break
-                remedies.discard(refusal.verdict)
-                if refusal.verdict is Verdict.RENEW:
-                    signer = await self._signers.replace(signer)
+            reply, refusal = await self._request(PUT_PARTNER_EVENTS, body, self._connections)
+            request_id = reply.headers.get("x-amzn-requestid")
+            if refusal is None:
+                outcomes = verdicts.outcomes(reply.body, len(entries))
+                return Answer(outcomes, None, request_id, time.monotonic() - started_s)
+            error, retry_after_s = refusal.error, refusal.retry_after_s
         except ConnectorError as failure:
-            error, retry_after_s = failure, None
+            error = failure
         _drop_frames(error)
-        return Answer((), error, _request_id(reply), time.monotonic() - started_s, retry_after_s)
+        return Answer((), error, request_id, time.monotonic() - started_s, retry_after_s)
+
+    async def call(self, operation: str, members: Mapping[str, str]) -> Reply | Refusal:
+        """Make one call about sources. A reply is one of HTTP 200.
+
+        Raises:
+            NotAuthorizedError, UnavailableError: nothing could be asked, or nothing came back.
+        """
+        reply, refusal = await self._request(operation, orjson.dumps(members), self._control_connections)
+        return refusal or reply
+
+    async def _request(
+        self, operation: str, body: bytes, connections: Connections
+    ) -> tuple[Reply, Refusal | None]:
+        """Send one request, and say what its answer means where that is not HTTP 200.
+
+        It is repeated at once only where the first was refused before EventBridge looked at it: with new
+        credentials when they had expired, and with the clock corrected by the answer's date. Each of the
+        two happens once.
+        """
+        remedies = {Verdict.RENEW, Verdict.CLOCK}
+        signer = await self._signers.current()
+        while True:
+            offset_s = self._clock_offset_s
+            headers = signer.headers(body, time.time() + offset_s, operation=operation)
+            reply = await self._send(headers, body, connections)
+            if reply.status == 200:
+                return reply, None
+            refusal = verdicts.refusal(reply.status, reply.headers, reply.body)
+            if refusal.verdict is Verdict.CLOCK:
+                self._correct_clock(reply)
+            if refusal.verdict not in remedies:
+                if abs(self._clock_offset_s - offset_s) > CLOCK_JUMP_S:
+                    jumps = UnavailableError("EventBridge's clock jumps; it will be tried again")
+                    refusal = refusal._replace(verdict=Verdict.UNAVAILABLE, error=jumps)
+                return reply, refusal
+            remedies.discard(refusal.verdict)
+            if refusal.verdict is Verdict.RENEW:
+                signer = await self._signers.replace(signer)
 
     def publish_once(self, entries: Sequence[Entry]) -> Answer:
         """Make one call, and no other. Blocks."""
@@ -129,9 +167,9 @@ class Publisher:
         finally:
             await self.close()
 
-    async def _send(self, body: bytes, headers: dict[str, str]) -> Reply:
+    async def _send(self, headers: dict[str, str], body: bytes, connections: Connections) -> Reply:
         try:
-            return await self._connections.post(headers, body)
+            return await connections.post(headers, body)
         except OSError as error:  # TimeoutError is one
             raise transport_error(error, self._target) from error
 
@@ -203,8 +241,25 @@ def endpoint(target: config.Target) -> Way:
         raise ConfigError(
             [Problem("eventbridge.allow_insecure", f"{text}; use https://, or set this to true")]
         )
-    proxy = ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url)
-    return Way(url, proxy=proxy, tls=_tls(made) if is_tls else None)
+    proxy = (ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url) or "").strip()
+    for name, each in (("endpoint", url), ("proxy of the environment (HTTPS_PROXY or HTTP_PROXY)", proxy)):
+        if each and (problem := _url_problem(each)):
+            raise ConfigError([Problem("eventbridge", f"the {name} cannot be used: {problem}")])
+    return Way(url, proxy=proxy or None, tls=_tls(made) if is_tls else None)
+
+
+def _url_problem(url: str) -> str | None:
+    """Why nothing can be reached at a URL; without its value, which may hold a password."""
+    if bad := next((each for each in url if not "!" <= each <= "~"), None):
+        return f"its URL holds {kind_of(bad)}"
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError:
+        return "the port in its URL is no number up to 65535"
+    if parts.scheme not in {"http", "https"}:
+        return "its URL begins neither with http:// nor with https://"
+    return None if parts.hostname else "its URL names no host"
 
 
 def _tls(made: boto3.Session) -> ssl.SSLContext:
@@ -218,10 +273,6 @@ def _tls(made: boto3.Session) -> ssl.SSLContext:
         raise ConfigError(
             [Problem("eventbridge.ca_bundle", f"{trusted} cannot be used as a PEM file of CAs: {error}")]
         ) from error
-
-
-def _request_id(reply: Reply | None) -> str | None:
-    return reply.headers.get("x-amzn-requestid") if reply else None
 
 
 def _drop_frames(error: BaseException | None) -> None:
@@ -257,10 +308,10 @@ def transport_error(error: OSError, target: config.Target) -> UnavailableError:
             return UnavailableError(text, code="timeout")
         case ReplyError():
             text = (
-                f"what came back is no answer of EventBridge ({said}), so what became of the entries is not "
-                "known; they will be sent again"
+                f"what came back is no answer of EventBridge ({said}), so what became of the request is not "
+                "known; it will be sent again"
             )
             return UnavailableError(text, code="answer_invalid")
     return UnavailableError(
-        f"no connection to EventBridge ({said}); the entries will be sent again", code="connection"
+        f"no connection to EventBridge ({said}); it will be tried again", code="connection"
     )

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Mapping
 from contextlib import closing
 
-from connector import config
+from connector import bugs, config
 from connector.dead_letters import CODE_UNREADABLE, OTHER
 from connector.errors import CODES, ConnectorError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
@@ -160,6 +160,15 @@ class OpenLetters:
         self._thread.join(1.0)
 
     def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._count()
+            except Exception as bug:  # noqa: BLE001 - a dead thread would leave its last number for ever
+                bugs.tell(bug)
+                self._telemetry.dead_letters_uncounted(f"a bug ({type(bug).__name__}); counted anew")
+                self._stopping.wait(self._every_s)
+
+    def _count(self) -> None:
         count = OpenCount()
         read_up_to: dict[int, int] = {}
         with (

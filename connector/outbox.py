@@ -40,6 +40,8 @@ class Pending:
     )
 
     lane: Lane
+    only_if_active = False
+    """Not to be sent to a source of which nothing is known."""
 
     def __init__(self, record: Record, track: Track, entry: Entry, now_s: float) -> None:
         self.record = record
@@ -367,6 +369,13 @@ class Outbox:
         if door is not Door.REFUSED or not self.held(queue):
             return []
         return sorted(self._drop(self._lanes([queue]), lambda _: True), key=lambda p: p.record.offset)
+
+    def take_out(self, queue: SourceQueue, is_unwanted: Callable[[Pending], bool]) -> list[Pending]:
+        """Forget unsent entries of one source, wherever they are in their lanes, and return them."""
+        lanes = self._lanes([queue])
+        for lane in lanes:
+            lane.waiting.sort(key=is_unwanted)  # stable, so that the others keep their order
+        return self._drop(lanes, is_unwanted)
 
     def rest(self, queue: SourceQueue, until_s: float) -> None:
         """Let one source sit out its turns, since EventBridge throttles it alone; the others go on."""

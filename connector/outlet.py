@@ -26,7 +26,7 @@ from connector.ledger import Track
 from connector.model import Answer, Delivered, Entry, Forbidden, Refused, Retry
 from connector.outbox import Door, Outbox, Pending, SourceQueue
 from connector.pace import Pace, State, full_jitter
-from connector.source_guard import SourceGuard, Unwatched, Watch
+from connector.source_guard import SourceGuard, Watch
 from connector.sources import InactivePolicy
 from connector.telemetry import RequestOutcome, TargetCondition, Telemetry
 
@@ -90,13 +90,14 @@ class Outlet:
         *,
         sink: Sink,
         telemetry: Telemetry,
+        watch: Watch,
         sources: config.Sources | None = None,
-        watch: Watch | None = None,
         share: Share | None = None,
         has_many_sources: bool = False,
+        sends_unseen: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Without `watch` only `send` is a policy."""
+        """Without `sends_unseen` nothing is sent to a source whose lookups come to no answer."""
         self.name = name
         self._clock_s = clock_s
         self._sink = sink
@@ -106,7 +107,9 @@ class Outlet:
         self._period_s = target.batch.period
         sources, share = sources or config.Sources(), share or Share()
         self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
-        self.guard = SourceGuard(name, watch=watch or Unwatched(), telemetry=telemetry, clock_s=clock_s)
+        self.guard = SourceGuard(
+            name, watch=watch, telemetry=telemetry, sends_unseen=sends_unseen, clock_s=clock_s
+        )
         self._outbox = Outbox(
             max_count=target.batch.count,
             max_bytes=target.batch.byte_size,
@@ -143,8 +146,8 @@ class Outlet:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is in flight."""
-        return bool(self._in_flight)
+        """Whether an answer is waited for: to a request, or to a lookup that events wait for."""
+        return bool(self._in_flight) or (self.guard.is_looking and self._outbox.unsent > 0)
 
     @property
     def has_enough(self) -> bool:
@@ -185,7 +188,7 @@ class Outlet:
 
     def step(self, now_s: float) -> list[tuple[Pending, RefusedError]]:
         """Follow what is news of the sources; returns what is not to be sent after all, and why."""
-        return self.guard.step(now_s)
+        return self.guard.step(now_s, is_down=self.is_down)
 
     @property
     def held(self) -> int:
@@ -198,11 +201,11 @@ class Outlet:
             self._in_vain_since_s = None  # what failed was taken away, so there is nothing to wait for
         since_s, why = self._in_vain_since_s, f"nothing was accepted: {self._why}"
         if trouble := self.guard.trouble:
-            # Looks at sources fail as the events would, and before them.
+            # Lookups of sources fail as the events would, and before them.
             if since_s is not None:
                 since_s = min(since_s, trouble[0])
             elif self.held and self.guard.is_awaited:
-                since_s, why = trouble[0], f"sources cannot be looked at, and their events wait: {trouble[1]}"
+                since_s, why = trouble[0], f"sources cannot be looked up, and their events wait: {trouble[1]}"
         if since_s is None or now_s - since_s <= SLOW_S:
             return None
         pause_s = self._pace.next_s(now_s) - now_s
@@ -218,8 +221,8 @@ class Outlet:
         due_s = [] if self._outbox.next_wake_s is None else [self._outbox.next_wake_s]
         if self._outbox.ready_since_s is not None:
             due_s.append(self._pace.next_s(now_s))
-        if self.guard.next_s is not None:
-            due_s.append(self.guard.next_s)
+        if (next_s := self.guard.next_s(now_s)) is not None:
+            due_s.append(next_s)
         return min(due_s, default=None)
 
     def send(self, now_s: float) -> None:
@@ -232,6 +235,8 @@ class Outlet:
         outbox = self._outbox
         idle_below = max(1, self._max_in_flight // 8)
         outbox.wake(now_s)
+        if self.is_down and self._may_only_probe(now_s):
+            self._send([], now_s)
         while (
             (since_s := outbox.ready_since_s) is not None
             and len(self._in_flight) < self._max_in_flight
@@ -245,12 +250,28 @@ class Outlet:
             batch = outbox.next_batch()
             for pending in batch:
                 pending.track.sent_offset = max(pending.track.sent_offset, pending.record.offset)
-            if self._in_vain_since_s is None:
-                self._in_vain_since_s = now_s
-            batch_id = next(self._batch_ids)
-            self._in_flight[batch_id] = (batch, now_s)
-            self._pace.sent(now_s)
-            self._sink.send(self.name, batch_id, [pending.entry for pending in batch])
+            self._send(batch, now_s)
+
+    def _may_only_probe(self, now_s: float) -> bool:
+        """Whether all that waits for a target that is down waits for lookups of its sources as well.
+
+        Then a request without entries asks whether it is up again: it reaches nobody. Without it the target
+        would stay down for as long as nothing can be looked up.
+        """
+        return (
+            self.guard.is_awaited
+            and self._outbox.unsent > 0
+            and self._outbox.ready_since_s is None
+            and self._pace.may_send(now_s, len(self._in_flight))
+        )
+
+    def _send(self, batch: list[Pending], now_s: float) -> None:
+        if self._in_vain_since_s is None:
+            self._in_vain_since_s = now_s
+        batch_id = next(self._batch_ids)
+        self._in_flight[batch_id] = (batch, now_s)
+        self._pace.sent(now_s)
+        self._sink.send(self.name, batch_id, [pending.entry for pending in batch])
 
     def judge(self, batch_id: int, answer: Answer) -> Judged:
         """Decide what becomes of each entry of an answered request."""

@@ -12,26 +12,28 @@ under way, and another replay took over. Both times it has the same event id.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from connector import config
 from connector.bridge import DeadLetters
 from connector.dead_letters import Ranges
-from connector.errors import DeadLetterError, HaltError, RecordError, UnavailableError
+from connector.errors import OF_SOURCES, DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, Ticket, Track
 from connector.letters import REPLAY_COUNT, DeadLetter, Failure
 from connector.model import Answer, Delivered, Entry, Partition, Position
-from connector.outbox import Pending
+from connector.outbox import Door, Pending
 from connector.outlet import Outlet, Sink
 from connector.pace import Pace
 from connector.pipeline import Dropped
 from connector.resolutions import Resolution, State
+from connector.source_guard import Watch
 from connector.telemetry import Telemetry
-from connector.trial import CannotTry, Report, Tally, Trial, Tried, Tries
+from connector.trial import CannotTry, Report, Tally, Trial, Tried, Tries, why_left_open
 
 MAX_PENDING_LETTERS = 1_000
 MAX_PENDING_BYTES = 64 * 1024**2
@@ -102,6 +104,10 @@ class Resent(Pending):
         super().__init__(letter.record, track, entry, now_s)
         self.letter = letter
 
+    @property
+    def only_if_active(self) -> bool:  # type: ignore[override]
+        return self.letter.label.code in OF_SOURCES
+
 
 class Replay:
     """Sends the selected letters of the partitions it is given, and records what becomes of each.
@@ -120,13 +126,14 @@ class Replay:
         limits: Limits,
         resolutions: Resolutions,
         sink: Sink,
+        watches: Mapping[str, Watch],
         dead_letters: DeadLetters,
         telemetry: Telemetry,
         report: Report,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tries` brings the selected letters of these ranges, after it read what is resolved there, and what
-        became of them at the trial; whose sources may be sent to is for `trial` to say, at the last moment.
+        became of them at the trial. `watches` look up the sources of each target, by its name.
         """
         self.tally = Tally()
         self._topic = settings.dead_letter.topic
@@ -144,7 +151,19 @@ class Replay:
         self._report = report
         self._clock_s = clock_s
         self._outlets = {
-            name: Outlet(name, target, sink=sink, telemetry=telemetry, clock_s=clock_s)
+            name: Outlet(
+                name,
+                target,
+                sink=sink,
+                telemetry=telemetry,
+                watch=watches[name],
+                # What waits for a lookup is within the limits of this replay as a whole.
+                sources=settings.sources.model_copy(
+                    update={"max_held_records": sys.maxsize, "max_held_bytes": sys.maxsize}
+                ),
+                sends_unseen=False,
+                clock_s=clock_s,
+            )
             for name, target in settings.all_targets.items()
         }
         self._ledger = Ledger()
@@ -208,12 +227,24 @@ class Replay:
         for ticket in self._dead_letters.acknowledged():
             self._letter_acknowledged(ticket)
         now_s = self._clock_s()
+        for outlet in self._outlets.values():
+            for pending, _ in outlet.step(now_s):
+                self._leave(outlet, cast("Resent", pending))
         if send and self._resolutions.unwritten < MAX_UNRECORDED:
             for outlet in self._outlets.values():
                 outlet.send(now_s)
         if now_s >= self._report_due_s:
             self._report_due_s = now_s + REPORT_INTERVAL_S
-            self._report(self.tally, self._problem or self._dead_letters.problem)
+            self._report(self.tally, self._problem or self._dead_letters.problem or self._waits)
+
+    @property
+    def _waits(self) -> str | None:
+        """What letters wait for before they are sent, in words."""
+        for outlet in self._outlets.values():
+            if outlet.held and outlet.guard.is_awaited:
+                why = f": {outlet.guard.trouble[1]}" if outlet.guard.trouble else ""
+                return f"{outlet.held:,} letters wait for lookups of their sources{why}"
+        return None
 
     # Letters in
 
@@ -229,7 +260,7 @@ class Replay:
                 return count > 0
             self._pace.sent(now_s)
             tried, track = self._tried.popleft()
-            self._handle(self._trial.checked(tried), track, now_s)
+            self._handle(tried, track, now_s)
         return room > 0
 
     def _read(self) -> bool:
@@ -277,8 +308,12 @@ class Replay:
                 # Of one lane are only letters of one partition, so that it can be given away whole.
                 order = self._trial.ordering(letter.record)
                 lane = None if order is None else (track, order)
-                # The trial has looked at its source, so nothing of it is held here.
-                self._outlets[result.target].add(Resent(letter, track, result, now_s), lane, "send")
+                resent, outlet = Resent(letter, track, result, now_s), self._outlets[result.target]
+                is_sent = self._trial.policy(letter, result) == "send"
+                if (
+                    not is_sent and resent.only_if_active and outlet.guard.seen(result.source).is_denied
+                ) or outlet.add(resent, lane, "send" if is_sent else "dead_letter"):
+                    self._leave(outlet, resent)
             case Dropped():
                 self.tally.count(self.tally.dropped, result.reason)
                 reason = f"{result.reason} of the configuration at replay"
@@ -296,12 +331,26 @@ class Replay:
             resent = cast("Resent", pending)
             self.tally.delivered += 1
             self._consecutive = 0
+            seen = outlet.guard.seen(resent.entry.source)
+            if seen.is_denied and resent.lane.queue.policy != "send":
+                self.tally.count(self.tally.unseen, str(seen.reason))
             # Also when the partition was lost meanwhile: it is true, and whoever reads it will not send it.
             self._record(resent.letter, resent.track, State.DELIVERED, event_id=event_id)
         for pending, error in judged.failed:
             resent = cast("Resent", pending)
+            if resent.lane.queue.door is Door.REFUSED:
+                self._leave(outlet, resent)
+                continue
             self._fail(resent.letter, resent.track, error, pending=resent, request_id=answer.request_id)
         self._halt = judged.halt or self._halt
+
+    def _leave(self, outlet: Outlet, resent: Resent) -> None:
+        """Leave a letter open whose source is not seen to be ACTIVE: it was not sent, and did not fail."""
+        if not resent.track.is_open:
+            return
+        code, seen = resent.letter.label.code, outlet.guard.seen(resent.entry.source)
+        self.tally.leave_after_all(code, why_left_open(seen, code) or f"its source is {seen}")
+        self._ledger.settle(resent.track, resent.letter.id.offset)
 
     def _fail(
         self,

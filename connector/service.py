@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
+from operator import methodcaller
 from typing import NoReturn
 
 from connector import config, garbage_collector, process
@@ -21,10 +23,9 @@ from connector.kafka_dead_letters import KafkaDeadLetters, create_dead_letter_to
 from connector.open_letters import OpenLetters
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry
-from connector.source_api import SourceApi
+from connector.source_api import SourceCalls
 from connector.source_list import Customers
-from connector.source_watch import SourceWatch
-from connector.sources import MEANINGS
+from connector.source_watch import watches
 from connector.telemetry import Telemetry, configure_logging
 
 CONNECT_TIMEOUT_S = 2.0
@@ -59,11 +60,12 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings, registry)
     try:
-        calls = Calls(publishers(settings))
+        to_targets = publishers(settings)
     except HaltError as error:
         telemetry.halted(error)
         sys.exit(EXIT_HALTED)
-    watches = _watches(settings, telemetry)
+    calls = Calls(to_targets)
+    customers = Customers(settings)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
     source = KafkaSource(settings, telemetry=telemetry)
     dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
@@ -71,7 +73,9 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         settings,
         pipeline=pipeline,
         sink=calls,
-        watches=watches,
+        watches=watches(
+            settings, to_targets, start=calls.start, telemetry=telemetry, accounts=customers.accounts
+        ),
         dead_letters=dead_letters,
         telemetry=telemetry,
         health=health,
@@ -87,8 +91,6 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         process.stop_with(bridge.stop)
         if counting is not None:
             counting.start()
-        for watch in watches.values():
-            watch.start()
         source.subscribe(bridge)
         bridge.run(source)
     except HaltError as error:
@@ -101,8 +103,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         telemetry.halted(error)
         code = EXIT_BUG
     finally:
-        stops = [watch.stop for watch in watches.values()]
-        stops += [counting.stop] if counting is not None else []
+        stops = [counting.stop] if counting is not None else []
         stops += [source.close, server.close, calls.close]
         stops += [registry.close] if registry is not None else []
         for stop in stops:
@@ -111,25 +112,6 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         telemetry.stopped()
     logging.shutdown()
     process.end(code)  # before the clients go, whose destructors may wait for brokers
-
-
-def _watches(settings: config.Settings, telemetry: Telemetry) -> dict[str, SourceWatch]:
-    """Something that looks at the sources of each target.
-
-    Raises:
-        ConfigError: the list of customers cannot be used.
-    """
-    customers = Customers(settings)
-    return {
-        name: SourceWatch(
-            name,
-            settings.sources,
-            api=SourceApi(target),
-            telemetry=telemetry,
-            accounts=partial(customers.accounts, name),
-        )
-        for name, target in settings.all_targets.items()
-    }
 
 
 def _connect(
@@ -211,15 +193,14 @@ def _source_checks(settings: config.Settings, name: str, where: str) -> Iterator
         for topic in settings.topics.values()
         if "${" not in topic.event.source and topic.target == name
     }
-    api = SourceApi(settings.all_targets[name], patience_s=5.0)
-    for source in sorted(known):
-        try:
-            seen = api.look(source)
-        except ConnectorError as error:
-            yield CheckResult(f"source {source}{where}", ok=False, text=str(error))
-        else:
-            text = f"{seen.state}: {seen.reason or MEANINGS[seen.state]}"
-            yield CheckResult(f"source {source}{where}", ok=seen.state == "ACTIVE", text=text)
+    with closing(SourceCalls(settings.all_targets[name], patience_s=5.0)) as calls:
+        for source in sorted(known):
+            try:
+                seen = calls.run(methodcaller("look", source))
+            except ConnectorError as error:
+                yield CheckResult(f"source {source}{where}", ok=False, text=str(error))
+            else:
+                yield CheckResult(f"source {source}{where}", ok=seen.state == "ACTIVE", text=str(seen))
 
 
 def _check(name: str, attempt: Callable[[], str | None]) -> CheckResult:

@@ -11,8 +11,11 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import re
+import string
 import threading
 import time
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
@@ -26,6 +29,7 @@ from botocore.credentials import (
     AssumeRoleCredentialFetcher,
     Credentials,
     DeferredRefreshableCredentials,
+    ReadOnlyCredentials,
     RefreshableCredentials,
 )
 from botocore.utils import normalize_url_path
@@ -38,7 +42,7 @@ from connector.verdicts import Verdict
 SERVICE: Final = "events"
 USER_AGENT = f"kafka-partner-bridge/{__version__}"
 """How the bridge names itself to AWS."""
-TARGET = "AWSEvents.PutPartnerEvents"
+PUT_PARTNER_EVENTS: Final = "PutPartnerEvents"
 CONTENT_TYPE = "application/x-amz-json-1.1"
 
 CHECK_INTERVAL_S = 1.0
@@ -64,34 +68,37 @@ class Signer:
         self._region = region
         self._fixed = {
             "Content-Type": CONTENT_TYPE,
-            "X-Amz-Target": TARGET,
             "User-Agent": f"{USER_AGENT} Botocore/{botocore.__version__}",
         }
         security = ""
         if token:
             self._fixed["X-Amz-Security-Token"] = token
             security = f"x-amz-security-token:{token}\n"
-        names = f"content-type;host;x-amz-date;{'x-amz-security-token;' if token else ''}x-amz-target"
-        # The canonical request is the same every time but for the date and the hash of the body.
+        self._names = f"content-type;host;x-amz-date;{'x-amz-security-token;' if token else ''}x-amz-target"
+        # The canonical request of an operation is the same every time but for the date and the body's hash.
         host = host_of(url)
         self._before_date = f"POST\n{path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{host}\nx-amz-date:"
-        self._after_date = f"\n{security}x-amz-target:{TARGET}\n\n{names}\n"
-        self._names = names
+        self._after_date = f"\n{security}x-amz-target:"
         self._day = ""
         self._scope = ""
         self._key = b""
 
-    def headers(self, body: bytes, now_s: float) -> dict[str, str]:
+    def headers(self, body: bytes, now_s: float, *, operation: str = PUT_PARTNER_EVENTS) -> dict[str, str]:
         """All headers of a request that carries `body`, signed at `now_s` (Unix time)."""
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
         if date[:8] != self._day:
             self._start_day(date[:8])
-        canonical = f"{self._before_date}{date}{self._after_date}{hashlib.sha256(body).hexdigest()}"
+        target = f"AWSEvents.{operation}"
+        canonical = (
+            f"{self._before_date}{date}{self._after_date}{target}\n\n{self._names}\n"
+            f"{hashlib.sha256(body).hexdigest()}"
+        )
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{date}\n{self._scope}\n{digest}"
         signature = hmac.digest(self._key, text.encode(), "sha256").hex()
         return {
             **self._fixed,
+            "X-Amz-Target": target,
             "X-Amz-Date": date,
             "Authorization": f"AWS4-HMAC-SHA256 Credential={self.access_key}/{self._scope}, "
             f"SignedHeaders={self._names}, Signature={signature}",
@@ -143,6 +150,7 @@ class Signers:
         self._renewal: asyncio.Future[Resolved] | None = None
         self._hung: set[asyncio.Future[Resolved]] = set()
         """Look-ups that were given up, and whose thread goes on."""
+        self._had_good_ones = False
 
     async def current(self) -> Signer:
         """A signer with credentials that have not expired.
@@ -190,19 +198,26 @@ class Signers:
     def resolve(self, old: Resolved | None = None) -> Resolved:
         """Find credentials, or renew `old`. Blocks on files and the network.
 
+        Where there were good ones before, what is wrong with them now may pass: a file that is being
+        replaced, a program that is being updated. Only AWS's own refusal is for good then.
+
         Raises:
             NotAuthorizedError, UnavailableError: as `current`.
         """
         try:
             credentials = old.credentials if old else chain(self._target)
-            frozen = credentials.get_frozen_credentials()
+            key, secret, token, _ = Usable(credentials).get_frozen_credentials()
+            resolved = Resolved(credentials, self._build(key or "", secret or "", token))
+        except UnusableCredentialsError as error:
+            if self._had_good_ones:
+                raise UnavailableError(f"{error} It is tried again.", code="credentials") from error
+            raise
         except ConnectorError:
             raise
         except Exception as error:  # what a chain of files, processes and services raises is no closed set
-            raise credential_error(error) from error
-        if not frozen.access_key or not frozen.secret_key:
-            raise NotAuthorizedError(NO_CREDENTIALS)
-        return Resolved(credentials, self._build(frozen.access_key, frozen.secret_key, frozen.token))
+            raise credential_error(error, may_pass=self._had_good_ones) from error
+        self._had_good_ones = True
+        return resolved
 
     def _renew(self, old: Resolved | None) -> asyncio.Future[Resolved]:
         """Resolve on a thread; everyone who asks meanwhile gets the same future.
@@ -231,7 +246,10 @@ class Signers:
                 loop.call_soon_threadsafe(self._renewed, renewal, limit, outcome)
 
         # A daemon, unlike an executor's thread: a hung metadata service must not hold up a stop.
-        threading.Thread(target=resolve, name="credentials", daemon=True).start()
+        try:
+            threading.Thread(target=resolve, name="credentials", daemon=True).start()
+        except RuntimeError as error:  # the system gives us no more threads at this moment
+            self._renewed(renewal, limit, credential_error(error))
         return renewal
 
     def _give_up(self, renewal: asyncio.Future[Resolved]) -> None:
@@ -312,9 +330,74 @@ _STS_PERMANENT = frozenset(
 )
 
 
-def credential_error(error: Exception) -> ConnectorError:
-    """What a failure to find or renew credentials comes to: stop, or wait and try again."""
-    said = verdicts.without_values(str(error) or type(error).__name__)
+class UnusableCredentialsError(NotAuthorizedError):
+    """There are no credentials, or none that a request could be signed with."""
+
+
+class Usable(NamedTuple):
+    """Credentials as they can be signed with.
+
+    White space around them is taken away, as AWS's SDK for Java and its configuration files do: a secret that
+    was written with `echo` ends in a line break.
+    """
+
+    found: Credentials
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        """All of one moment; botocore knows the name.
+
+        Raises:
+            UnusableCredentialsError: there are none, or they hold what none can hold.
+        """
+        frozen = self.found.get_frozen_credentials()
+        key, secret, token = ((text or "").strip(string.whitespace) for text in frozen[:3])
+        if not key or not secret:
+            raise UnusableCredentialsError(NO_CREDENTIALS)
+        if problem := _credential_problem(key, secret, token):
+            raise UnusableCredentialsError(problem)
+        return ReadOnlyCredentials(key, secret, token or None)
+
+
+def _credential_problem(key: str, secret: str, token: str) -> str | None:
+    """Which of them holds what kind of character that it cannot hold; never its value."""
+    for name, text, forbidden in (
+        ("access key id", key, "/,="),
+        ("secret access key", secret, ""),
+        ("session token", token, ""),
+    ):
+        bad = next((each for each in text if not "!" <= each <= "~" or each in forbidden), None)
+        if bad is not None:
+            return (
+                f"The AWS {name} holds {kind_of(bad)}, which none has, so nothing can be signed. Write it "
+                "anew, without that, where it comes from: environment, AWS configuration files, or a secret."
+            )
+    return None
+
+
+def kind_of(character: str) -> str:
+    """What may be said of a character in something secret."""
+    match unicodedata.category(character):
+        case "Cc":
+            return "a control character, such as a line break"
+        case "Cf":
+            return "an invisible character"
+        case "Cs":
+            return "bytes that are not UTF-8"
+        case "Zs" | "Zl" | "Zp":
+            return "a space"
+    return "a punctuation mark" if character.isascii() else "a character that is not ASCII"
+
+
+_BYTES = re.compile(r"""\bb(?=['"])""")
+
+
+def credential_error(error: Exception, *, may_pass: bool = False) -> ConnectorError:
+    """What a failure to find or renew credentials comes to: stop, or wait and try again.
+
+    With `may_pass` only AWS's own refusal is a reason to stop.
+    """
+    # Python's HTTP client quotes a header that it refuses, as bytes: that may be the session token.
+    said = verdicts.without_values(_BYTES.sub("", str(error)) or type(error).__name__)
     if isinstance(error, boto.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -323,7 +406,7 @@ def credential_error(error: Exception) -> ConnectorError:
             verdict not in {Verdict.UNAVAILABLE, Verdict.THROTTLED} and status not in {429, *range(500, 600)}
         ):
             return NotAuthorizedError(f"AWS refuses to give credentials ({said}). {_ROLE}")
-    elif isinstance(error, PERMANENT):
+    elif isinstance(error, PERMANENT) and not may_pass:
         return NotAuthorizedError(
             f"The AWS credentials cannot be used ({said}). Correct their configuration."
         )
@@ -359,10 +442,10 @@ def chain(target: config.Target) -> Credentials:
     try:
         made = session(target)
     except ConfigError as error:
-        raise NotAuthorizedError(str(error)) from error
+        raise UnusableCredentialsError(str(error)) from error
     found = made.get_credentials()
     if found is None:
-        raise NotAuthorizedError(NO_CREDENTIALS)
+        raise UnusableCredentialsError(NO_CREDENTIALS)
     if target.role_arn is None:
         return found
     extra_args = {"RoleSessionName": "kafka-partner-bridge"}
@@ -370,7 +453,7 @@ def chain(target: config.Target) -> Credentials:
         extra_args["ExternalId"] = target.external_id
     fetcher = AssumeRoleCredentialFetcher(
         client_creator=made._session.create_client,  # noqa: SLF001
-        source_credentials=found,
+        source_credentials=Usable(found),
         role_arn=target.role_arn,
         extra_args=extra_args,
     )

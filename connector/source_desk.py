@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from operator import methodcaller
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from connector import config
 from connector.errors import ConnectorError
 from connector.eventbridge import Publisher
 from connector.limits import entry
 from connector.model import Delivered, Event, Refused, Retry, iso_second
-from connector.source_api import SourceApi, SourceError
+from connector.source_api import SourceApi, SourceCalls, SourceError
 from connector.source_list import Change
 from connector.sources import MEANINGS, Sighting, SourceState
 
@@ -26,6 +27,7 @@ CALLS_PER_SECOND = 10.0
 PING_DETAIL_TYPE = "Partner Bridge Ping"
 
 T = TypeVar("T")
+Call: TypeAlias = "Callable[[SourceApi], Coroutine[Any, Any, T]]"
 
 
 class Row(NamedTuple):
@@ -57,38 +59,48 @@ class Pong(NamedTuple):
 class SourceDesk:
     """Works on the sources of some targets. What fails is told in `problems`, and the rest goes on."""
 
-    def __init__(self, targets: Mapping[str, config.Target], *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, targets: Mapping[str, config.Target], *, patience_s: float | None = None) -> None:
         self.targets = targets
         self.problems: list[str] = []
         self.unseen: list[str] = []
         """Targets whose sources could not be seen, or not all of them."""
-        self._apis = {
-            name: SourceApi(target, patience_s=patience_s, calls_per_second=CALLS_PER_SECOND)
+        self._calls = {
+            name: SourceCalls(
+                target,
+                patience_s=PATIENCE_S if patience_s is None else patience_s,
+                calls_per_second=CALLS_PER_SECOND,
+            )
             for name, target in targets.items()
         }
 
+    def close(self) -> None:
+        """Close every connection."""
+        for calls in self._calls.values():
+            calls.close()
+
     def rows(self, prefixes: Sequence[str]) -> Iterator[Row]:
         """Every source whose name begins with one of these, target by target."""
-        for name, api in self._apis.items():
+        for name, calls in self._calls.items():
             try:
-                for source in sorted({source for prefix in prefixes for source in api.names(prefix)}):
-                    yield self._row(name, source, api.look(source))
+                found = {source for prefix in prefixes for source in calls.run(methodcaller("names", prefix))}
+                for source in sorted(found):
+                    yield self._row(name, source, calls.run(methodcaller("look", source)))
             except ConnectorError as error:
                 self.unseen.append(name)
                 self.problems.append(f"{name}: {error}")
 
     def look(self, source: str) -> list[Row]:
         """This source in every target that answers."""
-        seen = ((name, self._try(name, lambda api: api.look(source))) for name in self._apis)
+        seen = ((name, self._try(name, methodcaller("look", source))) for name in self._calls)
         return [self._row(name, source, sighting) for name, sighting in seen if sighting]
 
     def create(self, source: str, account: str) -> Row | None:
         """Create a source in the one target; None when that failed. One that is there already is kept."""
-        (name,) = self._apis
+        (name,) = self._calls
         if not self._change(name, source, partial(_created, source=source, account=account)):
             return None
         unseen = Sighting("UNKNOWN", reason="it was created and cannot be looked up")
-        return self._row(name, source, self._try(name, lambda api: api.look(source)) or unseen)
+        return self._row(name, source, self._try(name, methodcaller("look", source)) or unseen)
 
     def delete(self, row: Row) -> bool:
         """Delete a source; whether that worked."""
@@ -106,9 +118,9 @@ class SourceDesk:
             source, account = change.source, change.account or ""
             match change.action:
                 case "create":
-                    call = partial(_created, source=source, account=account)
+                    call: Call[None] = partial(_created, source=source, account=account)
                 case "delete":
-                    call = partial(SourceApi.delete, name=source, account=account)
+                    call = methodcaller("delete", source, account)
                 case _:
                     continue
             if self._change(change.target, source, call):
@@ -118,7 +130,7 @@ class SourceDesk:
     def ping(self, source: str) -> Pong | None:
         """Send one event that says that it is a test; None where no answer came."""
         ((name, target),) = self.targets.items()
-        seen = self._try(name, lambda api: api.look(source)) or Sighting("UNKNOWN")
+        seen = self._try(name, methodcaller("look", source)) or Sighting("UNKNOWN")
         ping_id = f"ping-{uuid.uuid4()}"
         detail = {
             "id": ping_id,
@@ -141,12 +153,13 @@ class SourceDesk:
                     f'there, in {target.region}, with {{"detail-type": ["{PING_DETAIL_TYPE}"]}}.'
                 )
             case Delivered() if seen.is_inactive:
-                text = f"EventBridge answered success and nobody gets it: {MEANINGS[seen.state]}."
+                text = (
+                    f"EventBridge answered success and nobody gets it: {seen.reason or MEANINGS[seen.state]}."
+                )
             case Delivered():
                 text = "EventBridge took it. Whether anybody gets it is not known: it cannot be looked up."
             case Retry(code, message) | Refused(code, message):
-                why = f"The source is {seen.state}: {MEANINGS[seen.state]}"
-                text = f"EventBridge refused it ({code}: {message}). {why}."
+                text = f"EventBridge refused it ({code}: {message}). The source is {seen}."
             case forbidden:
                 text = (
                     f"EventBridge does not let this account send it ({forbidden.code}: {forbidden.message})."
@@ -156,30 +169,30 @@ class SourceDesk:
     def _row(self, name: str, source: str, seen: Sighting) -> Row:
         return Row(source, name, self.targets[name].region, seen)
 
-    def _try(self, name: str, call: Callable[[SourceApi], T]) -> T | None:
+    def _try(self, name: str, call: Call[T]) -> T | None:
         try:
-            return call(self._apis[name])
+            return self._calls[name].run(call)
         except ConnectorError as error:
             self.problems.append(f"{name}: {error}")
             return None
 
-    def _change(self, name: str, source: str, call: Callable[[SourceApi], None]) -> bool:
+    def _change(self, name: str, source: str, call: Call[None]) -> bool:
         try:
-            call(self._apis[name])
+            self._calls[name].run(call)
         except ConnectorError as error:
             self.problems.append(f"{source}: {error}")
             return False
         return True
 
 
-def _created(api: SourceApi, *, source: str, account: str) -> None:
+async def _created(api: SourceApi, *, source: str, account: str) -> None:
     try:
-        api.create(source, account)
+        await api.create(source, account)
     except SourceError as error:
         # It may have been made before, or since the plan; for the same account that is what was wanted.
         if error.code != "ResourceAlreadyExistsException":
             raise
-        if (found := api.look(source).account) not in {None, account}:
+        if (found := (await api.look(source)).account) not in {None, account}:
             text = (
                 f"it belongs to account {found}, not {account}. A source has one customer: choose another "
                 "name, or delete this one first."

@@ -1,83 +1,107 @@
 """Keeps events away from sources that would drop or refuse them: what is known of each, and what follows.
 
-Runs on the bridge thread and waits for nothing: the looks are made elsewhere, and come as news.
+Runs on the bridge thread and waits for nothing: the lookups are made beside it, and come as news.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Protocol
 
 from connector.errors import RefusedError
 from connector.outbox import Door, Outbox, Pending, SourceQueue
 from connector.pace import full_jitter
-from connector.sources import MEANINGS, InactivePolicy, Sighting, Standing
+from connector.sources import InactivePolicy, Sighting, Standing
 from connector.telemetry import Telemetry
 
 REOPEN_INITIAL_S = 0.5
 REOPEN_MAX_S = 60.0
-"""Pauses between two tries of a source that EventBridge refuses, where a look shows no reason for it."""
+"""Pauses between two tries of a source that EventBridge refuses, where a lookup shows no reason for it."""
+URGE_INTERVAL_S = 0.5
+"""How often it is looked which sources have events that wait since what is known of them is too old."""
+MAX_FORGOTTEN = 10_000
+NOT_SEEN = "it cannot be looked up"
 
 LOOKING = Sighting("LOOKING")
 
 
 class Watch(Protocol):
-    """Looks at sources, in the background."""
+    """Looks up sources, beside everything else."""
 
     def follow(self, name: str) -> None:
-        """Look at this source soon, and again and again; never blocks."""
+        """Look up this source soon, and again and again; never blocks."""
 
     def forget(self, name: str) -> None:
-        """Look at this source no more."""
+        """Look up this source no more."""
 
-    def news(self) -> list[tuple[str, Sighting]]:
-        """What was seen since the last call, in order; never blocks."""
+    def step(self, now_s: float) -> list[tuple[str, Sighting]]:
+        """Start the lookups that are due; returns what was seen since the last call. Never blocks.
+
+        UNKNOWN says that a source could not be looked up, and nothing else about it.
+        """
+
+    def postpone(self, now_s: float) -> None:
+        """The target is down: nobody's patience with lookups ends at this moment."""
+
+    def next_s(self, now_s: float) -> float | None:
+        """When there will be a lookup to start; None for never."""
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether a lookup is in flight."""
+
+    @property
+    def max_age_s(self) -> float:
+        """How old the last lookup of a source may be while all goes well."""
 
     @property
     def trouble(self) -> tuple[float, str] | None:
-        """Since when looks come to no answer (of the bridge's clock), and why; None while they do."""
-
-
-class Unwatched:
-    """Looks at nothing: only for entries with the policy `send`, whose doors stay open."""
-
-    def follow(self, name: str) -> None:
-        pass
-
-    def forget(self, name: str) -> None:
-        pass
-
-    def news(self) -> list[tuple[str, Sighting]]:
-        return []
-
-    @property
-    def trouble(self) -> None:
-        return None
+        """Since when lookups come to no answer (of the bridge's clock), and why; None while they do."""
 
 
 class _Known:
     """What is known of one source."""
 
-    __slots__ = ("delivered_when_active", "refusals", "reopen_s", "seen", "since_ms")
+    __slots__ = (
+        "before",
+        "delivered_when_seen",
+        "is_aged",
+        "looked_s",
+        "refusals",
+        "reopen_s",
+        "seen",
+        "since_ms",
+    )
 
-    def __init__(self, since_ms: int) -> None:
+    def __init__(self, since_ms: int, before: Sighting | None) -> None:
         self.seen = LOOKING
+        self.before = before
+        """What was known of it when it was forgotten, where that was not ACTIVE."""
         self.since_ms = since_ms
-        self.delivered_when_active = 0
-        """Events delivered up to the last look that found it ACTIVE."""
+        self.looked_s = float("-inf")
+        """When a lookup last said what state it is in."""
+        self.is_aged = False
+        """The target is or was down, and that lookup is too old: another comes first."""
+        self.delivered_when_seen = 0
+        """Events delivered up to the last lookup that found it ACTIVE, or not ACTIVE."""
         self.refusals = 0
         """How often EventBridge refused it since it last took an event."""
         self.reopen_s: float | None = None
-        """EventBridge refused it: when to try again; infinity until the next look."""
+        """EventBridge refused it: when to try again; infinity until the next lookup."""
 
 
 class SourceGuard:
     """Opens and shuts the doors of one target's sources by what is known of them.
 
-    A source met for the first time is held until it was looked at. One that is not ACTIVE is held or
-    refused, as the policy of its topic says; `send` leaves the door open. One that cannot be looked at is
-    open: the bridge must not stop for want of a permission.
+    A source met for the first time is held until it was looked up. One that is not ACTIVE is held or
+    refused, as the policy of its topic says; `send` leaves the door open.
+
+    No failure, refusal or age of a lookup opens a door that was shut: only a lookup that says ACTIVE does.
+    A source of which nothing was ever known, and that cannot be looked up, is open: the bridge must not stop
+    for want of a permission. Without `sends_unseen` that is so only where the permission is missing.
     """
 
     def __init__(
@@ -86,14 +110,26 @@ class SourceGuard:
         *,
         watch: Watch,
         telemetry: Telemetry,
+        sends_unseen: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._target = target
         self._watch = watch
         self._telemetry = telemetry
+        self._sends_unseen = sends_unseen
         self._clock_s = clock_s
         self._known: dict[str, _Known] = {}
         self._refused: set[str] = set()
+        self._fresh: dict[str, None] = {}
+        """Sources by their last lookup, the oldest first; those that are aged are not among them."""
+        self._looking: set[str] = set()
+        """Sources that wait for their first lookup."""
+        self._aged: set[str] = set()
+        self._unsure: set[str] = set()
+        """Open, though a lookup that was waited for came to no answer."""
+        self._forgotten: dict[str, Sighting] = {}
+        """Sources that were forgotten while they were not ACTIVE."""
+        self._urge_s = float("-inf")
         self._changed = True
 
     def guard(self, outbox: Outbox) -> None:
@@ -104,16 +140,23 @@ class SourceGuard:
         """Take note of a source that the outbox meets for the first time."""
         known = self._known.get(queue.source)
         if known is None:
-            known = self._known[queue.source] = _Known(_now_ms())
+            known = self._known[queue.source] = _Known(_now_ms(), self._forgotten.pop(queue.source, None))
+            self._looking.add(queue.source)
             self._watch.follow(queue.source)
             self._changed = True
-        self._outbox.set_door(queue, _door(queue.policy, known))
+        self._outbox.set_door(queue, self._door(queue.policy, known))
 
     def forgotten(self, queue: SourceQueue) -> None:
         """Take note that the outbox made room by forgetting a source."""
         if queue.source in self._known and not self._outbox.queues_of(queue.source):
-            del self._known[queue.source]
-            self._refused.discard(queue.source)
+            seen = self._known.pop(queue.source).seen
+            if seen.is_inactive:
+                self._forgotten[queue.source] = seen
+                if len(self._forgotten) > MAX_FORGOTTEN:
+                    del self._forgotten[next(iter(self._forgotten))]
+            for names in (self._refused, self._looking, self._aged, self._unsure):
+                names.discard(queue.source)
+            self._fresh.pop(queue.source, None)
             self._watch.forget(queue.source)
             self._changed = True
 
@@ -126,41 +169,64 @@ class SourceGuard:
         known.reopen_s = float("inf")
         self._refused.add(queue.source)
         self._watch.follow(queue.source)
-        for each in self._outbox.queues_of(queue.source):
-            self._outbox.set_door(each, _door(each.policy, known))
+        self._set_doors(queue.source, known)
 
     def taken(self, queue: SourceQueue) -> None:
         """Take note that EventBridge took an event again of a source that it refused before."""
         if known := self._known.get(queue.source):
             known.refusals = 0
 
-    def step(self, now_s: float) -> list[tuple[Pending, RefusedError]]:
-        """Open and shut doors by what is news; returns the entries that are not to be sent, and why."""
+    def step(self, now_s: float, *, is_down: bool = False) -> list[tuple[Pending, RefusedError]]:
+        """Open and shut doors by what is news; returns the entries that are not to be sent, and why.
+
+        While the target `is_down` what is known of its sources grows old.
+        """
         failed: list[tuple[Pending, RefusedError]] = []
-        for source, seen in self._watch.news():
+        for source, seen in self._watch.step(now_s):
             if known := self._known.get(source):
-                self._saw(source, known, seen, now_s)
+                if seen.state == "UNKNOWN":
+                    self._not_seen(source, known, seen, now_s)
+                else:
+                    self._saw(source, known, seen, now_s)
                 failed += self._apply(source, known)
         for source in [s for s in self._refused if (self._known[s].reopen_s or 0.0) <= now_s]:
             self._refused.discard(source)
             self._known[source].reopen_s = None
             failed += self._apply(source, self._known[source])
+        if is_down:
+            self._watch.postpone(now_s)
+            self._grow_old(now_s)
+        if self._aged and now_s >= self._urge_s:
+            self._urge_s = now_s + URGE_INTERVAL_S
+            for source in self._aged:
+                if any(queue.inside for queue in self._outbox.queues_of(source)):
+                    self._watch.follow(source)
         return failed
 
+    def next_s(self, now_s: float) -> float | None:
+        """When there will be something to do here; None for never."""
+        due_s = [self._known[source].reopen_s or 0.0 for source in self._refused]
+        if (next_s := self._watch.next_s(now_s)) is not None:
+            due_s.append(next_s)
+        return min(due_s, default=None)
+
     @property
-    def next_s(self) -> float | None:
-        """When a refused source is to be tried again; None for not at all."""
-        return min((self._known[source].reopen_s or 0.0 for source in self._refused), default=None)
+    def is_looking(self) -> bool:
+        """Whether a lookup is in flight."""
+        return self._watch.is_looking
+
+    def seen(self, source: str) -> Sighting:
+        """What was seen of a source."""
+        known = self._known.get(source)
+        return known.seen if known else LOOKING
 
     def refusal(self, queue: SourceQueue) -> RefusedError:
         """Why an entry of this source is not taken in."""
-        known = self._known.get(queue.source)
-        state = known.seen.state if known else "UNKNOWN"
+        seen = self.seen(queue.source)
+        what = f"its source is {seen}"
         if queue.door is Door.HELD:
-            what = f"as much of its source is held as may be, and it is {state}: {MEANINGS[state]}"
-        else:
-            what = f"its source is {state}: {MEANINGS[state]}"
-        missing = state in {"MISSING", "DELETED"}
+            what = f"as much of its source is held as may be, and it is {seen}"
+        missing = seen.state in {"MISSING", "DELETED"}
         return RefusedError(
             "source_unknown" if missing else "source_inactive",
             f"It was not sent, since {what}. Replay it once the source is ACTIVE.",
@@ -168,16 +234,16 @@ class SourceGuard:
 
     @property
     def trouble(self) -> tuple[float, str] | None:
-        """Since when looks at sources come to no answer, and why; None while they do."""
+        """Since when lookups of sources come to no answer, and why; None while they do."""
         return self._watch.trouble
 
     @property
     def is_awaited(self) -> bool:
-        """Whether the events of some source wait for its first look."""
-        return any(known.seen.state == "LOOKING" for known in self._known.values())
+        """Whether the events of some source wait for a lookup."""
+        return bool(self._looking or self._aged or self._refused)
 
     def is_inactive(self, queue: SourceQueue) -> bool:
-        """Whether a look has shown that events of this source would be dropped or refused."""
+        """Whether a lookup has shown that events of this source would be dropped or refused."""
         known = self._known.get(queue.source)
         return known is not None and known.seen.is_inactive
 
@@ -202,49 +268,116 @@ class SourceGuard:
             )
 
     def _saw(self, source: str, known: _Known, seen: Sighting, now_s: float) -> None:
-        was, known.seen = known.seen, seen
-        delivered = sum(queue.delivered for queue in self._outbox.queues_of(source))
-        if was.state != seen.state:
-            known.since_ms = _now_ms()
-            self._changed = True
-            self._telemetry.source_changed(
-                self._target,
-                source,
-                was=was.state,
-                now=seen,
-                # Between the last look and this one EventBridge may have dropped them, and said success.
-                unsure=delivered - known.delivered_when_active if was.state == "ACTIVE" else 0,
-            )
-        elif was.expires_ms != seen.expires_ms:
-            self._changed = True
-        if seen.state == "ACTIVE":
-            known.delivered_when_active = delivered
+        """A lookup said what state a source is in."""
+        was = known.seen
+        self._note(source, known, seen)
+        self._unsure.discard(source)
+        self._is_fresh(source, known, now_s)
         if known.reopen_s == float("inf"):
             if seen.is_inactive:
                 known.reopen_s = None
                 self._refused.discard(source)
             else:
-                # The look shows nothing wrong, or cannot be had: what EventBridge says is tried again.
-                known.reopen_s = now_s + full_jitter(
-                    known.refusals, initial_s=REOPEN_INITIAL_S, max_s=REOPEN_MAX_S
-                )
+                # The lookup shows nothing wrong: what EventBridge says is tried again.
+                self._reopen_later(known, now_s)
+        if was.expires_ms != seen.expires_ms:
+            self._changed = True
 
-    def _apply(self, source: str, known: _Known) -> list[tuple[Pending, RefusedError]]:
+    def _not_seen(self, source: str, known: _Known, seen: Sighting, now_s: float) -> None:
+        """A source could not be looked up, or not in time. What is known of it stays."""
+        match known.seen.state:
+            case "LOOKING" | "UNKNOWN":
+                if known.before is not None:
+                    self._note(source, known, known.before)
+                elif known.seen.state == "LOOKING" or not known.seen.is_denied:
+                    self._note(source, known, seen)
+                if known.reopen_s == float("inf"):
+                    self._reopen_later(known, now_s)
+            case "ACTIVE" if seen.is_denied:
+                return  # a lookup may still be allowed in time
+            case "ACTIVE" if known.reopen_s is not None:
+                known.reopen_s = None
+                self._refused.discard(source)
+                reason = (
+                    f"EventBridge refuses its events as those of no source, and {seen.reason or NOT_SEEN}"
+                )
+                self._note(source, known, known.seen._replace(state="MISSING", reason=reason))
+            case "ACTIVE" if not self._sends_unseen:
+                self._note(source, known, seen)
+        if known.seen.state in {"ACTIVE", "UNKNOWN"} and not known.seen.is_denied:
+            self._unsure.add(source)
+        known.is_aged = False
+        self._aged.discard(source)
+
+    def _note(self, source: str, known: _Known, seen: Sighting) -> None:
+        was, known.seen = known.seen, seen
+        self._looking.discard(source)
+        delivered = sum(queue.delivered for queue in self._outbox.queues_of(source))
+        if was.state != seen.state:
+            known.since_ms = _now_ms()
+            self._changed = True
+            # Between the last lookup and this one EventBridge may have dropped them, and said success.
+            is_unsure = seen.is_inactive and was.state in {"ACTIVE", "UNKNOWN"}
+            unsure = delivered - known.delivered_when_seen if is_unsure else 0
+            self._telemetry.source_changed(self._target, source, was=was.state, now=seen, unsure=unsure)
+        if seen.state == "ACTIVE" or seen.is_inactive:
+            known.delivered_when_seen = delivered
+
+    def _is_fresh(self, source: str, known: _Known, now_s: float) -> None:
+        known.looked_s = now_s
+        known.is_aged = False
+        self._aged.discard(source)
+        self._fresh.pop(source, None)
+        self._fresh[source] = None
+
+    def _grow_old(self, now_s: float) -> None:
+        """Shut the doors of sources whose last lookup is older than it would be without the outage.
+
+        Their customers may have left meanwhile, and all that waits for them would be sent at once.
+        """
+        limit_s = now_s - self._watch.max_age_s
+        old = [
+            *self._unsure,
+            *itertools.takewhile(lambda each: self._known[each].looked_s < limit_s, self._fresh),
+        ]
+        for source in old:
+            self._fresh.pop(source, None)
+            self._aged.add(source)
+            self._known[source].is_aged = True
+            self._set_doors(source, self._known[source])
+        self._unsure.clear()
+        if old:
+            self._urge_s = now_s
+
+    def _reopen_later(self, known: _Known, now_s: float) -> None:
+        known.reopen_s = now_s + full_jitter(known.refusals, initial_s=REOPEN_INITIAL_S, max_s=REOPEN_MAX_S)
+
+    def _set_doors(self, source: str, known: _Known) -> list[tuple[SourceQueue, list[Pending]]]:
         return [
-            (pending, self.refusal(queue))
+            (queue, self._outbox.set_door(queue, self._door(queue.policy, known)))
             for queue in self._outbox.queues_of(source)
-            for pending in self._outbox.set_door(queue, _door(queue.policy, known))
         ]
 
+    def _apply(self, source: str, known: _Known) -> list[tuple[Pending, RefusedError]]:
+        failed: list[tuple[Pending, RefusedError]] = []
+        for queue, refused in self._set_doors(source, known):
+            failed += [(pending, self.refusal(queue)) for pending in refused]
+            if known.seen.is_denied and queue.policy != "send":
+                taken = self._outbox.take_out(queue, attrgetter("only_if_active"))
+                failed += [(pending, self.refusal(queue)) for pending in taken]
+        return failed
 
-def _door(policy: InactivePolicy, known: _Known) -> Door:
-    if policy == "send":
+    def _door(self, policy: InactivePolicy, known: _Known) -> Door:
+        if policy == "send":
+            return Door.OPEN
+        state = known.seen.state
+        if known.seen.is_inactive:
+            return Door.HELD if policy == "hold" else Door.REFUSED
+        if state == "LOOKING" or known.is_aged or known.reopen_s is not None:
+            return Door.HELD
+        if state == "UNKNOWN" and not (known.seen.is_denied or self._sends_unseen):
+            return Door.HELD if policy == "hold" else Door.REFUSED
         return Door.OPEN
-    if known.seen.is_inactive:
-        return Door.HELD if policy == "hold" else Door.REFUSED
-    if known.seen.state == "LOOKING" or known.reopen_s is not None:
-        return Door.HELD
-    return Door.OPEN
 
 
 def _now_ms() -> int:

@@ -174,7 +174,7 @@ class Telemetry:
         self._troubled = set[str]()
         """Targets of which the log last said that they accept nothing."""
         self._unseeing: set[str] = set()
-        """Targets whose sources cannot be looked at. Touched by the threads that look, each its own entry."""
+        """Targets whose sources cannot be looked up."""
         self._stalled: dict[Partition, str] = {}
         """Partitions whose stall was logged, and the reason it had then."""
         self._kafka_fails = False
@@ -302,7 +302,7 @@ class Telemetry:
     def source_changed(
         self, target: str, source: str, *, was: SourceState, now: Sighting, unsure: int
     ) -> None:
-        """A look found a source in another state. `unsure` events were accepted since the one before."""
+        """A source is in another state. `unsure` events were accepted since the last lookup."""
         if unsure:
             self._unsure[(target,)].inc(unsure)
         fields: dict[str, object] = {"target": target, "source": source, "state": now.state, "was": was}
@@ -311,6 +311,8 @@ class Telemetry:
                 fields["expires"] = datetime.fromtimestamp(now.expires_ms / 1000, UTC).isoformat(
                     "T", "seconds"
                 )
+            if now.reason:
+                fields["reason"] = now.reason
             if unsure:
                 fields["maybe_dropped"] = unsure
             if self._may_log("source_inactive", "", per_minute=SOURCE_LINES):
@@ -345,20 +347,24 @@ class Telemetry:
         for labels, value in values.items():
             series[target, *labels].set(value)
 
-    # The next four are called from the threads that look, and touch nothing that others touch.
-
     def source_looked(self, target: str, outcome: LookOutcome, *, reason: str = "") -> None:
-        """A look at a source ended so. What keeps the bridge from looking is said once, until it can."""
+        """A lookup of a source ended so. What keeps the bridge from looking up is said once, until it can."""
         self._looks[target, outcome].inc()
         if outcome == "ok" and target in self._unseeing:
             self._unseeing.discard(target)
             self._log.info("sources_seen", target=target)
-        elif outcome in {"denied", "unavailable"} and target not in self._unseeing:
+        elif (
+            outcome in {"denied", "unavailable"}
+            and target not in self._unseeing
+            # Of one source alone, lookups may fail while those of the others do not.
+            and self._may_log("sources_unseen", target, per_minute=1)
+        ):
             self._unseeing.add(target)
             now = (
-                "sources are taken to be ACTIVE; events for those that are not are lost"
+                "each source keeps the state it was seen in; those never seen are sent to, and events for "
+                "those of them that are not ACTIVE are lost"
                 if outcome == "denied"
-                else "each source keeps the state it was seen in; new ones wait, and are then sent"
+                else "each source keeps the state it was seen in; new ones wait, and are then sent to"
             )
             self._log.warning("sources_unseen", target=target, reason=_capped(reason), now=now)
 
@@ -369,10 +375,6 @@ class Telemetry:
     def source_not_created(self, target: str, source: str, reason: str) -> None:
         """A missing source of a listed customer could not be created; tried again with the next look."""
         self._log.warning("source_not_created", target=target, source=source, reason=_capped(reason))
-
-    def source_watch_failed(self, target: str, bug: BaseException) -> None:
-        """Looking at sources ended with a bug. Sources not seen by then are sent to."""
-        self._log.error("source_watch_failed", target=target, exc_info=bug)
 
     # Partitions
 

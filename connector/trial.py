@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from connector.dead_letters import Chosen
-from connector.errors import ConnectorError, RecordError, UnavailableError
+from connector.errors import OF_SOURCES, ConnectorError, RecordError, UnavailableError
 from connector.letters import DeadLetter
 from connector.model import Entry
 from connector.pipeline import Dropped, Pipeline
-from connector.sources import MEANINGS, Sighting
+from connector.sources import InactivePolicy, Sighting
 
 PLAN_PATIENCE_S = 15.0
 """How long a plan waits, in all, for schemas that cannot be had."""
@@ -54,9 +54,17 @@ Look: TypeAlias = "Callable[[str, str], Sighting]"
 """Says what state a source is in, by target and name."""
 
 
-def unseen(_target: str, _source: str) -> Sighting:
-    """Where sources are not looked at."""
-    return Sighting("UNKNOWN")
+def why_left_open(seen: Sighting, code: str) -> str | None:
+    """Why a replay does not send a letter of this code to a source; None where it does.
+
+    A letter that was written because its source was closed waits until that is seen to be ACTIVE. Others go
+    where the bridge would send them.
+    """
+    if seen.state == "ACTIVE" or (seen.is_denied and code not in OF_SOURCES):
+        return None
+    if seen.is_denied:
+        return "its source was not ACTIVE when it was written, and may not be looked up"
+    return f"its source is {seen}"
 
 
 class Trial:
@@ -66,9 +74,7 @@ class Trial:
         self,
         pipeline: Pipeline,
         fetch_origin: Callable[[DeadLetter], DeadLetter | None],
-        look: Look = unseen,
     ) -> None:
-        self._look = look
         self.ordering = pipeline.ordering
         self._pipeline = pipeline
         self._fetch_origin = fetch_origin
@@ -109,16 +115,9 @@ class Trial:
         except (RecordError, CannotTry) as error:
             return Tried(letter, error)
 
-    def checked(self, tried: Tried) -> Tried:
-        """The same; CannotTry where the entry's source is not ACTIVE, and the policy is not to send."""
-        letter, result = tried
-        if isinstance(result, Entry):
-            topic = letter.record.partition.topic
-            if self._pipeline.route(topic).policies[result.target] != "send":
-                seen = self._look(result.target, result.source)
-                if seen.is_inactive:
-                    return Tried(letter, CannotTry(f"its source is {seen.state}: {MEANINGS[seen.state]}"))
-        return tried
+    def policy(self, letter: DeadLetter, entry: Entry) -> InactivePolicy:
+        """What the configuration says of a source that is not ACTIVE."""
+        return self._pipeline.route(letter.record.partition.topic).policies[entry.target]
 
 
 def tries(batches: Iterable[Chosen], trial: Trial) -> Iterator[Tries]:
@@ -164,6 +163,8 @@ class Tally:
     """The first message of each of these codes."""
     left: dict[str, int] = field(default_factory=dict)
     """Left open because they could not be tried, by reason."""
+    unseen: dict[str, int] = field(default_factory=dict)
+    """Of those delivered: sent though their source may not be looked up, by reason."""
     parked: int = 0
     """Left open because they failed as often as `--max-replays` allows."""
     elsewhere: Sequence[int] = ()
@@ -174,6 +175,13 @@ class Tally:
     @property
     def tried_in_all(self) -> int:
         return sum(self.tried.values())
+
+    def leave_after_all(self, code: str, reason: str) -> None:
+        """Note that a letter that was taken is left open, and so was not tried."""
+        self.tried[code] -= 1
+        if not self.tried[code]:
+            del self.tried[code]
+        self.count(self.left, reason)
 
     @staticmethod
     def count(counts: dict[str, int], name: str, more: int = 1) -> None:
@@ -192,7 +200,9 @@ Report = Callable[[Tally, str | None], None]
 """Shown now and then: how far it is, and why nothing may be moving."""
 
 
-def plan(batches: Iterable[Chosen], *, trial: Trial, max_letters: int | None, report: Report) -> Tally:
+def plan(
+    batches: Iterable[Chosen], *, trial: Trial, look: Look, max_letters: int | None, report: Report
+) -> Tally:
     """What a replay of these would do. Changes nothing, and sends nothing."""
     tally = Tally()
     patience_s = PLAN_PATIENCE_S
@@ -202,7 +212,7 @@ def plan(batches: Iterable[Chosen], *, trial: Trial, max_letters: int | None, re
         for letter in batch.letters:
             if tally.tried_in_all == max_letters:
                 return tally
-            while (is_unknown := not _foresee(letter, trial, tally)) and patience_s > 0:
+            while (is_unknown := not _foresee(letter, trial, look, tally)) and patience_s > 0:
                 patience_s -= SCHEMA_WAIT_S
                 time.sleep(SCHEMA_WAIT_S)  # the schema is on its way, on another thread
             if is_unknown:
@@ -210,10 +220,26 @@ def plan(batches: Iterable[Chosen], *, trial: Trial, max_letters: int | None, re
     return tally
 
 
-def _foresee(letter: DeadLetter, trial: Trial, tally: Tally) -> bool:
+def foreseen(letter: DeadLetter, trial: Trial, look: Look) -> tuple[Tried, Sighting | None]:
+    """A letter tried, and what was seen of its source; CannotTry where a replay would not send it for that.
+
+    Raises:
+        UnavailableError: its schema is not known yet; the same again later.
+    """
+    tried = trial(letter)
+    entry = tried.result
+    if not isinstance(entry, Entry) or trial.policy(tried.letter, entry) == "send":
+        return tried, None
+    seen = look(entry.target, entry.source)
+    if reason := why_left_open(seen, letter.label.code):
+        return Tried(tried.letter, CannotTry(reason)), seen
+    return tried, seen
+
+
+def _foresee(letter: DeadLetter, trial: Trial, look: Look, tally: Tally) -> bool:
     """Note what would become of a letter; False when that cannot be said yet."""
     try:
-        letter, result = trial.checked(trial(letter))
+        (letter, result), seen = foreseen(letter, trial, look)
     except UnavailableError:
         return False
     match result:
@@ -227,5 +253,7 @@ def _foresee(letter: DeadLetter, trial: Trial, tally: Tally) -> bool:
             tally.count(tally.dropped, result.reason)
         case Entry():
             tally.delivered += 1
+            if seen is not None and seen.is_denied:
+                tally.count(tally.unseen, str(seen.reason))
     tally.count(tally.tried, letter.label.code)
     return True

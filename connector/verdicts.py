@@ -178,6 +178,12 @@ class Refusal(NamedTuple):
     error: ConnectorError
     """What it comes to where nothing more can be tried."""
     retry_after_s: float | None = None
+    code: str = ""
+    """AWS's own, where the answer has one."""
+    said: str = ""
+    """Status, code and message, without values."""
+    advice: str = ""
+    """What to do, where the bridge must stop."""
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
@@ -201,6 +207,9 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
         verdict or Verdict.UNAVAILABLE,
         _error(verdict, code, status=status, said=said, advice=advice),
         retry_after_s(headers),
+        code,
+        said,
+        advice,
     )
 
 

@@ -27,34 +27,56 @@ class FakeClock:
 
 
 class FakeWatch:
-    """Sees every source in the state it was told, ACTIVE otherwise, as soon as anybody asks for news."""
+    """Sees every source in the state it was told, ACTIVE otherwise, with the next step."""
+
+    is_looking = False
 
     def __init__(self) -> None:
         self.states: dict[str, SourceState] = {}
         self.followed: set[str] = set()
         self.is_blind = False
-        """While set, no look is answered."""
+        """While set, no lookup is answered."""
+        self.max_age_s = float("inf")
+        self.postponed = 0
+        """How often nobody's patience was to end."""
         self.trouble: tuple[float, str] | None = None
+        self.asked: list[str] = []
+        """Every source that a lookup was asked for, again for each time."""
         self._asked: list[str] = []
+        self._said: list[tuple[str, Sighting]] = []
 
     def follow(self, name: str) -> None:
         self.followed.add(name)
-        self._asked.append(name)
+        self.asked.append(name)
+        if name not in self._asked:
+            self._asked.append(name)
 
     def forget(self, name: str) -> None:
         self.followed.discard(name)
 
     def change(self, name: str, state: SourceState) -> None:
-        """The next look finds this source in another state."""
+        """The next lookup finds this source in another state."""
         self.states[name] = state
         if name in self.followed:
             self._asked.append(name)
 
-    def news(self) -> list[tuple[str, Sighting]]:
+    def say(self, name: str, seen: Sighting) -> None:
+        """The next step brings this news."""
+        self._said.append((name, seen))
+
+    def step(self, now_s: float) -> list[tuple[str, Sighting]]:
+        said, self._said = self._said, []
         if self.is_blind:
-            return []
+            return said
         asked, self._asked = self._asked, []
-        return [(name, Sighting(self.states.get(name, "ACTIVE"))) for name in asked if name in self.followed]
+        seen = [(name, Sighting(self.states.get(name, "ACTIVE"))) for name in asked if name in self.followed]
+        return said + seen
+
+    def postpone(self, now_s: float) -> None:
+        self.postponed += 1
+
+    def next_s(self, now_s: float) -> float | None:
+        return None
 
 
 Judge = Callable[[Sequence[Entry]], Answer]

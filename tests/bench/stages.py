@@ -34,6 +34,7 @@ from tests.bench import plain_loop, records
 from tests.bench.endpoint import Endpoint
 from tests.bench.process import BenchError
 from tests.bench.runs import PARTITIONS
+from tests.fakes import FakeWatch
 from tests.services.child import wait_until
 
 ROUNDS = 3
@@ -162,7 +163,9 @@ class Stages:
 
     def _outlet(self, entries: Sequence[Entry]) -> float:
         sink = _Sink()
-        outlet = Outlet("default", self._settings.eventbridge, sink=sink, telemetry=self._telemetry)
+        outlet = Outlet(
+            "default", self._settings.eventbridge, sink=sink, telemetry=self._telemetry, watch=FakeWatch()
+        )
         ledger = Ledger()
         ledger.assign(self._partitions)
         lane = Pipeline(self._settings, self._registry).ordering

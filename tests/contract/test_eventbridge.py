@@ -431,6 +431,35 @@ def test_a_proxy_that_refuses_is_named(aws: pytest.MonkeyPatch, certificates: Ce
     assert "p%40ss" not in str(got.error)
 
 
+@pytest.mark.parametrize(
+    ("proxy", "problem"),
+    [
+        ("http://user:secret@proxy:80a", "port in its URL is no number"),
+        ("http://user:secret@pro\u200bxy:80", "holds an invisible character"),
+        ("http://user:sécret@proxy:80", "holds a character that is not ASCII"),
+        ("http://user:sec ret@proxy:80", "holds a space"),
+        ("socks5://user:secret@proxy:80", "begins neither with http:// nor with https://"),
+        ("http://", "names no host"),
+    ],
+)
+def test_a_proxy_that_cannot_be_meant_is_a_configuration_problem(
+    aws: pytest.MonkeyPatch, proxy: str, problem: str
+) -> None:
+    """Said at the start, without its password, rather than as a bug with the first request."""
+    aws.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(ConfigError, match=problem) as caught:
+        endpoint(config.Target(region="eu-central-1"))
+
+    assert "HTTPS_PROXY" in str(caught.value)
+    assert "ret@" not in str(caught.value)
+
+
+def test_a_proxy_that_ends_in_a_line_break_is_used(aws: pytest.MonkeyPatch) -> None:
+    aws.setenv("HTTPS_PROXY", "http://proxy:3128\n")
+
+    assert "http://proxy:3128" == endpoint(config.Target(region="eu-central-1")).proxy
+
+
 # --- Where requests go --------------------------------------------------------------------------
 
 

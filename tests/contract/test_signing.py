@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import itertools
 import json
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ class Source:
     def __init__(self, folder: Path) -> None:
         self._offer = folder / "offer.json"
         self._asked = folder / "asked"
-        process = folder / "process"
+        process = self._process = folder / "process"
         self._hang = folder / "hang"
         # It hangs until it is released, and for 20 s if nobody does.
         process.write_text(f"""#!/bin/sh
@@ -73,12 +74,21 @@ cat {self._offer}
             "Version": 1,
             "AccessKeyId": key,
             "SecretAccessKey": "secret",
-            "SessionToken": f"token of {key}",
+            "SessionToken": f"token-of-{key}",
         }
         self._offer.write_text(json.dumps(offer | {"Expiration": expires.isoformat()}))
+        if (away := self._process.with_suffix(".away")).exists():
+            away.rename(self._process)
 
     def fail(self) -> None:
         self._offer.unlink()
+
+    def print(self, text: str | None) -> None:
+        """Print this instead of credentials; None for no such program."""
+        if text is None:
+            self._process.rename(self._process.with_suffix(".away"))
+        else:
+            self._offer.write_text(text)
 
     def hang(self, *runs: int) -> None:
         """Do not answer when run for the nth time, until released."""
@@ -117,7 +127,7 @@ def test_credentials_are_looked_up_once_for_all_who_wait(source: Source) -> None
     got = asyncio.run(run())
 
     assert {"AKIDONE"} == {signer.access_key for signer in got}
-    assert "token of AKIDONE" == got[0].headers(b"", 0)["X-Amz-Security-Token"]
+    assert "token-of-AKIDONE" == got[0].headers(b"", 0)["X-Amz-Security-Token"]
     assert 1 == source.asked
 
 
@@ -318,6 +328,148 @@ def test_a_pod_identity_is_used(aws: pytest.MonkeyPatch) -> None:
             return await key_of(signers()), server.received[0].headers["authorization"]
 
     assert ("AKIDPOD", "pod") == asyncio.run(run())
+
+
+# --- Odd sources --------------------------------------------------------------------------------
+
+
+def offered(aws: pytest.MonkeyPatch, key: str, secret: str, token: str) -> Signer:
+    """The signer of credentials that the environment gives."""
+    aws.setenv("AWS_ACCESS_KEY_ID", key)
+    aws.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    aws.setenv("AWS_SESSION_TOKEN", token)
+    return asyncio.run(signers().current())
+
+
+def test_white_space_around_credentials_is_taken_away(aws: pytest.MonkeyPatch) -> None:
+    """As a secret has it that was written with `echo`; the signature is that of what is left."""
+    plain = offered(aws, "AKID", "secret", "token").headers(b"", 0)
+
+    assert plain == offered(aws, " AKID\n", "secret\r\n", "\ttoken\n").headers(b"", 0)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("character", "kind"),
+    [
+        ("\n", "a control character"),
+        ("\u200b", "an invisible character"),
+        ("\ufeff", "an invisible character"),
+        ("\udcff", "bytes that are not UTF-8"),
+        ("\u00a0", "a space"),
+        (" ", "a space"),
+        ("é", "a character that is not ASCII"),
+    ],
+)
+def test_a_credential_that_cannot_be_signed_with_is_named(
+    aws: pytest.MonkeyPatch, place: int, character: str, kind: str
+) -> None:
+    """Which one, and what kind of character it holds; and none of its value."""
+    values = ["AKIDVALUE", "SECRETVALUE", "TOKENVALUE"]
+    values[place] = values[place].replace("VALUE", f"{character}VALUE")
+    with pytest.raises(NotAuthorizedError) as caught:
+        offered(aws, *values)
+
+    name = ("access key id", "secret access key", "session token")[place]
+    assert f"The AWS {name} holds {kind}" in str(caught.value)
+    assert "VALUE" not in str(caught.value)
+
+
+@pytest.mark.parametrize("character", ["\n", "\u200b"])
+def test_odd_credentials_of_the_environment_assume_no_role(aws: pytest.MonkeyPatch, character: str) -> None:
+    """boto3's own message would quote the session token."""
+    aws.setenv("AWS_SESSION_TOKEN", f"TOKEN{character}VALUE")
+    with pytest.raises(NotAuthorizedError, match="session token holds") as caught:
+        with_sts(aws, answer(200, ASSUMED))
+
+    assert "VALUE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "printed", [None, "", "no JSON", "[1]", '{"Version": 1}', '{"Version": 1, "AccessKeyId": 5}']
+)
+def test_whatever_a_program_prints_later_is_no_answer_and_asked_again(
+    source: Source, printed: str | None
+) -> None:
+    """At the start it may be a mistake of configuration; once it worked, it is mended where it runs."""
+    source.offer("AKIDOLD", minutes=60)
+
+    async def run() -> str:
+        one = signers()
+        refused = await one.current()
+        source.print(printed)
+        for _ in range(3):
+            with pytest.raises(UnavailableError) as caught:
+                await one.replace(refused)
+            assert "credentials" == caught.value.code
+        source.offer("AKIDNEW", minutes=60)
+        return await key_of(one)
+
+    assert "AKIDNEW" == asyncio.run(run())
+
+
+def test_a_configuration_that_is_replaced_is_waited_for(source: Source, tmp_path: Path) -> None:
+    """For a moment the file is not there, and no credentials are anywhere."""
+    source.offer("AKIDOLD", minutes=60)
+    away = tmp_path / "away"
+
+    async def run() -> str:
+        one = signers()
+        refused = await one.current()
+        (tmp_path / "config").rename(away)
+        with pytest.raises(UnavailableError, match="No AWS credentials were found"):
+            await one.replace(refused)
+        away.rename(tmp_path / "config")
+        return await key_of(one)
+
+    assert "AKIDOLD" == asyncio.run(run())
+
+
+def test_a_token_file_that_is_away_and_a_page_of_html_are_waited_for(
+    aws: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A pod's identity: its token is being rotated, and then a proxy answers in STS's place."""
+    token, away = tmp_path / "token", tmp_path / "away"
+    token.write_text("token")
+    identity = ASSUMED.replace(b"AssumeRole", b"AssumeRoleWithWebIdentity")
+
+    async def run() -> str:
+        async with Endpoint(
+            answer(200, identity), answer(200, b"<html>It works!</html>"), answer(200, identity)
+        ) as sts:
+            aws.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+            aws.setenv("AWS_ROLE_ARN", ROLE)
+            aws.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+            one = signers()
+            refused = await one.current()
+            token.rename(away)
+            with pytest.raises(UnavailableError):
+                await one.replace(refused)
+            away.rename(token)
+            with pytest.raises(UnavailableError):
+                await one.replace(refused)
+            return await key_of(one)
+
+    assert "AKIDROLE" == asyncio.run(run())
+
+
+def test_a_system_without_threads_is_an_outage(aws: pytest.MonkeyPatch, source: Source) -> None:
+    """The look-up that could not begin is made again."""
+    source.offer("AKIDONE", minutes=60)
+
+    async def run() -> str:
+        one = signers()
+        with aws.context() as patched:
+            patched.setattr(threading.Thread, "start", no_thread)
+            with pytest.raises(UnavailableError):
+                await one.current()
+        return await key_of(one)
+
+    assert "AKIDONE" == asyncio.run(run())
+
+
+def no_thread(_: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 # --- Roles --------------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ def run(
     for name, value in AWS_ENVIRON.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(source_desk, "PATIENCE_S", 5.0)
+    monkeypatch.setattr(source_desk, "CALLS_PER_SECOND", 100.0)
     file = tmp_path / "bridge.yaml"
     file.write_text(
         f"""

@@ -25,8 +25,9 @@ from connector import config
 from connector.eventbridge import Publisher
 from connector.limits import entry
 from connector.model import Event
-from connector.signing import CONTENT_TYPE, TARGET, Signer, Signers
-from tests.endpoint import Endpoint, Received, accept
+from connector.signing import CONTENT_TYPE, Signer, Signers
+from connector.verdicts import Refusal
+from tests.endpoint import Endpoint, Received, accept, answer
 
 REGION = "eu-central-1"
 KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
@@ -132,18 +133,73 @@ def test_our_request_is_the_one_boto3_sends(token: str | None) -> None:
 def test_the_signature_that_arrives_is_the_one_botocore_computes(token: str | None) -> None:
     """Recomputed by botocore from nothing but what was received."""
     _, ours = requests()
-    names = signed_headers(ours).split(";")
+
+    assert signature_by_botocore(ours, token) == signature(ours)
+
+
+def signature(received: Received) -> str:
+    return received.headers["authorization"].split("Signature=")[1]
+
+
+def signature_by_botocore(received: Received, token: str | None) -> str:
+    names = signed_headers(received).split(";")
     request = AWSRequest(
         "POST",
-        f"http://{ours.headers['host']}{ours.path}",
-        headers={name: ours.headers[name] for name in names if name != "host"},
-        data=ours.body,
+        f"http://{received.headers['host']}{received.path}",
+        headers={name: received.headers[name] for name in names if name != "host"},
+        data=received.body,
     )
-    request.context["timestamp"] = ours.headers["x-amz-date"]
+    request.context["timestamp"] = received.headers["x-amz-date"]
     signer = SigV4Auth(ReadOnlyCredentials(KEY, SECRET, token), "events", REGION)
-    signature = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    made: str = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    return made
 
-    assert ours.headers["authorization"].endswith(f"Signature={signature}")
+
+OPERATIONS = [
+    ("ListPartnerEventSourceAccounts", {"EventSourceName": "aws.partner/example.com/acme"}),
+    (
+        "ListPartnerEventSourceAccounts",
+        {"EventSourceName": "aws.partner/example.com/acme", "NextToken": "x=="},
+    ),
+    ("ListPartnerEventSources", {"NamePrefix": "aws.partner/example.com/"}),
+    ("CreatePartnerEventSource", {"Name": "aws.partner/example.com/acme", "Account": "012345678901"}),
+    ("DeletePartnerEventSource", {"Name": "aws.partner/example.com/acme", "Account": "012345678901"}),
+]
+
+
+@pytest.mark.parametrize(("operation", "members"), OPERATIONS)
+def test_our_calls_about_sources_are_those_that_boto3_makes(
+    token: str | None, operation: str, members: dict[str, str]
+) -> None:
+    """The control plane's requests, with botocore's own serializer as the judge of them."""
+
+    async def run() -> tuple[Received, Received]:
+        async with Endpoint(answer(200, {})) as server:
+            await asyncio.to_thread(call_by_boto3, server.url, operation, members)
+            publisher = Publisher(config.Target(region=REGION, endpoint_url=server.url))
+            assert not isinstance(await publisher.call(operation, members), Refusal)
+            await publisher.close()
+            by_boto3, ours = server.received
+            return by_boto3, ours
+
+    by_boto3, ours = asyncio.run(run())
+
+    assert (by_boto3.method, by_boto3.path) == (ours.method, ours.path)
+    left_out = UNSIGNED | NOT_EVENTBRIDGES | {"x-amz-date", "content-length"}
+    theirs, mine = ({n: v for n, v in each.headers.items() if n not in left_out} for each in (by_boto3, ours))
+    assert theirs == mine
+    assert f"AWSEvents.{operation}" == mine["x-amz-target"]
+    assert (signed_headers(by_boto3), scope(by_boto3)) == (signed_headers(ours), scope(ours))
+    assert members == json.loads(by_boto3.body) == json.loads(ours.body)
+    assert signature_by_botocore(ours, token) == signature(ours)
+
+
+def call_by_boto3(url: str, operation: str, members: dict[str, str]) -> None:
+    retries: Any = {"mode": "standard", "total_max_attempts": 1}
+    client = boto3.Session().client(
+        "events", region_name=REGION, endpoint_url=url, config=Config(retries=retries)
+    )
+    client._make_api_call(operation, members)
 
 
 @given(
@@ -168,7 +224,10 @@ def test_every_signature_is_botocores(
     ours = signer.headers(body, now_s)
 
     request = AWSRequest(
-        "POST", url, headers={"X-Amz-Target": TARGET, "Content-Type": CONTENT_TYPE}, data=body
+        "POST",
+        url,
+        headers={"X-Amz-Target": "AWSEvents.PutPartnerEvents", "Content-Type": CONTENT_TYPE},
+        data=body,
     )
     now = datetime.datetime.fromtimestamp(now_s, datetime.UTC)
     with mock.patch.object(auth, "get_current_datetime", return_value=now):

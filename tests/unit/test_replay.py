@@ -12,17 +12,17 @@ import pytest
 
 from connector import config
 from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
-from connector.errors import DeadLetterError, NotAuthorizedError, RecordError, UnavailableError
+from connector.errors import Code, DeadLetterError, NotAuthorizedError, RecordError, UnavailableError
 from connector.letters import Failure, letter
-from connector.model import Answer, Entry, Forbidden, Partition, Position, Record, Refused, Retry
+from connector.model import Answer, Delivered, Entry, Forbidden, Partition, Position, Record, Refused, Retry
 from connector.pipeline import Pipeline
 from connector.read_ahead import slim
 from connector.replay import MAX_PENDING_LETTERS, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
-from connector.sources import Sighting, SourceState
+from connector.sources import Sighting
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan, tries
-from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, accept, outcomes
+from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch, accept, outcomes
 
 LETTERS = "orders.dlt"
 SETTINGS = """
@@ -40,17 +40,24 @@ topics:
     key: {format: string}
     filter: "!(value.draft)"
     event:
-      source: aws.partner/example.com/orders
+      source: "aws.partner/example.com/${value.tenant || 'orders'}"
       detail_type: "Order ${value.type}"
 """
 
 
-def record(offset: int, *, partition: int = 0, key: bytes | None = None, **value: object) -> Record:
+def record(
+    offset: int,
+    *,
+    partition: int = 0,
+    key: bytes | None = None,
+    code: Code = "template_null",
+    **value: object,
+) -> Record:
     """A record of the dead-letter topic: the letter of the order that has this offset as its number."""
     body = json.dumps({"n": offset, "type": "Made"} | value).encode()
     origin = Record(Partition("orders", partition), offset, 1_700_000_000_000, key, body, ())
     failure = Failure(
-        code="template_null",
+        code=code,
         stage="TRANSFORMATION",
         message="it found nothing",
         exception_class="MappingError",
@@ -105,9 +112,6 @@ class FakeResolutions:
 class Rig:
     """A replay with its scripted neighbours; it is given all partitions at its first poll."""
 
-    def look(self, _target: str, source: str) -> Sighting:
-        return Sighting(self.states.get(source, "ACTIVE"))
-
     def __init__(
         self,
         records: Sequence[Record],
@@ -125,9 +129,11 @@ class Rig:
         self.letters = FakeLetters(records)
         self.ranges = dict.fromkeys({r.partition.number for r in records}, (0, 1000000))
         self.max_replays = max_replays
-        self.states: dict[str, SourceState] = {}
-        """Of sources that are not ACTIVE."""
-        self.trial = Trial(Pipeline(settings, None), lambda _: None, self.look)
+        self.watches = {name: FakeWatch() for name in settings.all_targets}
+        self.watch = self.watches["default"]
+        self.trial = Trial(Pipeline(settings, None), lambda _: None)
+        self.problems: list[str] = []
+        """What the progress said."""
         self.replay = Replay(
             settings,
             ranges=self.ranges,
@@ -136,11 +142,16 @@ class Rig:
             limits=limits,
             resolutions=self.resolutions,
             sink=self.sink,
+            watches=self.watches,
             dead_letters=self.dead_letters,
             telemetry=Telemetry(),
-            report=lambda *_: None,
+            report=self.report,
             clock_s=self.clock,
         )
+
+    def report(self, _tally: Tally, problem: str | None) -> None:
+        if problem is not None and problem not in self.problems:
+            self.problems.append(problem)
 
     def scan(self, ranges: Ranges) -> Iterator[Chosen]:
         resolved = Resolved(LETTERS, dict.fromkeys(self.ranges, (0, 1000)))
@@ -148,6 +159,16 @@ class Rig:
             for number in self.ranges:
                 resolved.note(Position(Partition(LETTERS, number), offset), resolution)
         return map(chosen, scan(self.letters, resolved, Selection(), ranges, max_replays=self.max_replays))
+
+    def at(self, **steps: Callable[[], None]) -> None:
+        """Does something at a poll, as `at(poll_50=…)`."""
+        by_poll = {int(name.removeprefix("poll_")): step for name, step in steps.items()}
+
+        def on_poll(polls: int) -> None:
+            self.assign_at_first(polls)
+            by_poll.get(polls, lambda: None)()
+
+        self.on_poll = on_poll
 
     def assign_at_first(self, polls: int) -> None:
         if polls == 1:
@@ -456,6 +477,182 @@ def test_a_schema_that_cannot_be_had_is_waited_for(
     assert {} == tally.left
 
 
+# Sources
+
+ORDERS, BLUE = "aws.partner/example.com/orders", "aws.partner/example.com/blue"
+DENIED = Sighting("UNKNOWN", reason="AccessDeniedException", is_denied=True)
+NO_ANSWER = Sighting("UNKNOWN", reason="no lookup of it was answered in time")
+
+
+def test_letters_of_a_source_that_is_not_active_are_left_open(settings: config.Settings) -> None:
+    """Each is looked up before anything is sent; what is left was neither tried, nor did it fail."""
+    rig = Rig([record(n, tenant="blue" if n % 2 else "orders") for n in range(40)], settings=settings)
+    rig.watch.states[BLUE] = "PENDING"
+
+    tally = rig.run()
+
+    assert list(range(0, 40, 2)) == rig.sent == sorted(rig.resolutions.states)
+    assert ({"template_null": 20}, 20, {}) == (tally.tried, tally.delivered, tally.failed)
+    ((reason, left),) = tally.left.items()
+    assert (20, True) == (left, reason.startswith("its source is PENDING: its customer has not associated"))
+    assert [] == rig.dead_letters.letters
+
+
+def test_letters_wait_for_the_lookup_of_their_source_and_the_progress_says_so(
+    settings: config.Settings,
+) -> None:
+    """However long that takes, as long as lookups are answered: none is sent unseen."""
+    rig = Rig([record(n) for n in range(40)], settings=settings)
+    rig.watch.is_blind = True
+    rig.watch.trouble = (0.0, "EventBridge asks for fewer calls")
+
+    def answered() -> None:
+        assert [] == rig.sent
+        rig.watch.is_blind = False
+
+    rig.at(poll_500=answered)
+    rig.run()
+
+    assert list(range(40)) == rig.sent
+    waits = "40 letters wait for lookups of their sources: EventBridge asks for fewer calls"
+    assert waits in rig.problems
+
+
+def test_letters_are_left_open_rather_than_sent_unseen(settings: config.Settings) -> None:
+    """A control plane that gives no answer is no reason to guess."""
+    rig = Rig([record(n) for n in range(40)], settings=settings)
+    rig.watch.is_blind = True
+    rig.at(poll_100=lambda: rig.watch.say(ORDERS, NO_ANSWER))
+
+    tally = rig.run()
+
+    assert [] == rig.sent
+    assert {"its source is UNKNOWN: no lookup of it was answered in time": 40} == tally.left
+    assert ({}, {}) == (tally.tried, rig.resolutions.states)
+
+
+def test_without_permission_only_letters_that_no_closed_source_wrote_are_sent(
+    settings: config.Settings,
+) -> None:
+    """As the bridge would send them. Those that were written because the source was closed stay open."""
+    codes: tuple[Code, ...] = ("template_null", "source_inactive", "source_unknown", "avro_invalid")
+    rig = Rig([record(n, key=b"k", code=codes[n % 4]) for n in range(40)], settings=settings)
+    rig.watch.is_blind = True
+    rig.at(poll_50=lambda: rig.watch.say(ORDERS, DENIED))
+
+    tally = rig.run()
+
+    assert [n for n in range(40) if n % 4 in {0, 3}] == rig.sent
+    assert {"template_null": 10, "avro_invalid": 10} == tally.tried
+    assert {"its source was not ACTIVE when it was written, and may not be looked up": 20} == tally.left
+    assert {"AccessDeniedException": 20} == tally.unseen
+
+
+def test_a_source_that_closes_midway_gets_what_is_in_flight_and_no_more(settings: config.Settings) -> None:
+    """What waits behind a request is left open, and so is what EventBridge asks for again."""
+    rig = Rig([record(n, key=b"k") for n in range(40)], settings=settings)
+    rig.sink.is_holding = True
+
+    def close() -> None:
+        assert 20 == len(rig.sent)
+        rig.watch.change(ORDERS, "PENDING")
+
+    def answer() -> None:
+        rig.sink.judge = lambda entries: outcomes(
+            [Retry("InternalFailure", "again") if number_of(e) % 2 else Delivered("id") for e in entries]
+        )
+        rig.sink.is_holding = False
+        rig.sink.answer_held()
+
+    rig.at(poll_50=close, poll_60=answer)
+    tally = rig.run()
+
+    assert 20 == len(rig.sent)
+    assert set(range(0, 20, 2)) == rig.resolutions.states.keys()
+    assert (10, 30, {}) == (tally.delivered, sum(tally.left.values()), tally.failed)
+
+
+def test_so_many_are_tried_though_others_are_left_for_their_source(settings: config.Settings) -> None:
+    """`--max` counts letters tried: those that are not sent make room for others."""
+    rig = Rig(
+        [record(n, tenant="blue" if n % 2 else "orders") for n in range(40)],
+        settings=settings,
+        limits=Limits(max_letters=7),
+    )
+    rig.watch.states[BLUE] = "PENDING"
+    rig.watch.is_blind = True
+    rig.at(poll_50=lambda: setattr(rig.watch, "is_blind", False))
+
+    tally = rig.run()
+
+    assert [0, 2, 4, 6, 8, 10, 12] == rig.sent
+    assert 7 == tally.tried_in_all == tally.delivered
+
+
+def test_after_an_outage_a_replay_looks_again_before_it_sends(settings: config.Settings) -> None:
+    """A customer may have left while both planes were down: the letters already taken are not sent either."""
+    rig = Rig([record(n) for n in range(900)], settings=settings)
+    rig.watch.max_age_s = 5.0
+    rig.sink.judge = lambda _: Answer((), UnavailableError("down"), None, 0.01)
+
+    def down() -> None:
+        assert 0 < len(rig.sent)
+        rig.watch.is_blind = True
+        rig.clock.now_s += 60
+
+    def up() -> None:
+        rig.sink.requests.clear()
+        rig.sink.judge = accept
+
+    def answered() -> None:
+        assert [] == rig.sent
+        rig.watch.states[ORDERS] = "PENDING"
+        rig.watch.is_blind = False
+
+    rig.at(poll_100=down, poll_200=up, poll_300=answered)
+    tally = rig.run()
+
+    assert ([], {}) == (rig.sent, rig.resolutions.states)
+    assert (0, 900) == (tally.delivered, sum(tally.left.values()))
+
+
+@pytest.mark.parametrize(
+    ("seen", "code", "reason"),
+    [
+        (Sighting("ACTIVE"), "template_null", None),
+        (Sighting("PENDING"), "template_null", "its source is PENDING: its customer has not"),
+        (
+            Sighting("OTHER", reason="called SLEEPING"),
+            "template_null",
+            "its source is OTHER: called SLEEPING",
+        ),
+        (NO_ANSWER, "template_null", "its source is UNKNOWN: no lookup of it was answered"),
+        (DENIED, "template_null", None),
+        (DENIED, "source_inactive", "its source was not ACTIVE when it was written"),
+    ],
+)
+def test_a_plan_says_what_a_replay_does(
+    settings: config.Settings, seen: Sighting, code: Code, reason: str | None
+) -> None:
+    """Of each letter, whatever was seen of its source."""
+    rig = Rig([record(0, code=code)], settings=settings)
+    rig.watch.is_blind = True
+    rig.at(poll_50=lambda: rig.watch.say(ORDERS, seen))
+    foreseen = plan(
+        rig.scan(rig.ranges),
+        trial=rig.trial,
+        look=lambda *_: seen,
+        max_letters=None,
+        report=lambda *_: None,
+    )
+    replayed = rig.run()
+    replayed.elsewhere = ()  # a plan has no group
+
+    assert foreseen == replayed
+    assert (reason is None) == (replayed.left == {})
+    assert all(text.startswith(reason or "") for text in replayed.left)
+
+
 def test_parked_letters_are_left(settings: config.Settings) -> None:
     """As many replays as allowed have failed."""
     written = record(0)
@@ -487,7 +684,13 @@ def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: confi
         settings=settings,
     )
 
-    tally = plan(rig.scan(rig.ranges), trial=rig.trial, max_letters=None, report=lambda *_: None)
+    tally = plan(
+        rig.scan(rig.ranges),
+        trial=rig.trial,
+        look=lambda *_: Sighting("ACTIVE"),
+        max_letters=None,
+        report=lambda *_: None,
+    )
 
     assert {"template_null": 3} == tally.tried
     assert (1, {"template_null": 1}, {"filter": 1}) == (tally.delivered, tally.failed, tally.dropped)

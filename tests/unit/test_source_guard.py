@@ -12,11 +12,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector import config
+from connector import config, outbox
 from connector.bridge import POLL_RECORDS
-from connector.errors import NotAuthorizedError
+from connector.errors import NotAuthorizedError, RefusedError, UnavailableError
 from connector.model import Answer, Delivered, Entry, Outcome, Retry
-from connector.sources import SourceState
+from connector.sources import Sighting, SourceState
 from tests.fakes import accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 
@@ -114,6 +114,18 @@ def test_the_first_records_of_a_source_wait_until_it_was_looked_at(settings: con
     rig.run(at(20, seen, rig, lambda: rig.source.committed.get(P0) == 5))
 
     assert list(range(5)) == rig.delivered_ids
+
+
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_the_bridge_is_quick_while_events_wait_for_a_lookup(settings: config.Settings, waiting: int) -> None:
+    """Then it looks for the answer every few ms. One that nobody waits for must not cost that CPU."""
+    rig = Rig(settings)
+    rig.watch.is_blind = rig.watch.is_looking = True
+    rig.source.put(*(record(n) for n in range(waiting)))
+    began_s = rig.clock.now_s
+    rig.run(lambda: rig.source.polls == 100)
+
+    assert (rig.clock.now_s - began_s < 2) == bool(waiting)
 
 
 def test_looks_that_come_to_nothing_while_events_wait_show(settings: config.Settings) -> None:
@@ -288,6 +300,217 @@ def test_a_refused_source_that_cannot_be_looked_at_is_tried_now_and_then(holding
     rig.run(at(2_000, comes, rig, lambda: rig.source.committed.get(P0) == 2), max_polls=20_000)
 
     assert [] == rig.dead_letters.codes
+
+
+DENIED = Sighting("UNKNOWN", reason="AccessDeniedException", is_denied=True)
+NO_ANSWER = Sighting("UNKNOWN", reason="no lookup of it was answered in time")
+
+
+@pytest.mark.parametrize("news", [DENIED, NO_ANSWER], ids=["denied", "no answer"])
+@pytest.mark.parametrize("state", ["PENDING", "MISSING", "DELETED", "OTHER"])
+def test_no_failed_lookup_opens_a_source_that_was_seen_closed(
+    holding: config.Settings, state: SourceState, news: Sighting
+) -> None:
+    """Whatever keeps the bridge from looking: only a lookup that says ACTIVE opens it."""
+    rig = Rig(holding)
+    rig.watch.states[BLUE] = state
+    rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(40)))
+
+    def until() -> bool:
+        if rig.source.polls in {100, 200, 300}:
+            rig.watch.say(BLUE, news)
+        if rig.source.polls == 400:
+            assert [] == of(rig, BLUE)
+            assert 1 == metric(rig, "source_state", source=BLUE, state=state)
+            rig.watch.change(BLUE, "ACTIVE")
+        return rig.source.polls > 400 and rig.source.committed.get(P0) == 40
+
+    rig.run(until)
+
+    assert list(range(1, 40, 2)) == of(rig, BLUE)
+    assert 0 == metric(rig, "events_maybe_dropped_total")
+
+
+def test_a_source_that_was_forgotten_while_closed_is_not_opened_by_a_failed_lookup(
+    holding: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of customers later nobody remembers its queue; that it was closed is remembered."""
+    monkeypatch.setattr(outbox, "MAX_SOURCES", 10)
+    rig = Rig(holding)
+    rig.watch.states[BLUE] = "PENDING"
+    rig.bridge._outlets["default"].expect(BLUE, "hold")
+
+    def until() -> bool:
+        if rig.source.polls == 50:
+            rig.source.put(*(record(n, tenant=f"other-{n}") for n in range(40)))
+        if rig.source.polls == 300:
+            assert BLUE not in rig.watch.followed
+            rig.watch.is_blind = True
+            rig.source.put(record(40, tenant="blue"))
+        if rig.source.polls == 350:
+            rig.watch.say(BLUE, DENIED)
+        return rig.source.polls > 450
+
+    rig.run(until)
+
+    assert [] == of(rig, BLUE)
+
+
+def test_a_state_that_aws_adds_later_is_closed_and_named(settings: config.Settings) -> None:
+    """Nobody knows what becomes of events for such a source, so none is sent to find out."""
+    rig = Rig(settings)
+    rig.watch.is_blind = True
+    rig.source.put(record(0, tenant="blue"), record(1))
+
+    def until() -> bool:
+        if rig.source.polls == 50:
+            rig.watch.say(BLUE, Sighting("OTHER", reason="EventBridge calls it SLEEPING"))
+            rig.watch.is_blind = False
+            rig.watch.change(ACME, "ACTIVE")
+            rig.watch.states[BLUE] = "OTHER"
+        return rig.source.committed.get(P0) == 2
+
+    rig.run(until)
+
+    assert [1] == rig.delivered_ids
+    assert ["source_inactive"] == rig.dead_letters.codes
+    assert "EventBridge calls it SLEEPING" in rig.dead_letters.letters[0][1].message
+
+
+@pytest.mark.parametrize("policy", ["hold", "dead_letter"])
+def test_a_source_that_eventbridge_refuses_is_closed_though_it_cannot_be_looked_up(
+    settings: config.Settings, holding: config.Settings, policy: str
+) -> None:
+    """It was ACTIVE when it was last seen. No failed lookup sends anything to it again."""
+    rig = Rig(holding if policy == "hold" else settings)
+    rig.source.put(record(0, tenant="blue"))
+
+    def until() -> bool:
+        if rig.source.polls == 50:
+            rig.watch.is_blind = True
+            rig.sink.judge = unknown(BLUE)
+            rig.source.put(*(record(n, tenant="blue") for n in range(1, 10)))
+        if rig.source.polls == 100:
+            rig.watch.say(BLUE, DENIED)
+        if rig.source.polls == 150:
+            rig.watch.say(BLUE, NO_ANSWER)
+        if rig.source.polls == 200:
+            rig.sink.judge = accept
+            assert 1 == metric(rig, "source_state", source=BLUE, state="MISSING")
+        if rig.source.polls == 600:
+            rig.watch.is_blind = False
+            rig.watch.change(BLUE, "ACTIVE")
+        return rig.source.polls > 700
+
+    rig.run(until)
+
+    dead = set(rig.dead_letters.codes)
+    assert (set() if policy == "hold" else {"source_unknown"}) == dead
+    again = [n for entries in rig.sink.requests[2:] for entry in entries if (n := number_of(entry))]
+    assert (9 if policy == "hold" else 0) == len(again)
+
+
+def test_what_was_sent_unseen_counts_as_maybe_dropped(holding: config.Settings) -> None:
+    """Without a lookup nobody knew; the first one that comes says that it may all be lost."""
+    rig = Rig(holding)
+    rig.watch.is_blind = True
+    rig.source.put(*(record(n) for n in range(10)))
+
+    def until() -> bool:
+        if rig.source.polls == 50:
+            rig.watch.say(ACME, NO_ANSWER)
+        if rig.source.polls == 150:
+            assert list(range(10)) == rig.delivered_ids
+            rig.watch.say(ACME, Sighting("PENDING"))
+        return rig.source.polls > 200
+
+    rig.run(until)
+
+    assert 10 == metric(rig, "events_maybe_dropped_total", target="default")
+
+
+class Outage:
+    """A bridge that delivered to acme and blue, and whose target and lookups went away together."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self.rig = rig = Rig(settings)
+        rig.watch.max_age_s = 5.0
+        rig.source.put(record(0), record(1, tenant="blue"))
+        self.steps: dict[int, Callable[[], None]] = {50: self._begin, 300: self._end}
+
+    def _begin(self) -> None:
+        assert {0, 1} == set(self.rig.delivered_ids)
+        self.rig.watch.is_blind = True
+        self.rig.sink.judge = lambda _: error(UnavailableError("down"))
+        self.rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(2, 40)))
+
+    def _end(self) -> None:
+        self.rig.clock.now_s += 10
+        self.rig.sink.judge = self.back
+
+    def back(self, entries: Sequence[Entry]) -> Answer:
+        self.accepted = [*self.accepted, *map(number_of, entries)]
+        return accept(entries) if entries else error(RefusedError("request_refused", "no entries"))
+
+    accepted: Sequence[int] = ()
+
+    def run(self, steps: dict[int, Callable[[], None]], *, polls: int) -> None:
+        self.steps |= steps
+
+        def until() -> bool:
+            self.steps.get(self.rig.source.polls, lambda: None)()
+            return self.rig.source.polls > polls
+
+        self.rig.run(until)
+
+    def waits(self) -> None:
+        """The target takes events again, and gets none."""
+        assert [] == [*self.accepted]
+        assert 0 == metric(self.rig, "target_state", target="default")
+        assert {ACME, BLUE} <= set(self.rig.watch.asked)
+
+
+def test_after_an_outage_of_both_planes_nothing_is_sent_before_it_was_looked_up_again(
+    holding: config.Settings,
+) -> None:
+    """A customer may have left meanwhile. The target is tried without an event; lookups come first."""
+    outage = Outage(holding)
+    watch = outage.rig.watch
+
+    def answered() -> None:
+        outage.waits()
+        watch.states[BLUE] = "PENDING"
+        watch.is_blind = False
+
+    outage.run({800: answered}, polls=900)
+
+    assert list(range(2, 40, 2)) == [*outage.accepted]
+    assert 19 == metric(outage.rig, "held_records", target="default")
+
+
+def test_after_an_outage_lookups_that_stay_away_hold_up_nothing_for_ever(holding: config.Settings) -> None:
+    """The target answers again, and the source was ACTIVE when it was last seen: it goes on, in time."""
+    outage = Outage(holding)
+    watch = outage.rig.watch
+
+    def overdue() -> None:
+        outage.waits()
+        assert 0 < watch.postponed
+        watch.say(ACME, DENIED)
+        watch.say(BLUE, NO_ANSWER)
+
+    outage.run({800: overdue}, polls=900)
+
+    assert list(range(3, 40, 2)) == [*outage.accepted]
+
+
+def test_a_short_outage_makes_nobody_wait_for_lookups(holding: config.Settings) -> None:
+    """What is known is no older than it may be without an outage."""
+    outage = Outage(holding)
+    outage.rig.watch.max_age_s = 60.0
+    outage.run({}, polls=900)
+
+    assert set(range(2, 40)) == set(outage.accepted)
 
 
 def test_a_source_that_alone_is_throttled_rests_and_does_not_slow_the_target(

@@ -1,14 +1,16 @@
-"""The looks at sources: one at a time, within limits, and what happens when there is no answer."""
+"""The lookups of sources: a few at a time, within limits, and what happens when there is no answer."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from connector import config
-from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
+from connector.errors import NotAuthorizedError, ThrottledError, UnavailableError
+from connector.source_api import SourceError
 from connector.source_watch import SourceWatch
 from connector.sources import Sighting
 from connector.telemetry import LOGGER, Telemetry
@@ -23,18 +25,26 @@ class FakeApi:
     def __init__(self) -> None:
         self.states: dict[str, Sighting] = {}
         self.error: Exception | None = None
+        self.errors: dict[str, Exception] = {}
+        """Of single sources."""
         self.looked: list[str] = []
         self.created: list[tuple[str, str]] = []
 
-    def look(self, name: str) -> Sighting:
+    async def look(self, name: str) -> Sighting:
         self.looked.append(name)
-        if self.error is not None:
-            raise self.error
+        if error := self.error or self.errors.get(name):
+            raise error
         return self.states.get(name, ACTIVE)
 
-    def create(self, name: str, account: str) -> None:
+    async def create(self, name: str, account: str) -> None:
         self.created.append((name, account))
         self.states[name] = Sighting("PENDING", account=account)
+
+
+def at_once(work: Coroutine[Any, Any, None]) -> None:
+    """Runs what waits for nothing."""
+    with pytest.raises(StopIteration):
+        work.send(None)
 
 
 class Rig:
@@ -47,30 +57,33 @@ class Rig:
             "default",
             config.Sources(**settings),  # type: ignore[arg-type]
             api=self.api,
+            start=at_once,
             telemetry=Telemetry(),
             accounts=accounts,
             clock_s=self.clock,
         )
-        self._followed: set[str] = set()
 
     def follow(self, *names: str) -> None:
         for name in names:
             self.watch.follow(name)
 
-    def run(self, seconds: float) -> list[tuple[str, Sighting]]:
+    def run(self, seconds: float, *, is_down: bool = False) -> list[tuple[str, Sighting]]:
         """Let so much time pass; what was seen in it."""
         end_s = self.clock.now_s + seconds
+        news = []
         while self.clock.now_s < end_s:
-            while not self.watch._asked.empty():
-                kind, name = self.watch._asked.get()
-                assert kind == "follow"
-                self.watch._schedule.follow(name, self.clock.now_s)
-            self.watch.step()
+            if is_down:
+                self.watch.postpone(self.clock.now_s)
+            news += self.watch.step(self.clock.now_s)
             self.clock.now_s += 0.01
-        return self.watch.news()
+        return news
 
 
-def test_each_source_is_looked_at_and_again_after_the_interval() -> None:
+def states(news: list[tuple[str, Sighting]]) -> list[tuple[str, str]]:
+    return [(name, seen.state) for name, seen in news]
+
+
+def test_each_source_is_looked_up_and_again_after_the_interval() -> None:
     rig = Rig(refresh_interval=60.0)
     rig.follow("a", "b")
 
@@ -78,7 +91,7 @@ def test_each_source_is_looked_at_and_again_after_the_interval() -> None:
     assert [("a", ACTIVE), ("b", ACTIVE)] == rig.run(2)
 
 
-def test_no_more_looks_than_allowed() -> None:
+def test_no_more_lookups_than_allowed() -> None:
     """The control plane is shared with everything else in the account."""
     rig = Rig(lookups_per_second=5.0)
     rig.follow(*map(str, range(1000)))
@@ -87,7 +100,7 @@ def test_no_more_looks_than_allowed() -> None:
     assert 45 <= len(rig.api.looked) <= 52
 
 
-def test_throttled_looks_slow_down_and_lose_nobody() -> None:
+def test_throttled_lookups_slow_down_and_lose_nobody() -> None:
     rig = Rig(refresh_interval=60.0)
     rig.follow("a", "b")
     rig.api.error = ThrottledError("Rate exceeded")
@@ -98,20 +111,24 @@ def test_throttled_looks_slow_down_and_lose_nobody() -> None:
     assert {("a", ACTIVE), ("b", ACTIVE)} <= set(rig.run(50))
 
 
-def test_without_permission_sources_are_unknown_and_it_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Their records are sent; a line for each source would drown the one that matters."""
+def test_without_permission_it_is_said_of_each_source_and_once_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What follows depends on what is known; a line for each source would drown the one that matters."""
     caplog.set_level(logging.WARNING, logger=LOGGER)
     rig = Rig()
     rig.api.error = NotAuthorizedError("may not")
     rig.follow("a", "b")
 
-    assert [("a", "UNKNOWN"), ("b", "UNKNOWN")] == [(name, seen.state) for name, seen in rig.run(5)]
+    news = rig.run(5)
+    assert [("a", "UNKNOWN"), ("b", "UNKNOWN")] == states(news)
+    assert all(seen.is_denied and seen.reason == "may not" for _, seen in news)
     lines = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert 1 == len(lines)
 
 
-def test_while_no_look_is_answered_a_new_source_waits_so_long_and_no_longer() -> None:
-    """A control plane that is down must not hold up events for ever; what was seen before stays."""
+def test_while_no_lookup_is_answered_a_new_source_waits_so_long_and_no_longer() -> None:
+    """A control plane that is down must not hold up events for ever."""
     rig = Rig(first_look_timeout=30.0, refresh_interval=60.0)
     rig.follow("old")
     rig.run(1)
@@ -122,11 +139,67 @@ def test_while_no_look_is_answered_a_new_source_waits_so_long_and_no_longer() ->
     assert [] == rig.run(28)
     assert rig.watch.trouble is not None
     assert "no answer" == rig.watch.trouble[1]
-    assert [("new", "UNKNOWN")] == [(name, seen.state) for name, seen in rig.run(60)]
+    (told,) = rig.run(60)
+    assert ("new", "UNKNOWN", False) == (told[0], told[1].state, told[1].is_denied)
 
     rig.api.error = None
     assert {"new", "old"} == {name for name, seen in rig.run(120) if seen.state == "ACTIVE"}
     assert rig.watch.trouble is None
+
+
+def test_patience_with_lookups_does_not_end_while_the_target_is_down() -> None:
+    """Nothing can be sent then: waiting costs nothing, and both planes tend to come back together."""
+    rig = Rig(first_look_timeout=30.0)
+    rig.api.error = UnavailableError("no answer")
+    rig.follow("a")
+
+    assert [] == rig.run(120, is_down=True)
+    assert [] == rig.run(29)
+    assert [("a", "UNKNOWN")] == states(rig.run(10))
+
+
+def test_lookups_go_on_soon_after_an_outage() -> None:
+    """Events may wait for them: the pauses between two tries do not grow to minutes."""
+    rig = Rig(refresh_interval=3600.0)
+    rig.api.error = UnavailableError("no answer")
+    rig.follow("a")
+    rig.run(600, is_down=True)
+    rig.api.error = None
+
+    assert [("a", ACTIVE)] == rig.run(6)
+
+
+@pytest.mark.parametrize(
+    "error", [UnavailableError("InternalException"), SourceError("refused", code="NewException")]
+)
+def test_one_source_whose_lookups_fail_alone_neither_waits_for_ever_nor_stops_the_others(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others are answered all the time, so it is not the control plane that is down; nor is the log full."""
+    caplog.set_level(logging.INFO, logger=LOGGER)
+    rig = Rig(first_look_timeout=30.0, refresh_interval=5.0)
+    rig.api.errors["odd"] = error
+    rig.follow("odd", *map(str, range(20)))
+
+    news = rig.run(29)
+    assert 60 <= len(news)
+    assert "odd" not in dict(news)
+    assert [("odd", "UNKNOWN")] == [each for each in states(rig.run(10)) if each[0] == "odd"]
+    assert rig.api.looked.count("odd") < 25
+    assert 2 >= len(caplog.records)
+
+
+def test_a_source_that_is_waited_for_comes_before_those_that_are_not() -> None:
+    """A thousand sources are due again; the one whose events wait is looked up first."""
+    rig = Rig(refresh_interval=60.0, lookups_per_second=50.0)
+    rig.follow(*map(str, range(1000)))
+    rig.run(25)
+    rig.clock.now_s += 60
+    rig.api.looked.clear()
+    rig.follow("700", "new")
+    rig.run(0.2)
+
+    assert ["700", "new"] == rig.api.looked[:2]
 
 
 def test_a_listed_source_that_is_missing_is_created() -> None:
@@ -135,25 +208,5 @@ def test_a_listed_source_that_is_missing_is_created() -> None:
     rig.api.states = {"listed": Sighting("MISSING"), "other": Sighting("MISSING")}
     rig.follow("listed", "other")
 
-    assert [("listed", "PENDING"), ("other", "MISSING")] == [(n, seen.state) for n, seen in rig.run(5)]
+    assert [("listed", "PENDING"), ("other", "MISSING")] == states(rig.run(5))
     assert [("listed", "111122223333")] == rig.api.created
-
-
-def test_a_bug_in_looking_does_not_hold_up_events() -> None:
-    """The thread lives on, and calls everything unknown."""
-    rig = Rig()
-    rig.api.error = ValueError("a bug")
-    rig.watch.start()
-    rig.follow("a")
-    rig.watch._thread.join(0.2)
-    rig.follow("b")
-    seen: dict[str, str] = {}
-    for _ in range(500):
-        seen |= {name: sighting.state for name, sighting in rig.watch.news()}
-        if len(seen) == 2:
-            break
-        rig.watch._thread.join(0.01)
-    rig.watch.stop()
-
-    assert {"a": "UNKNOWN", "b": "UNKNOWN"} == seen
-    assert not isinstance(rig.api.error, ConnectorError)

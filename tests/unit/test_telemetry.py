@@ -115,7 +115,6 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.source_looked("default", "denied", reason="no permission")
     telemetry.source_created("default", pending.source)
     telemetry.source_not_created("default", pending.source, "limit")
-    telemetry.source_watch_failed("default", ValueError("secret"))
     telemetry.pending(12, 3400)
     telemetry.assignment([ORDERS])
     telemetry.paused({"pending": 1})
