@@ -19,7 +19,7 @@ from connector import config, process, read_ahead
 from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk
-from connector.dead_letters import Chosen, Ranges, Selection, missing_text
+from connector.dead_letters import Cases, Chosen, Ranges, Selection, missing_text
 from connector.errors import HaltError
 from connector.eventbridge import publishers
 from connector.kafka_clients import LIBRDKAFKA_VERSION
@@ -58,6 +58,7 @@ class Work:
         self._request = request
         self._trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
         ids = request.selection.ids
+        self._cases = Cases(desk.topic.name, desk.ranges, request.selection)
         self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
 
     def plan(self) -> Tally:
@@ -118,6 +119,7 @@ class Work:
             self._desk.resolutions,
             self._request.selection,
             ranges,
+            cases=self._cases,
             max_replays=self._request.max_replays,
             on_read=shown.looked_at,
             timeout_s=timeout_s,
@@ -132,6 +134,7 @@ class Work:
             self._desk.settings,
             request.selection,
             ranges,
+            whole=self._desk.ranges,
             cluster_id=self._desk.pipeline.cluster_id,
             max_replays=request.max_replays,
             on_read=shown.looked_at,

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from connector import config, garbage_collector
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
-from connector.dead_letters import Found, Group, Ids, Ranges, Selection, Totals, missing_text, scan
+from connector.dead_letters import Cases, Found, Group, Ids, Ranges, Selection, Totals, missing_text, scan
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import CODE_CONNECT, NAMES, DeadLetter, letter_id
@@ -78,21 +78,37 @@ class Desk:
         if self._registry is not None:
             self._registry.close()
 
-    def selected(self, selection: Selection) -> Iterator[Sequence[Found]]:
-        """The selected letters in batches, with a progress bar on a terminal."""
+    def cases(self, selection: Selection) -> Cases:
+        """Which letters speak for their records, found out with a progress bar on a terminal."""
+        cases = Cases(self.topic.name, self.ranges, selection)
+        with _bar("bringing letters of one record together", self._total(selection)) as advance:
+            for count in cases.read(self.topic):
+                advance(count)
+        for asked, newest in cases.stand_ins:
+            _note(
+                f"{letter_id(newest)} is a newer letter of the same record as {letter_id(asked)}: it is taken"
+            )
+        return cases
+
+    def selected(self, selection: Selection, cases: Cases) -> Iterator[Sequence[Found]]:
+        """The selected letters in batches, one of each record, with a progress bar on a terminal."""
         resolved = Resolved(self.topic.name, self.ranges)
         if strange := self.resolutions.read_into(resolved):
             _note(f"{strange:,} records of {self.resolutions.name} are no resolutions and were left out")
-        total = sum(high - low for low, high in self.ranges.values())
-        with _bar("reading", None if selection.ids is not None else total) as advance:
+        with _bar("reading", self._total(selection)) as advance:
             yield from scan(
                 self.topic,
                 resolved,
                 selection,
                 self.ranges,
                 max_replays=self.settings.dead_letter.max_replays,
+                cases=cases,
                 on_read=advance,
             )
+
+    def _total(self, selection: Selection) -> int | None:
+        """Letters to read; None where nobody knows how many of them."""
+        return None if selection.ids is not None else sum(high - low for low, high in self.ranges.values())
 
 
 # The commands ------------------------------------------------------------------------------------
@@ -109,7 +125,8 @@ def list_letters(settings: config.Settings, selection: Selection, *, limit: int 
         totals = Totals()
         first: list[Found] = []
         left = limit if as_json else LISTED if limit is None else limit
-        for batch in desk.selected(selection):
+        cases = desk.cases(selection)
+        for batch in desk.selected(selection, cases):
             for found in batch:
                 totals.add(found)
                 if left is None or left > 0:
@@ -123,6 +140,9 @@ def list_letters(settings: config.Settings, selection: Selection, *, limit: int 
         if not as_json:
             _print_totals(desk, selection, totals)
             _print_letters(first, totals.count)
+            if cases.passed_over:
+                more = _letters(cases.passed_over)
+                _note(f"{more} with a newer one of the same record: that one alone is looked at and counted")
         _tell_oddities(desk, totals)
         return _tell_missing(desk, selection.ids if left != 0 or not as_json else None)
 
@@ -140,7 +160,7 @@ def discard(settings: config.Settings, selection: Selection, *, reason: str, who
             desk.resolutions.ensure(len(desk.ranges))
         totals = Totals()
         try:
-            for batch in desk.selected(selection):
+            for batch in desk.selected(selection, desk.cases(selection)):
                 for found in batch:
                     if execute:
                         desk.resolutions.write(
@@ -176,9 +196,11 @@ def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -
         UnavailableError: Kafka does not answer.
     """
     with Desk(settings) as desk:
-        resolutions = desk.resolutions.find(list(ids))
+        selection = Selection(ids=ids, state="all")
+        cases = desk.cases(selection)
+        resolutions = desk.resolutions.find(list(cases.ids or ()))
         is_first = True
-        for batch in desk.selected(Selection(ids=ids, state="all")):
+        for batch in desk.selected(selection, cases):
             for found in batch:
                 report = _report(desk, found, resolutions.get(found.id), payload=payload)
                 if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -56,6 +57,7 @@ class Support:
         self.origin = f"{world.name}.notes"
         self.file = folder / "bridge.yaml"
         self._monkeypatch = monkeypatch
+        self._records = itertools.count()
         self.create()
         self.configure()
 
@@ -100,12 +102,13 @@ class Support:
         bridge: str | None = None,
         replay_count: int = 0,
     ) -> Letter:
-        """The letter of a note that `NOTES` can map by now."""
+        """The letter of a note that `NOTES` can map by now; of another record each time."""
         content = note(number, tenant=tenant, card=SECRET) if value is None else value
         count = (("partner-bridge.replay-count", b"%d" % replay_count),)
         headers: Headers = (("trace", b"t-1"), *count)
         origin = Partition(topic or self.origin, partition)
-        record = Record(origin, number, AT_MS - HOUR_MS, b"key-%d" % (number % 5), content, headers)
+        recorded_ms = AT_MS - HOUR_MS + next(self._records)
+        record = Record(origin, number, recorded_ms, b"key-%d" % (number % 5), content, headers)
         failure = Failure(
             code=code,
             stage="TRANSFORMATION",
