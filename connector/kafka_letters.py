@@ -438,12 +438,11 @@ class ResolutionTopic:
         """Write a resolution; waits only while the producer's queue is full.
 
         Raises:
-            DeadLetterError: this or an earlier one could not be written.
+            DeadLetterError: this or an earlier one could not be written. This one may be all the same.
         """
         key, value = encode(letter, resolution)
         producer = self._writer()
         while True:
-            self._raise_failure()
             try:
                 producer.produce(
                     self.name,
@@ -453,12 +452,15 @@ class ResolutionTopic:
                     on_delivery=self._on_delivery,
                 )
             except BufferError:
+                self._raise_failure()
                 producer.poll(0.1)
             except KafkaException as error:
                 self._failure = error.args[0].str()
+                break
             else:
                 # Not polled here: that hands the interpreter to the other thread, once for each letter.
-                return
+                break
+        self._raise_failure()
 
     def flush(self, timeout_s: float) -> None:
         """Return once the broker has every resolution that was written.
