@@ -10,14 +10,16 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 import connector
-from connector import config
+from connector import config, kafka_letters
 from connector.dead_letters import Selection, scan
+from connector.errors import UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import Failure, letter
 from connector.model import Partition, Position, Record
@@ -78,6 +80,75 @@ def test_letters_are_found_by_time_and_resolved(settings: config.Settings) -> No
         found = [each for batch in scan(letters, resolved, since, ranges, max_replays=3) for each in batch]
 
     assert [1, 2, 3, 4] == [each.id.offset for each in found]
+
+
+class Stumbling(Consumer):
+    """A client whose broker does not know the partitions now and then, as one that is starting."""
+
+    errors = 0
+    """Answers to come that are an error."""
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        if self.errors:
+            self.errors -= 1
+            unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+            return [Mock(spec=Message, error=lambda: unknown, partition=lambda: 0, offset=lambda: -1001)]
+        return super().consume(num_messages, timeout)
+
+
+def stumble(monkeypatch: pytest.MonkeyPatch, errors: int) -> None:
+    monkeypatch.setattr(Stumbling, "errors", errors)
+    monkeypatch.setattr(kafka_letters, "Consumer", Stumbling)
+
+
+def discarded(settings: config.Settings, count: int) -> None:
+    with closing(ResolutionTopic(settings)) as resolutions:
+        for offset in range(count):
+            position = Position(Partition(LETTERS, 0), offset)
+            resolutions.write(position, Resolution(state=State.DISCARDED, at_ms=0, written_ms=0))
+        resolutions.flush(10)
+
+
+def test_a_broker_that_does_not_know_a_partition_now_is_asked_again(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is not the end of the partition: what was resolved would look open, and be sent again."""
+    discarded(settings, 300)
+    stumble(monkeypatch, errors=3)
+    resolved = Resolved(LETTERS, {0: (0, 300)})
+
+    with closing(ResolutionTopic(settings)) as resolutions:
+        assert 0 == resolutions.read_into(resolved)
+
+    states = {resolved.state(Position(Partition(LETTERS, 0), offset), 0) for offset in range(300)}
+    assert {State.DISCARDED} == states
+
+
+def test_a_partition_that_nobody_knows_in_the_end_was_not_read(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of resolutions nor of letters; however often the error comes."""
+    discarded(settings, 3)
+    producer = Producer({"bootstrap.servers": settings.kafka.options["bootstrap.servers"]})
+    producer.produce(LETTERS, b"x", partition=0)
+    producer.flush()
+    stumble(monkeypatch, errors=1_000_000)
+    monkeypatch.setattr(kafka_letters, "PATIENCE_S", 0.5)
+
+    with closing(ResolutionTopic(settings)) as resolutions, closing(LetterTopic(settings)) as letters:
+        with pytest.raises(UnavailableError, match=r"resolutions: nothing arrived for .* Unknown topic"):
+            resolutions.read_into(Resolved(LETTERS, {0: (0, 3)}))
+        with pytest.raises(UnavailableError, match=r"nothing arrived for .* Unknown topic"):
+            list(letters.read(letters.snapshot()))
+
+
+def test_a_topic_that_does_not_exist_has_no_resolutions(settings: config.Settings) -> None:
+    """Nobody resolved anything yet."""
+    other = settings.dead_letter.model_copy(update={"resolutions_topic": "nowhere"})
+    resolved = Resolved(LETTERS, {0: (0, 3)})
+
+    with closing(ResolutionTopic(settings.model_copy(update={"dead_letter": other}))) as resolutions:
+        assert 0 == resolutions.read_into(resolved)
 
 
 @pytest.mark.parametrize(

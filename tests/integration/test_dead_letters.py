@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import secrets
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +14,12 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from connector import cli, config
-from connector.errors import Code
-from connector.kafka_letters import LetterTopic
+from connector import cli, config, kafka_letters
+from connector.errors import Code, UnavailableError
+from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import Failure, Letter, letter, without_value
-from connector.model import Headers, Json, Partition, Record
+from connector.model import Headers, Json, Partition, Position, Record
+from connector.resolutions import Resolution, State
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka
 from tests.topics import Sent
@@ -565,6 +567,28 @@ def test_strange_records_among_the_resolutions_are_counted(support: Support) -> 
 
     assert [] == ran.lines
     assert f"note: 1 records of {support.resolutions} are no resolutions and were left out\n" == ran.err
+
+
+def test_a_resolutions_topic_that_is_deleted_while_it_is_read_was_not_read(
+    support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is not that of its partitions: what was resolved would look open, and be sent again."""
+    monkeypatch.setattr(kafka_letters, "PATIENCE_S", 4.0)
+    settings = config.load(support.file, {})
+    with closing(ResolutionTopic(settings)) as resolutions:
+        resolutions.ensure(3)
+        for offset in range(30_000):
+            letter = Position(Partition(support.topic, offset % 3), offset)
+            resolutions.write(
+                letter, Resolution(State.DELIVERED, AT_MS, AT_MS, event_id=secrets.token_hex(150))
+            )
+        resolutions.flush(30)
+
+        reading = resolutions.follow()
+        next(reading)
+        support.world.topics.delete(support.resolutions)
+        with pytest.raises(UnavailableError, match=f"{support.resolutions}: nothing arrived for 4 s"):
+            list(reading)
 
 
 # While the bridge runs
