@@ -80,6 +80,8 @@ class Work:
         settings, ranges = self._desk.settings, self._desk.ranges
         self._desk.resolutions.ensure(len(ranges))
         telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
+        dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
+        dead_letters.partitions = len(ranges)
         calls = Calls(publishers(settings))
         try:
             with _progress("replayed", self._letters) as shown:
@@ -91,7 +93,7 @@ class Work:
                     limits=self._request.limits,
                     resolutions=self._desk.resolutions,
                     sink=calls,
-                    dead_letters=KafkaDeadLetters(settings, telemetry=telemetry),
+                    dead_letters=dead_letters,
                     telemetry=telemetry,
                     report=shown,
                 )

@@ -7,26 +7,31 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import yaml
-from confluent_kafka import Consumer, KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 import connector
 from connector import config, kafka_letters
 from connector.dead_letters import Selection, scan
 from connector.errors import UnavailableError
+from connector.kafka_clients import record_of
+from connector.kafka_dead_letters import KafkaDeadLetters
 from connector.kafka_letters import LetterTopic, ResolutionTopic
-from connector.letters import Failure, letter
+from connector.ledger import Ticket, Track
+from connector.letters import Failure, label, letter
 from connector.model import Partition, Position, Record
 from connector.resolutions import Resolution, Resolved, State
 from connector.sandbox import orders
 from connector.sandbox.broker import Broker
+from connector.telemetry import Telemetry
 from tests.bridge_process import AWS_ENVIRON
+from tests.services.child import wait_until
 from tests.world import NOTES
 
 BUG = """
@@ -45,6 +50,20 @@ MAPPING = "connector.mapping Mapping __call__"
 CANARY = "canary-card"
 
 LETTERS = orders.DEAD_LETTER_TOPIC
+FAILURE = Failure(
+    code="template_null",
+    stage="TRANSFORMATION",
+    message="found nothing",
+    exception_class="MappingError",
+    attempts=0,
+    first_failure_ms=0,
+    last_failure_ms=0,
+    request_id=None,
+    target=None,
+    source=None,
+    detail_type=None,
+    event_id="id",
+)
 
 
 @pytest.fixture
@@ -80,6 +99,43 @@ def test_letters_are_found_by_time_and_resolved(settings: config.Settings) -> No
         found = [each for batch in scan(letters, resolved, since, ranges, max_replays=3) for each in batch]
 
     assert [1, 2, 3, 4] == [each.id.offset for each in found]
+
+
+def test_letters_of_a_record_without_a_key_come_to_one_partition(settings: config.Settings) -> None:
+    """However often they are written, and by whom. Where it was made anew with fewer, they come to some."""
+    with Broker(topics={LETTERS: 4}) as broker:
+        settings.kafka.options["bootstrap.servers"] = broker.bootstrap
+        options = {"bootstrap.servers": broker.bootstrap, "group.id": "x", "auto.offset.reset": "earliest"}
+
+        def write(records: Sequence[Record], partitions: int) -> None:
+            writer = KafkaDeadLetters(settings, telemetry=Telemetry())
+            writer.partitions = partitions
+            track = Track(Partition("notes", 0))
+            for record in records:
+                writer.write(record, FAILURE, (track, record.offset))
+            done: list[Ticket] = []
+
+            def is_written() -> bool:
+                done.extend(writer.acknowledged())
+                return len(done) == len(records)
+
+            wait_until(is_written, what="every letter is acknowledged")
+
+        notes = [Record(Partition("notes", 0), n, 0, None, b"{", ()) for n in range(20)]
+        for _ in range(3):
+            write(notes, 4)
+        write([notes[0]._replace(offset=1_000 + n) for n in range(20)], 9)
+
+        places: dict[int, set[int]] = {}
+        consumer = Consumer(options)
+        consumer.assign([TopicPartition(LETTERS, number, 0) for number in range(4)])
+        for message in consumer.consume(80, 20):
+            places.setdefault(label(record_of(message)).offset, set()).add(message.partition() or 0)
+        consumer.close()
+
+    assert 40 == len(places)
+    assert {1} == {len(places[n]) for n in range(20)}
+    assert {0, 1, 2, 3} == set.union(*places.values())
 
 
 class Stumbling(Consumer):
@@ -166,12 +222,7 @@ def test_a_bug_in_a_tool_shows_no_payload(tmp_path: Path, command: str, breaks: 
     """Wherever it is: in the tool, or in the other process of a replay, whose end halts the replay."""
     key, value = b"canary-key", json.dumps({"tenant": "acme", "card": CANARY}).encode()
     record = Record(Partition("notes", 0), 0, 0, key, value, (("trace", b"canary-header"),))
-    failure = Failure(
-        code="template_null", stage="TRANSFORMATION", message="found nothing", exception_class="MappingError",
-        attempts=0, first_failure_ms=0, last_failure_ms=0, request_id=None, target=None, source=None,
-        detail_type=None, event_id="id",
-    )  # fmt: skip
-    written = letter(record, failure, bridge_name="tools", version="0")
+    written = letter(record, FAILURE, bridge_name="tools", version="0")
     with Broker(topics={"notes": 1, LETTERS: 1, f"{LETTERS}.resolutions": 1}) as broker:
         producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
         producer.produce(LETTERS, written.value, written.key, 0, headers=list(written.headers))
