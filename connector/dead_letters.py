@@ -33,7 +33,7 @@ MAX_GAP = 5_000
 """Between two wanted ids it is faster to read so many letters than to begin anew behind them."""
 
 MAX_CASE_LETTERS = 2_000_000
-"""Letters that are brought together by their records, the newest of the topic; about 35 bytes each meanwhile.
+"""Letters that are brought together by their records, the newest of the topic; about 32 bytes each meanwhile.
 Each older one is a case of its own: its record may be counted and sent twice then, and is not lost."""
 
 MAX_STAND_INS = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.cases import Newest, case_of
@@ -99,6 +99,7 @@ written = st.tuples(st.integers(0, 4), st.integers(0, 5), st.integers(0, 3))
 """The record, when, and in which partition."""
 
 
+@settings(deadline=None)
 @given(letters=st.lists(written, max_size=40), data=st.data())
 def test_processes_that_read_the_same_letters_agree_on_the_newest(
     letters: list[tuple[int, int, int]], data: st.DataObject

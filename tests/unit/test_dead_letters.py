@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from connector import config, dead_letters
@@ -568,6 +569,7 @@ def test_open_letters_are_those_without_a_resolution(data: st.DataObject) -> Non
     assert {0: (8, 8)} == unread
 
 
+@hypothesis_settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_records_are_counted_as_open_by_their_newest_letter(data: st.DataObject) -> None:
     """In whatever order letters of several partitions and their resolutions come."""
