@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from connector import config, process, read_ahead
 from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
-from connector.dead_letter_desk import Desk
+from connector.dead_letter_desk import Desk, tell_stand_ins
 from connector.dead_letters import Cases, Chosen, Ranges, Selection, missing_text
 from connector.errors import HaltError
 from connector.eventbridge import publishers
@@ -58,7 +58,7 @@ class Work:
         self._request = request
         self._trial = Trial(desk.pipeline, desk.topic.fetch_origin, desk.look)
         ids = request.selection.ids
-        self._cases = Cases(desk.topic.name, desk.ranges, request.selection)
+        self.cases = Cases(desk.topic.name, desk.ranges, request.selection)
         self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
 
     def plan(self) -> Tally:
@@ -121,7 +121,7 @@ class Work:
             self._desk.resolutions,
             self._request.selection,
             ranges,
-            cases=self._cases,
+            cases=self.cases,
             max_replays=self._request.max_replays,
             on_read=shown.looked_at,
             timeout_s=timeout_s,
@@ -153,6 +153,7 @@ def replay(settings: config.Settings, request: Request, *, execute: bool) -> int
     with Desk(settings) as desk:
         work = Work(desk, request)
         tally = work.execute() if execute else work.plan()
+        tell_stand_ins(work.cases)
         ids = request.selection.ids
         is_whole = not (
             tally.is_stopped or tally.elsewhere or tally.tried_in_all == request.limits.max_letters

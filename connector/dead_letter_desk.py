@@ -84,10 +84,7 @@ class Desk:
         with _bar("bringing letters of one record together", self._total(selection)) as advance:
             for count in cases.read(self.topic):
                 advance(count)
-        for asked, newest in cases.stand_ins:
-            _note(
-                f"{letter_id(newest)} is a newer letter of the same record as {letter_id(asked)}: it is taken"
-            )
+        tell_stand_ins(cases)
         return cases
 
     def selected(self, selection: Selection, cases: Cases) -> Iterator[Sequence[Found]]:
@@ -453,6 +450,12 @@ def _tell_oddities(desk: Desk, totals: Totals) -> None:
     for bridge, group in totals.by("bridge").items():
         if bridge != ours:
             _note(f"written by {bridge}, not by {ours}: {_letters(group.count)}")
+
+
+def tell_stand_ins(cases: Cases) -> None:
+    """Name the ids that were asked for and are not those of the newest letters."""
+    for asked, newest in cases.stand_ins:
+        _note(f"{letter_id(newest)} is a newer letter of the same record as {letter_id(asked)}: it is taken")
 
 
 def _tell_missing(desk: Desk, ids: Ids | None) -> int:

@@ -7,6 +7,7 @@ import itertools
 import json
 import secrets
 from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -482,6 +483,38 @@ def test_ids_that_list_wrote_choose_exactly_those_letters(support: Support, tmp_
     assert 26 == len(support.run("list", "--json").lines)
 
 
+# Letters of one record
+
+
+def test_letters_of_one_record_are_listed_shown_and_discarded_as_one(support: Support) -> None:
+    """Whichever of their ids is given. Dead-lettered anew, the record is open again."""
+    first = support.letter(7, code="tombstone")
+    (old,) = support.write(first, partition=2)
+    support.write(support.letter(8))
+    code = ("partner-bridge.code", b"json_invalid")
+    again = replace(first, headers=tuple(code if h[0] == code[0] else h for h in first.headers))
+    (new,) = support.write(again, partition=0, at_ms=AT_MS + 60_000)
+
+    totals = support.run("list")
+    by_code = [support.run("list", "--json", "--code", code).lines for code in ("tombstone", "json_invalid")]
+    shown = support.run("show", old, new, "--json")
+    done = support.run("discard", "--ids", "-", "--reason", "x", "--execute", stdin=f"{old}\n")
+    left = support.run("list", "--json").lines
+    discarded = [json.loads(support.run("show", each, "--json").out)["state"] for each in (old, new)]
+    (newest,) = support.write(first, partition=1, at_ms=AT_MS + 120_000)
+
+    assert "2 open dead letters in" in totals.out
+    assert "1 letter with a newer one of the same record" in totals.err
+    assert [[], [new]] == [[line["id"] for line in lines] for lines in by_code]
+    assert ("json_invalid", new) == (json.loads(shown.out)["code"], json.loads(shown.out)["id"])
+    assert f"note: {new} is a newer letter of the same record as {old}: it is taken\n" == shown.err
+    assert "Discarded 1 letter " in done.out
+    assert f"note: {new} is a newer letter" in done.err
+    assert [8] == [line["offset"] for line in left]
+    assert ["discarded", "discarded"] == discarded
+    assert {newest, f"{support.topic}/0/0"} == {line["id"] for line in support.run("list", "--json").lines}
+
+
 # The resolutions topic
 
 
@@ -597,7 +630,9 @@ def test_a_resolutions_topic_that_is_deleted_while_it_is_read_was_not_read(
 def test_a_running_bridge_counts_open_letters_when_told_to(support: Support) -> None:
     """By code, and down again once they are resolved."""
     support.world.topics.create(support.origin)
-    support.write(*[support.letter(n, code="tombstone") for n in range(7)], support.letter())
+    tombstones = [support.letter(n, code="tombstone") for n in range(7)]
+    support.write(*tombstones, support.letter())
+    support.write(*tombstones[:3], partition=2)  # a bridge was killed before it committed
     support.write(Letter(None, b"no letter", ()), partition=1)
     bridge = support.world.bridge(support.configure(count_open_every="1s")).start()
 

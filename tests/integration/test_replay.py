@@ -310,7 +310,7 @@ def test_letters_of_kafka_connect_are_replayed(replays: Replays) -> None:
 
     (event,) = replays.world.details()
     assert (77, 77) == (event["number"], event["_kafka"]["offset"])
-    assert event["_kafka"]["id"].endswith(f"/{replays.origin.topic}/0/77")
+    assert f"/{replays.origin.topic}/0/77/" in event["_kafka"]["id"]
 
 
 def test_what_cannot_be_replayed_stays_open_and_stops_nothing(replays: Replays) -> None:
@@ -402,11 +402,15 @@ def test_ids_choose_letters_and_one_that_does_not_exist_is_named(replays: Replay
     (partition,) = {record.partition.number for record in replays.world.topics.read(replays.topic)}
     ids = tmp_path / "ids.txt"
     ids.write_text("".join(f"{replays.topic}/{partition}/{offset}\n" for offset in (3, 7, 500)))
+    replays.write([replays.letter(7, key=b"one partition")])  # once more: the old id stands for it
 
     output = replays.execute("--ids", str(ids), code=4)
 
     assert [3, 7] == sorted(detail["number"] for detail in replays.world.details())
     assert f"{replays.topic}/{partition}/500 does not exist" in output
+    name = f"{replays.topic}/{partition}"
+    assert f"note: {name}/20 is a newer letter of the same record as {name}/7" in output
+    assert {f"{name}/3", f"{name}/20"} == {*replays.resolutions()}
 
 
 def test_nothing_selected_is_said_and_is_no_failure(replays: Replays) -> None:
