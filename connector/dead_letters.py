@@ -302,8 +302,15 @@ class Cases:
         self._silent: dict[int, bytearray] = {}
         """Partition → 1 for each letter that does not speak. Only where there is one."""
 
-    def read(self, letters: Letters, *, limit: int = 100, timeout_s: float = 0.1) -> Iterator[int]:
-        """Read what is needed, and yield each time how many letters that were; nothing once it is known.
+    @property
+    def is_whole(self) -> bool:
+        """Whether `read` brings all of the topic, but for what the selection rules out by its time."""
+        return self._selection.ids is None and self._newest_of == dict(self._ranges)
+
+    def read(
+        self, letters: Letters, *, limit: int = 100, timeout_s: float = 0.1
+    ) -> Iterator[Sequence[Record]]:
+        """Read what is needed, and bring it in batches, some of them empty; nothing once it is known.
 
         Given up midway, it begins anew the next time.
         """
@@ -315,12 +322,12 @@ class Cases:
             for part in self._selection.ids.rounds(self._ranges):
                 for records in letters.read(part, since_ms=None, limit=limit, timeout_s=timeout_s):
                     asked.add(records, self._selection.ids)
-                    yield 0
+                    yield ()
             since_ms = asked.since_ms
         if self._selection.ids is None or asked:
             for records in letters.read(self._newest_of, since_ms=since_ms, limit=limit, timeout_s=timeout_s):
                 self._add(records)
-                yield len(records)
+                yield records
         if self._selection.ids is not None:
             self._stand_in(asked)
         self._newest = Newest()  # the memory is needed elsewhere
@@ -410,8 +417,8 @@ def scan(
     """
     if cases is None:
         cases = Cases(resolved.topic, ranges, selection)
-    for batch, count in enumerate(cases.read(letters, limit=limit, timeout_s=timeout_s), start=1):
-        if not count or not batch % IDLE_BATCHES:
+    for batch, records in enumerate(cases.read(letters, limit=limit, timeout_s=timeout_s), start=1):
+        if not records or not batch % IDLE_BATCHES:
             yield ()
     speaks = cases.speaks if cases.passed_over else _any
     ids = cases.ids
