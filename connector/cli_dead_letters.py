@@ -90,7 +90,12 @@ State = Annotated[
 ]
 IdsFile = Annotated[
     str | None,
-    typer.Option("--ids", metavar="FILE", help="Exactly these, as `list --json` wrote them; - is stdin."),
+    typer.Option(
+        "--ids",
+        metavar="FILE",
+        help="Exactly these, as `list --json` wrote them; - is stdin. Of a record with several letters any "
+        "stands for the newest.",
+    ),
 ]
 
 
@@ -184,8 +189,9 @@ def list_letters(
 ) -> None:
     """Count the dead letters and show the first ones.
 
-    By code, origin topic, source, detail type and hour, each with the oldest and the newest. With --json,
-    one line of JSON for each letter, and no totals. Reads what the topic holds now, and joins no group.
+    By code, origin topic, source, detail type and hour, each with the oldest and the newest. Of several
+    letters of one record only the newest counts, here and in the other commands. With --json, one line of
+    JSON for each letter, and no totals. Reads what the topic holds now, and joins no group.
 
     Exit code 4 means that an id of --ids does not exist, or that Kafka does not answer.
     """
@@ -214,7 +220,7 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show all there is to know of a letter.
+    """Show all there is to know of a letter, or of a newer one of the same record.
 
     What failed, in words, the decoded record, what became of the letter, and what the configuration as
     it is now makes of it: the event, or the error it would still get.

@@ -18,8 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 from connector import config, process, read_ahead
 from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
-from connector.dead_letter_desk import Desk
-from connector.dead_letters import Chosen, Ranges, Selection, missing_text
+from connector.dead_letter_desk import Desk, tell_stand_ins
+from connector.dead_letters import Cases, Chosen, Ranges, Selection, missing_text
 from connector.errors import HaltError
 from connector.eventbridge import publishers
 from connector.kafka_clients import LIBRDKAFKA_VERSION
@@ -59,6 +59,7 @@ class Work:
         self._request = request
         self._trial = Trial(desk.pipeline, desk.topic.fetch_origin)
         ids = request.selection.ids
+        self.cases = Cases(desk.topic.name, desk.ranges, request.selection)
         self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
 
     def plan(self) -> Tally:
@@ -81,6 +82,8 @@ class Work:
         settings, ranges = self._desk.settings, self._desk.ranges
         self._desk.resolutions.ensure(len(ranges))
         telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
+        dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
+        dead_letters.partitions = len(ranges)
         to_targets = publishers(settings)
         calls = Calls(to_targets)
         try:
@@ -94,7 +97,7 @@ class Work:
                     resolutions=self._desk.resolutions,
                     sink=calls,
                     watches=watches(settings, to_targets, start=calls.start, telemetry=telemetry),
-                    dead_letters=KafkaDeadLetters(settings, telemetry=telemetry),
+                    dead_letters=dead_letters,
                     telemetry=telemetry,
                     report=shown,
                 )
@@ -122,6 +125,7 @@ class Work:
             self._desk.resolutions,
             self._request.selection,
             ranges,
+            cases=self.cases,
             max_replays=self._request.max_replays,
             on_read=shown.looked_at,
             timeout_s=timeout_s,
@@ -136,6 +140,7 @@ class Work:
             self._desk.settings,
             request.selection,
             ranges,
+            whole=self._desk.ranges,
             cluster_id=self._desk.pipeline.cluster_id,
             max_replays=request.max_replays,
             on_read=shown.looked_at,
@@ -152,6 +157,7 @@ def replay(settings: config.Settings, request: Request, *, execute: bool) -> int
     with Desk(settings) as desk:
         work = Work(desk, request)
         tally = work.execute() if execute else work.plan()
+        tell_stand_ins(work.cases)
         ids = request.selection.ids
         is_whole = not (
             tally.is_stopped or tally.elsewhere or tally.tried_in_all == request.limits.max_letters

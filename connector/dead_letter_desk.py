@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Self, TypeVar, cast
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from connector import config, garbage_collector
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
-from connector.dead_letters import Found, Group, Ids, Ranges, Selection, Totals, missing_text, scan
+from connector.dead_letters import Cases, Found, Group, Ids, Ranges, Selection, Totals, missing_text, scan
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import CODE_CONNECT, NAMES, DeadLetter, letter_id
@@ -90,21 +90,63 @@ class Desk:
         if self._lookups is not None:
             self._lookups.close()
 
-    def selected(self, selection: Selection) -> Iterator[Sequence[Found]]:
-        """The selected letters in batches, with a progress bar on a terminal."""
-        resolved = Resolved(self.topic.name, self.ranges)
-        if strange := self.resolutions.read_into(resolved):
-            _note(f"{strange:,} records of {self.resolutions.name} are no resolutions and were left out")
-        total = sum(high - low for low, high in self.ranges.values())
-        with _bar("reading", None if selection.ids is not None else total) as advance:
+    def cases(self, selection: Selection) -> Cases:
+        """Which letters speak for their records, found out with a progress bar on a terminal."""
+        cases = Cases(self.topic.name, self.ranges, selection)
+        with _bar("bringing letters of one record together", self._total(selection)) as advance:
+            for records in cases.read(self.topic):
+                advance(len(records))
+        tell_stand_ins(cases)
+        return cases
+
+    def selected(
+        self, selection: Selection, cases: Cases, resolved: Resolved | None = None
+    ) -> Iterator[Sequence[Found]]:
+        """The selected letters in batches, one of each record, with a progress bar on a terminal."""
+        with _bar("reading", self._total(selection)) as advance:
             yield from scan(
                 self.topic,
-                resolved,
+                resolved or self.resolved(),
                 selection,
                 self.ranges,
                 max_replays=self.settings.dead_letter.max_replays,
+                cases=cases,
                 on_read=advance,
             )
+
+    def resolved(self) -> Resolved:
+        """What became of each letter."""
+        resolved = Resolved(self.topic.name, self.ranges)
+        if strange := self.resolutions.read_into(resolved):
+            _note(f"{strange:,} records of {self.resolutions.name} are no resolutions and were left out")
+        return resolved
+
+    def counted(self, selection: Selection, listed: int) -> tuple[Totals, list[Found], Cases]:
+        """Totals of the selected letters, and the first of them.
+
+        Most topics hold no two letters of one record, so letters are counted as they are read for the first
+        time; where there are two, that was in vain, and they are read again.
+        """
+        resolved, cases = self.resolved(), Cases(self.topic.name, self.ranges, selection)
+        match = selection.matcher(max_replays=self.settings.dead_letter.max_replays)
+        totals, first = Totals(), list[Found]()
+        is_vain = not cases.is_whole
+        with _bar("reading", self._total(selection)) as advance:
+            for records in cases.read(self.topic):
+                advance(len(records))
+                is_vain = is_vain or cases.passed_over > 0
+                if not is_vain:
+                    _count((found for r in records if (found := match(r, resolved))), totals, first, listed)
+        tell_stand_ins(cases)
+        if is_vain or cases.passed_over:
+            totals, first = Totals(), []
+            for batch in self.selected(selection, cases, resolved):
+                _count(batch, totals, first, listed)
+        return totals, first, cases
+
+    def _total(self, selection: Selection) -> int | None:
+        """Letters to read; None where nobody knows how many of them."""
+        return None if selection.ids is not None else sum(high - low for low, high in self.ranges.values())
 
 
 # The commands ------------------------------------------------------------------------------------
@@ -118,25 +160,37 @@ def list_letters(settings: config.Settings, selection: Selection, *, limit: int 
         UnavailableError: Kafka does not answer.
     """
     with Desk(settings) as desk:
-        totals = Totals()
-        first: list[Found] = []
-        left = limit if as_json else LISTED if limit is None else limit
-        for batch in desk.selected(selection):
-            for found in batch:
-                totals.add(found)
-                if left is None or left > 0:
-                    left = None if left is None else left - 1
-                    if as_json:
-                        sys.stdout.write(orjson.dumps(_as_json(found)).decode() + "\n")
-                    else:
-                        first.append(found)
-            if as_json and left == 0:
-                break
-        if not as_json:
-            _print_totals(desk, selection, totals)
-            _print_letters(first, totals.count)
+        if as_json:
+            return _list_as_json(desk, selection, limit)
+        totals, first, cases = desk.counted(selection, LISTED if limit is None else limit)
+        _print_totals(desk, selection, totals)
+        _print_letters(first, totals.count)
+        if cases.passed_over:
+            more = _letters(cases.passed_over)
+            _note(f"{more} with a newer one of the same record: that one alone is looked at and counted")
         _tell_oddities(desk, totals)
-        return _tell_missing(desk, selection.ids if left != 0 or not as_json else None)
+        return _tell_missing(desk, selection.ids)
+
+
+def _list_as_json(desk: Desk, selection: Selection, limit: int | None) -> int:
+    totals = Totals()
+    for batch in desk.selected(selection, desk.cases(selection)):
+        for found in batch:
+            if totals.count == limit:
+                break
+            totals.add(found)
+            sys.stdout.write(orjson.dumps(_as_json(found)).decode() + "\n")
+        if totals.count == limit:
+            break
+    _tell_oddities(desk, totals)
+    return _tell_missing(desk, selection.ids)
+
+
+def _count(batch: Iterable[Found], totals: Totals, first: list[Found], listed: int) -> None:
+    for found in batch:
+        totals.add(found)
+        if len(first) < listed:
+            first.append(found)
 
 
 def discard(settings: config.Settings, selection: Selection, *, reason: str, who: str, execute: bool) -> int:
@@ -152,7 +206,7 @@ def discard(settings: config.Settings, selection: Selection, *, reason: str, who
             desk.resolutions.ensure(len(desk.ranges))
         totals = Totals()
         try:
-            for batch in desk.selected(selection):
+            for batch in desk.selected(selection, desk.cases(selection)):
                 for found in batch:
                     if execute:
                         desk.resolutions.write(
@@ -188,9 +242,11 @@ def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -
         UnavailableError: Kafka does not answer.
     """
     with Desk(settings) as desk:
-        resolutions = desk.resolutions.find(list(ids))
+        selection = Selection(ids=ids, state="all")
+        cases = desk.cases(selection)
+        resolutions = desk.resolutions.find(list(cases.ids or ()))
         is_first = True
-        for batch in desk.selected(Selection(ids=ids, state="all")):
+        for batch in desk.selected(selection, cases):
             for found in batch:
                 report = _report(desk, found, resolutions.get(found.id), payload=payload)
                 if as_json:
@@ -444,6 +500,12 @@ def _tell_oddities(desk: Desk, totals: Totals) -> None:
     for bridge, group in totals.by("bridge").items():
         if bridge != ours:
             _note(f"written by {bridge}, not by {ours}: {_letters(group.count)}")
+
+
+def tell_stand_ins(cases: Cases) -> None:
+    """Name the ids that were asked for and are not those of the newest letters."""
+    for asked, newest in cases.stand_ins:
+        _note(f"{letter_id(newest)} is a newer letter of the same record as {letter_id(asked)}: it is taken")
 
 
 def _tell_missing(desk: Desk, ids: Ids | None) -> int:

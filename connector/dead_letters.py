@@ -6,16 +6,18 @@ import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, cast, get_args
 
+from connector.cases import Newest, case_of
 from connector.letters import DeadLetter, Label, UnreadableLetter, label, letter_id, parse_id, read
 from connector.model import Partition, Position, Record, iso
 from connector.resolutions import Resolved, State
 
 Wanted: TypeAlias = Literal["open", "delivered", "discarded", "parked", "all"]
-"""What `--state` takes. `open` has the parked ones in it, `all` also those that were dead-lettered again."""
+"""What `--state` takes. `open` has the parked ones in it, `all` also those that were dead-lettered again and
+whose newer letter is gone."""
 
 CODE_UNREADABLE = "unreadable"
 """The code of what is in the topic and is no letter."""
@@ -29,6 +31,16 @@ HOUR_MS = 3_600_000
 
 MAX_GAP = 5_000
 """Between two wanted ids it is faster to read so many letters than to begin anew behind them."""
+
+MAX_CASE_LETTERS = 2_000_000
+"""Letters that are brought together by their records, the newest of the topic; about 32 bytes each meanwhile.
+Each older one is a case of its own: its record may be counted and sent twice then, and is not lost."""
+
+MAX_STAND_INS = 10
+"""Ids that were asked for and are not those of the newest letters, named one by one."""
+
+IDLE_BATCHES = 50
+"""A caller with a loop of its own gets to run it after so many batches, while nothing is found yet."""
 
 Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
 """Partition → (first offset, one past the last)."""
@@ -262,6 +274,128 @@ class Letters(Protocol):
     ) -> Iterator[Sequence[Record]]: ...
 
 
+class Cases:
+    """Which letters of the topic speak for their record, and which one does for each id that was asked for.
+
+    It reads the letters before anything else is done with them, and keeps a byte for each then. What was
+    written before all that is asked for cannot be newer, and is not read.
+    """
+
+    def __init__(self, topic: str, ranges: Ranges, selection: Selection) -> None:
+        """`ranges` are those of the whole topic: letters of one record may lie in several partitions."""
+        self._topic = topic
+        self._selection = selection
+        self._ranges = ranges
+        share = max(1, MAX_CASE_LETTERS // max(1, len(ranges)))
+        self._newest_of = {number: (max(low, high - share), high) for number, (low, high) in ranges.items()}
+        self._is_read = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self.passed_over = 0
+        """Letters that do not speak."""
+        self.ids = self._selection.ids
+        """The letters that speak for those that were asked for; None where none were."""
+        self.stand_ins: list[tuple[Position, Position]] = []
+        """Those that were asked for and do not speak, with the one that does; the first few."""
+        self._newest = Newest()
+        self._silent: dict[int, bytearray] = {}
+        """Partition → 1 for each letter that does not speak. Only where there is one."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `read` brings all of the topic, but for what the selection rules out by its time."""
+        return self._selection.ids is None and self._newest_of == dict(self._ranges)
+
+    def read(
+        self, letters: Letters, *, limit: int = 100, timeout_s: float = 0.1
+    ) -> Iterator[Sequence[Record]]:
+        """Read what is needed, and bring it in batches, some of them empty; nothing once it is known.
+
+        Given up midway, it begins anew the next time.
+        """
+        if self._is_read:
+            return
+        self._begin()
+        since_ms, asked = self._selection.since_ms, _Asked()
+        if self._selection.ids is not None:
+            for part in self._selection.ids.rounds(self._ranges):
+                for records in letters.read(part, since_ms=None, limit=limit, timeout_s=timeout_s):
+                    asked.add(records, self._selection.ids)
+                    yield ()
+            since_ms = asked.since_ms
+        if self._selection.ids is None or asked:
+            for records in letters.read(self._newest_of, since_ms=since_ms, limit=limit, timeout_s=timeout_s):
+                self._add(records)
+                yield records
+        if self._selection.ids is not None:
+            self._stand_in(asked)
+        self._newest = Newest()  # the memory is needed elsewhere
+        self._is_read = True
+
+    def speaks(self, record: Record) -> bool:
+        """Whether a letter is the newest of its record, as far as that is known."""
+        silent = self._silent.get(record.partition.number)
+        return silent is None or not silent[record.offset - self._ranges[record.partition.number][0]]
+
+    def _add(self, records: Sequence[Record]) -> None:
+        add = self._newest.add
+        for record in records:
+            case = case_of(record)
+            if case is None:
+                continue
+            place = add(case, record.timestamp_ms or 0, record.partition.number, record.offset)
+            if place is not None:
+                self._pass_over(*place)
+
+    def _pass_over(self, number: int, offset: int) -> None:
+        low, high = self._ranges[number]
+        silent = self._silent.get(number)
+        if silent is None:
+            silent = self._silent[number] = bytearray(high - low)
+        if not silent[offset - low]:
+            silent[offset - low] = 1
+            self.passed_over += 1
+
+    def _stand_in(self, asked: _Asked) -> None:
+        """Put in place of each letter that was asked for the one that speaks."""
+        offsets: dict[int, array[int]] = {}
+        for (number, offset), case in asked:
+            place = (case and self._newest.newest(case)) or (number, offset)
+            offsets.setdefault(place[0], array("q")).append(place[1])
+            if place != (number, offset) and len(self.stand_ins) < MAX_STAND_INS:
+                self.stand_ins.append((self._position(number, offset), self._position(*place)))
+        self.ids = Ids(self._topic, offsets)
+
+    def _position(self, number: int, offset: int) -> Position:
+        return Position(Partition(self._topic, number), offset)
+
+
+class _Asked:
+    """Letters that were asked for and found; twenty bytes each."""
+
+    def __init__(self) -> None:
+        self.since_ms: int | None = None
+        """When the first of them was written."""
+        self._numbers, self._offsets, self._cases = array("i"), array("q"), array("Q")
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __iter__(self) -> Iterator[tuple[tuple[int, int], int]]:
+        """Partition and offset of each, and its case; 0 where nobody can say."""
+        return zip(zip(self._numbers, self._offsets, strict=True), self._cases, strict=True)
+
+    def add(self, records: Sequence[Record], ids: Ids) -> None:
+        for record in records:
+            if ids.take(record.position):
+                self._numbers.append(record.partition.number)
+                self._offsets.append(record.offset)
+                self._cases.append(case_of(record) or 0)
+                written_ms = record.timestamp_ms or 0
+                self.since_ms = written_ms if self.since_ms is None else min(self.since_ms, written_ms)
+
+
 def scan(
     letters: Letters,
     resolved: Resolved,
@@ -269,20 +403,38 @@ def scan(
     ranges: Ranges,
     *,
     max_replays: int,
+    cases: Cases | None = None,
     on_read: Callable[[int], None] = lambda _: None,
     limit: int = 100,
     timeout_s: float = 0.1,
 ) -> Iterator[Sequence[Found]]:
     """The selected letters among these ranges, in batches; some are empty, see `LetterTopic.read`.
 
-    In offset order within a partition. What cannot be read is among them where the selection asks for
-    nothing that only a readable letter has. `on_read` is told how many records were looked at.
+    One of each record, its newest, in offset order within a partition; the selection is asked of that one
+    alone. `cases` knows which they are, or finds out first; by default it looks at these ranges only. What
+    cannot be read is among them where the selection asks for nothing that only a readable letter has.
+    `on_read` is told how many records were looked at.
     """
-    match = selection.matcher(max_replays=max_replays)
-    for part in [ranges] if selection.ids is None else selection.ids.rounds(ranges):
+    if cases is None:
+        cases = Cases(resolved.topic, ranges, selection)
+    for batch, records in enumerate(cases.read(letters, limit=limit, timeout_s=timeout_s), start=1):
+        if not records or not batch % IDLE_BATCHES:
+            yield ()
+    speaks = cases.speaks if cases.passed_over else _any
+    ids = cases.ids
+    match = replace(selection, ids=ids).matcher(max_replays=max_replays)
+    for part in [ranges] if ids is None else ids.rounds(ranges):
         for records in letters.read(part, since_ms=selection.since_ms, limit=limit, timeout_s=timeout_s):
-            yield [found for record in records if (found := match(record, resolved)) is not None]
+            yield [
+                found
+                for record in records
+                if speaks(record) and (found := match(record, resolved)) is not None
+            ]
             on_read(len(records))
+
+
+def _any(_: Record) -> bool:
+    return True
 
 
 class Chosen(NamedTuple):

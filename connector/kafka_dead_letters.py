@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -10,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from connector import __version__, config
 from connector.errors import DeadLetterError
-from connector.kafka_clients import SILENT, client_options, without_consumer
+from connector.kafka_clients import NO_TOPIC, SILENT, client_options, without_consumer
 from connector.ledger import Ticket
 from connector.letters import Failure, Letter, letter, smaller
 from connector.model import Record
@@ -21,7 +22,12 @@ SLOW_S = 3.0
 LETTER_TIMEOUT_MS = 15_000
 """How long librdkafka tries to write a letter before it says why it cannot; then we try again."""
 
+ANYWHERE = -1
+"""librdkafka's partitioner decides: by the key, or by chance where there is none."""
+
 NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
+# librdkafka's names for errors of its own begin with an underscore; they are public nevertheless.
+NO_PARTITION = NO_TOPIC | {KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})
 
 
@@ -39,8 +45,10 @@ class KafkaDeadLetters:
         self._topic = settings.dead_letter.topic
         self._name = settings.name
         self._telemetry = telemetry
+        self.partitions = 0
+        """Of the topic; known once connected. Until then letters without a key go anywhere."""
         self._acknowledged: list[Ticket] = []
-        self._again: list[tuple[Letter, Ticket]] = []
+        self._again: list[tuple[Letter, Ticket, int]] = []
         self._again_s = 0.0
         self._waiting_since_s: float | None = None
         self._problem: str | None = None
@@ -55,7 +63,9 @@ class KafkaDeadLetters:
 
     def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
         """Write a letter, again and again until the broker has it; never blocks."""
-        self._produce(letter(record, failure, bridge_name=self._name, version=__version__), ticket)
+        written = letter(record, failure, bridge_name=self._name, version=__version__)
+        # The letters of a record without a key come together, too, however often it is read again.
+        self._produce(written, ticket, zlib.crc32(str(record.position).encode()))
 
     def acknowledged(self) -> Sequence[Ticket]:
         """The tickets of letters that the broker acknowledged since the last call.
@@ -70,8 +80,8 @@ class KafkaDeadLetters:
             raise self._no_more(error.args[0]) from error
         if self._again and time.monotonic() >= self._again_s:
             again, self._again = self._again, []
-            for failed, ticket in again:
-                self._produce(failed, ticket)
+            for failed, ticket, place in again:
+                self._produce(failed, ticket, place)
         done, self._acknowledged = self._acknowledged, []
         return done
 
@@ -90,32 +100,33 @@ class KafkaDeadLetters:
     def _has_unacknowledged(self) -> bool:
         return any(len(producer) > 0 for producer in self._producers())
 
-    def _produce(self, written: Letter, ticket: Ticket) -> None:
-        """Write a letter, together with others."""
+    def _produce(self, written: Letter, ticket: Ticket, place: int) -> None:
+        """Write a letter, together with others; `place` says into which partition where no key does."""
 
         def on_delivery(error: KafkaError | None, _: Message) -> None:
             if error is not None and error.code() in TOO_LARGE:
-                self._produce_alone(written, ticket)
+                self._produce_alone(written, ticket, place)
             else:
-                self._on_delivery(error, written, ticket)
+                self._on_delivery(error, written, ticket, place)
 
-        self._hand_over(self._producer, written, ticket, on_delivery)
+        self._hand_over(self._producer, written, ticket, place, on_delivery)
 
-    def _produce_alone(self, written: Letter, ticket: Ticket) -> None:
+    def _produce_alone(self, written: Letter, ticket: Ticket, place: int) -> None:
         """Write a letter that was refused together with others; it may be them that are too large."""
 
         def on_delivery(error: KafkaError | None, _: Message) -> None:
-            self._on_delivery(error, written, ticket)
+            self._on_delivery(error, written, ticket, place)
 
         if self._alone is None:
             self._alone = Producer(self._options | {"batch.num.messages": 1}, logger=SILENT)
-        self._hand_over(self._alone, written, ticket, on_delivery)
+        self._hand_over(self._alone, written, ticket, place, on_delivery)
 
     def _hand_over(
         self,
         producer: Producer,
         written: Letter,
         ticket: Ticket,
+        place: int,
         on_delivery: Callable[[KafkaError | None, Message], None],
     ) -> None:
         if self._waiting_since_s is None:
@@ -126,14 +137,15 @@ class KafkaDeadLetters:
                 key=written.key,
                 value=written.value,
                 headers=list(written.headers),
+                partition=ANYWHERE if written.key or not self.partitions else place % self.partitions,
                 on_delivery=on_delivery,
             )
         except BufferError:
-            self._write_again(written, ticket)
+            self._write_again(written, ticket, place)
         except KafkaException as error:
-            self._on_delivery(error.args[0], written, ticket)
+            self._on_delivery(error.args[0], written, ticket, place)
 
-    def _on_delivery(self, error: KafkaError | None, written: Letter, ticket: Ticket) -> None:
+    def _on_delivery(self, error: KafkaError | None, written: Letter, ticket: Ticket, place: int) -> None:
         if error is None:
             self._waiting_since_s = time.monotonic() if self._has_unacknowledged() else None
             if self._problem is not None:
@@ -141,13 +153,15 @@ class KafkaDeadLetters:
                 self._telemetry.dead_letter_writable()
             self._acknowledged.append(ticket)
         elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
-            self._produce(less, ticket)
+            self._produce(less, ticket, place)
         elif error.code() in NOT_ALLOWED or error.fatal():
             raise self._no_more(error)
         else:
             self._problem = f"{self._topic} cannot be written: {error.name()}: {error.str()}"
             self._telemetry.dead_letter_unwritable(self._problem)
-            self._write_again(written, ticket)
+            if error.code() in NO_PARTITION:
+                self.partitions = 0  # the topic was made anew with fewer
+            self._write_again(written, ticket, place)
 
     def _no_more(self, error: KafkaError) -> DeadLetterError:
         if error.code() in NOT_ALLOWED:
@@ -159,10 +173,10 @@ class KafkaDeadLetters:
             f"the dead-letter producer cannot go on: {error.str()}. Nothing was lost; start the bridge again."
         )
 
-    def _write_again(self, written: Letter, ticket: Ticket) -> None:
+    def _write_again(self, written: Letter, ticket: Ticket, place: int) -> None:
         if not self._again:
             self._again_s = time.monotonic() + 1.0
-        self._again.append((written, ticket))
+        self._again.append((written, ticket, place))
 
 
 def create_dead_letter_topic(settings: config.Settings, timeout_s: float) -> None:

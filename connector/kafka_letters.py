@@ -6,7 +6,7 @@ Nothing here joins the bridge's own consumer group or commits. Only `ReplayGuard
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import cast
 
 from confluent_kafka import (
@@ -71,7 +71,14 @@ FOR_PRODUCERS = ("message.max.bytes",)
 END_OF_PARTITION = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's name for it
 UNCHECKABLE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
-NO_LEADER = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+NOT_YET = NO_TOPIC | {
+    *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE),
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
+}
+"""What a broker says also of a partition that exists, while it starts or has not heard of it. So of a topic
+that was there none of it is an answer: it is asked again, and in the end it is said that it was not read."""
+
+RETRY_S = 0.2
 
 
 class _Reader:
@@ -79,6 +86,8 @@ class _Reader:
 
     def __init__(self, settings: config.Settings) -> None:
         self._last_error: str | None = None
+        self._there: set[str] = set()
+        """Topics that are known to exist."""
         options = CONSUMER_DEFAULTS | client_options(settings) | READER
         for name in (*NO_GROUP, *FOR_PRODUCERS):
             options.pop(name, None)
@@ -87,6 +96,30 @@ class _Reader:
 
     def metadata(self) -> ClusterMetadata:
         return cluster_metadata(self._consumer, TIMEOUT_S)
+
+    def partitions(self, topic: str) -> list[int] | None:
+        """The partitions of a topic; None where there is no such topic.
+
+        Raises:
+            UnavailableError: no broker answered in time that knows them, or they refuse us.
+        """
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                found = self._consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+            except KafkaException as error:
+                raise _unavailable(topic, error) from error
+            if found.error is None and found.partitions:
+                return sorted(found.partitions)
+            if found.error is not None:
+                if found.error.code() in NO_TOPIC:
+                    return None
+                self._note(topic, found.error)
+            # It exists, and its leaders are not chosen yet.
+            if time.monotonic() > deadline_s:
+                why = self._last_error or "it has no partitions"
+                raise UnavailableError(f"Kafka does not answer about {topic}: {why}", code="kafka")
+            self._consumer.poll(RETRY_S)
 
     def ends(self, topic: str, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
         """The first offset of each partition, and one past the last.
@@ -120,49 +153,74 @@ class _Reader:
         Raises:
             UnavailableError: nothing arrived for too long, or the brokers refuse us.
         """
-        last = {number: high - 1 for number, (low, high) in ranges.items() if low < high}
-        if not last:
+        unread = {number: low for number, (low, high) in ranges.items() if low < high}
+        """Partition → where its reading goes on."""
+        if not unread:
             return
-        unread = set(last)
-        assigned = [TopicPartition(topic, number, ranges[number][0]) for number in unread]
-        self._consumer.assign(assigned)
-        # librdkafka remembers which partitions an earlier read paused, whatever was assigned since.
-        self._consumer.resume(assigned)
+        ends = {number: ranges[number][1] for number in unread}
+        self._assign(topic, unread)
         heard_s = time.monotonic()
+        retry_s = float("inf")
         while unread:
             messages = self._consumer.consume(limit, timeout_s)
             batch = []
+            now_s = time.monotonic()
             for message in messages:
                 # The stubs allow for None, which only messages of no partition have.
                 number, offset = cast("int", message.partition()), cast("int", message.offset())
-                if message.error() is not None:
-                    if self._is_end(message):
-                        unread.discard(number)
-                    continue
-                end = last[number]
-                if offset <= end:
-                    batch.append(message)
-                if offset >= end and number in unread:
-                    unread.discard(number)
+                if (error := message.error()) is not None:
+                    if error.code() != END_OF_PARTITION:
+                        self._note(topic, error)
+                        retry_s = min(retry_s, now_s + RETRY_S)
+                        continue
+                    offset -= 1  # that of the last record, whatever compaction left of it
+                if number not in unread or (error is None and offset < unread[number]):
+                    continue  # what lies before is of a topic that was made anew meanwhile
+                heard_s = now_s
+                if offset + 1 >= ends[number]:
+                    unread.pop(number)
                     if unread:
                         self._consumer.pause([TopicPartition(topic, number)])
-            if messages:
-                heard_s = time.monotonic()
-            elif time.monotonic() - heard_s > PATIENCE_S:
+                elif error is None:
+                    unread[number] = offset + 1
+                else:
+                    self._last_error = (
+                        f"partition {number} ends at {offset + 1}, before {ends[number]}, as if made anew"
+                    )
+                if error is None and offset < ends[number]:
+                    batch.append(message)
+            if now_s - heard_s > PATIENCE_S and unread:
                 why = self._last_error or "the brokers do not say why"
                 raise UnavailableError(
                     f"{topic}: nothing arrived for {PATIENCE_S:.0f} s: {why}", code="kafka"
                 )
+            if now_s > retry_s and unread:
+                # After some errors librdkafka does not go on by itself.
+                retry_s = float("inf")
+                self._assign(topic, unread)
             yield batch
+            if batch:
+                heard_s = time.monotonic()  # whoever reads took its time
         self._consumer.unassign()
 
     def at(self, position: Position) -> Message | None:
         """The message at one position; None where there is none."""
         (topic, number), offset = position
-        for batch in self.read(topic, {number: (offset, offset + 1)}, limit=1):
-            for message in batch:
-                if message.offset() == offset:
-                    return message
+        if topic not in self._there:
+            if number not in (self.partitions(topic) or ()):
+                return None
+            self._there.add(topic)
+        try:
+            low, high = self._range(TopicPartition(topic, number))
+            if not low <= offset < high:
+                return None
+            for batch in self.read(topic, {number: (offset, offset + 1)}, limit=1):
+                for message in batch:
+                    if message.offset() == offset:
+                        return message
+        except UnavailableError:
+            self._there.discard(topic)
+            raise
         return None
 
     def _range(self, partition: TopicPartition) -> tuple[int, int]:
@@ -171,8 +229,8 @@ class _Reader:
             try:
                 return self._consumer.get_watermark_offsets(partition, timeout=TIMEOUT_S, cached=False)
             except KafkaException as error:
-                # A topic that was just made may wait for its leaders a moment.
-                if error.args[0].code() not in NO_LEADER or time.monotonic() > deadline_s:
+                # A topic that was just made may wait for its leaders a moment, and a broker may be starting.
+                if error.args[0].code() not in NOT_YET or time.monotonic() > deadline_s:
                     raise _unavailable(partition.topic, error) from error
                 self._consumer.poll(0.1)
 
@@ -180,14 +238,21 @@ class _Reader:
         wanted = [TopicPartition(topic, number, time_ms) for number in ranges]
         return {p.partition: p.offset for p in self._consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)}
 
-    def _is_end(self, message: Message) -> bool:
-        error = cast("KafkaError", message.error())
-        if error.code() == END_OF_PARTITION or error.code() in NO_TOPIC:
-            return True
+    def _assign(self, topic: str, unread: Mapping[int, int]) -> None:
+        assigned = [TopicPartition(topic, number, offset) for number, offset in unread.items()]
+        self._consumer.assign(assigned)
+        # librdkafka remembers which partitions an earlier read paused, whatever was assigned since.
+        self._consumer.resume(assigned)
+
+    def _note(self, topic: str, error: KafkaError) -> None:
+        """Remember why nothing arrives.
+
+        Raises:
+            UnavailableError: the topic may not be read.
+        """
         self._last_error = error.str()
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            raise UnavailableError(f"{message.topic()} may not be read: {error.str()}", code="kafka")
-        return False
+            raise UnavailableError(f"{topic} may not be read: {error.str()}", code="kafka")
 
     def _on_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
@@ -214,13 +279,12 @@ class LetterTopic:
             ConfigError: the topic does not exist.
             UnavailableError: no broker answered in time, or they refuse us.
         """
-        metadata = self._reader.metadata()
-        self.cluster_id = metadata.cluster_id
-        topic = metadata.topics.get(self.name)
-        if topic is None or not topic.partitions:
+        self.cluster_id = self._reader.metadata().cluster_id
+        partitions = self._reader.partitions(self.name)
+        if partitions is None:
             text = f"the topic {self.name} does not exist, so there are no dead letters to look at"
             raise ConfigError([Problem("dead_letter.topic", text)])
-        return self._reader.ends(self.name, sorted(topic.partitions))
+        return self._reader.ends(self.name, partitions)
 
     def read(
         self,
@@ -348,10 +412,10 @@ class ResolutionTopic:
         Raises:
             UnavailableError: nothing arrived for 30 s, or the brokers refuse us.
         """
-        topic = self._reader.metadata().topics.get(self.name)
-        if topic is None:
+        there = self._reader.partitions(self.name)
+        if there is None:
             return
-        chosen = topic.partitions if partitions is None else topic.partitions.keys() & set(partitions)
+        chosen = there if partitions is None else sorted({*there} & {*partitions})
         ranges = self._reader.ends(self.name, chosen)
         if read_up_to is not None:
             ranges = {n: (max(low, read_up_to.get(n, low)), high) for n, (low, high) in ranges.items()}
@@ -374,12 +438,11 @@ class ResolutionTopic:
         """Write a resolution; waits only while the producer's queue is full.
 
         Raises:
-            DeadLetterError: this or an earlier one could not be written.
+            DeadLetterError: this or an earlier one could not be written. This one may be all the same.
         """
         key, value = encode(letter, resolution)
         producer = self._writer()
         while True:
-            self._raise_failure()
             try:
                 producer.produce(
                     self.name,
@@ -389,12 +452,15 @@ class ResolutionTopic:
                     on_delivery=self._on_delivery,
                 )
             except BufferError:
+                self._raise_failure()
                 producer.poll(0.1)
             except KafkaException as error:
                 self._failure = error.args[0].str()
+                break
             else:
                 # Not polled here: that hands the interpreter to the other thread, once for each letter.
-                return
+                break
+        self._raise_failure()
 
     def flush(self, timeout_s: float) -> None:
         """Return once the broker has every resolution that was written.

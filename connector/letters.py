@@ -43,10 +43,10 @@ _TOPIC, _PARTITION, _OFFSET = CONNECT + "topic", CONNECT + "partition", CONNECT 
 _BRIDGE, _TASK, _STAGE = CONNECT + "connector.name", CONNECT + "task.id", CONNECT + "stage"
 _COMPONENT, _CLASS = CONNECT + "class.name", CONNECT + "exception.class.name"
 _MESSAGE = CONNECT + "exception.message"
-_CODE, _ATTEMPTS, _TIMESTAMP = OURS + "code", OURS + "attempts", OURS + "timestamp"
+_CODE, _ATTEMPTS, TIMESTAMP = OURS + "code", OURS + "attempts", OURS + "timestamp"
 _FIRST, _LAST = OURS + "first-failure", OURS + "last-failure"
 _REQUEST_ID, _TARGET, _SOURCE = OURS + "request-id", OURS + "target", OURS + "source"
-_DETAIL_TYPE, _EVENT_ID, _VERSION = OURS + "detail-type", OURS + "event-id", OURS + "version"
+_DETAIL_TYPE, EVENT_ID, _VERSION = OURS + "detail-type", OURS + "event-id", OURS + "version"
 REPLAY_COUNT = OURS + "replay-count"
 _VALUE_OMITTED, _KEY_OMITTED = OURS + "value-omitted", OURS + "key-omitted"
 _HEADERS_OMITTED = OURS + "headers-omitted"
@@ -54,14 +54,14 @@ _HEADERS_OMITTED = OURS + "headers-omitted"
 NAMES = frozenset(
     {
         *(_TOPIC, _PARTITION, _OFFSET, _BRIDGE, _TASK, _STAGE, _COMPONENT, _CLASS, _MESSAGE, _CODE),
-        *(_ATTEMPTS, _TIMESTAMP, _FIRST, _LAST, _REQUEST_ID, _TARGET, _SOURCE, _DETAIL_TYPE, _EVENT_ID),
+        *(_ATTEMPTS, TIMESTAMP, _FIRST, _LAST, _REQUEST_ID, _TARGET, _SOURCE, _DETAIL_TYPE, EVENT_ID),
         *(_VERSION, REPLAY_COUNT, _VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED),
     }
 )
 """Every header a letter adds. A record that arrives with one of them has it replaced."""
 
 _OMITTED = frozenset({_VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED})
-RESENT = (_EVENT_ID, _FIRST)
+RESENT = (EVENT_ID, _FIRST)
 """The headers that are asked for, beyond the label, when a letter is sent again."""
 
 
@@ -120,14 +120,14 @@ def letter(record: Record, failure: Failure, *, bridge_name: str, version: str) 
         _MESSAGE: _capped(failure.message, MAX_MESSAGE),
         _CODE: failure.code,
         _ATTEMPTS: str(failure.attempts),
-        _TIMESTAMP: None if record.timestamp_ms is None else str(record.timestamp_ms),
+        TIMESTAMP: None if record.timestamp_ms is None else str(record.timestamp_ms),
         _FIRST: str(failure.first_failure_ms),
         _LAST: str(failure.last_failure_ms),
         _REQUEST_ID: failure.request_id,
         _TARGET: failure.target,
         _SOURCE: _capped(failure.source, MAX_SOURCE),
         _DETAIL_TYPE: _capped(failure.detail_type, MAX_DETAIL_TYPE),
-        _EVENT_ID: failure.event_id,
+        EVENT_ID: failure.event_id,
         _VERSION: version,
         REPLAY_COUNT: str(_digits(dict(record.headers).get(REPLAY_COUNT), MAX_REPLAY_COUNT_DIGITS) or 0),
     }
@@ -216,7 +216,7 @@ class DeadLetter(NamedTuple):
     @property
     def event_id(self) -> str | None:
         """The stable id of the event; None where a sink of Kafka Connect wrote the letter."""
-        return _text(self.ours, _EVENT_ID)
+        return _text(self.ours, EVENT_ID)
 
     @property
     def is_value_omitted(self) -> bool:
@@ -245,7 +245,7 @@ def read(written: Record, found: Label | None = None) -> DeadLetter:
     raw = dict(written.headers)
     label = found or _label(raw)
     if raw.get(_CODE):
-        original_ms = _digits(raw.get(_TIMESTAMP), 15)
+        original_ms = _digits(raw.get(TIMESTAMP), 15)
         # Most records arrive without headers, which is quicker to see in one go.
         arrived = () if NAMES.issuperset(raw) else tuple([h for h in written.headers if h[0] not in NAMES])
     else:

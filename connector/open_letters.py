@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import closing
 
 from connector import bugs, config
+from connector.cases import Newest, case_of
 from connector.dead_letters import CODE_UNREADABLE, OTHER
 from connector.errors import CODES, ConnectorError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
@@ -21,17 +22,19 @@ from connector.resolutions import Resolution, State
 from connector.telemetry import Telemetry
 
 MAX_LETTERS = 1_000_000
-"""Letters kept count of, the newest of all partitions together; six bytes each."""
+"""Letters kept count of, the newest of all partitions together; about forty bytes each."""
 
 BREATH_S = 0.005
 """Pause after each batch of letters, so that the bridge goes on at nearly its full rate meanwhile."""
+
+MIN_FORGOTTEN = 10_000
 
 _CODES = ("", *sorted(CODES), CODE_CONNECT, CODE_UNREADABLE, OTHER)
 _NUMBER = {code: number for number, code in enumerate(_CODES)}
 
 
 class OpenCount:
-    """Counts letters that have no resolution, each read once, in bounded memory.
+    """Counts records whose newest letter has no resolution; each letter is read once, in bounded memory.
 
     Letters and resolutions may come in any order. Not for several threads.
     """
@@ -39,17 +42,21 @@ class OpenCount:
     def __init__(self, *, max_letters: int = MAX_LETTERS) -> None:
         self._max_letters = max_letters
         self._windows: dict[int, _Window] = {}
+        self._newest = Newest()
+        self._forgotten = 0
+        """Letters forgotten since `_newest` was freed of them."""
         self._counts = [0] * len(_CODES)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Code → open letters; every code, also those without any."""
+        """Code → open letters, one of each record; every code, also those without any."""
         return dict(zip(_CODES[1:], self._counts[1:], strict=True))
 
     def unread(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
         """What to read next when the topic holds these ranges; forgets what it holds no more."""
         share = max(1, self._max_letters // max(1, len(ranges)))
         unread = {}
+        is_made_anew = False
         for number, (low, high) in ranges.items():
             begin = max(low, high - share)
             window = self._windows.get(number)
@@ -57,11 +64,15 @@ class OpenCount:
                 # New, or made anew and shorter.
                 if window is not None:
                     self._forget(window, len(window.codes))
+                    is_made_anew = True  # other letters will come at the same places
                 window = self._windows[number] = _Window(begin)
             self._forget(window, begin - window.base)
             window.next_offset = max(window.next_offset, begin)
             unread[number] = (window.next_offset, high)
             window.next_offset = high
+        if is_made_anew or self._forgotten > max(MIN_FORGOTTEN, len(self._newest) // 2):
+            self._newest.keep(self._has)
+            self._forgotten = 0
         return unread
 
     def add(self, written: Record) -> None:
@@ -81,6 +92,23 @@ class OpenCount:
         window.written[at] = fingerprint
         window.codes[at] = _NUMBER.get(code) or _NUMBER[OTHER]
         self._count(window, at, 1)
+        if (case := case_of(written)) is not None:
+            older = self._newest.add(
+                case, written.timestamp_ms or 0, written.partition.number, written.offset
+            )
+            if older is not None:
+                self._silence(*older)
+
+    def _silence(self, number: int, offset: int) -> None:
+        """Count a letter no more: a newer one of its record speaks."""
+        if self._has(number, offset):
+            window = self._windows[number]
+            self._count(window, offset - window.base, -1)
+            window.silent[offset - window.base] = 1
+
+    def _has(self, number: int, offset: int) -> bool:
+        window = self._windows.get(number)
+        return window is not None and 0 <= offset - window.base < len(window.codes)
 
     def note(self, letter: Position, resolution: Resolution | None) -> None:
         """Take note of what became of a letter."""
@@ -106,7 +134,7 @@ class OpenCount:
         return window, at
 
     def _count(self, window: _Window, at: int, step: int) -> None:
-        if window.codes[at] and window.states[at] == State.OPEN:
+        if window.codes[at] and window.states[at] == State.OPEN and not window.silent[at]:
             self._counts[window.codes[at]] += step
 
     def _forget(self, window: _Window, letters: int) -> None:
@@ -115,20 +143,23 @@ class OpenCount:
             return
         for at in range(min(letters, len(window.codes))):
             self._count(window, at, -1)
-        del window.codes[:letters], window.states[:letters], window.written[:letters]
+        self._forgotten += letters
+        del window.codes[:letters], window.states[:letters], window.silent[:letters], window.written[:letters]
         window.base += letters
 
 
 class _Window:
     """What is known of the letters of one partition from `base` on."""
 
-    __slots__ = ("base", "codes", "next_offset", "states", "written")
+    __slots__ = ("base", "codes", "next_offset", "silent", "states", "written")
 
     def __init__(self, base: int) -> None:
         self.base = self.next_offset = base
         self.codes = bytearray()
         """0 where no letter was read."""
         self.states = bytearray()
+        self.silent = bytearray()
+        """1 where a newer letter of the record speaks."""
         self.written = array("I")
 
     def grow(self, letters: int) -> None:
@@ -137,6 +168,7 @@ class _Window:
             missing = max(missing, len(self.codes) // 8)
             self.codes.extend(bytes(missing))
             self.states.extend(bytes(missing))
+            self.silent.extend(bytes(missing))
             self.written.extend(array("I", bytes(4 * missing)))
 
 

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import IO, cast
 
 from connector import bugs, config, garbage_collector, process
-from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
+from connector.dead_letters import Cases, Chosen, Ranges, Selection, chosen, scan
 from connector.errors import DeadLetterError, UnavailableError
 from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import RESENT
@@ -43,11 +43,15 @@ def chosen_now(
     selection: Selection,
     ranges: Ranges,
     *,
+    cases: Cases,
     max_replays: int,
     on_read: Callable[[int], None],
     timeout_s: float = 0.1,
 ) -> Iterator[Chosen]:
     """The selected letters among these ranges, with what is resolved as of this call.
+
+    `cases` are those of the whole topic: of two replays at once the one that has the partition of a record's
+    newest letter sends it.
 
     Raises:
         UnavailableError: nothing arrived for 30 s, or the brokers refuse us; at once, or later on.
@@ -55,7 +59,14 @@ def chosen_now(
     resolved = Resolved(topic.name, ranges)
     resolutions.read_into(resolved, list(ranges))
     found = scan(
-        topic, resolved, selection, ranges, max_replays=max_replays, on_read=on_read, timeout_s=timeout_s
+        topic,
+        resolved,
+        selection,
+        ranges,
+        max_replays=max_replays,
+        cases=cases,
+        on_read=on_read,
+        timeout_s=timeout_s,
     )
     return map(chosen, found)
 
@@ -65,14 +76,15 @@ def tries_beside(
     selection: Selection,
     ranges: Ranges,
     *,
+    whole: Ranges,
     cluster_id: str,
     max_replays: int,
     on_read: Callable[[int], None],
 ) -> Iterator[Tries]:
     """`tries` of `chosen_now` by a process of its own, with nothing tried while none has come.
 
-    That process ends with this iterator, and with the process that made it. It does not say
-    which of `selection.ids` it saw.
+    `whole` are the ranges of all partitions, those of other replays as well. That process ends with this
+    iterator, and with the process that made it. It does not say which of `selection.ids` it saw.
 
     Raises:
         UnavailableError: nothing arrived for 30 s, or the brokers refuse us.
@@ -96,7 +108,8 @@ def tries_beside(
     with _ending_with(reader), receiving:
         with suppress(BrokenPipeError), stdin:
             # Not as arguments, which everyone on the machine can read: there are passwords in it.
-            pickle.dump((settings, selection, dict(ranges), cluster_id, max_replays), stdin)
+            given = (settings, selection, dict(ranges), dict(whole), cluster_id, max_replays)
+            pickle.dump(given, stdin)
         while True:
             if not receiving.poll():
                 yield NOTHING
@@ -138,7 +151,7 @@ def slim(tried: Tried) -> Tried:
 
 
 def _serve(sending: Connection) -> None:
-    settings, selection, ranges, cluster_id, max_replays = pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
+    settings, selection, ranges, whole, cluster_id, max_replays = pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
     configure_logging("error", settings.log.format)
     garbage_collector.calm()
     looked_at = 0
@@ -161,7 +174,13 @@ def _serve(sending: Connection) -> None:
             with closing(LetterTopic(settings)) as topic:
                 with closing(ResolutionTopic(settings)) as resolutions:
                     batches = chosen_now(
-                        topic, resolutions, selection, ranges, max_replays=max_replays, on_read=count
+                        topic,
+                        resolutions,
+                        selection,
+                        ranges,
+                        cases=Cases(topic.name, whole, selection),
+                        max_replays=max_replays,
+                        on_read=count,
                     )
                 for batch in tries(batches, Trial(pipeline, topic.fetch_origin)):
                     send(batch._replace(tried=[slim(tried) for tried in batch.tried]))

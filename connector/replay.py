@@ -197,16 +197,25 @@ class Replay:
                 guard.poll(0.0)
                 self._pump(0.0 if self._take(self._clock_s()) else BUSY_WAIT_S)
         except HaltError as error:
-            self._halt = self._halt or error
+            self._halted(error)
         self.tally.is_stopped = self._stopping and not self._is_done
         if self._is_read:
             elsewhere = self._ranges.keys() - {partition.number for partition in self._ledger.tracks}
             self.tally.elsewhere = sorted(n for n in elsewhere if self._starts[n] < self._ranges[n][1])
-        self._drain(set(self._ledger.tracks.values()))
+        try:
+            self._drain(set(self._ledger.tracks.values()))
+        except HaltError as error:
+            if self._halt is not None and str(self._halt) != str(error):
+                error = HaltError(f"{self._halt} Besides: {error}")
+            self._halt = error
         self._report(self.tally, None)
         if self._halt is not None:
             raise self._halt
         return self.tally
+
+    def _halted(self, error: HaltError) -> None:
+        """Keep why it must end, rather than raise it: what is in flight is recorded first."""
+        self._halt = self._halt or error
 
     @property
     def _is_enough(self) -> bool:
@@ -224,13 +233,12 @@ class Replay:
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         for target, batch_id, answer in self._sink.answers(timeout_s):
             self._judge(self._outlets[target], batch_id, answer)
-        for ticket in self._dead_letters.acknowledged():
-            self._letter_acknowledged(ticket)
+        self._take_acknowledged()
         now_s = self._clock_s()
         for outlet in self._outlets.values():
             for pending, _ in outlet.step(now_s):
                 self._leave(outlet, cast("Resent", pending))
-        if send and self._resolutions.unwritten < MAX_UNRECORDED:
+        if send and not self._halt and self._resolutions.unwritten < MAX_UNRECORDED:
             for outlet in self._outlets.values():
                 outlet.send(now_s)
         if now_s >= self._report_due_s:
@@ -342,7 +350,8 @@ class Replay:
                 self._leave(outlet, resent)
                 continue
             self._fail(resent.letter, resent.track, error, pending=resent, request_id=answer.request_id)
-        self._halt = judged.halt or self._halt
+        if judged.halt is not None:
+            self._halted(judged.halt)
 
     def _leave(self, outlet: Outlet, resent: Resent) -> None:
         """Leave a letter open whose source is not seen to be ACTIVE: it was not sent, and did not fail."""
@@ -383,15 +392,29 @@ class Replay:
         replays = (REPLAY_COUNT, b"%d" % (letter.label.replay_count + 1))
         record = letter.record._replace(headers=(*letter.record.headers, replays))
         ticket = (track, letter.id.offset)
+        try:
+            self._dead_letters.write(record, failure, ticket)
+        except DeadLetterError as halt:
+            self._halted(halt)  # it stays open
+            return
         self._again[ticket] = (letter, error.code)
-        self._dead_letters.write(record, failure, ticket)
         self._consecutive += 1
-        if self._consecutive > self._max_consecutive:
+        if self._consecutive > self._max_consecutive and self._halt is None:
             self._halt = DeadLetterError(
                 f"{self._consecutive} letters in a row failed again and none was delivered between them, the "
                 f"last with {error.code}: {str(error).rstrip('.')}. That is not corrected yet: correct it, "
                 "and look at the plan before; or raise dead_letter.max_consecutive."
             )
+
+    def _take_acknowledged(self) -> None:
+        try:
+            acknowledged = self._dead_letters.acknowledged()
+        except DeadLetterError as error:
+            self._halted(error)
+            self._again.clear()  # none comes any more, and the letters they are of stay open
+            return
+        for ticket in acknowledged:
+            self._letter_acknowledged(ticket)
 
     def _letter_acknowledged(self, ticket: Ticket) -> None:
         if (known := self._again.pop(ticket, None)) is not None:
@@ -409,7 +432,10 @@ class Replay:
     ) -> None:
         now_ms = int(time.time() * 1000)
         resolution = Resolution(state, now_ms, letter.written_ms, event_id=event_id, reason=reason)
-        self._resolutions.write(letter.id, resolution)
+        try:
+            self._resolutions.write(letter.id, resolution)
+        except DeadLetterError as error:
+            self._halted(error)  # the others can perhaps be recorded
         self._ledger.settle(track, letter.id.offset)
 
     # Assignment: called by the guard inside `poll`
@@ -422,7 +448,8 @@ class Replay:
 
     def on_revoked(self, partitions: Collection[int]) -> None:
         """Send nothing new of these, bring what is in flight to an end, and record it."""
-        self._drain(self._tracks(partitions))
+        if tracks := self._tracks(partitions):  # after the end of `run` nothing is in flight
+            self._drain(tracks)
 
     def on_lost(self, partitions: Collection[int]) -> None:
         """Forget these at once: another replay has them already."""

@@ -113,7 +113,7 @@ class Resolved:
 
     def __init__(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> None:
         """`ranges`: partition of the dead-letter topic → (first offset, one past the last)."""
-        self._topic = topic
+        self.topic = topic
         self._starts = {number: low for number, (low, _) in ranges.items()}
         self._states = {number: bytearray(high - low) for number, (low, high) in ranges.items()}
         self._written = {
@@ -124,7 +124,7 @@ class Resolved:
         """Remember a resolution; the last one counts. None makes the letter open again."""
         (topic, number), offset = letter
         states = self._states.get(number)
-        if states is None or topic != self._topic:
+        if states is None or topic != self.topic:
             return
         place = offset - self._starts[number]
         if 0 <= place < len(states):

@@ -87,7 +87,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     code = EXIT_DONE
     try:
         with process.before_ending(telemetry.stopped):
-            _connect(settings, source, pipeline, health=health, telemetry=telemetry)
+            _connect(settings, source, pipeline, dead_letters, health=health, telemetry=telemetry)
         process.stop_with(bridge.stop)
         if counting is not None:
             counting.start()
@@ -118,6 +118,7 @@ def _connect(
     settings: config.Settings,
     source: KafkaSource,
     pipeline: Pipeline,
+    dead_letters: KafkaDeadLetters,
     *,
     health: Health,
     telemetry: Telemetry,
@@ -143,6 +144,9 @@ def _connect(
             if not letters.create:
                 raise ConfigError([Problem("dead_letter.topic", _missing_dead_letter_topic(letters.topic))])
             create_dead_letter_topic(settings, METADATA_TIMEOUT_S)
+            dead_letters.partitions = letters.partitions
+        else:
+            dead_letters.partitions = len(metadata.topics[letters.topic].partitions)
         return
 
 

@@ -80,13 +80,13 @@ class Replays:
         sent = [Sent(self.topic, each.value, each.key, (*each.headers, *also)) for each in letters]
         self.world.topics.produce(sent)
 
-    def start(self, *arguments: str) -> Child:
-        """Starts `dead-letters replay` with these arguments."""
+    def start(self, *arguments: str, command: str = "replay") -> Child:
+        """Starts `dead-letters replay`, or another of its commands, with these arguments."""
         number = len(self._started)
         file = self._folder / f"replay-{number}.yaml"
         file.write_text(json.dumps(self.settings))  # JSON is YAML
         child = Child(
-            [sys.executable, "-m", "connector", "dead-letters", "replay", "--config", str(file), *arguments],
+            [sys.executable, "-m", "connector", "dead-letters", command, "--config", str(file), *arguments],
             log=self._folder / f"replay-{number}.log",
             environ=AWS_ENVIRON,
         )
@@ -94,11 +94,16 @@ class Replays:
         child.start()
         return child
 
-    def run(self, *arguments: str, code: int = 0) -> str:
+    def run(self, *arguments: str, code: int = 0, command: str = "replay") -> str:
         """Runs it to its end, expects this exit code, and answers everything it printed."""
-        child = self.start(*arguments)
+        child = self.start(*arguments, command=command)
         assert child.wait(timeout_s=TIMEOUT_S) == code, child.tail()
         return child.output()
+
+    def listed(self, *arguments: str) -> list[dict[str, Any]]:
+        """What `dead-letters list --json` says of each letter."""
+        lines = self.run("--json", *arguments, command="list").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
 
     def execute(self, *arguments: str, code: int = 0) -> str:
         """The same with --execute, as fast as possible."""
@@ -125,6 +130,10 @@ class Replays:
     def states(self) -> list[str]:
         """What became of the letters so far, one of each."""
         return sorted({found["state"] for found in self.resolutions().values()})
+
+    def written(self) -> int:
+        """Letters in the topic so far."""
+        return sum(self.world.topics.ends(self.partitions).values())
 
     def counts(self) -> list[int]:
         """The replay count of each letter in the topic, in the order of writing."""

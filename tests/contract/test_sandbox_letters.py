@@ -7,24 +7,31 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 import connector
-from connector import config
+from connector import config, kafka_letters
 from connector.dead_letters import Selection, scan
+from connector.errors import UnavailableError
+from connector.kafka_clients import record_of
+from connector.kafka_dead_letters import KafkaDeadLetters
 from connector.kafka_letters import LetterTopic, ResolutionTopic
-from connector.letters import Failure, letter
+from connector.ledger import Ticket, Track
+from connector.letters import Failure, label, letter
 from connector.model import Partition, Position, Record
 from connector.resolutions import Resolution, Resolved, State
 from connector.sandbox import orders
 from connector.sandbox.broker import Broker
+from connector.telemetry import Telemetry
 from tests.bridge_process import AWS_ENVIRON
+from tests.services.child import wait_until
 from tests.world import NOTES
 
 BUG = """
@@ -43,6 +50,20 @@ MAPPING = "connector.mapping Mapping __call__"
 CANARY = "canary-card"
 
 LETTERS = orders.DEAD_LETTER_TOPIC
+FAILURE = Failure(
+    code="template_null",
+    stage="TRANSFORMATION",
+    message="found nothing",
+    exception_class="MappingError",
+    attempts=0,
+    first_failure_ms=0,
+    last_failure_ms=0,
+    request_id=None,
+    target=None,
+    source=None,
+    detail_type=None,
+    event_id="id",
+)
 
 
 @pytest.fixture
@@ -80,6 +101,112 @@ def test_letters_are_found_by_time_and_resolved(settings: config.Settings) -> No
     assert [1, 2, 3, 4] == [each.id.offset for each in found]
 
 
+def test_letters_of_a_record_without_a_key_come_to_one_partition(settings: config.Settings) -> None:
+    """However often they are written, and by whom. Where it was made anew with fewer, they come to some."""
+    with Broker(topics={LETTERS: 4}) as broker:
+        settings.kafka.options["bootstrap.servers"] = broker.bootstrap
+        options = {"bootstrap.servers": broker.bootstrap, "group.id": "x", "auto.offset.reset": "earliest"}
+
+        def write(records: Sequence[Record], partitions: int) -> None:
+            writer = KafkaDeadLetters(settings, telemetry=Telemetry())
+            writer.partitions = partitions
+            track = Track(Partition("notes", 0))
+            for record in records:
+                writer.write(record, FAILURE, (track, record.offset))
+            done: list[Ticket] = []
+
+            def is_written() -> bool:
+                done.extend(writer.acknowledged())
+                return len(done) == len(records)
+
+            wait_until(is_written, what="every letter is acknowledged")
+
+        notes = [Record(Partition("notes", 0), n, 0, None, b"{", ()) for n in range(20)]
+        for _ in range(3):
+            write(notes, 4)
+        write([notes[0]._replace(offset=1_000 + n) for n in range(20)], 9)
+
+        places: dict[int, set[int]] = {}
+        consumer = Consumer(options)
+        consumer.assign([TopicPartition(LETTERS, number, 0) for number in range(4)])
+        for message in consumer.consume(80, 20):
+            places.setdefault(label(record_of(message)).offset, set()).add(message.partition() or 0)
+        consumer.close()
+
+    assert 40 == len(places)
+    assert {1} == {len(places[n]) for n in range(20)}
+    assert {0, 1, 2, 3} == set.union(*places.values())
+
+
+class Stumbling(Consumer):
+    """A client whose broker does not know the partitions now and then, as one that is starting."""
+
+    errors = 0
+    """Answers to come that are an error."""
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        if self.errors:
+            self.errors -= 1
+            unknown = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+            return [Mock(spec=Message, error=lambda: unknown, partition=lambda: 0, offset=lambda: -1001)]
+        return super().consume(num_messages, timeout)
+
+
+def stumble(monkeypatch: pytest.MonkeyPatch, errors: int) -> None:
+    monkeypatch.setattr(Stumbling, "errors", errors)
+    monkeypatch.setattr(kafka_letters, "Consumer", Stumbling)
+
+
+def discarded(settings: config.Settings, count: int) -> None:
+    with closing(ResolutionTopic(settings)) as resolutions:
+        for offset in range(count):
+            position = Position(Partition(LETTERS, 0), offset)
+            resolutions.write(position, Resolution(state=State.DISCARDED, at_ms=0, written_ms=0))
+        resolutions.flush(10)
+
+
+def test_a_broker_that_does_not_know_a_partition_now_is_asked_again(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is not the end of the partition: what was resolved would look open, and be sent again."""
+    discarded(settings, 300)
+    stumble(monkeypatch, errors=3)
+    resolved = Resolved(LETTERS, {0: (0, 300)})
+
+    with closing(ResolutionTopic(settings)) as resolutions:
+        assert 0 == resolutions.read_into(resolved)
+
+    states = {resolved.state(Position(Partition(LETTERS, 0), offset), 0) for offset in range(300)}
+    assert {State.DISCARDED} == states
+
+
+def test_a_partition_that_nobody_knows_in_the_end_was_not_read(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of resolutions nor of letters; however often the error comes."""
+    discarded(settings, 3)
+    producer = Producer({"bootstrap.servers": settings.kafka.options["bootstrap.servers"]})
+    producer.produce(LETTERS, b"x", partition=0)
+    producer.flush()
+    stumble(monkeypatch, errors=1_000_000)
+    monkeypatch.setattr(kafka_letters, "PATIENCE_S", 0.5)
+
+    with closing(ResolutionTopic(settings)) as resolutions, closing(LetterTopic(settings)) as letters:
+        with pytest.raises(UnavailableError, match=r"resolutions: nothing arrived for .* Unknown topic"):
+            resolutions.read_into(Resolved(LETTERS, {0: (0, 3)}))
+        with pytest.raises(UnavailableError, match=r"nothing arrived for .* Unknown topic"):
+            list(letters.read(letters.snapshot()))
+
+
+def test_a_topic_that_does_not_exist_has_no_resolutions(settings: config.Settings) -> None:
+    """Nobody resolved anything yet."""
+    other = settings.dead_letter.model_copy(update={"resolutions_topic": "nowhere"})
+    resolved = Resolved(LETTERS, {0: (0, 3)})
+
+    with closing(ResolutionTopic(settings.model_copy(update={"dead_letter": other}))) as resolutions:
+        assert 0 == resolutions.read_into(resolved)
+
+
 @pytest.mark.parametrize(
     ("command", "breaks", "code"),
     [
@@ -95,12 +222,7 @@ def test_a_bug_in_a_tool_shows_no_payload(tmp_path: Path, command: str, breaks: 
     """Wherever it is: in the tool, or in the other process of a replay, whose end halts the replay."""
     key, value = b"canary-key", json.dumps({"tenant": "acme", "card": CANARY}).encode()
     record = Record(Partition("notes", 0), 0, 0, key, value, (("trace", b"canary-header"),))
-    failure = Failure(
-        code="template_null", stage="TRANSFORMATION", message="found nothing", exception_class="MappingError",
-        attempts=0, first_failure_ms=0, last_failure_ms=0, request_id=None, target=None, source=None,
-        detail_type=None, event_id="id",
-    )  # fmt: skip
-    written = letter(record, failure, bridge_name="tools", version="0")
+    written = letter(record, FAILURE, bridge_name="tools", version="0")
     with Broker(topics={"notes": 1, LETTERS: 1, f"{LETTERS}.resolutions": 1}) as broker:
         producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
         producer.produce(LETTERS, written.value, written.key, 0, headers=list(written.headers))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import secrets
 from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +15,12 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from connector import cli, config
-from connector.errors import Code
-from connector.kafka_letters import LetterTopic
+from connector import cli, config, kafka_letters
+from connector.errors import Code, UnavailableError
+from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.letters import Failure, Letter, letter, without_value
-from connector.model import Headers, Json, Partition, Record
+from connector.model import Headers, Json, Partition, Position, Record
+from connector.resolutions import Resolution, State
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka
 from tests.topics import Sent
@@ -56,6 +60,7 @@ class Support:
         self.origin = f"{world.name}.notes"
         self.file = folder / "bridge.yaml"
         self._monkeypatch = monkeypatch
+        self._records = itertools.count()
         self.create()
         self.configure()
 
@@ -100,12 +105,13 @@ class Support:
         bridge: str | None = None,
         replay_count: int = 0,
     ) -> Letter:
-        """The letter of a note that `NOTES` can map by now."""
+        """The letter of a note that `NOTES` can map by now; of another record each time."""
         content = note(number, tenant=tenant, card=SECRET) if value is None else value
         count = (("partner-bridge.replay-count", b"%d" % replay_count),)
         headers: Headers = (("trace", b"t-1"), *count)
         origin = Partition(topic or self.origin, partition)
-        record = Record(origin, number, AT_MS - HOUR_MS, b"key-%d" % (number % 5), content, headers)
+        recorded_ms = AT_MS - HOUR_MS + next(self._records)
+        record = Record(origin, number, recorded_ms, b"key-%d" % (number % 5), content, headers)
         failure = Failure(
             code=code,
             stage="TRANSFORMATION",
@@ -477,6 +483,38 @@ def test_ids_that_list_wrote_choose_exactly_those_letters(support: Support, tmp_
     assert 26 == len(support.run("list", "--json").lines)
 
 
+# Letters of one record
+
+
+def test_letters_of_one_record_are_listed_shown_and_discarded_as_one(support: Support) -> None:
+    """Whichever of their ids is given. Dead-lettered anew, the record is open again."""
+    first = support.letter(7, code="tombstone")
+    (old,) = support.write(first, partition=2)
+    support.write(support.letter(8))
+    code = ("partner-bridge.code", b"json_invalid")
+    again = replace(first, headers=tuple(code if h[0] == code[0] else h for h in first.headers))
+    (new,) = support.write(again, partition=0, at_ms=AT_MS + 60_000)
+
+    totals = support.run("list")
+    by_code = [support.run("list", "--json", "--code", code).lines for code in ("tombstone", "json_invalid")]
+    shown = support.run("show", old, new, "--json")
+    done = support.run("discard", "--ids", "-", "--reason", "x", "--execute", stdin=f"{old}\n")
+    left = support.run("list", "--json").lines
+    discarded = [json.loads(support.run("show", each, "--json").out)["state"] for each in (old, new)]
+    (newest,) = support.write(first, partition=1, at_ms=AT_MS + 120_000)
+
+    assert "2 open dead letters in" in totals.out
+    assert "1 letter with a newer one of the same record" in totals.err
+    assert [[], [new]] == [[line["id"] for line in lines] for lines in by_code]
+    assert ("json_invalid", new) == (json.loads(shown.out)["code"], json.loads(shown.out)["id"])
+    assert f"note: {new} is a newer letter of the same record as {old}: it is taken\n" == shown.err
+    assert "Discarded 1 letter " in done.out
+    assert f"note: {new} is a newer letter" in done.err
+    assert [8] == [line["offset"] for line in left]
+    assert ["discarded", "discarded"] == discarded
+    assert {newest, f"{support.topic}/0/0"} == {line["id"] for line in support.run("list", "--json").lines}
+
+
 # The resolutions topic
 
 
@@ -564,13 +602,37 @@ def test_strange_records_among_the_resolutions_are_counted(support: Support) -> 
     assert f"note: 1 records of {support.resolutions} are no resolutions and were left out\n" == ran.err
 
 
+def test_a_resolutions_topic_that_is_deleted_while_it_is_read_was_not_read(
+    support: Support, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is not that of its partitions: what was resolved would look open, and be sent again."""
+    monkeypatch.setattr(kafka_letters, "PATIENCE_S", 4.0)
+    settings = config.load(support.file, {})
+    with closing(ResolutionTopic(settings)) as resolutions:
+        resolutions.ensure(3)
+        for offset in range(30_000):
+            letter = Position(Partition(support.topic, offset % 3), offset)
+            resolutions.write(
+                letter, Resolution(State.DELIVERED, AT_MS, AT_MS, event_id=secrets.token_hex(150))
+            )
+        resolutions.flush(30)
+
+        reading = resolutions.follow()
+        next(reading)
+        support.world.topics.delete(support.resolutions)
+        with pytest.raises(UnavailableError, match=f"{support.resolutions}: nothing arrived for 4 s"):
+            list(reading)
+
+
 # While the bridge runs
 
 
 def test_a_running_bridge_counts_open_letters_when_told_to(support: Support) -> None:
     """By code, and down again once they are resolved."""
     support.world.topics.create(support.origin)
-    support.write(*[support.letter(n, code="tombstone") for n in range(7)], support.letter())
+    tombstones = [support.letter(n, code="tombstone") for n in range(7)]
+    support.write(*tombstones, support.letter())
+    support.write(*tombstones[:3], partition=2)  # a bridge was killed before it committed
     support.write(Letter(None, b"no letter", ()), partition=1)
     bridge = support.world.bridge(support.configure(count_open_every="1s")).start()
 

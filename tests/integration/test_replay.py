@@ -8,11 +8,13 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connector.letters import Letter
 from connector.model import Json
 from connector.replay import MAX_UNRECORDED
 from tests.replaying import BROKEN, Replays
@@ -40,6 +42,8 @@ BROKEN_NOTES: dict[str, bytes | None] = {
     "resource_too_long": note(0, **{**GOOD, "place": "p" * 2_100}),
 }
 LETTERS = 5_000
+RECORDS = 600
+KILLS = 3
 IN_FLIGHT = 16 * 20
 """Requests at once, and entries in each, by default."""
 
@@ -121,6 +125,75 @@ def test_a_replay_that_was_killed_goes_on_where_it_was(replays: Replays) -> None
     assert repeated <= IN_FLIGHT + MAX_UNRECORDED
     assert ["delivered"] == replays.states()
     assert 3_000 == len(replays.resolutions())
+
+
+def has_more(replays: Replays, before: int) -> bool:
+    return replays.written() > before
+
+
+def test_as_many_are_delivered_as_failed_whatever_was_killed_before(replays: Replays) -> None:
+    """A bridge in a crash loop while it dead-letters writes some records several times. With and without a
+    key, each is listed once, planned once, and delivered once."""
+    world = replays.world
+    partitions = world.topics.create(replays.origin.topic, partitions=3)
+    good = replays.settings
+    replays.configure(BROKEN)
+    replays.settings["kafka"]["group.instance.id"] = "one"  # the next one begins at once
+    world.produce(
+        [
+            Sent(replays.origin.topic, note(number), key if number % 2 else None)
+            for number, key in spread(RECORDS)
+        ]
+    )
+    bridge = world.bridge(replays.settings)
+    for _ in range(KILLS):
+        before = replays.written()
+        bridge.start(ready=False)
+        wait_until(partial(has_more, replays, before), what=bridge.log, every_s=0.01)
+        bridge.kill()
+    bridge.start()
+    world.wait_settled(partitions)
+    bridge.sigterm()
+    # What a kill leaves behind where it comes between the letters and the commit.
+    left = world.topics.read(replays.topic)[:50]
+    replays.write(Letter(record.key, record.value, record.headers) for record in left)
+    print(f"{replays.written()} letters of {RECORDS} records")
+    replays.settings = good
+
+    listed = replays.listed()
+    plan = replays.run()
+    output = replays.execute()
+
+    assert replays.written() >= RECORDS + 50
+    assert RECORDS == len(listed) == len({line["event_id"] for line in listed})
+    assert f"would try {RECORDS} letters" in plan
+    assert f"Replayed {RECORDS} letters" in output
+    assert RECORDS == len(replays.sent()) == len({*replays.sent()})
+    assert [] == replays.listed()
+
+
+def test_a_replay_killed_among_letters_of_the_same_records_repeats_only_what_was_in_flight(
+    replays: Replays,
+) -> None:
+    """Two replays after it have no more to do than is left; discarding has nothing to do then."""
+    replays.write(replays.letter(number, key=key) for number, key in spread(1_500))
+    replays.write(replays.letter(number) for number in range(1_500))
+    replays.world.aws.script({"latency_ms": 400})
+    child = replays.start("--execute", "--rate", "0")
+    replays.wait_accepted(500, child)
+    child.kill()
+    replays.world.aws.script({"latency_ms": 0})
+
+    pair = [replays.start("--execute", "--rate", "0") for _ in range(2)]
+    codes = [child.wait(timeout_s=90) for child in pair]
+    replays.execute()
+
+    times = Counter(replays.sent())
+    assert {0, 4} >= set(codes)
+    assert {replays.event_id(number) for number in range(1_500)} == times.keys()
+    assert times.total() - len(times) <= IN_FLIGHT + MAX_UNRECORDED
+    assert 1_500 == len(replays.resolutions())
+    assert "No open dead letter" in replays.run("--reason", "none", "--execute", command="discard")
 
 
 def test_a_replay_halts_when_what_reads_for_it_is_gone(replays: Replays) -> None:
@@ -237,7 +310,7 @@ def test_letters_of_kafka_connect_are_replayed(replays: Replays) -> None:
 
     (event,) = replays.world.details()
     assert (77, 77) == (event["number"], event["_kafka"]["offset"])
-    assert event["_kafka"]["id"].endswith(f"/{replays.origin.topic}/0/77")
+    assert f"/{replays.origin.topic}/0/77/" in event["_kafka"]["id"]
 
 
 def test_what_cannot_be_replayed_stays_open_and_stops_nothing(replays: Replays) -> None:
@@ -329,11 +402,15 @@ def test_ids_choose_letters_and_one_that_does_not_exist_is_named(replays: Replay
     (partition,) = {record.partition.number for record in replays.world.topics.read(replays.topic)}
     ids = tmp_path / "ids.txt"
     ids.write_text("".join(f"{replays.topic}/{partition}/{offset}\n" for offset in (3, 7, 500)))
+    replays.write([replays.letter(7, key=b"one partition")])  # once more: the old id stands for it
 
     output = replays.execute("--ids", str(ids), code=4)
 
     assert [3, 7] == sorted(detail["number"] for detail in replays.world.details())
     assert f"{replays.topic}/{partition}/500 does not exist" in output
+    name = f"{replays.topic}/{partition}"
+    assert f"note: {name}/20 is a newer letter of the same record as {name}/7" in output
+    assert {f"{name}/3", f"{name}/20"} == {*replays.resolutions()}
 
 
 def test_nothing_selected_is_said_and_is_no_failure(replays: Replays) -> None:

@@ -24,6 +24,7 @@ from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sandbox.registry import FakeRegistry
 from tests.bridge_process import BridgeProcess
 from tests.conftest import started
+from tests.replaying import Replays
 from tests.services.certificates import Authority, Certificate
 from tests.services.child import wait_until
 from tests.services.kafka import KafkaCluster
@@ -102,7 +103,14 @@ class Acl(NamedTuple):
     """Which: a setting of the configuration."""
 
     def binding(self, world: World) -> AclBinding:
-        names = {"topics": world.name, "kafka.group.id": world.name, "dead_letter.topic": f"{world.name}.dlt"}
+        names = {
+            "topics": world.name,
+            "kafka.group.id": world.name,
+            "dead_letter.topic": f"{world.name}.dlt",
+            "replayed": f"{world.name}.letters",
+            "resolutions of replayed": f"{world.name}.letters.resolutions",
+            "group of replays": f"{world.name}.replay",
+        }
         is_prefix = self.name == "topics"
         return AclBinding(
             ResourceType[self.resource.upper()],
@@ -360,3 +368,38 @@ def test_tls_everywhere(guarded_world: World, guarded_kafka: KafkaCluster, autho
         bridge.sigterm()
 
         assert 100 == aws.counts().accepted
+
+
+def test_a_replay_whose_new_letters_may_not_be_written_records_what_it_sent(
+    guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority, tmp_path: Path
+) -> None:
+    """Each letter that fails again is refused, while hundreds of others are in flight: they are waited for
+    and recorded, then it halts; once allowed, the next replay sends nothing twice."""
+    world = guarded_world
+    replays = Replays(world, tmp_path)
+    world.topics.create(f"{replays.topic}.resolutions", partitions=6, config={"cleanup.policy": "compact"})
+    replays.settings["kafka"].update(scram(authority, "bridge", PASSWORD))
+    letters = [replays.letter(number) for number in range(300)]
+    letters += [replays.letter(1_000 + number, value=b"{") for number in range(20)]
+    world.topics.produce([Sent(replays.topic, each.value, None, each.headers, 0) for each in letters])
+    needed = [
+        Acl("Read", "topic", "replayed"),
+        *(Acl(operation, "topic", "resolutions of replayed") for operation in ("Read", "Write", "Describe")),
+        Acl("Read", "group", "group of replays"),
+    ]
+    grant(world, guarded_kafka, needed)
+    world.aws.script({"latency_ms": 1500})
+
+    output = replays.execute(code=3)
+    sent = len(replays.sent())
+    recorded = replays.resolutions()
+    grant(world, guarded_kafka, [*needed, Acl("Write", "topic", "replayed")])
+    world.aws.script({"latency_ms": 0})
+    replays.execute()
+    replays.close()
+
+    assert f"{replays.topic} may not be written by this user" in output
+    assert 0 < sent == len(recorded)
+    assert {"delivered"} == {each["state"] for each in recorded.values()}
+    assert 300 == len(replays.sent()) == len({*replays.sent()})
+    assert 340 == replays.written()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from connector import config
+from connector import config, dead_letters
 from connector.dead_letters import (
     MAX_GROUPS,
+    Cases,
     Found,
     Group,
     Ids,
@@ -79,11 +82,13 @@ def written(
     source: str | None = "aws.partner/example.com/acme",
     detail_type: str | None = "Order PAID",
     replay_count: int = 0,
+    event_id: str | None = None,
 ) -> Record:
-    """A record of the dead-letter topic."""
+    """A record of the dead-letter topic; by default each place has the letter of another record."""
     headers = () if not replay_count else (("partner-bridge.replay-count", b"%d" % replay_count),)
     record = Record(origin.partition, origin.offset, NOW_MS, key, b"value", headers)
     failure = replace(FAILURE, code=code, attempts=attempts, source=source, detail_type=detail_type)
+    failure = replace(failure, event_id=event_id or f"c/orders/{number}/{offset}")
     made = letter(record, failure, bridge_name="orders-bridge", version="1")
     return Record(Partition(TOPIC, number), offset, at_ms, made.key, made.value, made.headers)
 
@@ -341,22 +346,23 @@ class Letters:
 
     def __init__(self, *records: Record) -> None:
         self._records = records
-        self.reads: list[Ranges] = []
+        self.reads: list[tuple[Ranges, int | None]] = []
 
     def read(
         self, ranges: Ranges, *, since_ms: int | None, limit: int, timeout_s: float
     ) -> Iterator[Sequence[Record]]:
-        self.reads.append(ranges)
+        self.reads.append((ranges, since_ms))
         for record in self._records:
             low, high = ranges.get(record.partition.number, (0, 0))
-            if low <= record.offset < high:
+            if low <= record.offset < high and (record.timestamp_ms or 0) >= (since_ms or 0):
                 yield [record]
         yield []
 
 
 def test_a_scan_for_ids_reads_only_around_them() -> None:
-    """Two letters out of a million must not take as long as the million."""
-    letters = Letters(written(3), written(4), written(90_000))
+    """Two letters out of a million must not take as long as the million: those that were written before them
+    cannot be newer letters of the same records."""
+    letters = Letters(written(3, at_ms=NOW_MS - 1), written(4), written(90_000))
     selection = Selection(ids=Ids(TOPIC, {0: [4, 90_000]}))
 
     found = [
@@ -366,7 +372,108 @@ def test_a_scan_for_ids_reads_only_around_them() -> None:
     ]
 
     assert [4, 90_000] == found
-    assert [{0: (4, 5)}, {0: (90_000, 90_001)}] == letters.reads
+    around = [({0: (4, 5)}, None), ({0: (90_000, 90_001)}, None)]
+    assert [*around, ({0: (0, 1_000_000)}, NOW_MS), *around] == letters.reads
+
+
+# Letters of one record
+
+
+def listed(
+    selection: Selection,
+    *records: Record,
+    resolved: Resolved | None = None,
+    ranges: Ranges | None = None,
+    cases: Cases | None = None,
+) -> list[tuple[int, int]]:
+    """Partition and offset of what a scan of these partitions finds."""
+    found = scan(
+        Letters(*records),
+        resolved or table(),
+        selection,
+        ranges or {0: (0, 100), 1: (0, 100)},
+        max_replays=3,
+        cases=cases,
+    )
+    return [(each.id.partition.number, each.id.offset) for batch in found for each in batch]
+
+
+TWICE = [
+    written(0, event_id="a", code="tombstone"),
+    written(1, event_id="b"),
+    written(2, event_id="a", at_ms=NOW_MS + 1),
+]
+
+
+def test_of_the_letters_of_one_record_the_newest_alone_is_found() -> None:
+    """Also under `all`, and whatever the older ones say: a filter is asked of the newest."""
+    assert [(0, 1), (0, 2)] == listed(Selection(), *TWICE)
+    assert [(0, 1), (0, 2)] == listed(Selection(state="all"), *TWICE)
+    assert [] == listed(Selection(codes=["tombstone"]), *TWICE)
+    assert [(0, 1)] == listed(Selection(until_ms=NOW_MS + 1), *TWICE)
+    assert [(0, 2)] == listed(Selection(since_ms=NOW_MS + 1), *TWICE)
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.DISCARDED, State.DEAD_LETTERED_AGAIN])
+def test_older_letters_of_a_record_follow_the_state_of_the_newest(state: State) -> None:
+    """Resolved with it; and open with it, where an earlier one was resolved."""
+    newest, earlier = table(), table()
+    newest.note(at(2), resolution(state, written_ms=NOW_MS + 1))
+    earlier.note(at(0), resolution(state))
+
+    assert [(0, 1)] == listed(Selection(), *TWICE, resolved=newest)
+    assert [(0, 1), (0, 2)] == listed(Selection(), *TWICE, resolved=earlier)
+
+
+def test_letters_of_one_record_are_brought_together_across_partitions() -> None:
+    """The newest is found by whoever reads its partition, and the older ones by nobody."""
+    letters = [written(0, number=1, event_id="a"), written(5, event_id="a", at_ms=NOW_MS + 1)]
+    whole = {0: (0, 100), 1: (0, 100)}
+
+    def found_in(*numbers: int) -> list[tuple[int, int]]:
+        ranges = {number: whole[number] for number in numbers}
+        return listed(Selection(), *letters, ranges=ranges, cases=Cases(TOPIC, whole, Selection()))
+
+    assert [(0, 5)] == found_in(0)
+    assert [] == found_in(1)
+    assert [(0, 5)] == found_in(0, 1)
+
+
+def test_an_id_of_an_older_letter_stands_for_the_newest() -> None:
+    """It was asked for and is there; both ids together are one letter."""
+    ids = Ids(TOPIC, {0: [0, 1, 2, 7]})
+    selection = Selection(ids=ids)
+    cases = Cases(TOPIC, {0: (0, 100)}, selection)
+
+    found = listed(selection, *TWICE, ranges={0: (0, 100)}, cases=cases)
+
+    assert [(0, 1), (0, 2)] == found
+    assert [(at(0), at(2))] == cases.stand_ins
+    assert [at(7)] == list(ids.unseen())
+
+
+def test_past_the_bound_letters_are_cases_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest of the topic are brought together; of what is older nothing is ever passed over."""
+    monkeypatch.setattr(dead_letters, "MAX_CASE_LETTERS", 3)
+    letters = [written(offset, event_id=event_id) for offset, event_id in enumerate("aababb")]
+
+    assert [(0, 0), (0, 1), (0, 2), (0, 3), (0, 5)] == listed(Selection(), *letters, ranges={0: (0, 6)})
+    ids = Selection(ids=Ids(TOPIC, {0: [0]}))
+    assert [(0, 3)] == listed(ids, *letters, ranges={0: (0, 6)})
+
+
+def test_a_scan_that_was_given_up_begins_anew() -> None:
+    """A partition went to another replay while letters were brought together."""
+    cases = Cases(TOPIC, {0: (0, 100)}, Selection())
+    next(cases.read(Letters(*TWICE)))
+
+    assert [(0, 1), (0, 2)] == listed(Selection(), *TWICE, ranges={0: (0, 100)}, cases=cases)
+    assert 1 == cases.passed_over
+
+
+def test_what_is_no_letter_is_of_no_record() -> None:
+    """Each is found, however alike they are."""
+    assert [(0, n) for n in range(5)] == listed(Selection(), *UNREADABLE)
 
 
 def test_totals_count_by_everything_and_keep_oldest_and_newest() -> None:
@@ -460,6 +567,57 @@ def test_open_letters_are_those_without_a_resolution(data: st.DataObject) -> Non
     assert expected == {code: found for code, found in count.counts.items() if code in expected}
     assert sum(expected.values()) == sum(count.counts.values())
     assert {0: (8, 8)} == unread
+
+
+@hypothesis_settings(deadline=None, max_examples=50)
+@given(st.data())
+def test_records_are_counted_as_open_by_their_newest_letter(data: st.DataObject) -> None:
+    """In whatever order letters of several partitions and their resolutions come."""
+    count = OpenCount()
+    letters = [
+        written(
+            offset,
+            number=number,
+            event_id=data.draw(st.sampled_from("abc")),
+            at_ms=NOW_MS + data.draw(st.integers(0, 3)),
+            code=data.draw(st.sampled_from(["tombstone", "avro_invalid"])),
+        )
+        for number in range(2)
+        for offset in range(4)
+    ]
+    resolved = data.draw(st.sets(st.sampled_from(letters)))
+    count.unread({0: (0, 4), 1: (0, 4)})
+
+    waiting = {number: [each for each in letters if each.partition.number == number] for number in range(2)}
+    for one, is_resolution in data.draw(
+        st.permutations([*((each, False) for each in letters), *((each, True) for each in resolved)])
+    ):
+        if is_resolution:
+            count.note(one.position, resolution(State.DELIVERED, written_ms=one.timestamp_ms or 0))
+        else:
+            # Those of a partition come in their order.
+            count.add(waiting[one.partition.number].pop(0))
+
+    table = Resolved(TOPIC, {0: (0, 4), 1: (0, 4)})
+    for each in resolved:
+        table.note(each.position, resolution(State.DELIVERED, written_ms=each.timestamp_ms or 0))
+    found = scan(Letters(*letters), table, Selection(), {0: (0, 4), 1: (0, 4)}, max_replays=3)
+    codes = Counter(each.label.code for batch in found for each in batch if each.label)
+    assert codes == {code: number for code, number in count.counts.items() if number}
+
+
+def test_a_topic_made_anew_has_other_letters_at_the_same_places() -> None:
+    """What was known of the record whose letter was there silences none of them."""
+    count = OpenCount()
+    count.unread({0: (0, 3)})
+    count.add(written(1, event_id="a"))
+    count.unread({0: (0, 2)})
+    count.add(written(0, event_id="b"))
+    count.add(written(1, event_id="c"))
+    count.unread({0: (0, 3)})
+    count.add(written(2, event_id="a", at_ms=NOW_MS + 1))
+
+    assert 3 == count.counts["template_null"]
 
 
 def test_only_the_newest_letters_are_counted_when_there_are_too_many() -> None:

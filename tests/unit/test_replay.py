@@ -12,7 +12,15 @@ import pytest
 
 from connector import config
 from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
-from connector.errors import Code, DeadLetterError, NotAuthorizedError, RecordError, UnavailableError
+from connector.errors import (
+    Code,
+    DeadLetterError,
+    HaltError,
+    NotAuthorizedError,
+    RecordError,
+    UnavailableError,
+)
+from connector.ledger import Ticket
 from connector.letters import Failure, letter
 from connector.model import Answer, Delivered, Entry, Forbidden, Partition, Position, Record, Refused, Retry
 from connector.pipeline import Pipeline
@@ -94,15 +102,24 @@ class FakeResolutions:
 
     def __init__(self) -> None:
         self.written: dict[int, Resolution] = {}
+        self.flushed: set[int] = set()
         self.unwritten = 0
         self.is_broken = False
+        self.breaks_at: int | None = None
+        """The letter whose resolution is refused; from then on everybody hears of it."""
 
     def write(self, letter: Position, resolution: Resolution) -> None:
+        self.is_broken |= letter.offset == self.breaks_at
         if self.is_broken:
+            if self.breaks_at not in {None, letter.offset}:
+                self.written[letter.offset] = resolution
             raise DeadLetterError("the resolutions topic cannot be written")
         self.written[letter.offset] = resolution
 
-    def flush(self, timeout_s: float) -> None: ...
+    def flush(self, timeout_s: float) -> None:
+        self.flushed = {*self.written}
+        if self.is_broken:
+            raise DeadLetterError("the resolutions topic cannot be written")
 
     @property
     def states(self) -> dict[int, State]:
@@ -416,6 +433,96 @@ def test_it_halts_when_nothing_can_be_recorded(settings: config.Settings) -> Non
         rig.run()
 
     assert len(rig.sent) <= 4 * 20
+
+
+@pytest.mark.parametrize("refused", ["acknowledged", "write", "answers"])
+def test_a_halt_records_what_was_in_flight(
+    settings: config.Settings, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dead-letter topic takes no letter any more, while EventBridge has eighty others: their answers are
+    waited for and recorded, nothing more is sent, and then it ends."""
+    rig = Rig([*(record(n) for n in range(100)), record(100, type=None)], settings=settings)
+    rig.sink.is_holding = True
+    acknowledged = rig.dead_letters.acknowledged
+    looks = 0
+
+    def look() -> Sequence[Ticket]:
+        nonlocal looks
+        looks += 1
+        if looks == 10:
+            rig.sink.is_holding = False
+            rig.sink.answer_held()
+        if refused != "write" and rig.sent:
+            raise DeadLetterError("this user may not write letters")
+        return acknowledged()
+
+    monkeypatch.setattr(rig.dead_letters, "acknowledged", look)
+    if refused == "write":
+        monkeypatch.setattr(rig.dead_letters, "write", raises("this user may not write letters"))
+    if refused == "answers":
+        no = Refused("InvalidArgument", "no")
+        # The first of each request fails again, meanwhile.
+        rig.sink.judge = lambda entries: outcomes([no, *accept(entries[1:]).outcomes])
+
+    with pytest.raises(DeadLetterError, match="may not write letters"):
+        rig.run()
+
+    assert [*range(80)] == sorted(rig.sent)
+    assert (76 if refused == "answers" else 80) == len(rig.resolutions.written)
+    assert {State.DELIVERED} == set(rig.resolutions.states.values())
+    assert rig.resolutions.flushed == set(rig.resolutions.written)
+
+
+def test_a_halt_waits_no_longer_than_stopping_may_take(settings: config.Settings) -> None:
+    """EventBridge does not answer either."""
+    rig = Rig([record(n) for n in range(100)], settings=settings)
+    rig.sink.is_holding = True
+    began_s = 0.0
+
+    def look(polls: int) -> None:
+        nonlocal began_s
+        rig.assign_at_first(polls)
+        if polls == 5:
+            began_s = rig.clock()
+            rig.dead_letters.refuses = True
+
+    rig.on_poll = look
+    with pytest.raises(DeadLetterError, match="may not write letters"):
+        rig.run()
+
+    assert 80 == len(rig.sent)
+    assert 2.0 <= rig.clock() - began_s < 2.5
+    assert {} == rig.resolutions.written
+
+
+def test_a_resolution_that_cannot_be_written_keeps_no_other_from_it(settings: config.Settings) -> None:
+    """Those of another partition may well be."""
+    rig = Rig([record(n) for n in range(40)], settings=settings)
+    rig.resolutions.breaks_at = 3
+
+    with pytest.raises(DeadLetterError, match="resolutions topic"):
+        rig.run()
+
+    assert {*rig.sent} - {3} == rig.resolutions.flushed
+
+
+def test_a_halt_says_too_what_could_not_be_recorded(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those letters are sent again by the next replay."""
+    rig = Rig([record(n) for n in range(3)], settings=settings)
+    rig.sink.judge = lambda entries: outcomes([Forbidden("AccessDenied", "no")] * len(entries))
+    monkeypatch.setattr(rig.resolutions, "flush", raises("5 were not acknowledged"))
+
+    with pytest.raises(HaltError, match=r"AccessDenied.* Besides: 5 were not acknowledged"):
+        rig.run()
+
+
+def raises(text: str) -> Callable[..., None]:
+    def refuse(*_: object) -> None:
+        raise DeadLetterError(text)
+
+    return refuse
 
 
 def test_little_is_held_while_eventbridge_is_silent(settings: config.Settings) -> None:
