@@ -9,8 +9,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from connector import config, garbage_collector
@@ -26,8 +27,9 @@ from connector.health import Health
 from connector.ledger import Ledger, Ticket, Track
 from connector.letters import Failure
 from connector.model import Answer, Partition, Position, Record
-from connector.outbox import Pending
+from connector.outbox import Pending, room_beside
 from connector.outlet import Outlet, Share, Sink
+from connector.pauses import Pauses
 from connector.pipeline import Dropped, Pipeline
 from connector.source_guard import Watch
 from connector.telemetry import PauseReason, Telemetry
@@ -56,6 +58,10 @@ can go on would cost a tenth of a core for the whole outage."""
 LAST_COMMIT_S = 1.0
 """A commit that ends a drain has so long at least, however late it is."""
 
+LETTERS_COMMIT_S = 0.2
+"""Offsets are committed so soon after a letter was acknowledged: whoever reads its record again would write
+it again."""
+
 REPORT_INTERVAL_S = 1.0
 """How often the gauges are brought up to date."""
 
@@ -63,6 +69,9 @@ SOURCES_INTERVAL_S = 5.0
 """How often what is shown of each source is brought up to date, where no state changed."""
 
 SLOW = f"decoding and mapping its records took over {CONVERT_S:g} s; the others wait their turn"
+
+NOT_OF_MAPPING = OF_SOURCES | {"retries_exhausted"}
+"""Codes of letters that say nothing about mapping or topic, however many there are."""
 
 RESUME_SHARE = 0.5
 """Partitions that were paused because too much was pending go on once what is left for one target fell to
@@ -119,6 +128,8 @@ class Stall:
     text: str
     """The reason in a sentence, with what it waits for."""
     since_s: float
+    outlet: Outlet | None = None
+    """Where there is no room, if that is what it waits for."""
     records: deque[tuple[Record, Track]] = field(default_factory=deque)
 
 
@@ -148,6 +159,10 @@ class Bridge:
         self._telemetry = telemetry
         self._health = health
         self._delivery = settings.delivery
+        self._request_s = max(
+            target.timeouts.connect + target.timeouts.read for target in settings.all_targets.values()
+        )
+        """As long as one request may take."""
         self._max_consecutive_letters = settings.dead_letter.max_consecutive
 
         sources = {topic.event.source for topic in settings.topics.values()}
@@ -182,7 +197,7 @@ class Bridge:
         room for more of its target or source."""
         self._excluded: set[Partition] = set()
         """Assigned, but not to be read."""
-        self._paused: dict[Partition, PauseReason] = {}
+        self._pauses = Pauses()
         self._fresh: set[Partition] = set()
         """Assigned since the last look. librdkafka keeps a partition paused from one assignment to the
         next, so one that was revoked while paused comes back so, and would be stuck."""
@@ -264,8 +279,8 @@ class Bridge:
         for target, batch_id, answer in self._sink.answers(timeout_s):
             self._judge(self._outlets[target], batch_id, answer)
         send = send and self._halt is None  # whoever refuses us would refuse the next one, too
-        if self._letters:
-            self._take_acknowledged()
+        # Also without letters of ours: one of a partition that was lost may be under way.
+        self._take_acknowledged()
         now_s = self._clock_s()
         for outlet in self._all_outlets:
             for pending, error in outlet.step(now_s):
@@ -348,7 +363,9 @@ class Bridge:
                     text = (
                         f"as many events of its {obstacle.reason} wait as may; it goes on when there is room"
                     )
-                    self._stall(record, track, Stall(obstacle.reason, obstacle.has_room, text, now_s))
+                    outlet = self._outlets[result.target]
+                    stall = Stall(obstacle.reason, obstacle.has_room, text, now_s, outlet)
+                    self._stall(record, track, stall)
 
     def _stall(self, record: Record, track: Track, stall: Stall) -> None:
         """Stop a partition at this record; what comes after it waits behind it."""
@@ -381,7 +398,6 @@ class Bridge:
             for pending in judged.delivered:
                 record = pending.record
                 self._ledger.settle(pending.track, record.offset)
-                pending.lane.queue.delivered += 1
                 waits.setdefault(record.partition.topic, []).append(
                     (clock_ms - (record.timestamp_ms or clock_ms)) / 1000
                 )
@@ -433,7 +449,7 @@ class Bridge:
             return
         self._letters[ticket] = failure
         # That customers did not accept their sources is no broken mapping, and must not halt the others.
-        self._consecutive_letters += error.code not in OF_SOURCES
+        self._consecutive_letters += error.code not in NOT_OF_MAPPING
         if self._consecutive_letters > self._max_consecutive_letters:
             self._halt = DeadLetterError(
                 f"{self._consecutive_letters} records in a row were dead-lettered and none was delivered "
@@ -450,6 +466,8 @@ class Bridge:
             return
         for ticket in acknowledged:
             self._letter_acknowledged(ticket)
+        if acknowledged:
+            self._commit_due_s = min(self._commit_due_s, self._clock_s() + LETTERS_COMMIT_S)
 
     def _letter_acknowledged(self, ticket: Ticket) -> None:
         failure = self._letters.pop(ticket, None)
@@ -469,11 +487,15 @@ class Bridge:
     def _control_flow(self) -> None:
         """Bring the paused partitions in line with what can be taken in now."""
         # What waits outside for room must not fill what the others need. It is no more than one poll brought
-        # of each partition.
+        # of each partition. Nor must what is held, for which `_share` leaves room.
         stalled = [record.size_bytes for stall in self._stalled.values() for record, _ in stall.records]
+        held = sum(outlet.held for outlet in self._all_outlets)
+        held_bytes = sum(outlet.held_bytes for outlet in self._all_outlets)
+        ledger, delivery = self._ledger, self._delivery
         pending = max(
-            (self._ledger.pending_records - len(stalled)) / self._delivery.max_pending_records,
-            (self._ledger.pending_bytes - sum(stalled)) / self._delivery.max_pending_bytes,
+            (ledger.pending_records - len(stalled) - held) / room_beside(held, delivery.max_pending_records),
+            (ledger.pending_bytes - sum(stalled) - held_bytes)
+            / room_beside(held_bytes, delivery.max_pending_bytes),
         )
         was_full = self._is_full
         self._is_full = pending >= (self._resume_share if was_full else 1.0)
@@ -481,18 +503,18 @@ class Bridge:
             self._is_full == was_full
             and not self._stalled
             and not self._fresh
-            and self._paused.keys() == self._excluded
+            and self._pauses.reasons.keys() == self._excluded
         ):
             return
         wanted: dict[Partition, PauseReason] = dict.fromkeys(self._excluded, "excluded")
         if self._is_full:
-            wanted.update(dict.fromkeys(self._ledger.tracks, self._why_full()))
+            wanted.update(dict.fromkeys(ledger.tracks, self._why_full()))
         wanted.update((partition, stall.reason) for partition, stall in self._stalled.items())
-        if pause := wanted.keys() - self._paused.keys():
+        pause, resume = self._pauses.change(wanted, self._fresh)
+        if pause:
             self._source.pause(pause)
-        if resume := (self._paused.keys() | self._fresh) - wanted.keys():
+        if resume:
             self._source.resume(resume)
-        self._paused = wanted
         self._fresh.clear()
 
     def _why_full(self) -> PauseReason:
@@ -507,43 +529,44 @@ class Bridge:
             self._source.commit(offsets, wait_s=wait_s)
 
     def _drain(self, partitions: Collection[Partition] | None = None) -> float:
-        """Bring what was begun to an end, for all partitions or for some; returns by when that had to be.
+        """Bring what is in flight to an end, for all partitions or for some; returns by when that had to be.
 
-        What no request has touched yet is left to whoever reads it next. What lies below an offset
-        that was sent is still sent: it holds the commit back, and everything above it would be
-        delivered twice. A target that is down is not waited for, nor a source that is not ACTIVE; and
-        after a halt nothing is sent.
+        A request is waited for as long as one may take, a letter until the end. What waits for its next
+        attempt, for its source, or for a target that is down or throttled is left to whoever reads it next,
+        and so is what lies above it, or was never sent: it would be delivered twice. What is ready below an
+        offset that was sent still goes meanwhile, since everything above it would be delivered twice. After a
+        halt nothing is sent.
         """
-        tracks = {t for t in self._ledger.tracks.values() if partitions is None or t.partition in partitions}
+        tracks = self._ledger.readings(partitions)
         for track in tracks:
             self._stalled.pop(track.partition, None)
-        for outlet in self._all_outlets:
-            self._leave(outlet.discard(lambda p: p.track in tracks and p.record.offset > p.track.sent_offset))
-            self._leave(outlet.discard_held(tracks))
         until_s = self._clock_s() + self._delivery.shutdown_timeout
+        answered_by_s = self._clock_s() + self._request_s
         while True:
-            send = self._halt is None
-            for outlet in self._all_outlets:
-                if not send or outlet.is_down:
-                    self._leave(outlet.discard(lambda p: p.track in tracks))
+            now_s = self._clock_s()
             # Leaving the group revokes what is still assigned, and a stop may come while a rebalance drains:
             # neither gets a budget of its own.
             deadline_s = min(self._end_by_s, until_s)
-            left_s = deadline_s - self._clock_s()
-            if left_s <= 0 or not self._is_draining(tracks, send=send):
+            send = self._halt is None and now_s < answered_by_s
+            for outlet in self._all_outlets:
+                self._leave(outlet, tracks, send=send)
+            is_answering = now_s < answered_by_s and any(o.carries(tracks) for o in self._all_outlets)
+            is_sending = send and any(track.owes for track in tracks)
+            is_writing = any(track in tracks for track, _ in self._letters)
+            if now_s >= deadline_s or not (is_answering or is_sending or is_writing):
                 return deadline_s
-            self._pump(min(BUSY_WAIT_S, left_s), send=send)
+            self._pump(min(BUSY_WAIT_S, deadline_s - now_s), send=send)
 
-    def _leave(self, pendings: Collection[Pending]) -> None:
-        for pending in pendings:
+    def _leave(self, outlet: Outlet, tracks: Set[Track], *, send: bool) -> None:
+        """Leave to the next reader what need not, or cannot, leave now."""
+        left = outlet.discard_waiting(tracks)
+        if not send or outlet.is_backing_off:
+            left += outlet.discard(lambda pending: pending.track in tracks)
+        for pending in left:
             pending.track.left.add(pending.record.offset)
-
-    def _is_draining(self, tracks: set[Track], *, send: bool) -> bool:
-        if any(track in tracks for track, _ in self._letters):
-            return True
-        if any(outlet.carries(tracks) for outlet in self._all_outlets):
-            return True
-        return send and any(track.owes for track in tracks)
+        ends = {track: track.finish_to for track in tracks}
+        for pending in outlet.discard(lambda p: p.track in tracks and p.record.offset > ends[p.track]):
+            pending.track.left.add(pending.record.offset)
 
     # Assignment: called by the source inside `poll`
 
@@ -584,7 +607,7 @@ class Bridge:
         self._letters = {ticket: failure for ticket, failure in self._letters.items() if ticket[0].is_open}
         for partition in partitions:
             self._stalled.pop(partition, None)
-            self._paused.pop(partition, None)
+            self._pauses.forget(partition)
             self._fresh.discard(partition)
             self._excluded.discard(partition)
         self._telemetry.forget(partitions)
@@ -599,10 +622,7 @@ class Bridge:
     def _report(self, now_s: float) -> None:
         telemetry, ledger = self._telemetry, self._ledger
         telemetry.pending(ledger.pending_records, ledger.pending_bytes)
-        reasons: dict[PauseReason, int] = {}
-        for reason in self._paused.values():
-            reasons[reason] = reasons.get(reason, 0) + 1
-        telemetry.paused(reasons)
+        telemetry.paused(self._pauses.counts())
         telemetry.partitions_stalled(
             {partition: (now_s - stall.since_s, stall.text) for partition, stall in self._stalled.items()}
         )
@@ -616,6 +636,11 @@ class Bridge:
         is_due = now_s >= self._sources_due_s
         for outlet in self._all_outlets:
             telemetry.held(outlet.name, outlet.held)
+            failing = outlet.failing()
+            telemetry.sources_failing(outlet.name, failing)
+            self._health.sources_failing(outlet.name, failing)
+            if ledger.tracks.keys() <= self._pauses.reasons.keys():
+                outlet.age_without_others(now_s)
             if is_due or outlet.guard.changed():
                 standings = list(outlet.guard.standings())
                 telemetry.sources(outlet.name, standings)
@@ -636,6 +661,22 @@ class Bridge:
         self._health.targets_down(down)
         waits = any(stall.reason == "schema_registry" for stall in self._stalled.values())
         self._health.report("schema_registry", self._pipeline.problem if waits else None)
+        held_up = {outlet for outlet in self._all_outlets if outlet.is_held_up(now_s)}
+        self._health.report("paused", self._pauses.problem(now_s, partial(self._progress, held_up)))
+
+    def _progress(self, held_up: set[Outlet], partition: Partition, reason: PauseReason) -> int | None:
+        """Count what a paused partition waits for; None where something outside explains its pause."""
+        stall = self._stalled.get(partition)
+        outlet = stall.outlet if stall else None
+        is_explained = (
+            reason in {"excluded", "source"}
+            or (reason == "schema_registry" and self._pipeline.problem is not None)
+            or self._dead_letters.problem is not None
+            or (outlet in held_up if outlet else bool(held_up))
+        )
+        if is_explained:
+            return None
+        return outlet.settled if outlet else self._ledger.settled_records
 
 
 def _share(delivery: config.Delivery, *, targets: int) -> Share:

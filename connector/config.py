@@ -148,10 +148,18 @@ class Retry(Group):
         default=0.1, gt=0, description="Pause before the first retry; then it doubles."
     )
     max_interval: Seconds = Field(default=30.0, gt=0, description="Longest pause between retries.")
+    max_age: Seconds = Field(
+        default=3600.0,
+        gt=0,
+        description="How long an event is tried again that is throttled, gets no answer, or fails inside "
+        "EventBridge; then it is dead-lettered. Only time in which others are accepted counts, so that an "
+        "outage costs no event.",
+    )
     max_attempts: int = Field(
         default=8,
         ge=1,
-        description="Attempts before an event is dead-lettered. One counts for less while others fail.",
+        description="Attempts before an event is dead-lettered that is refused for its source, or with a "
+        "code that the bridge does not know. One counts if others were accepted since the last.",
     )
 
 

@@ -54,6 +54,7 @@ Code: TypeAlias = Literal[
     "request_refused",
     "request_too_large",
     "source_unknown",
+    "source_not_authorized",
     "source_inactive",
     "retries_exhausted",
 ]
@@ -63,7 +64,7 @@ Stage: TypeAlias = Literal["KEY_CONVERTER", "VALUE_CONVERTER", "TRANSFORMATION",
 
 CODES: frozenset[str] = frozenset(get_args(Code))
 
-OF_SOURCES: frozenset[Code] = frozenset({"source_inactive", "source_unknown"})
+OF_SOURCES: frozenset[Code] = frozenset({"source_inactive", "source_unknown", "source_not_authorized"})
 """Codes that say nothing about mapping or topic, however many there are: the customer's source is closed."""
 
 MEANINGS: dict[Code, str] = {
@@ -93,8 +94,10 @@ MEANINGS: dict[Code, str] = {
     "request_refused": "EventBridge refused a request that held this entry alone.",
     "request_too_large": "EventBridge found a request that held this entry alone too large.",
     "source_unknown": "The source does not exist: never created, deleted, or expired.",
+    "source_not_authorized": "EventBridge does not let this account send to the source.",
     "source_inactive": "The source is not ACTIVE: EventBridge would answer success and drop the event.",
-    "retries_exhausted": "It failed again and again while others were accepted; see `retry.max_attempts`.",
+    "retries_exhausted": "It failed again and again while others were accepted; see `retry.max_age` and "
+    "`retry.max_attempts`.",
 }
 """What each code means, in a sentence; also the table in README."""
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from connector.errors import ConfigError, Problem
 from connector.model import Json, iso_second
-from connector.sources import Standing
+from connector.sources import Failing, Standing
 from connector.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class Health:
         self._failures: dict[str, dict[str, Json]] = {}
         self._sources: dict[str, Collection[Standing]] = {}
         self._targets_down: Mapping[str, str] = {}
+        self._failing: dict[str, Collection[Failing]] = {}
 
     def beat(self, now_s: float | None = None) -> None:
         """The poll loop came round, now."""
@@ -99,6 +100,10 @@ class Health:
         """These targets take nothing, each for a reason. It is shown, and is no reason while others do."""
         self._targets_down = problems
 
+    def sources_failing(self, target: str, sources: Collection[Failing]) -> None:
+        """These sources of a target take nothing while others do. It is shown, and is no reason."""
+        self._failing[target] = sources
+
     def stopping(self) -> None:
         """The bridge was told to stop, and is never ready again."""
         self._is_stopping = True
@@ -125,9 +130,23 @@ class Health:
             "partitions_assigned": self._assigned,
             "last_errors": {**self._failures},
             "targets_down": {**self._targets_down},
+            "sources_failing": self._sources_failing()[:MAX_SOURCES],
             "sources_not_active": self.standings(only_inactive=True)[:MAX_SOURCES],
         }
         return not reasons, details
+
+    def _sources_failing(self) -> list[Json]:
+        return [
+            {
+                "source": each.source,
+                "target": target,
+                "since": iso_second(each.since_ms),
+                "reason": each.reason[:MAX_TEXT],
+                "waiting": each.waiting,
+            }
+            for target, sources in self._failing.copy().items()
+            for each in sources
+        ]
 
     def standings(self, *, only_inactive: bool = False) -> list[Json]:
         """Every source in use: state and since when, whose it is, events held and delivered."""

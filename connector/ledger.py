@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 from connector.errors import InvariantError
@@ -23,6 +23,7 @@ class Track:
         "left",
         "next_offset",
         "partition",
+        "read_again_from",
         "sent_offset",
         "unsettled",
     )
@@ -30,18 +31,28 @@ class Track:
     def __init__(self, partition: Partition, before: Track | None = None) -> None:
         self.partition = partition
         self.before = before
-        """What was polled before offsets began anew, in the same assignment: no commit waits for it."""
+        """What was polled before the client went back, in the same assignment, and is not settled."""
         self.is_open = True
         self.unsettled: dict[int, tuple[int, float]] = {}
         """offset → (size in bytes, when it was polled)"""
         self.next_offset: int | None = None
         """One past the offset polled last; None before the first record."""
+        self.read_again_from: int | None = None
+        """The lowest offset that the client went back to since: a later track has what lies at or above it,
+        so no commit waits for this one there."""
         self.sent_offset = -1
         """The highest offset of this track that was ever part of a request."""
         self.left: set[int] = set()
         """Offsets given up at a stop or rebalance: whoever reads the partition next has them."""
         self.committed: int | None = None
         """What this track last committed."""
+
+    def readings(self) -> Iterator[Track]:
+        """This track and those before it that the commit may still have to wait for, last first."""
+        track: Track | None = self
+        while track is not None:
+            yield track
+            track = track.before
 
     @property
     def committable(self) -> int | None:
@@ -50,18 +61,45 @@ class Track:
         Only polled offsets are looked at. Compaction and transaction markers leave holes, and a
         hole is nothing to wait for.
         """
-        return min(self.unsettled, default=self.next_offset)
+        return min(
+            (lowest for track in self.readings() if (lowest := track.lowest) is not None),
+            default=self.next_offset,
+        )
+
+    @property
+    def lowest(self) -> int | None:
+        """The lowest offset of this track alone that holds the commit back."""
+        lowest = min(self.unsettled, default=None)
+        return None if lowest is None or self.is_read_again(lowest) else lowest
+
+    def is_read_again(self, offset: int) -> bool:
+        """Whether the client went back to this offset, or to one before it, since it was polled."""
+        return self.read_again_from is not None and offset >= self.read_again_from
 
     @property
     def owes(self) -> bool:
         """Whether something that was not given up lies below what was sent, and holds the commit back."""
         lowest = min((offset for offset in self.unsettled if offset not in self.left), default=None)
-        return lowest is not None and lowest <= self.sent_offset
+        return lowest is not None and lowest <= self.sent_offset and not self.is_read_again(lowest)
+
+    @property
+    def finish_to(self) -> int:
+        """The highest offset worth sending before this track ends.
+
+        Past it nothing was sent, or the commit stays below anyway, or the client reads it again.
+        """
+        ends = [self.sent_offset, *self.left]
+        if self.read_again_from is not None:
+            ends.append(self.read_again_from - 1)
+        return min(ends)
 
     @property
     def oldest_polled_s(self) -> float | None:
         """When the record that holds the commit back was polled; None when everything is settled."""
-        return self.unsettled[min(self.unsettled)][1] if self.unsettled else None
+        holding = [
+            (low, track.unsettled[low][1]) for track in self.readings() if (low := track.lowest) is not None
+        ]
+        return min(holding)[1] if holding else None
 
 
 Ticket: TypeAlias = "tuple[Track, int]"
@@ -83,6 +121,8 @@ class Ledger:
         self.tracks: dict[Partition, Track] = {}
         self.pending_records = 0
         self.pending_bytes = 0
+        self.settled_records = 0
+        """Since the start."""
 
     def assign(self, partitions: Iterable[Partition]) -> None:
         """Start a fresh track for each partition, closing an older one."""
@@ -94,15 +134,19 @@ class Ledger:
         """Take note of a polled record; None when its partition was taken away since it was fetched.
 
         Where the client went back, the topic was made anew or truncated: a record may have the offset of
-        another one that is still being worked on. Both are, each on a track of its own.
+        another one that is still being worked on. Both are, each on a track of its own. What lies below the
+        offset that it went back to is not read again, so the commit waits for it as before; where the topic
+        was made anew nothing does, since reading begins at its start.
         """
         track = self.tracks.get(partition)
         if track is None:
             return None
         if track.next_offset is not None and offset < track.next_offset:
-            track = self.tracks[partition] = Track(
-                partition, before=track if track.unsettled else track.before
-            )
+            for earlier in track.readings():
+                if earlier.read_again_from is None or offset < earlier.read_again_from:
+                    earlier.read_again_from = offset
+            before = track if track.unsettled else track.before
+            track = self.tracks[partition] = Track(partition, before)
         track.next_offset = offset + 1
         track.unsettled[offset] = (size_bytes, now_s)
         self.pending_records += 1
@@ -128,8 +172,14 @@ class Ledger:
         begun = track.unsettled.pop(offset, None)
         if begun is None:
             raise InvariantError(f"{track.partition}@{offset} was settled without being pending")
+        self.settled_records += 1
         self.pending_records -= 1
         self.pending_bytes -= begun[0]
+
+    def readings(self, partitions: Collection[Partition] | None = None) -> set[Track]:
+        """Every track of some partitions, or of all, that has something unsettled or may get it."""
+        chosen = self.tracks.values() if partitions is None else self._tracks_of(partitions)
+        return {reading for track in chosen for reading in track.readings()}
 
     def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
         """The offsets to commit now, for those partitions where that is news."""
@@ -150,12 +200,10 @@ class Ledger:
         """Forget partitions: close their tracks, whatever is unsettled."""
         for current in self._tracks_of(partitions):
             del self.tracks[current.partition]
-            track: Track | None = current
-            while track is not None:
+            for track in current.readings():
                 track.is_open = False
                 self.pending_records -= len(track.unsettled)
                 self.pending_bytes -= sum(size for size, _ in track.unsettled.values())
-                track = track.before
 
     def _tracks_of(self, partitions: Iterable[Partition]) -> list[Track]:
         return [self.tracks[p] for p in partitions if p in self.tracks]

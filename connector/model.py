@@ -163,7 +163,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """EventBridge takes nothing from this account, Region or role: going on would only lose."""
+    """EventBridge takes nothing from this account, Region or role, where it says so of all entries."""
 
     code: str
     message: str

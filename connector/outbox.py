@@ -23,6 +23,15 @@ ROOM_SHARE = 0.5
 """Who waited for room goes on once what fills it fell to this share, as a pause costs what was prefetched."""
 
 
+def room_beside(held: float, limit: float) -> float:
+    """How much that is not held may be where `limit` is the most for both.
+
+    Never less than a quarter of the limit, as long as no more than the limit is held, and never nothing:
+    held records must not keep the others out, and what they take in all must not grow without end.
+    """
+    return limit - held if held <= limit / 2 else limit * limit / (4 * held)
+
+
 class Pending:
     """A record on its way to EventBridge, with what must be remembered about it until it is settled."""
 
@@ -31,7 +40,8 @@ class Pending:
         "attempts",
         "batch_limit",
         "entry",
-        "failed_s",
+        "failed_at",
+        "failing_from_s",
         "first_failure_ms",
         "lane",
         "record",
@@ -48,16 +58,18 @@ class Pending:
         self.track = track
         self.entry = entry
         self.added_s = now_s
-        self.attempts = 0.0
-        """Failed attempts, each by how much it says against this record."""
+        self.attempts = 0
+        """Failed attempts that say something against this record."""
         self.tries = 0
         """All failed attempts, counted or not; spaces out the next one."""
+        self.failing_from_s: float | None = None
+        """When it first failed while others were accepted, on the clock of `Failures`."""
         self.batch_limit: int | None = None
         """How many entries may share a request with this one; None for as many as allowed. Falls
         by half with every refused request it was part of, until the culprit is alone."""
         self.first_failure_ms: int | None = None
-        self.failed_s: float | None = None
-        """When the last attempt failed, on the monotonic clock."""
+        self.failed_at: int | None = None
+        """How many `Failures.acceptances` there were when it last failed."""
 
     @property
     def size_bytes(self) -> int:
@@ -82,8 +94,8 @@ class SourceQueue:
     """
 
     __slots__ = (
-        "delivered", "door", "inside", "is_listed", "is_shut", "lanes", "policy", "ready", "rest_until_s",
-        "rests", "source",
+        "delivered", "door", "fails_alone", "inside", "is_listed", "is_shut", "lanes", "policy", "ready",
+        "rest_until_s", "rests", "source", "taken_at",
     )  # fmt: skip
 
     def __init__(self, source: str, policy: InactivePolicy) -> None:
@@ -101,10 +113,14 @@ class SourceQueue:
         self.is_shut = False
         """Nothing of it leaves, because of its door, or because it rests."""
         self.rest_until_s: float | None = None
-        """It sits out its turns, because EventBridge throttles this source alone."""
+        """It sits out its turns, because this source fails."""
         self.rests = 0
         """Rests in a row."""
+        self.fails_alone = False
+        """It took nothing since it failed while others were accepted."""
         self.delivered = 0
+        self.taken_at = 0
+        """Which of `Failures.acceptances` last took an event of it."""
 
 
 class Lane:
@@ -153,8 +169,8 @@ class Outbox:
         on_new_source: Callable[[SourceQueue], None] = lambda _: None,
         on_source_forgotten: Callable[[SourceQueue], None] = lambda _: None,
     ) -> None:
-        """`max_records` limits what is here or in flight, `max_held` what one source may hold, and
-        `max_held_in_all` what all may hold together.
+        """`max_records` limits what is here or in flight, `max_held` what one source that is not ACTIVE may
+        hold, and `max_held_in_all` what all sources that are shut may hold together.
         """
         self.max_count = max_count
         self.max_bytes = max_bytes
@@ -169,6 +185,7 @@ class Outbox:
         self._max_records = max_records
         self._max_record_bytes = max_record_bytes
         self._counts_bytes = max_record_bytes < sys.maxsize
+        self._is_limited = self._counts_bytes or max_records < sys.maxsize
         self._max_held = max_held
         self._max_held_bytes = max_held_bytes
         self._has_many_sources = has_many_sources
@@ -188,7 +205,7 @@ class Outbox:
         self._held: dict[SourceQueue, tuple[int, int]] = {}
         """Of sources that are shut: entries, and their bytes."""
         self.held_in_all = 0
-        self._held_bytes_in_all = 0
+        self.held_bytes_in_all = 0
         self._sequence = itertools.count()
 
     def add(
@@ -198,7 +215,7 @@ class Outbox:
 
         Returns None when it was taken in, else what is in its way: its source, or all that waits here.
         """
-        if self._inside >= self._max_records or self._inside_bytes >= self._max_record_bytes:
+        if self._is_limited and self._fullness >= 1:
             return self
         entry = pending.entry
         queue = self._queues[policy].get(entry.source) or self.meet(entry.source, policy)
@@ -338,9 +355,14 @@ class Outbox:
         """
         return self._drop(self._lanes(self._all_queues()), is_unwanted) if self.unsent else []
 
-    def discard_held(self, tracks: Container[Track]) -> list[Pending]:
-        """The same for what some partitions have waiting for sources that are shut."""
-        return self._drop(self._lanes(self._held), lambda pending: pending.track in tracks)
+    def discard_waiting(self, tracks: Container[Track]) -> list[Pending]:
+        """The same for what some partitions have waiting for their next attempt, or for their source."""
+        waiting = self._lanes(self._held) | {lane for _, _, lane in self._delayed}
+        return self._drop(waiting, lambda pending: pending.track in tracks)
+
+    def entries(self) -> Iterator[Pending]:
+        """All that are here."""
+        return (pending for lane in self._lanes(self._all_queues()) for pending in lane.waiting)
 
     # Sources
 
@@ -378,10 +400,16 @@ class Outbox:
         return self._drop(lanes, is_unwanted)
 
     def rest(self, queue: SourceQueue, until_s: float) -> None:
-        """Let one source sit out its turns, since EventBridge throttles it alone; the others go on."""
+        """Let one source sit out its turns, since it fails; the others go on."""
         queue.rests += 1
         queue.rest_until_s = until_s
         heapq.heappush(self._resting, (until_s, next(self._sequence), queue))
+        self._shut_or_open(queue)
+
+    def end_rest(self, queue: SourceQueue) -> None:
+        """Give a source its turns again, as if it had never rested."""
+        queue.rests = 0
+        queue.rest_until_s = None
         self._shut_or_open(queue)
 
     def has_much(self, batches: int) -> bool:
@@ -401,9 +429,17 @@ class Outbox:
     @property
     def has_room(self) -> bool:
         """Whether who was not let in by lack of room may come."""
-        return (
-            self._inside <= self._max_records * ROOM_SHARE
-            and self._inside_bytes <= self._max_record_bytes * ROOM_SHARE
+        return self._fullness <= ROOM_SHARE
+
+    @property
+    def _fullness(self) -> float:
+        """Which share is taken of what may be here or in flight besides what is held."""
+        held, held_bytes = self.held_in_all, self.held_bytes_in_all
+        fullness = (self._inside - held) / room_beside(held, self._max_records)
+        if not self._counts_bytes:
+            return fullness
+        return max(
+            fullness, (self._inside_bytes - held_bytes) / room_beside(held_bytes, self._max_record_bytes)
         )
 
     def may_come(self, queue: SourceQueue) -> bool:
@@ -421,18 +457,21 @@ class Outbox:
         if queue.door is Door.REFUSED:
             return False
         held, held_bytes = self._held[queue]
+        has_room_of_its_own = (
+            queue.door is Door.OPEN  # it rests: for that none of its records is ever dead-lettered
+            or (held < self._max_held * share and held_bytes < self._max_held_bytes * share)
+        )
         return (
-            held < self._max_held * share
-            and held_bytes < self._max_held_bytes * share
+            has_room_of_its_own
             and self.held_in_all < self._max_held_in_all * share
-            and self._held_bytes_in_all < self._max_held_bytes_in_all * share
+            and self.held_bytes_in_all < self._max_held_bytes_in_all * share
         )
 
     def _hold(self, queue: SourceQueue, count: int, size_bytes: int) -> None:
         held, held_bytes = self._held.get(queue, (0, 0))
         self._held[queue] = (held + count, held_bytes + size_bytes)
         self.held_in_all += count
-        self._held_bytes_in_all += size_bytes
+        self.held_bytes_in_all += size_bytes
 
     def _shut_or_open(self, queue: SourceQueue) -> None:
         """Bring turns and counts in line with the door, and with whether it rests."""

@@ -11,7 +11,6 @@ from typing import Literal, Protocol, assert_never
 
 from connector import config
 from connector.errors import (
-    Code,
     HaltError,
     InvariantError,
     NotAuthorizedError,
@@ -22,8 +21,9 @@ from connector.errors import (
     TransientError,
     UnavailableError,
 )
+from connector.failures import COUNTED, OF_SOURCE, Failures, fails_alone
 from connector.ledger import Track
-from connector.model import Answer, Delivered, Entry, Forbidden, Refused, Retry
+from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Refused, Retry
 from connector.outbox import Door, Outbox, Pending, SourceQueue
 from connector.pace import Pace, State, full_jitter
 from connector.source_guard import SourceGuard, Watch
@@ -79,8 +79,9 @@ class Judged:
 class Outlet:
     """Sends to one target, and decides what is sent again, when, and in which company.
 
-    Every failure has one of four verdicts: the record is at fault (dead letter), the entry is sent
-    again, the target is down (nobody's fault: pause), or the bridge must halt.
+    Every failure has one of five verdicts: the record is at fault (dead letter), the entry is sent
+    again, its source is refused or fails alone (it waits, the others go on), the target is down (nobody's
+    fault: pause), or the bridge must halt.
     """
 
     def __init__(
@@ -124,17 +125,24 @@ class Outlet:
             on_source_forgotten=self._forgotten,
         )
         self.guard.guard(self._outbox)
+        self._failures = Failures(
+            target.retry,
+            outbox=self._outbox,
+            guard=self.guard,
+            has_many_sources=has_many_sources,
+            clock_s=clock_s,
+        )
         self.refuses_us = False
         """EventBridge refused who we are, and took nothing since."""
-        self._unwell: set[SourceQueue] = set()
-        """Sources that EventBridge throttled alone, or refused, and that did not take an event since."""
+        self.settled = 0
+        """Entries delivered or given up, in all."""
         self._pace = Pace(
             max_per_second=target.max_requests_per_second,
             initial_interval_s=target.retry.initial_interval,
             max_interval_s=target.retry.max_interval,
         )
-        self._in_flight: dict[int, tuple[list[Pending], float]] = {}
-        """batch id → (its entries, when it was sent)"""
+        self._in_flight: dict[int, tuple[list[Pending], float, int]] = {}
+        """batch id → (its entries, when it was sent, how many `Failures.acceptances` there were then)"""
         self._batch_ids = itertools.count(1)
         self._in_vain_since_s: float | None = None
         """When the first of the requests was sent that have had no usable answer, nor any since."""
@@ -142,7 +150,8 @@ class Outlet:
         self._condition: TargetCondition = "up"
         telemetry.target_state(name, State.OK, "up", reason="starting")
         self.discard = self._outbox.discard
-        self.discard_held = self._outbox.discard_held
+        self.discard_waiting = self._outbox.discard_waiting
+        self.failing = self._failures.sources
 
     @property
     def is_busy(self) -> bool:
@@ -160,6 +169,17 @@ class Outlet:
     def is_down(self) -> bool:
         """Whether the target is taken to be down."""
         return self._pace.state is not State.OK
+
+    def is_held_up(self, now_s: float) -> bool:
+        """Whether something outside explains that what is here waits."""
+        if self.is_backing_off or self.problem(now_s) is not None:
+            return True
+        return self._outbox.ready_since_s is not None and self._pace.next_s(now_s) > now_s
+
+    @property
+    def is_backing_off(self) -> bool:
+        """Whether nothing may leave now, since the target is down or was throttled."""
+        return self._pace.is_backing_off(self._clock_s())
 
     def add(
         self, pending: Pending, lane_key: Hashable | None, policy: InactivePolicy = "send"
@@ -179,7 +199,7 @@ class Outlet:
     def _is_refused(self, queue: SourceQueue) -> bool:
         """Whether what is too much for a source is dead-lettered: only where a look found it not ACTIVE."""
         return queue.door is Door.REFUSED or (
-            self._dead_letters_what_is_too_much and self.guard.is_inactive(queue)
+            self._dead_letters_what_is_too_much and queue.door is Door.HELD and self.guard.is_inactive(queue)
         )
 
     def expect(self, source: str, policy: InactivePolicy) -> None:
@@ -192,8 +212,18 @@ class Outlet:
 
     @property
     def held(self) -> int:
-        """How many entries wait because their source is not ACTIVE."""
+        """How many entries wait because their source is not ACTIVE, or fails alone."""
         return self._outbox.held_in_all
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of their records, and of the events made of them."""
+        return self._outbox.held_bytes_in_all
+
+    def age_without_others(self, now_s: float) -> None:
+        """Let the age count of what fails alone, though nothing new can come in that could be accepted."""
+        in_flight = (pending for batch, _, _ in self._in_flight.values() for pending in batch)
+        self._failures.age_without_others(itertools.chain(in_flight, self._outbox.entries()), now_s)
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing arrives there, in a sentence; None when all is well."""
@@ -214,7 +244,7 @@ class Outlet:
 
     def carries(self, tracks: set[Track]) -> bool:
         """Whether records of these tracks are in flight."""
-        return any(pending.track in tracks for batch, _ in self._in_flight.values() for pending in batch)
+        return any(pending.track in tracks for batch, _, _ in self._in_flight.values() for pending in batch)
 
     def next_s(self, now_s: float) -> float | None:
         """When there will be something to do without an answer or a new record; None for never."""
@@ -266,16 +296,16 @@ class Outlet:
         )
 
     def _send(self, batch: list[Pending], now_s: float) -> None:
-        if self._in_vain_since_s is None:
+        if self._in_vain_since_s is None and not (batch and all(map(fails_alone, batch))):
             self._in_vain_since_s = now_s
         batch_id = next(self._batch_ids)
-        self._in_flight[batch_id] = (batch, now_s)
+        self._in_flight[batch_id] = (batch, now_s, self._failures.acceptances)
         self._pace.sent(now_s)
         self._sink.send(self.name, batch_id, [pending.entry for pending in batch])
 
     def judge(self, batch_id: int, answer: Answer) -> Judged:
         """Decide what becomes of each entry of an answered request."""
-        batch, sent_s = self._in_flight.pop(batch_id)
+        batch, sent_s, sent_at = self._in_flight.pop(batch_id)
         now_s = self._clock_s()
         judged = Judged()
         again: Sequence[Pending] = batch
@@ -283,7 +313,7 @@ class Outlet:
         outcome: RequestOutcome
         match answer.error:
             case None:
-                again = self._judge_entries(batch, answer, sent_s, judged)
+                again = self._judge_entries(batch, answer, sent_at, judged)
                 not_before_s = now_s + self._backoff_s(again)
                 outcome = "ok" if len(judged.delivered) == len(batch) else "partial"
             case ThrottledError() as error:
@@ -292,7 +322,7 @@ class Outlet:
                 self._telemetry.entries_retried(self.name, error.code, len(batch))
             case UnavailableError() as error:
                 outcome = "unavailable"
-                again = self._judge_unavailable(batch, error, sent_s, judged)
+                again = self._judge_unavailable(batch, error, sent_at, judged)
                 self._telemetry.entries_retried(self.name, error.code, len(again))
                 not_before_s = now_s + self._backoff_s(again)
             case OversizeError() | RefusedError() as error:
@@ -315,16 +345,23 @@ class Outlet:
         if again:
             again = self._sent_again(again, judged)
         self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
-        if isinstance(answer.error, TransientError | HaltError):
-            self._why = str(answer.error)
-        elif len(again) == len(batch) and isinstance(first := next(iter(answer.outcomes), None), Retry):
-            self._why = f"EventBridge takes no entry ({first.code}: {first.message})"
-        else:
-            self._in_vain_since_s = now_s if self._in_flight else None
-            self._why = NO_ANSWER
+        self.settled += len(judged.delivered) + len(judged.failed)
+        self._follow(answer, sent_s, is_in_vain=len(again) == len(batch))
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
         self._report(batch, answer, outcome, judged)
         return judged
+
+    def _follow(self, answer: Answer, sent_s: float, *, is_in_vain: bool) -> None:
+        """Remember since when nothing is accepted, and why."""
+        if isinstance(answer.error, TransientError | HaltError):
+            self._why = str(answer.error)
+            if self._in_vain_since_s is None:
+                self._in_vain_since_s = sent_s
+        elif is_in_vain and isinstance(first := next(iter(answer.outcomes), None), Retry):
+            self._why = f"EventBridge takes no entry ({first.code}: {first.message})"
+        else:
+            self._in_vain_since_s = self._clock_s() if self._in_flight else None
+            self._why = NO_ANSWER
 
     def _report(
         self, batch: Sequence[Pending], answer: Answer, outcome: RequestOutcome, judged: Judged
@@ -352,40 +389,38 @@ class Outlet:
         )
 
     def _judge_entries(
-        self, batch: Sequence[Pending], answer: Answer, sent_s: float, judged: Judged
+        self, batch: Sequence[Pending], answer: Answer, sent_at: int, judged: Judged
     ) -> list[Pending]:
         """Sort the entries of an answer that speaks of each; returns those to send again."""
         accepted = throttled = 0
         for outcome in answer.outcomes:
             accepted += isinstance(outcome, Delivered)
             throttled += isinstance(outcome, Retry) and outcome.throttled
-        if accepted and self._unwell:
-            self._note_recovery(batch, answer)
-        alone = self._rest_the_throttled(batch, answer, accepted=accepted) if throttled else 0
-        self._pace.answered(
-            self._clock_s(), entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone
-        )
+        now_s = self._clock_s()
         if accepted == len(batch):
-            self._pace.first_attempts(sum([pending.tries == 0 for pending in batch]), failed=0)
+            self._pace.answered(now_s, entries=accepted, accepted=accepted, throttled=0)
+            if batch:  # nothing is what a probe without entries has accepted
+                self._failures.accepted(batch, now_s)
             judged.delivered.extend(batch)
             return []
-        first = [outcome for p, outcome in zip(batch, answer.outcomes, strict=True) if p.tries == 0]
-        failed = [outcome for outcome in first if isinstance(outcome, Retry)]
-        throttles = sum(outcome.throttled for outcome in failed)
-        nobodys = sum(outcome.code == "source_unknown" for outcome in failed)
-        self._pace.first_attempts(len(first) - throttles, failed=len(failed) - throttles - nobodys)
+        outcomes = self._of_sources(batch, answer.outcomes, sent_at)
+        judged.delivered.extend(
+            p for p, each in zip(batch, outcomes, strict=True) if isinstance(each, Delivered)
+        )
+        if accepted:
+            self._failures.accepted(judged.delivered, now_s)
+        alone = self._failures.rest(batch, outcomes, sent_at, accepted=accepted)
+        self._pace.answered(now_s, entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone)
         again: list[Pending] = []
         retried: dict[str, int] = {}
-        for pending, outcome in zip(batch, answer.outcomes, strict=True):
+        for pending, outcome in zip(batch, outcomes, strict=True):
             match outcome:
                 case Delivered():
-                    judged.delivered.append(pending)
-                case Retry(code="source_unknown"):
-                    retried[outcome.code] = retried.get(outcome.code, 0) + 1
-                    if not self._is_unknown(pending, outcome, sent_s, judged):
-                        again.append(pending)
+                    pass
                 case Retry():
-                    if not self._gives_up(pending, outcome, sent_s, judged):
+                    if (given_up := self._failures.attempt(pending, outcome, sent_at)) is not None:
+                        judged.failed.append((pending, given_up))
+                    else:
                         retried[outcome.code] = retried.get(outcome.code, 0) + 1
                         again.append(pending)
                 case Refused(code, message):
@@ -403,45 +438,55 @@ class Outlet:
             self._telemetry.entries_retried(self.name, code, count)
         return again
 
-    def _is_unknown(self, pending: Pending, outcome: Retry, sent_s: float, judged: Judged) -> bool:
-        """Note that EventBridge knows no such source; True when the record is not to be sent again.
-
-        Its source is held until a look says what is true of it. Only where a look cannot tell, and the
-        policy is not to hold, do attempts count.
-        """
-        queue = pending.lane.queue
-        self._unwell.add(queue)
-        self.guard.refused(queue)
-        if queue.policy == "hold":
-            pending.tries += 1
-            return False
-        return self._gives_up(pending, outcome, sent_s, judged)
+    def _of_sources(
+        self, batch: Sequence[Pending], outcomes: Sequence[Outcome], sent_at: int
+    ) -> Sequence[Outcome]:
+        """Take what is said of us for a verdict about single sources, where others are accepted, or were when
+        it was said before."""
+        if (
+            all(isinstance(each, Forbidden) for each in outcomes)
+            and self._failures.acceptances <= sent_at
+            and not all(self._failures.is_unwell(pending.lane.queue) for pending in batch)
+        ):
+            return outcomes
+        return [
+            Retry("source_not_authorized", f"{each.code}: {each.message}")
+            if isinstance(each, Forbidden)
+            else each
+            for each in outcomes
+        ]
 
     def _judge_unavailable(
-        self, batch: Sequence[Pending], error: UnavailableError, sent_s: float, judged: Judged
+        self, batch: Sequence[Pending], error: UnavailableError, sent_at: int, judged: Judged
     ) -> list[Pending]:
         """Decide about a request without a usable answer; returns the entries to send again.
 
-        One that was refused for a source is answered: alone a source is the culprit, among others it is
-        searched for.
+        One that was refused for a source, or with an unknown code, is answered: alone an entry or source is
+        the culprit, among others it is searched for.
         """
         now_s = self._clock_s()
-        if error.code != "source_unknown":
-            first = sum([pending.tries == 0 for pending in batch])
-            self._pace.first_attempts(first, failed=first)
-            failed = Retry(error.code, str(error))
-            again = [p for p in batch if not self._gives_up(p, failed, sent_s, judged)]
-            if self._pace.last_success_s > sent_s:
-                # Other requests succeed, so the fault may lie in one of these entries.
-                _split(again)
+        sources = {pending.entry.source for pending in batch}
+        if error.code in OF_SOURCE:
+            self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
+            is_split = len(sources) > 1
+            is_found = not is_split
+        else:
             self._pace.failed(now_s)
-            return again
-        self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
-        if len({pending.entry.source for pending in batch}) > 1:
-            _split(batch)
-            return list(batch)
-        unknown = Retry(error.code, str(error))
-        return [p for p in batch if not self._is_unknown(p, unknown, sent_s, judged)]
+            # Where other requests succeed the fault may lie in one of these entries.
+            is_split = any(self._failures.are_others_accepted(pending, sent_at) for pending in batch)
+            is_found = len(batch) == 1
+        failed = Retry(error.code if is_found or error.code not in COUNTED else "unavailable", str(error))
+        if len(sources) == 1:
+            self._failures.rest(batch, [failed] * len(batch), sent_at, accepted=None)
+        again: list[Pending] = []
+        for pending in batch:
+            if (given_up := self._failures.attempt(pending, failed, sent_at)) is not None:
+                judged.failed.append((pending, given_up))
+            else:
+                again.append(pending)
+        if is_split:
+            _split(again)
+        return again
 
     def _sent_again(self, again: Sequence[Pending], judged: Judged) -> Sequence[Pending]:
         """Those that may be sent again; of a source that is refused meanwhile none may."""
@@ -454,71 +499,9 @@ class Outlet:
                 kept.append(pending)
         return kept
 
-    def _rest_the_throttled(self, batch: Sequence[Pending], answer: Answer, *, accepted: int) -> int:
-        """Let sources rest that are throttled alone; returns how many entries that explains.
-
-        A source is throttled alone when the same answer accepts entries of others and none of its own; or
-        when it was so before, and took nothing since. What is left is the target's.
-        """
-        accepting: set[SourceQueue] = set()
-        throttled: dict[SourceQueue, int] = {}
-        for pending, outcome in zip(batch, answer.outcomes, strict=True):
-            queue = pending.lane.queue
-            if isinstance(outcome, Delivered):
-                accepting.add(queue)
-            elif isinstance(outcome, Retry) and outcome.throttled:
-                throttled[queue] = throttled.get(queue, 0) + 1
-        explained = 0
-        for queue, count in throttled.items():
-            if queue in accepting or not (accepted or queue.rests):
-                continue
-            explained += count
-            self._unwell.add(queue)
-            now_s = self._clock_s()
-            if queue.rest_until_s is None:
-                pause_s = full_jitter(
-                    queue.rests + 1,
-                    initial_s=self._retry.initial_interval,
-                    max_s=self._retry.max_interval,
-                )
-                self._outbox.rest(queue, now_s + pause_s)
-        return explained
-
     def _forgotten(self, queue: SourceQueue) -> None:
-        self._unwell.discard(queue)
+        self._failures.forget(queue)
         self.guard.forgotten(queue)
-
-    def _note_recovery(self, batch: Sequence[Pending], answer: Answer) -> None:
-        for pending, outcome in zip(batch, answer.outcomes, strict=True):
-            queue = pending.lane.queue
-            if queue in self._unwell and isinstance(outcome, Delivered):
-                self._unwell.discard(queue)
-                queue.rests = 0
-                self.guard.taken(queue)
-
-    def _gives_up(self, pending: Pending, outcome: Retry, sent_s: float, judged: Judged) -> bool:
-        """Note a failed attempt; True when the record has used up its attempts.
-
-        An attempt counts against the record only if the target accepted something since the record
-        was sent, or since it last failed, and for the less the more others fail as well. Otherwise the
-        target is at fault. A throttle is never the record's fault.
-        """
-        since_s = sent_s if pending.failed_s is None else pending.failed_s
-        pending.failed_s = self._clock_s()
-        pending.tries += 1
-        if pending.first_failure_ms is None:
-            pending.first_failure_ms = int(time.time() * 1000)
-        if not outcome.throttled and self._pace.last_success_s > since_s:
-            pending.attempts += self._pace.blame
-        if pending.attempts < self._retry.max_attempts:
-            return False
-        code: Code = "source_unknown" if outcome.code == "source_unknown" else "retries_exhausted"
-        reason = (
-            f"{pending.tries} attempts failed, and other events were accepted meanwhile; "
-            f"the last: {outcome.code}: {outcome.message}"
-        )
-        judged.failed.append((pending, RefusedError(code, reason)))
-        return True
 
     def _backoff_s(self, again: Sequence[Pending]) -> float:
         return full_jitter(

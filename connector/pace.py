@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 import random
 from collections.abc import Callable
 
@@ -16,11 +15,6 @@ overload is answered with one cut rather than with one for each request in fligh
 
 RECOVERY_PER_SECOND = 0.05
 """Share of the rate before the first cut that comes back each second without throttling."""
-
-FIRST_ATTEMPTS = 50
-"""So many entries sent for the first time show how many fail."""
-USUAL_FAILURES = 0.05
-"""The share of them up to which a failed attempt counts in full."""
 
 MIN_RATE = 1.0
 """Requests per second below which throttling never pushes: something must probe for recovery."""
@@ -71,7 +65,6 @@ class Pace:
         self.state = State.OK
         self.rate = max_per_second
         """Requests per second allowed now; None for no limit."""
-        self.last_success_s = float("-inf")
         self._max_rate = max_per_second
         self._initial_interval_s = initial_interval_s
         self._max_interval_s = max_interval_s
@@ -86,8 +79,6 @@ class Pace:
         self._window_entries = 0
         self._window_throttled = 0
         self._ceiling: float | None = max_per_second
-        self._failing = 0.0
-        """Share of the last first attempts that failed."""
 
     def may_send(self, now_s: float, in_flight: int = 0) -> bool:
         """Whether a request may leave at this moment."""
@@ -122,7 +113,6 @@ class Pace:
         self.state = State.OK
         self._failures = 0
         if accepted:
-            self.last_success_s = now_s
             self._throttles = 0
         self._adapt(now_s, entries, throttled)
 
@@ -141,21 +131,9 @@ class Pace:
             self.state = State.OPEN
             self._wait(now_s, self._backoff_s(self._failures - FAILURES_TO_OPEN + 1))
 
-    def first_attempts(self, entries: int, *, failed: int) -> None:
-        """Take note of how many of some entries failed when they were sent for the first time.
-
-        At most 20 at once. Throttles are no failures.
-        """
-        self._failing += (failed - entries * self._failing) / FIRST_ATTEMPTS
-
-    @property
-    def blame(self) -> float:
-        """What a failed attempt says against its entry: 1 where few others fail, next to 0 where most do.
-
-        So weighed, good entries use up their attempts in a brown-out as rarely as where one in twenty
-        fails: if a share p fails by chance, n attempts fail with a probability of p to the n.
-        """
-        return min(1.0, math.log(min(max(self._failing, USUAL_FAILURES), 0.999)) / math.log(USUAL_FAILURES))
+    def is_backing_off(self, now_s: float) -> bool:
+        """Whether the target is down, or a throttle is being waited out."""
+        return self.state is not State.OK or now_s < self._not_before_s
 
     def _backoff_s(self, tries: int) -> float:
         return full_jitter(

@@ -82,6 +82,17 @@ class Standing(NamedTuple):
         return self.state in INACTIVE
 
 
+class Failing(NamedTuple):
+    """A source that takes nothing while others do, for people."""
+
+    source: str
+    since_ms: int
+    """Unix time in milliseconds."""
+    reason: str
+    waiting: int
+    """Events of it that wait, or are on their way."""
+
+
 class Schedule:
     """Says which source to look up next: one whose events wait for it first, then by age of the last lookup.
 

@@ -29,7 +29,7 @@ from connector import __version__
 from connector.bugs import traceback_without_values
 from connector.errors import Code, ConnectorError, InvariantError, Problem
 from connector.model import Partition, Position
-from connector.sources import INACTIVE, STATES, Sighting, SourceState, Standing
+from connector.sources import INACTIVE, STATES, Failing, Sighting, SourceState, Standing
 
 FilterReason: TypeAlias = Literal["filter", "tombstone"]
 PauseReason: TypeAlias = Literal[
@@ -148,6 +148,9 @@ class Telemetry:
         )
         self._source_expires = gauge(
             "source_expires_seconds", "Unix time when a PENDING source is deleted.", "target", "source"
+        )
+        self._source_failing = gauge(
+            "source_failing", "1 for a source that takes nothing while others do.", "target", "source"
         )
         self._sources = gauge("sources", "Sources in use.", "target", "state")
         self._held = gauge("held_records", "Records that wait because their source takes none now.", "target")
@@ -339,6 +342,11 @@ class Telemetry:
             (e.source,): e.expires_ms / 1000 for e in shown if e.expires_ms is not None
         }
         self._show(self._source_expires, target, expires)
+
+    def sources_failing(self, target: str, sources: Collection[Failing]) -> None:
+        """These sources of a target take nothing while others do."""
+        shown = list(sources)[:MAX_SOURCE_SERIES]
+        self._show(self._source_failing, target, {(each.source,): 1 for each in shown})
 
     def _show(self, series: _Series[Gauge], target: str, values: Mapping[tuple[str, ...], float]) -> None:
         """Show these series of a target, and no others of it."""

@@ -160,10 +160,11 @@ ENTRY_RETRIED = frozenset({
     "ConcurrentModificationException", "RequestTimeout", "RequestTimeoutException",
 })  # fmt: skip
 ENTRY_REFUSED = frozenset({"InvalidArgument", "MalformedDetail", "RedactionFailure"})  # entry
-ENTRY_FORBIDDEN = frozenset({
-    "AccessDeniedException", "InvalidAccountIdException", "NotAuthorizedForSourceException",  # entry
-    "NotAuthorizedForDetailTypeException",
+ENTRY_FORBIDDEN = frozenset({"AccessDeniedException", "InvalidAccountIdException"})  # entry
+SOURCE_NOT_AUTHORIZED = frozenset({
+    "NotAuthorizedForSourceException", "NotAuthorizedForDetailTypeException",  # entry
 })  # fmt: skip
+"""Verdicts about a source: its neighbours are none of its business, nor is the bridge."""
 _SOURCE_UNKNOWN = re.compile(
     r"event bus not found|event source\b.*\b(not exist|not found|deleted|unknown)", re.IGNORECASE | re.DOTALL
 )
@@ -229,6 +230,10 @@ def _error(verdict: Verdict | None, code: str, *, status: int, said: str, advice
             return UnavailableError(f"EventBridge is not available ({said})", code=code)
     if code == "ResourceNotFoundException" or _SOURCE_UNKNOWN.search(said):
         return UnavailableError(f"EventBridge does not know a source ({said})", code="source_unknown")
+    if code in SOURCE_NOT_AUTHORIZED:
+        return UnavailableError(
+            f"EventBridge does not let us send to a source ({said})", code="source_not_authorized"
+        )
     if status >= 500 or status == 408:
         return UnavailableError(f"EventBridge is not available ({said})")
     return UnavailableError(
@@ -272,13 +277,17 @@ def outcome(result: object) -> Outcome:
     message = _read(result.get("ErrorMessage"))
     text = without_values(message)
     if not code:
-        return Retry("unknown", f"the result holds neither an EventId nor an ErrorCode. {text}".strip())
+        return Retry(
+            "answer_invalid", f"the result holds neither an EventId nor an ErrorCode. {text}".strip()
+        )
     if code in ENTRY_THROTTLED:
         return Retry(code, text, throttled=True)
     if code in ENTRY_RETRIED:
         return Retry(code, text)
     if code == "ResourceNotFoundException" or _SOURCE_UNKNOWN.search(message):
         return Retry("source_unknown", f"{_capped(code)}: {text}")
+    if code in SOURCE_NOT_AUTHORIZED:
+        return Retry("source_not_authorized", f"{code}: {text}")
     if code in ENTRY_REFUSED:
         return Refused(code, text)
     if code in ENTRY_FORBIDDEN:

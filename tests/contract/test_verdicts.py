@@ -22,6 +22,7 @@ from connector.verdicts import (
     ENTRY_RETRIED,
     ENTRY_THROTTLED,
     REQUEST,
+    SOURCE_NOT_AUTHORIZED,
     Verdict,
     refusal,
 )
@@ -83,8 +84,8 @@ def test_what_botocore_takes_for_transient_we_do_too() -> None:
 
 
 def test_every_documented_error_of_an_entry_has_one_verdict() -> None:
-    """The four tables cover what AWS documents, and none contradicts another."""
-    tables = [ENTRY_THROTTLED, ENTRY_RETRIED, ENTRY_REFUSED, ENTRY_FORBIDDEN]
+    """The five tables cover what AWS documents, and none contradicts another."""
+    tables = [ENTRY_THROTTLED, ENTRY_RETRIED, ENTRY_REFUSED, ENTRY_FORBIDDEN, SOURCE_NOT_AUTHORIZED]
 
     assert set() == set(ENTRY) - frozenset().union(*tables)
     assert sum(map(len, tables)) == len(frozenset().union(*tables))

@@ -42,7 +42,7 @@ def test_partial_failures_are_retried_alone(world: World) -> None:
 
 
 def test_retries_exhausted(world: World) -> None:
-    """Events that fail again and again while others are accepted become dead letters that say so."""
+    """Events that fail for `max_age` while others are accepted become dead letters that say so."""
     (partition,) = world.topic("notes")
     failing = set(range(50, RECORDS, 100))
     produced = world.produce(
@@ -55,12 +55,12 @@ def test_retries_exhausted(world: World) -> None:
     bridge = world.bridge(
         world.settings(
             {partition.topic: NOTES},
-            eventbridge={"retry": {"initial_interval": "10ms", "max_interval": "50ms", "max_attempts": 4}},
+            eventbridge={"retry": {"initial_interval": "10ms", "max_interval": "50ms", "max_age": "1s"}},
         )
     )
     with world.sampler([partition]) as sampler:
         bridge.start()
-        # An attempt counts only while others succeed, so others go on coming.
+        # Their age counts only while others succeed, so others go on coming.
         more: dict[Position, bytes | None] = {}
         while len(world.letters()) < len(failing):
             assert len(more) < 20_000, bridge.log()

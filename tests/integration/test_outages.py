@@ -36,7 +36,7 @@ def wait_shown(bridge: BridgeProcess, part: str) -> None:
 OUTCOMES = {
     "lower rate": "throttled",
     "takes no entry (InternalFailure": "partial",
-    "takes no entry (unknown": "partial",
+    "takes no entry (answer_invalid": "partial",
 }
 """What `requests_total` calls requests that fail so, where it is not `unavailable`."""
 
@@ -58,7 +58,9 @@ OUTCOMES = {
         pytest.param(
             {"faults": [{"kind": "entry_error"}]}, "takes no entry (InternalFailure", id="entries-fail"
         ),
-        pytest.param({"faults": [{"kind": "entry_blank"}]}, "takes no entry (unknown", id="blank-results"),
+        pytest.param(
+            {"faults": [{"kind": "entry_blank"}]}, "takes no entry (answer_invalid", id="blank-results"
+        ),
         pytest.param(None, "no connection to EventBridge", id="refuses"),
     ],
 )

@@ -23,7 +23,8 @@ PROTOCOLS: list[dict[str, Json]] = [
 @pytest.mark.parametrize("group", PROTOCOLS, ids=["classic", "consumer"])
 def test_a_second_member_comes_and_goes(world: World, group: dict[str, Json], leaves: str) -> None:
     """Two rebalances with requests in flight, some of them throttled or failing in part: nothing is lost, and
-    no commit is ever too high."""
+    no commit is ever too high. What waits for its next attempt is left to the next owner, and what was
+    delivered above it comes twice."""
     partitions = world.topic("notes", partitions=6)
     topic = partitions[0].topic
     records = (Sent(topic, note(number), key) for number, key in spread(1_000_000))
@@ -68,8 +69,6 @@ def test_a_second_member_comes_and_goes(world: World, group: dict[str, Json], le
 
     balance = world.balance(produced, samples=sampler.samples)
     assert len(produced) == balance.delivered
-    if leaves == "stopped":  # a kill loses answers
-        assert 0 == balance.duplicates
 
 
 @pytest.mark.parametrize("group", PROTOCOLS, ids=["classic", "consumer"])

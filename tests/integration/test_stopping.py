@@ -176,7 +176,6 @@ HALTS: list[tuple[dict[str, Any], str]] = [
         "Check the access key",
     ),
     ({"kind": "expired_token"}, "Provide new ones"),
-    ({"kind": "entry_error", "code": "NotAuthorizedForSourceException"}, "correct the account, role or"),
 ]
 
 

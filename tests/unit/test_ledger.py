@@ -160,3 +160,109 @@ def test_the_commit_is_always_the_lowest_unsettled(steps: list[int], draw: objec
         ledger.settle(track, left.pop())
         assert min(left, default=offsets[-1] + 1) == ledger.committable()[P0]
         assert len(left) * 10 == ledger.pending_bytes
+
+
+def test_a_client_that_goes_back_above_what_is_unsettled_commits_nothing_past_it(ledger: Ledger) -> None:
+    """Back to 90 with 5 unsettled: 5 is not read again, so its first reading still holds the commit."""
+    first = begin(ledger, 5)
+    for offset in range(6, 100):
+        ledger.settle(begin(ledger, offset), offset)
+    ledger.settle(begin(ledger, 90), 90)
+
+    assert {P0: 5} == ledger.committable()
+    ledger.settle(first, 5)
+    assert {P0: 91} == ledger.committable()
+
+
+def test_the_age_shown_is_that_of_the_record_which_holds_the_commit(ledger: Ledger) -> None:
+    """Also where it was polled before the client went back."""
+    first = begin(ledger, 5)
+    begin(ledger, 99)
+    last = begin(ledger, 90)
+
+    assert 5.0 == last.oldest_polled_s
+    ledger.settle(first, 5)
+    assert 90.0 == last.oldest_polled_s
+
+
+def test_a_client_that_goes_back_twice_waits_for_each_reading(ledger: Ledger) -> None:
+    """What lies below the beginning of every later reading is read no more; the rest will be."""
+    first = begin(ledger, 3)
+    begin(ledger, 60)
+    begin(ledger, 99)
+    second = begin(ledger, 50)
+    begin(ledger, 80)
+    third = begin(ledger, 70)
+
+    assert {P0: 3} == ledger.committable()
+    ledger.settle(first, 3)
+    assert {P0: 50} == ledger.committable()  # 60 of the first reading came again in the second
+    ledger.settle(second, 50)
+    assert {P0: 70} == ledger.committable()  # and 80 of the second comes again in the third
+    ledger.settle(third, 70)
+    assert {P0: 71} == ledger.committable()
+
+
+def test_dropping_a_partition_closes_every_reading_of_it(ledger: Ledger) -> None:
+    """However often the client went back: nothing of it counts, and no late outcome changes anything."""
+    tracks = [begin(ledger, offset) for offset in (5, 3, 0)]
+    assert (3, 30) == (ledger.pending_records, ledger.pending_bytes)
+    ledger.drop([P0])
+
+    assert (0, 0) == (ledger.pending_records, ledger.pending_bytes)
+    assert [False] * 3 == [track.is_open for track in tracks]
+
+
+def test_what_was_given_up_is_not_owed(ledger: Ledger) -> None:
+    """Whoever reads the partition next has it; what was sent above it and is settled makes no difference."""
+    track = begin(ledger, 5)
+    begin(ledger, 6)
+    track.sent_offset = 6
+    ledger.settle(track, 6)
+    assert track.owes
+
+    track.left.add(5)
+    assert not track.owes
+
+
+def test_what_will_be_read_again_is_not_owed(ledger: Ledger) -> None:
+    """After the client went back, the later reading has it."""
+    first = begin(ledger, 95)
+    first.sent_offset = 95
+    assert (first.owes, first.finish_to) == (True, 95)
+
+    begin(ledger, 90)
+    assert (first.owes, first.finish_to) == (False, 89)
+
+
+@given(
+    st.sets(st.integers(0, 30), min_size=1),
+    st.lists(st.one_of(st.integers(0, 30), st.sampled_from(["poll", "settle"])), max_size=80),
+    st.randoms(use_true_random=False),
+)
+def test_however_often_the_client_goes_back_nothing_unsettled_is_passed(
+    log: set[int], steps: list[int | str], draw: object
+) -> None:
+    """The commit never exceeds the offset of a record whose last reading is not settled."""
+    ledger = Ledger()
+    ledger.assign([P0])
+    pending: list[tuple[Track, int]] = []
+    last: dict[int, tuple[Track, int]] = {}
+    place = 0
+    for step in [*steps, *["settle"] * 80]:
+        if isinstance(step, int):
+            place = min(place, step)
+        elif step == "poll":
+            if polled := [offset for offset in sorted(log) if offset >= place][:1]:
+                (offset,) = polled
+                place = offset + 1
+                last[offset] = (begin(ledger, offset), offset)
+                pending.append(last[offset])
+        elif pending:
+            ledger.settle(*pending.pop(draw.randrange(len(pending))))  # type: ignore[attr-defined]
+        unsettled = [offset for offset, ticket in last.items() if ticket in pending]
+        commit = ledger.committable().get(P0, 0)
+        assert commit <= min(unsettled, default=commit)
+        assert (len(pending), 10 * len(pending)) == (ledger.pending_records, ledger.pending_bytes)
+    if last:
+        assert ledger.tracks[P0].next_offset == ledger.committable()[P0]

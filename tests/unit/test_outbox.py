@@ -285,3 +285,61 @@ def test_whatever_doors_do_nothing_is_lost_doubled_or_miscounted(steps: list[tup
         outbox.release(batch, again=())
 
     assert (set(), 0, 0, 0) == (here, outbox.unsent, outbox.ready_lanes, outbox.held_in_all)
+
+
+def test_what_is_discarded_of_held_entries_makes_room_for_others() -> None:
+    """Their bytes too are given back, so that the source may hold as much again."""
+    track = Track(P0)
+    outbox = Outbox(max_count=20, max_bytes=1000, max_held_bytes=10, max_held_bytes_in_all=10)
+    queue = outbox.meet("s", "hold")
+    outbox.set_door(queue, Door.HELD)
+    held = [pending(offset, track=track) for offset in range(9)]
+    taken = [each for each in held if outbox.add(each, None, "hold") is None]
+    assert 0 < len(taken) < len(held)
+    assert sum(each.size_bytes for each in taken) == outbox.held_bytes_in_all
+
+    assert len(taken) == len(outbox.discard_waiting({track}))
+
+    assert (0, 0) == (outbox.held_in_all, outbox.held_bytes_in_all)
+    assert taken == [each for each in held if outbox.add(each, None, "hold") is None]
+
+
+def test_all_sources_together_hold_no_more_bytes_than_is_allowed() -> None:
+    """Each is within its own limit."""
+    outbox = Outbox(max_count=20, max_bytes=1000, max_held_bytes=100, max_held_bytes_in_all=10)
+    for number in range(20):
+        queue = outbox.meet(f"s-{number}", "hold")
+        outbox.set_door(queue, Door.HELD)
+        outbox.add(pending(number, source=queue.source), None, "hold")
+
+    assert 10 <= outbox.held_bytes_in_all <= 10 + pending(0).size_bytes
+
+
+def test_what_is_held_leaves_the_others_their_room() -> None:
+    """Also where more than half became held at once: who waits for room comes once half of what is left for
+    them is free."""
+    outbox = Outbox(max_count=20, max_bytes=1000, max_records=20, max_held_in_all=10)
+    for offset in range(12):
+        outbox.add(pending(offset, source="held"), None, "hold")
+    outbox.set_door(outbox.meet("held", "hold"), Door.HELD)
+    assert 12 == outbox.held_in_all
+    others = [outbox.add(pending(100 + n, source="other"), None, "hold") for n in range(12)]
+    assert [None] * 9 + [outbox] * 3 == others
+    assert not outbox.has_room
+
+    outbox.release(outbox.next_batch(), again=())
+
+    assert outbox.has_room
+
+
+def test_what_waits_for_its_next_attempt_can_be_discarded_alone() -> None:
+    """And what is behind it in its lane, but not what could leave now."""
+    track = Track(P0)
+    outbox = Outbox(max_count=1, max_bytes=1000)
+    for offset, key in enumerate(["a", "a", "b"]):
+        outbox.add(pending(offset, track=track), key)
+    first = outbox.next_batch()
+    outbox.release(first, again=first, not_before_s=5.0)
+
+    assert [0, 1] == sorted(offsets(outbox.discard_waiting({track})))
+    assert [2] == offsets(outbox.next_batch())

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector.errors import HaltError, Problem
 from connector.model import Partition, Position
-from connector.sources import Sighting, Standing
+from connector.sources import Failing, Sighting, Standing
 from connector.telemetry import (
     DELIVERY_SECONDS,
     KAFKA_LINES,
@@ -112,6 +112,7 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.source_changed("default", pending.source, was="ACTIVE", now=Sighting("PENDING"), unsure=2)
     telemetry.sources("default", [pending])
     telemetry.held("default", 3)
+    telemetry.sources_failing("default", [Failing("aws.partner/a/b", 1_000, "InternalFailure: no", 3)])
     telemetry.source_looked("default", "denied", reason="no permission")
     telemetry.source_created("default", pending.source)
     telemetry.source_not_created("default", pending.source, "limit")
@@ -175,6 +176,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "source_state": ("gauge", {"target", "source", "state"}),
         "source_inactive_since_seconds": ("gauge", {"target", "source"}),
         "source_expires_seconds": ("gauge", {"target", "source"}),
+        "source_failing": ("gauge", {"target", "source"}),
         "sources": ("gauge", {"target", "state"}),
         "held_records": ("gauge", {"target"}),
         "source_looks": ("counter", {"target", "outcome"}),

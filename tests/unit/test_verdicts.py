@@ -152,6 +152,16 @@ def test_results_are_aligned_with_their_entries_whatever_the_count_of_failures_s
         (Retry("InternalFailure", ""), "InternalFailure", None),
         (Refused("MalformedDetail", "Malformed."), "MalformedDetail", "Malformed."),
         (Forbidden("InvalidAccountIdException", "No."), "InvalidAccountIdException", "No."),
+        (
+            Retry("source_not_authorized", "NotAuthorizedForSourceException: No."),
+            "NotAuthorizedForSourceException",
+            "No.",
+        ),
+        (
+            Retry("source_not_authorized", "NotAuthorizedForDetailTypeException: "),
+            "NotAuthorizedForDetailTypeException",
+            None,
+        ),
         (Retry("source_unknown", "ResourceNotFoundException: "), "ResourceNotFoundException", None),
         (Retry("source_unknown", "X: Event Bus Not Found"), "X", "Event Bus Not Found"),
         (
@@ -194,7 +204,7 @@ def test_a_result_that_says_nothing_is_tried_again(result: object) -> None:
     got = outcome(result)
 
     assert isinstance(got, Retry)
-    assert "unknown" == got.code
+    assert "answer_invalid" == got.code
 
 
 @pytest.mark.parametrize(
@@ -257,7 +267,7 @@ def test_what_is_no_text_says_nothing(where: str) -> None:
     (found,) = outcomes(b'{"Entries":[{"%s":%s}]}' % (where.encode(), nested), 1)
 
     assert isinstance(found, Retry)
-    assert "unknown" == found.code
+    assert "answer_invalid" == found.code
     assert Verdict.UNAVAILABLE is refusal(400, {}, b'{"__type":%s,"message":%s}' % (nested, nested)).verdict
 
 

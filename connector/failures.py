@@ -1,0 +1,204 @@
+"""What failed attempts say: of a record, of its source, or of the target as a whole. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from connector import config
+from connector.errors import Code, RefusedError
+from connector.model import Outcome, Retry
+from connector.outbox import Outbox, Pending, SourceQueue
+from connector.pace import full_jitter
+from connector.source_guard import SourceGuard
+from connector.sources import Failing
+
+OF_SOURCE: Mapping[str, Code] = {
+    "source_unknown": "source_unknown",
+    "source_not_authorized": "source_not_authorized",
+}
+"""Verdicts about an entry's source, and the code of the letter that one makes."""
+COUNTED = frozenset({*OF_SOURCE, "unknown"})
+"""What says something against an entry each time. Anything else is trouble of EventBridge's own, however few
+entries it hits."""
+
+
+class Failures:
+    """Decides when an entry is given up, and lets a source rest that fails while others are accepted.
+
+    Trouble of EventBridge's own (a throttle, no answer, an internal failure) is never the record's fault by
+    itself. Such an entry is tried again until it failed for `max_age`. Only time in which others are accepted
+    counts, so that an outage costs no good record.
+    """
+
+    def __init__(
+        self,
+        retry: config.Retry,
+        *,
+        outbox: Outbox,
+        guard: SourceGuard,
+        has_many_sources: bool,
+        clock_s: Callable[[], float],
+    ) -> None:
+        self._has_many_sources = has_many_sources
+        self._retry = retry
+        self._outbox = outbox
+        self._guard = guard
+        self._clock_s = clock_s
+        self._unwell: dict[SourceQueue, tuple[int, str]] = {}
+        """Sources that fail alone, or that EventBridge refused, and that did not take an event since: since
+        when, in Unix milliseconds, and why."""
+        self._failing: set[SourceQueue] = set()
+        """Sources that rest although nothing else was accepted: perhaps only they are to blame."""
+        self.acceptances = 0
+        """Answers that accepted something, in all: by this it is told what was accepted since."""
+        self._accepting_s = 0.0
+        """For how long events were accepted, in all: the clock by which entries age."""
+        self._counted_s: float | None = None
+        """Up to when that was counted."""
+
+    def are_others_accepted(self, pending: Pending, sent_at: int) -> bool:
+        """Whether the target accepted anything since an entry last failed, or was first sent."""
+        return self.acceptances > _since(pending, sent_at)
+
+    def accepted(self, accepted: Sequence[Pending], now_s: float) -> None:
+        """Take note of entries that EventBridge accepted."""
+        self.acceptances += 1
+        self._count(now_s)
+        while self._failing:
+            self._outbox.end_rest(self._failing.pop())
+        for pending in accepted:
+            queue = pending.lane.queue
+            queue.delivered += 1
+            queue.taken_at = self.acceptances
+            if self._unwell and queue in self._unwell:
+                del self._unwell[queue]
+                queue.rests = 0
+                queue.fails_alone = False
+                self._guard.taken(queue)
+
+    def attempt(self, pending: Pending, outcome: Retry, sent_at: int) -> RefusedError | None:
+        """Take note of a failed attempt; returns why the entry is given up, where it is.
+
+        `sent_at` is how many `acceptances` there were when it was sent.
+
+        A refusal, or a code that nobody knows, counts as an attempt if others were accepted since the entry
+        was sent, or since it last failed; otherwise the target is at fault. A source that is refused is held
+        until a look says what is true of it, and under `hold` for ever.
+        """
+        queue = pending.lane.queue
+        are_others_accepted = self.are_others_accepted(pending, sent_at)
+        pending.failed_at = self.acceptances
+        pending.tries += 1
+        if pending.first_failure_ms is None:
+            pending.first_failure_ms = _now_ms()
+        if are_others_accepted and pending.failing_from_s is None:
+            pending.failing_from_s = self._accepting_s
+        if outcome.code in OF_SOURCE:
+            self._note_unwell(queue, outcome)
+            self._guard.refused(queue)
+            if queue.policy == "hold":
+                return None
+        if outcome.code in COUNTED:
+            pending.attempts += are_others_accepted
+            is_over = pending.attempts >= self._retry.max_attempts
+        else:
+            from_s = pending.failing_from_s
+            is_over = from_s is not None and self._accepting_s - from_s >= self._retry.max_age
+        if not is_over:
+            return None
+        return RefusedError(
+            OF_SOURCE.get(outcome.code, "retries_exhausted"),
+            f"{pending.tries} attempts failed, and other events were accepted meanwhile; "
+            f"the last: {outcome.code}: {outcome.message}",
+        )
+
+    def rest(
+        self, batch: Sequence[Pending], outcomes: Sequence[Outcome], sent_at: int, *, accepted: int | None
+    ) -> int:
+        """Let sources rest that fail alone; returns how many throttles that explains.
+
+        `accepted` is how many entries the answer accepts, None where there was none.
+
+        A source fails alone when it took nothing since it was tried last, and others did; or when it did
+        before, and took nothing since. Throttles are the target's but where the same answer accepts others.
+
+        Whoever fails together with all others rests as well, until one of them is accepted. What waits for it
+        counts as held then, so that a customer's backlog cannot fill what is needed to see that others are
+        accepted.
+        """
+        failing: dict[SourceQueue, list[tuple[Pending, Retry]]] = {}
+        for pending, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Retry) and outcome.code not in OF_SOURCE:
+                failing.setdefault(pending.lane.queue, []).append((pending, outcome))
+        explained = 0
+        for queue, retries in failing.items():
+            since = _since(retries[0][0], sent_at)
+            throttles = sum(retry.throttled for _, retry in retries)
+            has_taken = queue.taken_at > since
+            if queue.fails_alone or (
+                not has_taken and self.acceptances > since and (accepted or not throttles)
+            ):
+                queue.fails_alone = True
+                explained += throttles
+                self._note_unwell(queue, retries[0][1])
+            elif has_taken or throttles or accepted is None or not self._has_many_sources:
+                continue
+            else:
+                self._failing.add(queue)
+            if queue.rest_until_s is None:
+                pause_s = full_jitter(
+                    queue.rests + 1,
+                    initial_s=self._retry.initial_interval,
+                    max_s=self._retry.max_interval,
+                )
+                self._outbox.rest(queue, self._clock_s() + pause_s)
+        return explained
+
+    def age_without_others(self, entries: Iterable[Pending], now_s: float) -> None:
+        """Let entries age although nothing new comes in that could be accepted.
+
+        Where all that is here fails alone, or is held, it would otherwise block its partitions for ever.
+        """
+        if all(pending.lane.queue.door or fails_alone(pending) for pending in entries):
+            self._count(now_s)
+
+    def sources(self) -> list[Failing]:
+        """The sources that take nothing while others do, and have something waiting."""
+        return [
+            Failing(queue.source, since_ms, why, queue.inside)
+            for queue, (since_ms, why) in self._unwell.items()
+            if queue.inside
+        ]
+
+    def is_unwell(self, queue: SourceQueue) -> bool:
+        """Whether a source fails alone, or was refused, and took nothing since."""
+        return queue in self._unwell
+
+    def forget(self, queue: SourceQueue) -> None:
+        """Take note that the outbox made room by forgetting a source."""
+        self._unwell.pop(queue, None)
+        self._failing.discard(queue)
+
+    def _note_unwell(self, queue: SourceQueue, said: Retry) -> None:
+        self._unwell.setdefault(queue, (_now_ms(), f"{said.code}: {said.message}"))
+
+    def _count(self, now_s: float) -> None:
+        """Count the time since it was counted last; of an outage no more than a tenth of `max_age`."""
+        if self._counted_s is not None:
+            self._accepting_s += min(now_s - self._counted_s, self._retry.max_age / 10)
+        self._counted_s = now_s
+
+
+def fails_alone(pending: Pending) -> bool:
+    """Whether an entry, or its source, failed while others were accepted."""
+    return pending.failing_from_s is not None or pending.lane.queue.fails_alone
+
+
+def _since(pending: Pending, sent_at: int) -> int:
+    """How many acceptances there were when an entry last failed, or was first sent."""
+    return sent_at if pending.failed_at is None else pending.failed_at
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,396 @@
+"""What is paused, and that it goes on: nothing that is held, failing or down outlasts its reason."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from connector.errors import ThrottledError, UnavailableError
+from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Retry
+from connector.outbox import room_beside
+from connector.sources import SourceState
+from tests.fakes import accept, outcomes
+from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
+from tests.unit.test_source_guard import BLUE, metric, of, written
+
+P2 = Partition("orders", 2)
+HOLD = ("    target:", "    on_inactive_source: hold\n    target:")
+ONE_TARGET = (
+    "targets:\n  far: {region: us-east-1, max_in_flight: 4, "
+    "retry: {initial_interval: 1ms, max_interval: 4ms}}\n",
+    "",
+)
+TO_ONE = ("    target: \"${value.target || 'default'}\"\n", "")
+DOWN = error(UnavailableError("connection refused"))
+
+
+def seconds(rig: Rig, count: float) -> None:
+    rig.clock.now_s += count
+
+
+@pytest.mark.parametrize(
+    ("limits", "large"),
+    [
+        pytest.param(("max_pending_records: 200", "max_pending_records: 200"), 10, id="records"),
+        pytest.param(("max_pending_records: 200", "max_pending_bytes: 1MiB"), 5_000, id="bytes"),
+    ],
+)
+@pytest.mark.parametrize("targets", [1, 2])
+def test_held_records_and_a_moment_of_fullness_pause_nothing_for_ever(
+    tmp_path: Path, limits: tuple[str, str], large: int, targets: int
+) -> None:
+    """One customer is held, others fill what is left while EventBridge is down: then all goes on."""
+    changes = [HOLD, limits, ("max_held_records: 30", "max_held_records: 1000")]
+    rig = Rig(written(tmp_path, *changes, *([ONE_TARGET, TO_ONE] if targets == 1 else [])))
+    rig.watch.states[BLUE] = "PENDING"
+    rig.source.put(*(record(n, tenant="blue", text="x" * large) for n in range(300)))
+    rig.source.put(*(record(5_000 + n, partition=P1, text="x" * large) for n in range(600)))
+    rig.sink.judge = lambda _: DOWN
+
+    def until() -> bool:
+        if rig.clock.now_s > 1_020:
+            rig.sink.judge = accept
+        return rig.source.committed.get(P1) == 5_600
+
+    rig.run(until, max_polls=10_000)
+
+    assert "paused" not in str(rig.health.ready()[1]["reasons"])
+    assert metric(rig, "held_records", target="default") > 0
+    assert [] == of(rig, BLUE)
+
+
+@pytest.mark.parametrize("customers", [10, 40])
+def test_however_many_customers_are_held_the_others_go_on(tmp_path: Path, customers: int) -> None:
+    """Also where what waited for them in an outage is more than may be held."""
+    rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
+    rig.sink.judge = lambda _: DOWN
+    tenants = [f"late-{number}" for number in range(customers)]
+    rig.source.put(*(record(n, tenant=tenants[n % customers]) for n in range(1_000)))
+
+    def until() -> bool:
+        if rig.source.polls == 100:
+            assert {P0, P1} == rig.source.paused
+            for tenant in tenants:
+                rig.watch.change(f"aws.partner/example.com/{tenant}", "PENDING")
+            rig.source.put(*(record(5_000 + n, partition=P1) for n in range(600)))
+        if rig.source.polls == 200:
+            rig.sink.judge = accept
+        return rig.source.committed.get(P1) == 5_600
+
+    rig.run(until)
+
+    assert rig.bridge._ledger.pending_records <= 2 * 200
+
+
+@given(held=st.floats(0, 1e7), limit=st.floats(1, 1e6))
+def test_held_records_always_leave_room_and_never_grow_without_end(held: float, limit: float) -> None:
+    """Half of the limit up to half of it held, and less the more is held beyond."""
+    room = room_beside(held, limit)
+
+    assert room > 0
+    assert (room >= limit / 2) == (held <= limit / 2)
+    assert held + room <= limit * 1.000_001 or held > limit / 2
+    assert room_beside(held * 1.1 + 1, limit) < room
+
+
+def test_a_pause_and_a_resume_are_far_apart(tmp_path: Path) -> None:
+    """Resuming at once would pause again after one poll, and each pause throws away what was prefetched."""
+    rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
+    rig.source.put(*(record(n) for n in range(1_000)))
+    resumed_with: list[int] = []
+    resume = rig.source.resume
+
+    def resumed(partitions: Sequence[Partition]) -> None:
+        if rig.source.paused:
+            resumed_with.append(rig.bridge._ledger.pending_records)
+        resume(partitions)
+
+    rig.source.resume = resumed  # type: ignore[method-assign, assignment]
+    rig.sink.is_holding = True
+
+    def until() -> bool:
+        if rig.source.polls > 50 and rig.source.polls % 3 == 0:
+            rig.sink.answer_held()
+        return rig.source.committed.get(P0) == 1_000
+
+    rig.run(until)
+
+    assert resumed_with
+    assert all(count <= 100 for count in resumed_with), "200 may be pending"
+
+
+def test_a_source_that_fails_alone_waits_alone_and_is_named(tmp_path: Path) -> None:
+    """Its entries are tried again now and then; the others go on at full speed behind and beside it."""
+    rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        fails = Retry("InternalFailure", "Internal Service Failure")
+        return outcomes([fails if entry.source == BLUE else Delivered("id") for entry in entries])
+
+    rig.sink.judge = judge
+    rig.source.put(*(record(n, tenant="blue" if n % 50 == 0 else "acme") for n in range(1_000)))
+    shown: list[object] = []
+
+    def until() -> bool:
+        if rig.source.polls == 900:
+            assert 980 == len({n for n in rig.delivered_ids if n % 50})
+            is_ready, details = rig.health.ready()
+            assert is_ready
+            shown.extend(details["sources_failing"])  # type: ignore[arg-type]
+            assert 1 == metric(rig, "source_failing", source=BLUE)
+            rig.sink.judge = accept
+        if rig.source.polls == 1_200:
+            assert [] == rig.health.ready()[1]["sources_failing"]
+        return rig.source.polls >= 1_200 and rig.source.committed.get(P0) == 1_000
+
+    rig.run(until)
+
+    (blue,) = shown
+    assert isinstance(blue, dict)
+    assert (BLUE, "default", 20) == (blue["source"], blue["target"], blue["waiting"])
+    assert "InternalFailure" in str(blue["reason"])
+    assert [] == rig.dead_letters.codes
+    assert 0 == metric(rig, "source_failing", source=BLUE)
+
+
+def test_a_source_that_fails_alone_and_has_much_pauses_its_partition_and_no_other(tmp_path: Path) -> None:
+    """None of its records is a dead letter for that, also with `when_held_is_full: dead_letter`."""
+    rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        fails = Retry("InternalFailure", "")
+        return outcomes([fails if entry.source == BLUE else Delivered("id") for entry in entries])
+
+    rig.sink.judge = judge
+    rig.source.put(*(record(n, tenant="blue") for n in range(1_000)))
+    rig.source.put(*(record(5_000 + n, partition=P1) for n in range(3_000)))
+
+    def until() -> bool:
+        if rig.source.committed.get(P1) == 8_000:
+            rig.sink.judge = accept
+        return rig.source.committed.get(P0) == 1_000
+
+    rig.run(until)
+
+    assert [] == rig.dead_letters.codes
+    assert list(range(1_000)) == sorted(set(of(rig, BLUE)))
+
+
+@pytest.mark.parametrize("code", ["source_not_authorized", "source_unknown"])
+@pytest.mark.parametrize("policy", ["hold", "dead_letter"])
+def test_a_verdict_about_one_source_closes_that_source_and_never_the_bridge(
+    tmp_path: Path, policy: str, code: str
+) -> None:
+    """Its neighbours in the request are delivered, and it is tried again, since a look finds it ACTIVE."""
+    rig = Rig(written(tmp_path, (HOLD[0], HOLD[1].replace("hold", policy)), ONE_TARGET, TO_ONE))
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        refused = Retry(code, "NotAuthorizedForSourceException: Not authorized for the source.")
+        return outcomes([refused if entry.source == BLUE else Delivered("id") for entry in entries])
+
+    rig.sink.judge = judge
+    rig.source.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
+
+    def until() -> bool:
+        seconds(rig, 0.5)
+        if rig.source.polls % 10 == 0:
+            rig.source.put(record(5_000 + rig.source.polls, partition=P1))
+        if rig.source.polls == 1_000:
+            assert {n for n in range(20) if n != 7} == set(rig.delivered_ids) & set(range(20)) - {7}
+            assert 2 < len(of(rig, BLUE)) < 100
+            if policy == "hold":
+                assert BLUE in str(rig.health.ready()[1]["sources_failing"])
+            rig.sink.judge = accept
+        return rig.source.polls > 1_000 and rig.source.committed.get(P0) == 20
+
+    rig.run(until)
+
+    assert ([] if policy == "hold" else [code]) == rig.dead_letters.codes
+
+
+def test_an_account_that_is_refused_for_one_source_alone_is_not_refused(tmp_path: Path) -> None:
+    """AccessDeniedException for one entry of twenty is that source's; for all of them it is ours."""
+    rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        refused = Forbidden("AccessDeniedException", "no")
+        results: list[Outcome] = [refused if entry.source == BLUE else Delivered("id") for entry in entries]
+        return outcomes(results)
+
+    rig.sink.judge = judge
+    rig.source.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
+
+    def until() -> bool:
+        if rig.source.polls == 100:
+            assert 19 == len(set(rig.delivered_ids) - {7})
+            rig.sink.judge = accept
+        return rig.source.committed.get(P0) == 20
+
+    rig.run(until)
+
+    assert [] == rig.dead_letters.codes
+
+
+@hypothesis_settings(deadline=None, max_examples=12)
+@given(
+    seed=st.integers(0, 2**32),
+    policy=st.sampled_from(["hold", "dead_letter"]),
+    when_full=st.sampled_from(["pause", "dead_letter"]),
+    has_far=st.booleans(),
+)
+def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, policy: str, when_full: str, has_far: bool
+) -> None:
+    """Outages, throttles, brown-outs, failing and leaving customers in any sequence; then all is well but for
+    the customers that are PENDING: whoever does not wait for one of these goes on."""
+    draw = random.Random(seed)
+    rig = Rig(
+        written(
+            tmp_path_factory.mktemp("settings"),
+            (HOLD[0], HOLD[1].replace("hold", policy)),
+            ("max_held_records: 30", f"max_held_records: 60, when_held_is_full: {when_full}"),
+            *([] if has_far else [ONE_TARGET, TO_ONE]),
+        )
+    )
+    rig.bridge.on_assigned([P2])
+    tenants = [f"t{number}" for number in range(6)]
+    ways = ["accept", "down", "throttle", "brown-out", "customers"]
+    way = dict.fromkeys(["default", "far"], "accept")
+    failing: set[str] = set()
+
+    def judge(entries: Sequence[Entry]) -> Answer:
+        match way[entries[0].target]:
+            case "down":
+                return DOWN
+            case "throttle":
+                return error(ThrottledError("slow down"))
+            case "brown-out":
+                share = 0.5
+            case _:
+                share = 0.0
+        return outcomes(
+            [
+                Retry("InternalFailure", "")
+                if draw.random() < share or entry.source in failing
+                else Delivered("id")
+                for entry in entries
+            ]
+        )
+
+    rig.sink.judge = judge
+    offsets = {P0: 0, P1: 0, P2: 0}
+
+    def put(partition: Partition, count: int, chosen: Sequence[str]) -> None:
+        for _ in range(count):
+            target = {"target": "far"} if has_far and draw.random() < 0.3 else {}
+            rig.source.put(
+                record(offsets[partition], partition=partition, tenant=draw.choice(chosen), **target)
+            )
+            offsets[partition] += 1
+
+    # On the last partition are only customers who are well at the end.
+    well = tenants[:3]
+    quiet_s = 0.0
+
+    def until() -> bool:
+        nonlocal quiet_s
+        polls = rig.source.polls
+        if polls < 400 and polls % 20 == 0:
+            target = draw.choice(["default", "far"])
+            way[target] = draw.choice(ways)
+            failing.clear()
+            if way[target] == "customers":
+                failing.update(f"aws.partner/example.com/{t}" for t in draw.sample(tenants, 2))
+            states: list[SourceState] = ["ACTIVE", "PENDING"]
+            name = f"aws.partner/example.com/{draw.choice(tenants)}"
+            for watch in rig.watches.values():
+                watch.change(name, draw.choice(states))
+            put(P0, draw.randrange(40), tenants)
+            put(P1, draw.randrange(40), tenants)
+            put(P2, draw.randrange(40), well)
+        if polls == 400:
+            way.update(default="accept", far="accept")
+            failing.clear()
+            for watch in rig.watches.values():
+                for tenant in tenants:
+                    state: SourceState = "ACTIVE" if tenant in well else "PENDING"
+                    watch.change(f"aws.partner/example.com/{tenant}", state)
+            quiet_s = rig.clock.now_s
+        if polls > 400:
+            seconds(rig, 0.1)
+            assert "paused" not in str(rig.health.ready()[1]["reasons"])
+            if rig.clock.now_s > quiet_s + 30:
+                assert P2 not in rig.source.paused
+                assert offsets[P2] == rig.source.committed.get(P2, 0)
+                if when_full == "dead_letter":
+                    assert set() == rig.source.paused
+                return True
+        return False
+
+    rig.run(until, max_polls=20_000)
+
+
+def test_a_partition_that_is_stuck_is_a_reason_not_to_be_ready(tmp_path: Path) -> None:
+    """Where our own bookkeeping is wrong: it says which partition, since when, and why."""
+    rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
+    rig.bridge._ledger.pending_records += 200
+    rig.source.put(*(record(n) for n in range(10)))
+
+    def until() -> bool:
+        seconds(rig, 0.1)
+        return "paused" in str(rig.health.ready()[1]["reasons"])
+
+    rig.run(until)
+
+    assert "orders[0] has been paused for 3" in str(rig.health.ready()[1]["reasons"])
+    assert rig.clock.now_s < 1_035
+
+
+def test_a_backlog_behind_a_rate_limit_is_not_stuck(tmp_path: Path) -> None:
+    """Paused for minutes, and it moves all the time."""
+    rig = Rig(
+        written(
+            tmp_path,
+            ONE_TARGET,
+            TO_ONE,
+            ("  max_in_flight: 4\n", "  max_in_flight: 4\n  max_requests_per_second: 0.02\n"),
+        )
+    )
+    rig.source.put(*(record(n) for n in range(1_000)))
+
+    def until() -> bool:
+        seconds(rig, 0.5)
+        assert rig.health.ready()[0]
+        return rig.clock.now_s > 1_300
+
+    rig.run(until)
+
+    assert rig.source.paused
+    assert number_of(rig.sink.requests[0][0]) == 0
+
+
+def test_a_client_that_goes_back_above_a_held_record_does_not_commit_past_it(tmp_path: Path) -> None:
+    """5 is held, 100 were read, and the log was cut back to 90: 5 is not read again, so the commit waits."""
+    rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
+    rig.watch.states[BLUE] = "PENDING"
+    rig.source.put(*(record(n, tenant="blue" if n == 5 else "acme") for n in range(100)))
+
+    def until() -> bool:
+        if rig.source.polls == 200:
+            assert {P0: 5} == rig.source.committed
+            rig.source.put(*(record(n) for n in range(90, 95)))
+        if rig.source.polls == 400:
+            assert 2 == rig.delivered_ids.count(94)
+            assert {P0: 5} == rig.source.committed
+            rig.watch.change(BLUE, "ACTIVE")
+        return rig.source.committed.get(P0) == 95
+
+    rig.run(until)
+
+    assert [5] == of(rig, BLUE)
