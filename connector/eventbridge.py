@@ -257,7 +257,8 @@ def _url_problem(url: str) -> str | None:
         _ = parts.port
     except ValueError:
         return "the port in its URL is no number up to 65535"
-    if parts.scheme not in {"http", "https"}:
+    # botocore writes http:// before another scheme, so that this stands in the place of the host.
+    if parts.scheme not in {"http", "https"} or parts.path.startswith("//"):
         return "its URL begins neither with http:// nor with https://"
     return None if parts.hostname else "its URL names no host"
 

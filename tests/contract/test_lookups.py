@@ -58,7 +58,7 @@ def test_each_source_is_looked_up_once(look: Lookups, aws: FakeEventBridge) -> N
 def test_a_throttled_lookup_is_waited_for(look: Lookups, aws: FakeEventBridge) -> None:
     """It says nothing about the source."""
     aws.set_source(REGION, f"{PREFIX}/blue", "PENDING")
-    aws.script({"faults": [{"kind": "throttle", "operation": LOOKUP, "times": 3}]})
+    aws.script({"faults": [{"kind": "throttle", "operation": LOOKUP, "times": 1}]})
 
     assert "PENDING" == look("default", f"{PREFIX}/blue").state
 
