@@ -33,6 +33,15 @@ def wait_shown(bridge: BridgeProcess, part: str) -> None:
     assert bridge.live()
 
 
+def wait_logged(bridge: BridgeProcess, event: str) -> None:
+    """Waits until the log has a line of this event."""
+    wait_until(
+        lambda: f'"event": "{event}"' in bridge.child.output(),
+        what=lambda: f"the log says {event}\n{bridge.log()}",
+        timeout_s=SHOWN_S,
+    )
+
+
 OUTCOMES = {
     "lower rate": "throttled",
     "takes no entry (InternalFailure": "partial",
@@ -171,7 +180,7 @@ def test_registry_down_and_back(
             world.wait_settled(notes)
             wait_shown(bridge, "schema_registry")
             assert own_registry.url.removesuffix("/") in bridge.ready()[1]["reasons"]["schema_registry"]
-            assert "partition_stalled" in bridge.child.output()
+            wait_logged(bridge, "partition_stalled")
             bridge.wait_metric("partitions_paused", 1, reason="schema_registry")
             assert 0 == sum(world.topics.committed(world.name, orders).values())
             if outage == "stopped":
@@ -220,7 +229,7 @@ def test_a_registry_that_answers_nonsense_and_recovers(world: World, respond: st
         bridge.wait_metric("partitions_assigned", 2)
         wait_shown(bridge, "schema_registry")
         assert named in bridge.ready()[1]["reasons"]["schema_registry"]
-        assert "partition_stalled" in bridge.child.output()
+        wait_logged(bridge, "partition_stalled")
         world.wait_settled([notes])
         assert bridge.live()
         assert rss_mb(bridge.child.pid) < 250
