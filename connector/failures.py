@@ -171,10 +171,6 @@ class Failures:
             if queue.inside
         ]
 
-    def is_unwell(self, queue: SourceQueue) -> bool:
-        """Whether a source fails alone, or was refused, and took nothing since."""
-        return queue in self._unwell
-
     def forget(self, queue: SourceQueue) -> None:
         """Take note that the outbox made room by forgetting a source."""
         self._unwell.pop(queue, None)

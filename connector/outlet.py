@@ -106,6 +106,7 @@ class Outlet:
         self._retry = target.retry
         self._max_in_flight = target.max_in_flight
         self._period_s = target.batch.period
+        self._has_many_sources = has_many_sources
         sources, share = sources or config.Sources(), share or Share()
         self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
         self.guard = SourceGuard(
@@ -403,7 +404,7 @@ class Outlet:
                 self._failures.accepted(batch, now_s)
             judged.delivered.extend(batch)
             return []
-        outcomes = self._of_sources(batch, answer.outcomes, sent_at)
+        outcomes = self._of_sources(batch, answer.outcomes)
         judged.delivered.extend(
             p for p, each in zip(batch, outcomes, strict=True) if isinstance(each, Delivered)
         )
@@ -438,15 +439,17 @@ class Outlet:
             self._telemetry.entries_retried(self.name, code, count)
         return again
 
-    def _of_sources(
-        self, batch: Sequence[Pending], outcomes: Sequence[Outcome], sent_at: int
-    ) -> Sequence[Outcome]:
-        """Take what is said of us for a verdict about single sources, where others are accepted, or were when
-        it was said before."""
+    def _of_sources(self, batch: Sequence[Pending], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """Take what is said of us for a verdict about single sources, unless nothing speaks for them.
+
+        It is about us where nothing was ever accepted, and every entry of the answer is refused so: those of
+        several sources, if there are several.
+        """
+        is_one_of_many = self._has_many_sources and len({pending.lane.queue for pending in batch}) == 1
         if (
             all(isinstance(each, Forbidden) for each in outcomes)
-            and self._failures.acceptances <= sent_at
-            and not all(self._failures.is_unwell(pending.lane.queue) for pending in batch)
+            and not self._failures.acceptances
+            and not is_one_of_many
         ):
             return outcomes
         return [

@@ -237,6 +237,28 @@ def test_an_account_that_is_refused_for_one_source_alone_is_not_refused(tmp_path
     assert [] == rig.dead_letters.codes
 
 
+def test_the_first_request_refused_for_its_only_source_halts_nothing(tmp_path: Path) -> None:
+    """Else one customer would stop the others at every start, at the same offset."""
+    rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
+    refused = Forbidden("AccessDeniedException", "no")
+    rig.sink.judge = lambda entries: outcomes(
+        [refused if entry.source == BLUE else Delivered("id") for entry in entries]
+    )
+    rig.source.put(record(0, tenant="blue"))
+
+    def until() -> bool:
+        if rig.source.polls == 100:
+            rig.source.put(*(record(n, tenant="acme") for n in range(1, 20)))
+        if rig.source.polls == 300:
+            assert set(range(1, 20)) <= set(rig.delivered_ids)
+            rig.sink.judge = accept
+        return rig.source.committed.get(P0) == 20
+
+    rig.run(until)
+
+    assert [] == rig.dead_letters.codes
+
+
 @hypothesis_settings(deadline=None, max_examples=12)
 @given(
     seed=st.integers(0, 2**32),
