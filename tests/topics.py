@@ -92,6 +92,13 @@ class Topics:
         admin = self._admin
         admin.delete_topics([name])[name].result(TIMEOUT_S)
 
+    def truncate(self, partition: Partition, *, before: int) -> None:
+        """Deletes the records before this offset."""
+        wanted = TopicPartition(*partition, before)
+        admin = self._admin
+        for result in admin.delete_records([wanted]).values():
+            result.result(TIMEOUT_S)
+
     def partitions(self, name: str) -> list[Partition]:
         """The partitions of an existing topic."""
         numbers = self._admin.list_topics(name, timeout=TIMEOUT_S).topics[name].partitions

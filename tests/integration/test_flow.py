@@ -186,3 +186,42 @@ def test_ready_again_after_a_partition_was_lost_with_a_letter_under_way(
 
         assert time.monotonic() - began_s < 20
         assert {"json_invalid"} == {letter.code for letter in world.letters()}
+
+
+def test_the_commit_waits_for_what_lies_below_the_offset_that_reading_goes_back_to(world: World) -> None:
+    """The client goes back to 90 while record 5 is held: it is not read again, so no commit passes it."""
+    (partition,) = world.topic("notes")
+    world.aws.set_source(REGION, LATE, "PENDING")
+    world.produce(
+        [Sent(partition.topic, note(n, tenant="late" if n == 5 else "acme"), key) for n, key in spread(100)]
+    )
+    bridge = world.bridge(
+        world.settings({partition.topic: {**NOTES, **HOLD}}, sources={"refresh_interval": "1s"})
+    ).start()
+    world.wait_accepted(99)
+    world.wait_committed({partition: 5})
+    # Its end lies below what the client reads next, and its beginning above what is held.
+    world.topics.delete(partition.topic)
+    world.topics.create(partition.topic)
+    world.produce([Sent(partition.topic, note(1_000 + n), key) for n, key in spread(95)])
+    world.topics.truncate(partition, before=90)
+    world.wait_accepted(99 + 5)
+
+    commits = bridge.metric("commits_total")
+    until_s = time.monotonic() + 2  # ten commit intervals
+    wait_until(
+        lambda: (
+            time.monotonic() > until_s
+            or 90 <= world.topics.committed(world.name, [partition]).get(partition, 0)
+        ),
+        what="2 s",
+    )
+    assert 5 >= world.topics.committed(world.name, [partition]).get(partition, 0)
+    assert 1 == bridge.metric("held_records")
+    world.aws.set_source(REGION, LATE, "ACTIVE")
+    world.wait_committed({partition: 95})
+    assert commits < bridge.metric("commits_total")
+    bridge.sigterm()
+
+    assert {1_090, 1_091, 1_092, 1_093, 1_094} <= {detail["number"] for detail in world.details()}
+    assert 5 in {detail["number"] for detail in world.details()}
