@@ -73,6 +73,8 @@ class Fault(BaseModel):
     """The error code, instead of the usual one of this kind; empty: an answer without a body."""
     message: str | None = None
     status: Annotated[int, Field(ge=200, le=599)] | None = None
+    event_id: str | None = None
+    """Entry faults: an EventId that the result has besides, though the event was not accepted."""
     retry_after_ms: Annotated[int, Field(ge=0)] | None = None
     """Sent as `x-amz-retry-after`."""
     seconds: Annotated[float, Field(ge=0)] = 3600.0
@@ -103,7 +105,8 @@ class Fault(BaseModel):
             return {}
         code = self.code or "InternalFailure"
         message = _ENTRY_MESSAGES.get(code, "Refused.") if self.message is None else self.message
-        return {"ErrorCode": code, "ErrorMessage": message}
+        result = {"ErrorCode": code, "ErrorMessage": message}
+        return result if self.event_id is None else {"EventId": self.event_id, **result}
 
 
 class Rate(BaseModel):

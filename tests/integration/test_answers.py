@@ -41,6 +41,21 @@ def test_partial_failures_are_retried_alone(world: World) -> None:
     assert RECORDS * 0.05 < retried < RECORDS * 0.5
 
 
+def test_a_result_with_an_event_id_and_an_error_is_sent_again(world: World) -> None:
+    """Such an answer contradicts itself. Taken for a success it would lose the event."""
+    (partition,) = world.topic("notes")
+    produced = world.produce([Sent(partition.topic, note(number), key) for number, key in spread(RECORDS)])
+    world.aws.script({"faults": [{"kind": "entry_error", "probability": 0.05, "event_id": "not-really"}]})
+    bridge = world.bridge(world.settings({partition.topic: NOTES}))
+    with world.sampler([partition]) as sampler:
+        bridge.start()
+        world.wait_settled([partition])
+        bridge.sigterm()
+
+    balance = world.balance(produced, samples=sampler.samples)
+    assert (RECORDS, 0) == (balance.delivered, balance.duplicates)
+
+
 def test_retries_exhausted(world: World) -> None:
     """Events that fail for `max_age` while others are accepted become dead letters that say so."""
     (partition,) = world.topic("notes")
