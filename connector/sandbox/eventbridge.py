@@ -389,7 +389,8 @@ async def _lose(request: web.BaseRequest, result: web.Response, fault: Fault) ->
             result.body = b"<html><body>It works!</body></html>"
         case "short" | "long":
             answer = orjson.loads(body)
-            results = answer["Entries"]
+            if (results := answer.get("Entries")) is None:  # a refusal, which speaks of no entry
+                return result
             answer["Entries"] = results[:-1] if fault.kind == "short" else [*results, *results[-1:]]
             result.body = orjson.dumps(answer)
         case "truncated" | "slow_drip":
