@@ -297,7 +297,7 @@ class Outlet:
         )
 
     def _send(self, batch: list[Pending], now_s: float) -> None:
-        if self._in_vain_since_s is None and not (batch and all(map(fails_alone, batch))):
+        if self._in_vain_since_s is None and not _all_alone(batch):
             self._in_vain_since_s = now_s
         batch_id = next(self._batch_ids)
         self._in_flight[batch_id] = (batch, now_s, self._failures.acceptances)
@@ -347,21 +347,32 @@ class Outlet:
             again = self._sent_again(again, judged)
         self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
         self.settled += len(judged.delivered) + len(judged.failed)
-        self._follow(answer, sent_s, is_in_vain=len(again) == len(batch))
+        self._follow(batch, answer, sent_s, is_in_vain=len(again) == len(batch))
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
         self._report(batch, answer, outcome, judged)
         return judged
 
-    def _follow(self, answer: Answer, sent_s: float, *, is_in_vain: bool) -> None:
-        """Remember since when nothing is accepted, and why."""
-        if isinstance(answer.error, TransientError | HaltError):
+    def _follow(self, batch: Sequence[Pending], answer: Answer, sent_s: float, *, is_in_vain: bool) -> None:
+        """Remember since when nothing is accepted, and why.
+
+        Sources that fail alone are shown as that: they are no trouble of the target, also where nobody else
+        has anything to send.
+        """
+        if is_in_vain and not self.is_down and _all_alone(batch):
+            in_flight = (pending for others, _, _ in self._in_flight.values() for pending in others)
+            if self._in_vain_since_s is not None and all(
+                map(fails_alone, itertools.chain(in_flight, self._outbox.entries()))
+            ):
+                self._in_vain_since_s = None
+        elif isinstance(answer.error, TransientError | HaltError):
             self._why = str(answer.error)
             if self._in_vain_since_s is None:
                 self._in_vain_since_s = sent_s
         elif is_in_vain and isinstance(first := next(iter(answer.outcomes), None), Retry):
             self._why = f"EventBridge takes no entry ({first.code}: {first.message})"
         else:
-            self._in_vain_since_s = self._clock_s() if self._in_flight else None
+            is_waited_for = any(not _all_alone(others) for others, _, _ in self._in_flight.values())
+            self._in_vain_since_s = self._clock_s() if is_waited_for else None
             self._why = NO_ANSWER
 
     def _report(
@@ -512,6 +523,11 @@ class Outlet:
             initial_s=self._retry.initial_interval,
             max_s=self._retry.max_interval,
         )
+
+
+def _all_alone(batch: Sequence[Pending]) -> bool:
+    """Whether a request holds nothing but entries that fail while others are accepted."""
+    return bool(batch) and all(map(fails_alone, batch))
 
 
 def _all_throttled(answer: Answer) -> bool:
