@@ -19,13 +19,13 @@ from tests.bench import letters, records
 from tests.bench.endpoint import Endpoint
 from tests.bench.process import BenchError
 from tests.bench.report import Results, machine, markdown
-from tests.bench.runs import COMPARED, Bench
+from tests.bench.runs import COMPARED, Bench, Idle
 from tests.bench.stages import Stage, Stages
 from tests.bridge_process import AWS_ENVIRON
 from tests.services import MissingServiceError
 from tests.services.kafka import shared
 
-NAMES = ("throughput", "stop", "latency", "memory", "letters", "stages")
+NAMES = ("throughput", "stop", "latency", "memory", "letters", "stages", "idle")
 FEWEST_RECORDS = 5000
 LATENCY_MS = 20.0
 LATENCY_RUN_S = 20.0
@@ -37,7 +37,7 @@ def main() -> int:
     asked = _arguments()
     wanted = set(asked.only or NAMES)
     if asked.quick and not asked.only:
-        wanted -= {"memory", "letters"}
+        wanted -= {"memory", "letters", "idle"}
     os.environ.update(AWS_ENVIRON)  # the stages run in this process
     try:
         results = _run(asked, wanted)
@@ -112,8 +112,19 @@ def _measure(bench: Bench, asked: argparse.Namespace, wanted: set[str], results:
         results.latency = [bench.latency(program, seconds) for program in COMPARED]
     if "memory" in wanted and asked.backlog:
         results.memory = bench.memory(bench.topic("backlog", asked.backlog), asked.backlog)
+    if "idle" in wanted:
+        results.idle = _idle(bench)
     if "letters" in wanted:
         results.letters = letters.measure(bench, count=asked.letters, compared=count, rounds=3)
+
+
+def _idle(bench: Bench) -> list[Idle]:
+    return [
+        bench.idle("idle", waiting=0, after_s=10),
+        bench.idle("idle, its endpoint cannot be reached", waiting=0, after_s=10, is_reachable=False),
+        # By then as much is pending as may be.
+        bench.idle("full, its endpoint cannot be reached", waiting=30_000, after_s=90, is_reachable=False),
+    ]
 
 
 def _stages(bench: Bench, endpoint: Endpoint, schema_id: int) -> list[Stage]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.bench.letters import Letters
-from tests.bench.runs import Latency, Memory, Program, Stop, Throughput
+from tests.bench.runs import Idle, Latency, Memory, Program, Stop, Throughput
 from tests.bench.stages import Stage
 
 LIBRARIES = ("confluent-kafka", "fastavro", "orjson", "boto3", "botocore", "aiohttp")
@@ -30,6 +30,7 @@ class Results:
     latency: list[Latency] = field(default_factory=list)
     memory: Memory | None = None
     letters: Letters | None = None
+    idle: list[Idle] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
 
     @property
@@ -71,6 +72,10 @@ def markdown(results: Results) -> str:
         *_throughput_rows(results),
         *_latency_rows(results),
         *_stop_rows(results),
+        *[
+            _row(f"{run.what}, % of a core", run.share * 100, None, at_most=1.0, digits=2)
+            for run in results.idle
+        ],
         *_letter_rows(results),
     ]:
         lines += ["", *_table(Row._fields, rows)]

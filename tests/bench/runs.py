@@ -28,6 +28,9 @@ PATIENCE_S = 60.0
 LATENCY_PER_SECOND = 100
 OUTAGE_S = 10.0
 
+IDLE_S = 20.0
+"""How long the CPU of a bridge with nothing to do is measured."""
+
 Program: TypeAlias = Literal["bridge", "loop", "loop, one thread"]
 COMPARED: tuple[Program, Program] = ("bridge", "loop")
 
@@ -84,6 +87,15 @@ class Memory:
     lost: int
 
 
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """The CPU of a bridge that has nothing to do, or can do nothing."""
+
+    what: str
+    share: float
+    """Of one core."""
+
+
 class Look(NamedTuple):
     """What is seen of a run at one moment."""
 
@@ -119,7 +131,7 @@ class Bench:
 
     # The programs
 
-    def settings(self, topic: str, group: str | None = None) -> Path:
+    def settings(self, topic: str, group: str | None = None, *, endpoint_url: str | None = None) -> Path:
         """Writes a `bridge.yaml` for one topic, by default with a new group. Defaults but for addresses."""
         group = group or _group()
         (port,) = free_ports(1)
@@ -127,7 +139,7 @@ class Bench:
             "name": "bench",
             "kafka": {**self.client, "group.id": group},
             "schema_registry": {"url": self._registry_url},
-            "eventbridge": {"region": records.REGION, "endpoint_url": self._endpoint.url},
+            "eventbridge": {"region": records.REGION, "endpoint_url": endpoint_url or self._endpoint.url},
             "dead_letter": {"topic": self._dead_letter_topic},
             "http": {"host": "127.0.0.1", "port": port},
             "log": {"format": "json"},
@@ -307,6 +319,34 @@ class Bench:
         lost, _ = self._account(count)
         self._say(f"bridge: {outage_rss_bytes / 1e6:.0f} MB in the outage, {rss_bytes / 1e6:.0f} MB at most")
         return Memory(count, outage_rss_bytes, rss_bytes, lost)
+
+    def idle(self, what: str, *, waiting: int, after_s: float, is_reachable: bool = True) -> Idle:
+        """Measures a bridge with so many records, `after_s` it was started; where is no endpoint, there is
+        nobody on its port."""
+        self._endpoint.reset()
+        topic = self.topic("idle", waiting)
+        (nobody,) = free_ports(1)
+        file = self.settings(topic, endpoint_url=None if is_reachable else f"http://127.0.0.1:{nobody}")
+        self._started += 1
+        arguments = ["-m", "connector", "run", "--config", str(file)]
+        process = Process("bridge", arguments, log=self._folder / f"{self._started}.log")
+        process.start()
+        try:
+            self._watch(process, after_s)
+            cpu_s, began_s = process.cpu_s(), time.monotonic()
+            self._watch(process, IDLE_S)
+            share = (process.cpu_s() - cpu_s) / (time.monotonic() - began_s)
+            process.terminate()
+        finally:
+            process.kill()
+        self._say(f"bridge, {what}: {share:.2%} of a core")
+        return Idle(what, share)
+
+    def _watch(self, process: Process, seconds: float) -> None:
+        ends_s = time.monotonic() + seconds
+        while time.monotonic() < ends_s:
+            process.check()
+            time.sleep(1.0)
 
     # What is seen of them
 
