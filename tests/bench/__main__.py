@@ -120,10 +120,18 @@ def _measure(bench: Bench, asked: argparse.Namespace, wanted: set[str], results:
 
 def _idle(bench: Bench) -> list[Idle]:
     return [
-        bench.idle("idle", waiting=0, after_s=10),
-        bench.idle("idle, its endpoint cannot be reached", waiting=0, after_s=10, is_reachable=False),
+        bench.idle("idle", waiting=0, after_s=10, at_most=0.01),
+        bench.idle(
+            "idle, its endpoint cannot be reached", waiting=0, after_s=10, at_most=0.01, is_reachable=False
+        ),
         # By then as much is pending as may be.
-        bench.idle("full, its endpoint cannot be reached", waiting=30_000, after_s=90, is_reachable=False),
+        bench.idle(
+            "full, its endpoint cannot be reached",
+            waiting=30_000,
+            after_s=90,
+            at_most=0.02,
+            is_reachable=False,
+        ),
     ]
 
 

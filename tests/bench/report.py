@@ -73,7 +73,7 @@ def markdown(results: Results) -> str:
         *_latency_rows(results),
         *_stop_rows(results),
         *[
-            _row(f"{run.what}, % of a core", run.share * 100, None, at_most=1.0, digits=2)
+            _row(f"{run.what}, % of a core", run.share * 100, None, at_most=run.at_most * 100, digits=2)
             for run in results.idle
         ],
         *_letter_rows(results),

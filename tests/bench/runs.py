@@ -94,6 +94,8 @@ class Idle:
     what: str
     share: float
     """Of one core."""
+    at_most: float
+    """What it should be."""
 
 
 class Look(NamedTuple):
@@ -320,7 +322,9 @@ class Bench:
         self._say(f"bridge: {outage_rss_bytes / 1e6:.0f} MB in the outage, {rss_bytes / 1e6:.0f} MB at most")
         return Memory(count, outage_rss_bytes, rss_bytes, lost)
 
-    def idle(self, what: str, *, waiting: int, after_s: float, is_reachable: bool = True) -> Idle:
+    def idle(
+        self, what: str, *, waiting: int, after_s: float, at_most: float, is_reachable: bool = True
+    ) -> Idle:
         """Measures a bridge with so many records, `after_s` it was started; where is no endpoint, there is
         nobody on its port."""
         self._endpoint.reset()
@@ -340,7 +344,7 @@ class Bench:
         finally:
             process.kill()
         self._say(f"bridge, {what}: {share:.2%} of a core")
-        return Idle(what, share)
+        return Idle(what, share, at_most)
 
     def _watch(self, process: Process, seconds: float) -> None:
         ends_s = time.monotonic() + seconds
