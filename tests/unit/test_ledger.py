@@ -266,3 +266,36 @@ def test_however_often_the_client_goes_back_nothing_unsettled_is_passed(
         assert (len(pending), 10 * len(pending)) == (ledger.pending_records, ledger.pending_bytes)
     if last:
         assert ledger.tracks[P0].next_offset == ledger.committable()[P0]
+
+
+def test_what_lies_at_the_offset_that_was_gone_back_to_is_read_again(ledger: Ledger) -> None:
+    """The later reading has that very record, so no commit waits for the earlier one's."""
+    begin(ledger, 5)
+    later = begin(ledger, 5)
+    ledger.settle(later, 5)
+
+    assert {P0: 6} == ledger.committable()
+
+
+def test_a_rebalance_drains_the_partitions_it_takes_and_no_others(ledger: Ledger) -> None:
+    """What waits of the others stays ours to send."""
+    taken, kept = begin(ledger, 1), begin(ledger, 1, P1)
+
+    assert {taken} == ledger.readings([P0])
+    assert {taken, kept} == ledger.readings()
+    assert {P0: 1} == ledger.committable([P0])
+
+
+def test_settled_records_are_counted(ledger: Ledger) -> None:
+    """By this it is told that a paused partition makes progress."""
+    track = begin(ledger, 1)
+    begin(ledger, 2)
+    ledger.settle(track, 1)
+    ledger.settle(track, 2)
+
+    assert 2 == ledger.settled_records
+
+
+def test_what_was_never_sent_is_not_owed(ledger: Ledger) -> None:
+    """Also not the record at the very beginning of its partition."""
+    assert not begin(ledger, 0).owes
