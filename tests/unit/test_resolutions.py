@@ -148,6 +148,16 @@ def test_a_letter_of_a_topic_made_anew_is_open() -> None:
     assert State.OPEN is table.state(at(3), WRITTEN_MS)
 
 
+@pytest.mark.parametrize("low_bits", [0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_a_letter_may_be_written_at_any_millisecond(low_bits: int) -> None:
+    """The table keeps the low half of the time alone."""
+    written_ms = (WRITTEN_MS & ~0xFFFFFFFF) | low_bits
+    table = Resolved(TOPIC, {0: (0, 10)})
+    table.note(at(3), resolution(State.DELIVERED, written_ms=written_ms))
+
+    assert State.DELIVERED is table.state(at(3), written_ms)
+
+
 def test_other_topics_and_partitions_change_nothing() -> None:
     """One resolutions topic may serve several dead-letter topics."""
     table = Resolved(TOPIC, {0: (0, 10)})
