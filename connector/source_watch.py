@@ -100,6 +100,7 @@ class SourceWatch:
         for name in self._schedule.overdue(now_s):
             reason = f"{NO_ANSWER} ({self.trouble[1]})" if self.trouble else NO_ANSWER
             self._news.append((name, Sighting("UNKNOWN", reason=reason), now_s))
+            self._telemetry.source_not_seen(self._target, reason)
         news, self._news = self._news, []
         return news
 

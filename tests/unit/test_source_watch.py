@@ -298,3 +298,20 @@ def test_what_a_lookup_found_that_began_before_a_refusal_does_not_count(is_forgo
         assert [("a", "PENDING")] == [(name, seen.state) for name, seen, _ in await rig.step(1)]
 
     asyncio.run(run())
+
+
+def test_sources_that_are_unseen_since_all_lookups_are_throttled_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Their events are sent from then on, so somebody has to hear of it."""
+    caplog.set_level(logging.WARNING, logger=LOGGER)
+    rig = Rig(first_look_timeout=30.0)
+    rig.api.error = ThrottledError("Rate exceeded")
+    rig.follow("a", "b")
+    assert [] == rig.run(29)
+    assert [] == caplog.records
+
+    assert [("a", "UNKNOWN"), ("b", "UNKNOWN")] == states(rig.run(120))
+    (line,) = caplog.records
+    assert "sources_unseen" in str(line.msg)
+    assert "Rate exceeded" in str(line.msg)
