@@ -358,7 +358,12 @@ class Replay:
         if not resent.track.is_open:
             return
         code, seen = resent.letter.label.code, outlet.guard.seen(resent.entry.source)
-        self.tally.leave_after_all(code, why_left_open(seen, code) or f"its source is {seen}")
+        reason = why_left_open(seen, code) or (
+            "EventBridge refuses the events of its source, which a lookup shows to be ACTIVE"
+            if seen.state == "ACTIVE"
+            else f"its source is {seen}"
+        )
+        self.tally.leave_after_all(code, reason)
         self._ledger.settle(resent.track, resent.letter.id.offset)
 
     def _fail(

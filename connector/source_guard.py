@@ -115,12 +115,15 @@ class SourceGuard:
         watch: Watch,
         telemetry: Telemetry,
         sends_unseen: bool = True,
+        max_refusals: int | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """After `max_refusals` in a row what waits for a source is not sent; None for no such limit."""
         self._target = target
         self._watch = watch
         self._telemetry = telemetry
         self._sends_unseen = sends_unseen
+        self._max_refusals = max_refusals
         self._clock_s = clock_s
         self._known: dict[str, _Known] = {}
         self._refused: set[str] = set()
@@ -295,6 +298,8 @@ class SourceGuard:
             case "LOOKING" | "UNKNOWN":
                 if known.before is not None:
                     self._note(source, known, known.before)
+                elif known.reopen_s is not None and not self._sends_unseen:
+                    self._note_refused(source, known, seen)
                 elif known.seen.state == "LOOKING" or not known.seen.is_denied:
                     self._note(source, known, seen)
                 if known.reopen_s == float("inf"):
@@ -302,18 +307,21 @@ class SourceGuard:
             case "ACTIVE" if seen.is_denied:
                 return  # a lookup may still be allowed in time
             case "ACTIVE" if known.reopen_s is not None:
-                known.reopen_s = None
-                self._refused.discard(source)
-                reason = (
-                    f"EventBridge refuses its events as those of no source, and {seen.reason or NOT_SEEN}"
-                )
-                self._note(source, known, known.seen._replace(state="MISSING", reason=reason))
+                self._note_refused(source, known, seen)
             case "ACTIVE" if not self._sends_unseen:
                 self._note(source, known, seen)
         if known.seen.state in {"ACTIVE", "UNKNOWN"} and not known.seen.is_denied:
             self._unsure.add(source)
         known.is_aged = False
         self._aged.discard(source)
+
+    def _note_refused(self, source: str, known: _Known, seen: Sighting) -> None:
+        """EventBridge refused a source, and it cannot be looked up: that is all there is to know of it."""
+        known.reopen_s = None
+        self._refused.discard(source)
+        reason = f"EventBridge refuses its events as those of no source, and {seen.reason or NOT_SEEN}"
+        missing = known.seen._replace(state="MISSING", reason=reason, is_denied=False)
+        self._note(source, known, missing)
 
     def _note(self, source: str, known: _Known, seen: Sighting) -> None:
         was, known.seen = known.seen, seen
@@ -370,6 +378,9 @@ class SourceGuard:
             failed += [(pending, self.refusal(queue)) for pending in refused]
             if known.seen.is_denied and queue.policy != "send":
                 taken = self._outbox.take_out(queue, attrgetter("only_if_active"))
+                failed += [(pending, self.refusal(queue)) for pending in taken]
+            if self._max_refusals is not None and known.refusals >= self._max_refusals:
+                taken = self._outbox.take_out(queue, lambda _: True)
                 failed += [(pending, self.refusal(queue)) for pending in taken]
         return failed
 

@@ -488,7 +488,7 @@ class Telemetry:
         return is_logged
 
     def kafka_state(self, problem: str | None) -> None:
-        """Why nothing may be arriving from Kafka; None when all is well, logged after a line of the problem."""
+        """Why nothing may be arriving from Kafka; None when all is well, logged where the problem was."""
         if problem is not None:
             if not self._kafka_fails:
                 self._kafka_fails = True
