@@ -250,6 +250,10 @@ class Replay:
         """What letters wait for before they are sent, in words."""
         for outlet in self._outlets.values():
             if outlet.held and outlet.guard.is_awaited:
+                if outlet.guard.is_only_refused:
+                    return (
+                        f"{outlet.held:,} letters wait, since EventBridge refuses the events of their sources"
+                    )
                 why = f": {outlet.guard.trouble[1]}" if outlet.guard.trouble else ""
                 return f"{outlet.held:,} letters wait for lookups of their sources{why}"
         return None

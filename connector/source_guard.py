@@ -251,6 +251,13 @@ class SourceGuard:
         """Whether the events of some source wait for a lookup."""
         return bool(self._looking or self._aged or self._refused)
 
+    @property
+    def is_only_refused(self) -> bool:
+        """Whether no lookup is waited for: EventBridge refuses sources that are tried again later."""
+        return not (self._looking or self._aged) and all(
+            self._known[source].reopen_s != float("inf") for source in self._refused
+        )
+
     def is_inactive(self, queue: SourceQueue) -> bool:
         """Whether a lookup has shown that events of this source would be dropped or refused."""
         known = self._known.get(queue.source)

@@ -690,6 +690,8 @@ def test_letters_of_a_source_that_is_refused_all_the_time_are_left_open(
     assert 4 == sum(tally.left.values())
     assert ({}, {}) == (tally.failed, rig.resolutions.states)
     assert policy == "send" or len(rig.sink.requests) <= 3
+    if (policy, state) == ("dead_letter", "ACTIVE"):
+        assert "4 letters wait, since EventBridge refuses the events of their sources" in rig.problems
 
 
 def test_a_source_that_closes_midway_gets_what_is_in_flight_and_no_more(settings: config.Settings) -> None:
