@@ -61,7 +61,7 @@ class Lookups:
         seen = Sighting("UNKNOWN", reason=NO_ANSWER)
         is_found = False
         while not is_found and time.monotonic() <= until_s:
-            for name, found in watch.step(time.monotonic()):
+            for name, found, _ in watch.step(time.monotonic()):
                 if name == source:
                     seen, is_found = found, True
             if not is_found:

@@ -110,7 +110,12 @@ class Outlet:
         sources, share = sources or config.Sources(), share or Share()
         self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
         self.guard = SourceGuard(
-            name, watch=watch, telemetry=telemetry, sends_unseen=sends_unseen, clock_s=clock_s
+            name,
+            watch=watch,
+            telemetry=telemetry,
+            sends_unseen=sends_unseen,
+            max_refusals=None if sends_unseen else target.retry.max_attempts,
+            clock_s=clock_s,
         )
         self._outbox = Outbox(
             max_count=target.batch.count,

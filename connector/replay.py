@@ -250,6 +250,10 @@ class Replay:
         """What letters wait for before they are sent, in words."""
         for outlet in self._outlets.values():
             if outlet.held and outlet.guard.is_awaited:
+                if outlet.guard.is_only_refused:
+                    return (
+                        f"{outlet.held:,} letters wait, since EventBridge refuses the events of their sources"
+                    )
                 why = f": {outlet.guard.trouble[1]}" if outlet.guard.trouble else ""
                 return f"{outlet.held:,} letters wait for lookups of their sources{why}"
         return None
@@ -358,7 +362,12 @@ class Replay:
         if not resent.track.is_open:
             return
         code, seen = resent.letter.label.code, outlet.guard.seen(resent.entry.source)
-        self.tally.leave_after_all(code, why_left_open(seen, code) or f"its source is {seen}")
+        reason = why_left_open(seen, code) or (
+            "EventBridge refuses the events of its source, which a lookup shows to be ACTIVE"
+            if seen.state == "ACTIVE"
+            else f"its source is {seen}"
+        )
+        self.tally.leave_after_all(code, reason)
         self._ledger.settle(resent.track, resent.letter.id.offset)
 
     def _fail(

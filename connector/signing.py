@@ -198,6 +198,22 @@ class Signers:
     def resolve(self, old: Resolved | None = None) -> Resolved:
         """Find credentials, or renew `old`. Blocks on files and the network.
 
+        Where AWS refuses to renew `old` they are looked up from the start of the chain, once: what a role is
+        assumed with may be session keys in a file that was written anew since.
+
+        Raises:
+            NotAuthorizedError, UnavailableError: as `current`.
+        """
+        if old is not None:
+            try:
+                return self._resolve(old)
+            except NotAuthorizedError:
+                pass
+        return self._resolve(None)
+
+    def _resolve(self, old: Resolved | None) -> Resolved:
+        """Find credentials, or renew `old`.
+
         Where there were good ones before, what is wrong with them now may pass: a file that is being
         replaced, a program that is being updated. Only AWS's own refusal is for good then.
 

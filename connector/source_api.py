@@ -17,6 +17,7 @@ import orjson
 from connector import config
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.eventbridge import Publisher
+from connector.model import END_OF_TIME_S
 from connector.pace import full_jitter
 from connector.sources import Sighting, SourceState
 from connector.verdicts import Refusal
@@ -246,5 +247,10 @@ def _text(found: Mapping[str, Any], key: str) -> str:
 
 
 def _ms(moment: object) -> int | None:
-    """Unix time in milliseconds; the protocol has it in seconds, as a number."""
-    return int(moment * 1000) if isinstance(moment, int | float) else None
+    """Unix time in milliseconds; the protocol has it in seconds, as a number.
+
+    None also for one that no calendar has: a strange time says nothing, and must not end the bridge.
+    """
+    if isinstance(moment, int | float) and 0 <= moment < END_OF_TIME_S:  # false for NaN too
+        return int(moment * 1000)
+    return None

@@ -31,15 +31,19 @@ LOOKING = Sighting("LOOKING")
 class Watch(Protocol):
     """Looks up sources, beside everything else."""
 
-    def follow(self, name: str) -> None:
-        """Look up this source soon, and again and again; never blocks."""
+    def follow(self, name: str, *, anew: bool = False) -> None:
+        """Look up this source soon, and again and again; never blocks.
+
+        A lookup that is in flight will do; not `anew`: then only one that begins after this counts.
+        """
 
     def forget(self, name: str) -> None:
         """Look up this source no more."""
 
-    def step(self, now_s: float) -> list[tuple[str, Sighting]]:
+    def step(self, now_s: float) -> list[tuple[str, Sighting, float]]:
         """Start the lookups that are due; returns what was seen since the last call. Never blocks.
 
+        With each comes when its lookup began.
         UNKNOWN says that a source could not be looked up, and nothing else about it.
         """
 
@@ -82,7 +86,7 @@ class _Known:
         """What was known of it when it was forgotten, where that was not ACTIVE."""
         self.since_ms = since_ms
         self.looked_s = float("-inf")
-        """When a lookup last said what state it is in."""
+        """When the last lookup began that said what state it is in."""
         self.is_aged = False
         """The target is or was down, and that lookup is too old: another comes first."""
         self.delivered_when_seen = 0
@@ -111,12 +115,15 @@ class SourceGuard:
         watch: Watch,
         telemetry: Telemetry,
         sends_unseen: bool = True,
+        max_refusals: int | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """After `max_refusals` in a row what waits for a source is not sent; None for no such limit."""
         self._target = target
         self._watch = watch
         self._telemetry = telemetry
         self._sends_unseen = sends_unseen
+        self._max_refusals = max_refusals
         self._clock_s = clock_s
         self._known: dict[str, _Known] = {}
         self._refused: set[str] = set()
@@ -149,8 +156,10 @@ class SourceGuard:
     def forgotten(self, queue: SourceQueue) -> None:
         """Take note that the outbox made room by forgetting a source."""
         if queue.source in self._known and not self._outbox.queues_of(queue.source):
-            seen = self._known.pop(queue.source).seen
-            if seen.is_inactive:
+            known = self._known.pop(queue.source)
+            # One that was forgotten before may not have been looked up since.
+            seen = known.before if known.seen is LOOKING else known.seen
+            if seen is not None and seen.is_inactive:
                 self._forgotten[queue.source] = seen
                 if len(self._forgotten) > MAX_FORGOTTEN:
                     del self._forgotten[next(iter(self._forgotten))]
@@ -168,7 +177,7 @@ class SourceGuard:
         known.refusals += 1
         known.reopen_s = float("inf")
         self._refused.add(queue.source)
-        self._watch.follow(queue.source)
+        self._watch.follow(queue.source, anew=True)
         self._set_doors(queue.source, known)
 
     def taken(self, queue: SourceQueue) -> None:
@@ -182,12 +191,12 @@ class SourceGuard:
         While the target `is_down` what is known of its sources grows old.
         """
         failed: list[tuple[Pending, RefusedError]] = []
-        for source, seen in self._watch.step(now_s):
+        for source, seen, began_s in self._watch.step(now_s):
             if known := self._known.get(source):
                 if seen.state == "UNKNOWN":
                     self._not_seen(source, known, seen, now_s)
                 else:
-                    self._saw(source, known, seen, now_s)
+                    self._saw(source, known, seen, began_s, now_s)
                 failed += self._apply(source, known)
         for source in [s for s in self._refused if (self._known[s].reopen_s or 0.0) <= now_s]:
             self._refused.discard(source)
@@ -242,6 +251,13 @@ class SourceGuard:
         """Whether the events of some source wait for a lookup."""
         return bool(self._looking or self._aged or self._refused)
 
+    @property
+    def is_only_refused(self) -> bool:
+        """Whether no lookup is waited for: EventBridge refuses sources that are tried again later."""
+        return not (self._looking or self._aged) and all(
+            self._known[source].reopen_s != float("inf") for source in self._refused
+        )
+
     def is_inactive(self, queue: SourceQueue) -> bool:
         """Whether a lookup has shown that events of this source would be dropped or refused."""
         known = self._known.get(queue.source)
@@ -267,12 +283,12 @@ class SourceGuard:
                 delivered=sum(queue.delivered for queue in queues),
             )
 
-    def _saw(self, source: str, known: _Known, seen: Sighting, now_s: float) -> None:
+    def _saw(self, source: str, known: _Known, seen: Sighting, began_s: float, now_s: float) -> None:
         """A lookup said what state a source is in."""
         was = known.seen
         self._note(source, known, seen)
         self._unsure.discard(source)
-        self._is_fresh(source, known, now_s)
+        self._is_fresh(source, known, began_s)
         if known.reopen_s == float("inf"):
             if seen.is_inactive:
                 known.reopen_s = None
@@ -289,6 +305,8 @@ class SourceGuard:
             case "LOOKING" | "UNKNOWN":
                 if known.before is not None:
                     self._note(source, known, known.before)
+                elif known.reopen_s is not None and not self._sends_unseen:
+                    self._note_refused(source, known, seen)
                 elif known.seen.state == "LOOKING" or not known.seen.is_denied:
                     self._note(source, known, seen)
                 if known.reopen_s == float("inf"):
@@ -296,18 +314,21 @@ class SourceGuard:
             case "ACTIVE" if seen.is_denied:
                 return  # a lookup may still be allowed in time
             case "ACTIVE" if known.reopen_s is not None:
-                known.reopen_s = None
-                self._refused.discard(source)
-                reason = (
-                    f"EventBridge refuses its events as those of no source, and {seen.reason or NOT_SEEN}"
-                )
-                self._note(source, known, known.seen._replace(state="MISSING", reason=reason))
+                self._note_refused(source, known, seen)
             case "ACTIVE" if not self._sends_unseen:
                 self._note(source, known, seen)
         if known.seen.state in {"ACTIVE", "UNKNOWN"} and not known.seen.is_denied:
             self._unsure.add(source)
         known.is_aged = False
         self._aged.discard(source)
+
+    def _note_refused(self, source: str, known: _Known, seen: Sighting) -> None:
+        """EventBridge refused a source, and it cannot be looked up: that is all there is to know of it."""
+        known.reopen_s = None
+        self._refused.discard(source)
+        reason = f"EventBridge refuses its events as those of no source, and {seen.reason or NOT_SEEN}"
+        missing = known.seen._replace(state="MISSING", reason=reason, is_denied=False)
+        self._note(source, known, missing)
 
     def _note(self, source: str, known: _Known, seen: Sighting) -> None:
         was, known.seen = known.seen, seen
@@ -323,8 +344,8 @@ class SourceGuard:
         if seen.state == "ACTIVE" or seen.is_inactive:
             known.delivered_when_seen = delivered
 
-    def _is_fresh(self, source: str, known: _Known, now_s: float) -> None:
-        known.looked_s = now_s
+    def _is_fresh(self, source: str, known: _Known, began_s: float) -> None:
+        known.looked_s = began_s
         known.is_aged = False
         self._aged.discard(source)
         self._fresh.pop(source, None)
@@ -364,6 +385,9 @@ class SourceGuard:
             failed += [(pending, self.refusal(queue)) for pending in refused]
             if known.seen.is_denied and queue.policy != "send":
                 taken = self._outbox.take_out(queue, attrgetter("only_if_active"))
+                failed += [(pending, self.refusal(queue)) for pending in taken]
+            if self._max_refusals is not None and known.refusals >= self._max_refusals:
+                taken = self._outbox.take_out(queue, lambda _: True)
                 failed += [(pending, self.refusal(queue)) for pending in taken]
         return failed
 

@@ -63,7 +63,7 @@ class SourceWatch:
         self.trouble: tuple[float, str] | None = None
         """Since when lookups come to no answer, and why."""
         self._in_flight = 0
-        self._news: list[tuple[str, Sighting]] = []
+        self._news: list[tuple[str, Sighting, float]] = []
         self._schedule = Schedule(refresh_s=settings.refresh_interval, patience_s=settings.first_look_timeout)
         self._pace = Pace(
             max_per_second=settings.lookups_per_second,
@@ -71,17 +71,21 @@ class SourceWatch:
             max_interval_s=min(settings.refresh_interval, MAX_PAUSE_S),
         )
 
-    def follow(self, name: str) -> None:
-        """Look up this source soon, and again every `sources.refresh_interval`."""
-        self._schedule.follow(name, self._clock_s())
+    def follow(self, name: str, *, anew: bool = False) -> None:
+        """Look up this source soon, and again every `sources.refresh_interval`.
+
+        With `anew` by a lookup that begins after this.
+        """
+        self._schedule.follow(name, self._clock_s(), anew=anew)
 
     def forget(self, name: str) -> None:
         """Look up this source no more."""
         self._schedule.forget(name)
 
-    def step(self, now_s: float) -> list[tuple[str, Sighting]]:
+    def step(self, now_s: float) -> list[tuple[str, Sighting, float]]:
         """Start the lookups that are due; returns what was seen since the last call, in order.
 
+        With each comes when its lookup began: that is the moment of which it speaks.
         UNKNOWN says that a source could not be looked up, and nothing else about it.
         """
         while (
@@ -95,7 +99,8 @@ class SourceWatch:
             self._start(self._look(name))
         for name in self._schedule.overdue(now_s):
             reason = f"{NO_ANSWER} ({self.trouble[1]})" if self.trouble else NO_ANSWER
-            self._news.append((name, Sighting("UNKNOWN", reason=reason)))
+            self._news.append((name, Sighting("UNKNOWN", reason=reason), now_s))
+            self._telemetry.source_not_seen(self._target, reason)
         news, self._news = self._news, []
         return news
 
@@ -135,8 +140,9 @@ class SourceWatch:
         except NotAuthorizedError as error:
             # Not for us to see. The data plane decides whether the bridge may go on at all.
             self._answered()
-            self._schedule.denied(name, self._clock_s())
-            self._news.append((name, Sighting("UNKNOWN", reason=str(error), is_denied=True)))
+            if self._schedule.denied(name, self._clock_s()):
+                denied = Sighting("UNKNOWN", reason=str(error), is_denied=True)
+                self._news.append((name, denied, began_s))
             self._telemetry.source_looked(self._target, "denied", reason=str(error))
         except ConnectorError as error:
             # An answer, though none about the state. Of this source alone, as far as anybody knows.
@@ -145,10 +151,11 @@ class SourceWatch:
             self._telemetry.source_looked(self._target, "unavailable", reason=str(error))
         else:
             self._answered()
-            self._schedule.answered(name, self._clock_s())
-            self._news.append((name, seen))
+            if self._schedule.answered(name, self._clock_s()):
+                self._news.append((name, seen, began_s))
             self._telemetry.source_looked(self._target, "ok")
         finally:
+            self._schedule.ended(name)
             self._in_flight -= 1
 
     async def _create(self, name: str, account: str) -> Sighting | None:

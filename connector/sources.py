@@ -112,6 +112,10 @@ class Schedule:
         """Sources whose lookup is waited for, and since when; oldest first."""
         self._failing: dict[str, tuple[float, int]] = {}
         """Of these: since when their own lookups fail, and how often they did; oldest first."""
+        self._in_flight: set[str] = set()
+        """Sources with a lookup on its way: there is never a second one beside it."""
+        self._outdated: set[str] = set()
+        """Of these: what the lookup finds does not count, since something happened after it began."""
         self._never_answered: set[str] = set()
         self._answered_s = float("-inf")
         self._down_s = float("-inf")
@@ -120,17 +124,27 @@ class Schedule:
     def __len__(self) -> int:
         return len(self._due)
 
-    def follow(self, name: str, now_s: float) -> None:
-        """Look up this source before those that nobody waits for, and then again and again."""
+    def follow(self, name: str, now_s: float, *, anew: bool = False) -> None:
+        """Look up this source before those that nobody waits for, and then again and again.
+
+        A lookup of it that is in flight will do; not `anew`: then another one follows it at once.
+        """
+        if anew and name in self._in_flight:
+            self._outdated.add(name)
         if name in self._asked_s:
             return
         if name not in self._due:
             self._never_answered.add(name)
         self._asked_s[name] = now_s
-        self._put(self._urgent, name, now_s)
+        if name in self._in_flight:
+            self.started(name)
+        else:
+            self._put(self._urgent, name, now_s)
 
     def forget(self, name: str) -> None:
         """Look up this source no more."""
+        if name in self._in_flight:
+            self._outdated.add(name)
         self._due.pop(name, None)
         self._never_answered.discard(name)
         self._asked_s.pop(name, None)
@@ -153,31 +167,41 @@ class Schedule:
 
     def started(self, name: str) -> None:
         """A lookup of this source began; the next one is due once it has ended."""
+        self._in_flight.add(name)
         self._due[name] = (float("inf"), next(self._order))
 
-    def answered(self, name: str, now_s: float) -> None:
-        """A lookup of this source came to an answer."""
+    def answered(self, name: str, now_s: float) -> bool:
+        """A lookup of this source came to an answer; returns whether that counts."""
         self._answered_s = now_s
+        if self._was_outdated(name, now_s):
+            return False
         self._never_answered.discard(name)
         self._asked_s.pop(name, None)
         self._failing.pop(name, None)
         if name in self._due:
             self._put(self._usual, name, now_s + self._refresh_s)
+        return True
 
-    def denied(self, name: str, now_s: float) -> None:
-        """We may not look up this source. That settles a first lookup; what was seen before is worth more."""
+    def denied(self, name: str, now_s: float) -> bool:
+        """We may not look up this source. That settles a first lookup; what was seen before is worth more.
+
+        Returns whether that counts.
+        """
+        self._answered_s = now_s
+        if self._was_outdated(name, now_s):
+            return False
         if name in self._never_answered or name not in self._asked_s:
             self.answered(name, now_s)
         else:
-            self._answered_s = now_s
             self.failed(name, now_s)
+        return True
 
     def failed(self, name: str, now_s: float, *, is_its_own: bool = True) -> None:
         """A lookup came to no answer: the others have their turn first.
 
         It is not its own where all would fail as well.
         """
-        if name not in self._due:
+        if self._was_outdated(name, now_s) or name not in self._due:
             return
         if name not in self._asked_s:
             self._put(self._usual, name, now_s + (min(RETRY_MAX_S, self._refresh_s) if is_its_own else 0.0))
@@ -187,6 +211,11 @@ class Schedule:
             since_s, times = self._failing.get(name, (now_s, 0))
             self._failing[name] = (since_s, times + 1)
             self._put(self._urgent, name, now_s + min(RETRY_INITIAL_S * 2.0 ** min(times, 10), RETRY_MAX_S))
+
+    def ended(self, name: str) -> None:
+        """The lookup of this source is not in flight any more, whatever it came to."""
+        self._in_flight.discard(name)
+        self._outdated.discard(name)
 
     def postpone(self, now_s: float) -> None:
         """Nobody waits for lookups at this moment, since nothing could be sent anyway."""
@@ -209,6 +238,14 @@ class Schedule:
             self._asked_s.pop(name, None)
             self._failing.pop(name, None)
         return list(dict.fromkeys(names))
+
+    def _was_outdated(self, name: str, now_s: float) -> bool:
+        """End the lookup of this source; whether another one has to follow it, or none."""
+        is_outdated = name in self._outdated
+        self.ended(name)
+        if is_outdated and name in self._due:
+            self._put(self._urgent if name in self._asked_s else self._usual, name, now_s)
+        return is_outdated
 
     def _put(self, line: list[tuple[float, int, str]], name: str, due_s: float) -> None:
         self._due[name] = place = (due_s, next(self._order))

@@ -181,6 +181,7 @@ class Telemetry:
         self._stalled: dict[Partition, str] = {}
         """Partitions whose stall was logged, and the reason it had then."""
         self._kafka_fails = False
+        self._kafka_is_logged = False
         self._letters_are_written = self._letters_are_counted = True
 
     def _start_at_zero(self) -> None:
@@ -361,19 +362,21 @@ class Telemetry:
         if outcome == "ok" and target in self._unseeing:
             self._unseeing.discard(target)
             self._log.info("sources_seen", target=target)
-        elif (
-            outcome in {"denied", "unavailable"}
-            and target not in self._unseeing
-            # Of one source alone, lookups may fail while those of the others do not.
-            and self._may_log("sources_unseen", target, per_minute=1)
-        ):
+        elif outcome == "denied":
+            now = "those never seen are sent to, and events for those of them that are not ACTIVE are lost"
+            self._sources_unseen(target, reason, now)
+        elif outcome == "unavailable":
+            self.source_not_seen(target, reason)
+
+    def source_not_seen(self, target: str, reason: str) -> None:
+        """A source is taken for one that cannot be looked up, or will be: said once, as above."""
+        self._sources_unseen(target, reason, "new ones wait, and are then sent to")
+
+    def _sources_unseen(self, target: str, reason: str, now: str) -> None:
+        # Of one source alone, lookups may fail while those of the others do not.
+        if target not in self._unseeing and self._may_log("sources_unseen", target, per_minute=1):
             self._unseeing.add(target)
-            now = (
-                "each source keeps the state it was seen in; those never seen are sent to, and events for "
-                "those of them that are not ACTIVE are lost"
-                if outcome == "denied"
-                else "each source keeps the state it was seen in; new ones wait, and are then sent to"
-            )
+            now = f"each source keeps the state it was seen in; {now}"
             self._log.warning("sources_unseen", target=target, reason=_capped(reason), now=now)
 
     def source_created(self, target: str, source: str) -> None:
@@ -477,20 +480,23 @@ class Telemetry:
 
     # Kafka and the dead-letter topic
 
-    def kafka_problem(self, text: str) -> None:
-        """The Kafka client complains; it goes on trying."""
-        if self._may_log("kafka_problem", "", per_minute=KAFKA_LINES):
+    def kafka_problem(self, text: str) -> bool:
+        """The Kafka client complains; it goes on trying. Returns whether there is a line of it."""
+        is_logged = self._may_log("kafka_problem", "", per_minute=KAFKA_LINES)
+        if is_logged:
             self._log.warning("kafka_problem", reason=_capped(text))
+        return is_logged
 
     def kafka_state(self, problem: str | None) -> None:
-        """Why nothing may be arriving from Kafka; None when all is well, which is logged when it was not."""
+        """Why nothing may be arriving from Kafka; None when all is well, logged where the problem was."""
         if problem is not None:
             if not self._kafka_fails:
                 self._kafka_fails = True
-                self.kafka_problem(problem)
+                self._kafka_is_logged = self.kafka_problem(problem)
         elif self._kafka_fails:
             self._kafka_fails = False
-            self._log.info("kafka_recovered")
+            if self._kafka_is_logged:
+                self._log.info("kafka_recovered")
 
     def dead_letter_unwritable(self, reason: str) -> None:
         """The dead-letter topic takes nothing, so nothing is committed. Logged once until it does."""

@@ -42,12 +42,18 @@ class FakeWatch:
         self.trouble: tuple[float, str] | None = None
         self.asked: list[str] = []
         """Every source that a lookup was asked for, again for each time."""
+        self.asked_anew: list[str] = []
+        """Those of them for which no lookup counts that was in flight already."""
+        self.began_s: float | None = None
+        """When the lookups began that the next steps bring; None for those steps."""
         self._asked: list[str] = []
         self._said: list[tuple[str, Sighting]] = []
 
-    def follow(self, name: str) -> None:
+    def follow(self, name: str, *, anew: bool = False) -> None:
         self.followed.add(name)
         self.asked.append(name)
+        if anew:
+            self.asked_anew.append(name)
         if name not in self._asked:
             self._asked.append(name)
 
@@ -64,12 +70,17 @@ class FakeWatch:
         """The next step brings this news."""
         self._said.append((name, seen))
 
-    def step(self, now_s: float) -> list[tuple[str, Sighting]]:
-        said, self._said = self._said, []
+    def step(self, now_s: float) -> list[tuple[str, Sighting, float]]:
+        began_s = now_s if self.began_s is None else self.began_s
+        said, self._said = [(name, seen, began_s) for name, seen in self._said], []
         if self.is_blind:
             return said
         asked, self._asked = self._asked, []
-        seen = [(name, Sighting(self.states.get(name, "ACTIVE"))) for name in asked if name in self.followed]
+        seen = [
+            (name, Sighting(self.states.get(name, "ACTIVE")), began_s)
+            for name in asked
+            if name in self.followed
+        ]
         return said + seen
 
     def postpone(self, now_s: float) -> None:

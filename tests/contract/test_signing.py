@@ -513,6 +513,37 @@ def test_a_role_that_may_not_be_assumed_stops_the_bridge(aws: pytest.MonkeyPatch
         with_sts(aws, answer(403, denied("AccessDenied")))
 
 
+def test_a_role_is_assumed_with_the_session_keys_that_replaced_expired_ones(
+    aws: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those in the shared credentials file are written anew by somebody else while the bridge runs."""
+    soon = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=20)).isoformat()
+    short = ASSUMED.replace(b"2199-01-01T00:00:00Z", soon.encode())
+    file = tmp_path / "credentials"
+
+    def write(key: str) -> None:
+        file.write_text(
+            f"[default]\naws_access_key_id = {key}\naws_secret_access_key = s\naws_session_token = t\n"
+        )
+
+    async def run() -> list[str]:
+        async with Endpoint(
+            answer(200, short), answer(400, denied("ExpiredToken")), answer(200, ASSUMED)
+        ) as server:
+            aws.setenv("AWS_ENDPOINT_URL_STS", server.url)
+            write("AKIDOLD")
+            one = signers(role_arn=ROLE)
+            first = await asyncio.to_thread(one.resolve)
+            write("AKIDNEW")
+            second = await asyncio.to_thread(one.resolve, first)
+            assert "AKIDROLE" == second.signer.access_key
+            return [str(asked.headers) for asked in server.received]
+
+    asked = asyncio.run(run())
+    assert ["AKIDOLD" in asked[0], "AKIDOLD" in asked[1], "AKIDNEW" in asked[2]] == [True] * 3
+    assert 3 == len(asked)
+
+
 @pytest.mark.parametrize(
     "play", [answer(503, denied("ServiceUnavailable")), answer(400, denied("Throttling"))]
 )

@@ -27,7 +27,7 @@ from connector.pipeline import Pipeline
 from connector.read_ahead import slim
 from connector.replay import MAX_PENDING_LETTERS, Limits, Replay
 from connector.resolutions import Resolution, Resolved, State
-from connector.sources import Sighting
+from connector.sources import Sighting, SourceState
 from connector.telemetry import Telemetry
 from connector.trial import Tally, Trial, plan, tries
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch, accept, outcomes
@@ -588,6 +588,7 @@ def test_a_schema_that_cannot_be_had_is_waited_for(
 
 ORDERS, BLUE = "aws.partner/example.com/orders", "aws.partner/example.com/blue"
 DENIED = Sighting("UNKNOWN", reason="AccessDeniedException", is_denied=True)
+REFUSED_SOURCE = Retry("source_unknown", "Event Bus Not Found.")
 NO_ANSWER = Sighting("UNKNOWN", reason="no lookup of it was answered in time")
 
 
@@ -653,6 +654,44 @@ def test_without_permission_only_letters_that_no_closed_source_wrote_are_sent(
     assert {"template_null": 10, "avro_invalid": 10} == tally.tried
     assert {"its source was not ACTIVE when it was written, and may not be looked up": 20} == tally.left
     assert {"AccessDeniedException": 20} == tally.unseen
+
+
+def test_letters_of_a_source_that_is_refused_and_cannot_be_looked_up_are_left_open(
+    settings: config.Settings,
+) -> None:
+    """Nobody else is there whose events could be accepted, so waiting would never end."""
+    rig = Rig([record(n) for n in range(4)], settings=settings)
+    rig.watch.is_blind = True
+    rig.at(**{f"poll_{n}": lambda: rig.watch.say(ORDERS, DENIED) for n in range(5, 2000, 50)})
+    rig.sink.judge = lambda entries: outcomes([REFUSED_SOURCE] * len(entries))
+
+    tally = rig.run()
+
+    (reason,) = tally.left
+    assert "EventBridge refuses its events" in reason
+    assert ({reason: 4}, {}, {}) == (tally.left, tally.failed, rig.resolutions.states)
+    assert 1 == len(rig.sink.requests)
+
+
+@pytest.mark.parametrize("policy", ["dead_letter", "send"])
+@pytest.mark.parametrize("state", ["ACTIVE", "MISSING"])
+def test_letters_of_a_source_that_is_refused_all_the_time_are_left_open(
+    settings: config.Settings, tmp_path: Path, policy: str, state: SourceState
+) -> None:
+    """Whatever a lookup shows, also where the topic sends to closed sources."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(SETTINGS + f"    on_inactive_source: {policy}\n")
+    rig = Rig([record(n) for n in range(4)], settings=config.load(file, {}))
+    rig.watch.states[ORDERS] = state
+    rig.sink.judge = lambda entries: outcomes([REFUSED_SOURCE] * len(entries))
+
+    tally = rig.run()
+
+    assert 4 == sum(tally.left.values())
+    assert ({}, {}) == (tally.failed, rig.resolutions.states)
+    assert policy == "send" or len(rig.sink.requests) <= 3
+    if (policy, state) == ("dead_letter", "ACTIVE"):
+        assert "4 letters wait, since EventBridge refuses the events of their sources" in rig.problems
 
 
 def test_a_source_that_closes_midway_gets_what_is_in_flight_and_no_more(settings: config.Settings) -> None:

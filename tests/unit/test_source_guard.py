@@ -356,6 +356,55 @@ def test_a_source_that_was_forgotten_while_closed_is_not_opened_by_a_failed_look
     assert [] == of(rig, BLUE)
 
 
+def test_what_was_seen_closed_is_known_after_it_was_forgotten_twice(
+    holding: config.Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it was not looked up between."""
+    monkeypatch.setattr(outbox, "MAX_SOURCES", 2)
+    rig = Rig(holding)
+    outlet = rig.bridge._outlets["default"]
+    rig.watch.states[BLUE] = "PENDING"
+    outlet.expect(BLUE, "hold")
+    outlet.step(1.0)
+    rig.watch.is_blind = True
+    for n in range(2):
+        for other in range(6):
+            outlet.expect(f"aws.partner/example.com/{n}-{other}", "hold")
+        assert BLUE not in rig.watch.followed
+        outlet.expect(BLUE, "hold")
+    rig.watch.say(BLUE, DENIED)
+    outlet.step(2.0)
+
+    assert "PENDING" == outlet.guard.seen(BLUE).state
+
+
+def test_after_a_refusal_only_a_lookup_that_begins_then_counts(settings: config.Settings) -> None:
+    """One that was in flight may show what was true before."""
+    rig = Rig(settings)
+    rig.sink.judge = lambda entries: outcomes([UNKNOWN_SOURCE] * len(entries))
+    rig.source.put(record(0, tenant="blue"))
+    rig.run(lambda: bool(rig.sink.requests) and rig.source.polls > 50)
+
+    assert BLUE in rig.watch.asked_anew
+
+
+def test_what_is_known_of_a_source_is_as_old_as_the_beginning_of_its_lookup(
+    holding: config.Settings,
+) -> None:
+    """It speaks of that moment, however late it is answered: after an outage another comes first."""
+    rig = Rig(holding)
+    rig.watch.max_age_s = 10.0
+    guard = rig.bridge._outlets["default"].guard
+    rig.bridge._outlets["default"].expect(BLUE, "hold")
+    rig.watch.began_s = 100.0
+    guard.step(109.0)
+    guard.step(109.5, is_down=True)
+    assert not guard.is_awaited
+
+    guard.step(110.5, is_down=True)
+    assert guard.is_awaited
+
+
 def test_a_state_that_aws_adds_later_is_closed_and_named(settings: config.Settings) -> None:
     """Nobody knows what becomes of events for such a source, so none is sent to find out."""
     rig = Rig(settings)

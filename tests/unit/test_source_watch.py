@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -74,7 +75,7 @@ class Rig:
         while self.clock.now_s < end_s:
             if is_down:
                 self.watch.postpone(self.clock.now_s)
-            news += self.watch.step(self.clock.now_s)
+            news += [(name, seen) for name, seen, _ in self.watch.step(self.clock.now_s)]
             self.clock.now_s += 0.01
         return news
 
@@ -210,3 +211,107 @@ def test_a_listed_source_that_is_missing_is_created() -> None:
 
     assert [("listed", "PENDING"), ("other", "MISSING")] == states(rig.run(5))
     assert [("listed", "111122223333")] == rig.api.created
+
+
+class SlowApi(FakeApi):
+    """One that answers a lookup when it is told to, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: list[asyncio.Future[Sighting]] = []
+
+    async def look(self, name: str) -> Sighting:
+        self.looked.append(name)
+        self.answers.append(asyncio.get_running_loop().create_future())
+        return await self.answers[-1]
+
+
+class SlowRig(Rig):
+    """A watch with such a control plane, on a loop that runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.api: SlowApi = SlowApi()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.watch = SourceWatch(
+            "default",
+            config.Sources(),
+            api=self.api,
+            start=lambda work: self.tasks.append(asyncio.ensure_future(work)),
+            telemetry=Telemetry(),
+            clock_s=self.clock,
+        )
+
+    async def step(self, seconds: float) -> list[tuple[str, Sighting, float]]:
+        """Let so much time pass, with a step at its end, and the loop do what it has."""
+        self.clock.now_s += seconds
+        news = self.watch.step(self.clock.now_s)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return news
+
+
+def test_there_is_never_a_second_lookup_of_a_source_beside_the_first() -> None:
+    """A slow one would arrive after it, with what was true before."""
+
+    async def run() -> None:
+        rig = SlowRig()
+        rig.follow("a")
+        await rig.step(0)
+        assert 1 == len(rig.api.answers)
+        for _ in range(100):
+            rig.follow("a")
+            await rig.step(1)
+        assert 1 == len(rig.api.answers)
+
+        began_s = 0.0 + rig.clock.now_s - 100
+        rig.api.answers[0].set_result(ACTIVE)
+        await rig.step(0)
+        assert [("a", ACTIVE, began_s)] == await rig.step(0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_what_a_lookup_found_that_began_before_a_refusal_does_not_count(is_forgotten: bool) -> None:
+    """Nor what one found of a source that was forgotten and met again since. The next follows at once."""
+
+    async def run() -> None:
+        rig = SlowRig()
+        rig.follow("a")
+        await rig.step(0)
+        if is_forgotten:
+            rig.watch.forget("a")
+            rig.follow("a")
+        else:
+            rig.watch.follow("a", anew=True)
+        assert [] == await rig.step(1)
+        assert 1 == len(rig.api.answers)
+
+        rig.api.answers[0].set_result(ACTIVE)
+        await rig.step(0)
+        assert [] == await rig.step(1)
+        assert 2 == len(rig.api.answers)
+
+        rig.api.answers[1].set_result(Sighting("PENDING"))
+        await rig.step(0)
+        assert [("a", "PENDING")] == [(name, seen.state) for name, seen, _ in await rig.step(1)]
+
+    asyncio.run(run())
+
+
+def test_sources_that_are_unseen_since_all_lookups_are_throttled_are_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Their events are sent from then on, so somebody has to hear of it."""
+    caplog.set_level(logging.WARNING, logger=LOGGER)
+    rig = Rig(first_look_timeout=30.0)
+    rig.api.error = ThrottledError("Rate exceeded")
+    rig.follow("a", "b")
+    assert [] == rig.run(29)
+    assert [] == caplog.records
+
+    assert [("a", "UNKNOWN"), ("b", "UNKNOWN")] == states(rig.run(120))
+    (line,) = caplog.records
+    assert "sources_unseen" in str(line.msg)
+    assert "Rate exceeded" in str(line.msg)

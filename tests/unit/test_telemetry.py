@@ -423,6 +423,18 @@ def test_kafka_is_logged_when_it_fails_and_when_it_comes_back(telemetry: Telemet
     ]
 
 
+def test_kafka_that_flaps_is_not_logged_as_recovered_more_often_than_as_failing(
+    telemetry: Telemetry, logs: Logs
+) -> None:
+    """A line that says that all is well is no news to whoever never heard of trouble."""
+    for _ in range(100):
+        telemetry.kafka_state("no broker can be reached")
+        telemetry.kafka_state(None)
+
+    assert 1 <= logs.events.count("kafka_problem") < 100
+    assert logs.events.count("kafka_problem") == logs.events.count("kafka_recovered")
+
+
 def test_what_is_wrong_with_the_configuration_is_a_line_each(telemetry: Telemetry, logs: Logs) -> None:
     """A log of JSON holds nothing but JSON."""
     telemetry.misconfigured([Problem("dead_letter.topic", "does not exist"), Problem("http.port", "in use")])
