@@ -105,7 +105,8 @@ class Pace:
             self.state = State.PROBING
         if self.rate is not None:
             self._refill(now_s)
-            self._tokens -= 1.0
+            # A probe of a target that is down waits for no token, and must leave no debt behind.
+            self._tokens = max(0.0, self._tokens - 1.0)
         self._window_requests += 1
 
     def answered(self, now_s: float, *, entries: int, accepted: int, throttled: int) -> None:

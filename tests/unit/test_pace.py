@@ -68,6 +68,19 @@ def test_an_answered_probe_closes_the_breaker() -> None:
     assert p.may_send(1.1, 5)
 
 
+def test_probes_of_an_outage_leave_no_debt_behind() -> None:
+    """At one request in 50 s a hundred probes would else be paid back for over an hour."""
+    p = pace(max_per_second=0.02)
+    now_s = 0.0
+    for _ in range(100):
+        p.sent(now_s)
+        p.failed(now_s)
+        now_s = p.next_s(now_s)
+    p.answered(now_s, entries=1, accepted=1, throttled=0)
+
+    assert p.next_s(now_s) <= now_s + 50
+
+
 def test_failed_probes_wait_longer_each_time_up_to_the_limit() -> None:
     """An outage of hours costs one probe every `max_interval`, and recovery is seen within it."""
     p = pace()
