@@ -18,7 +18,8 @@ OF_SOURCE: Mapping[str, Code] = {
     "source_not_authorized": "source_not_authorized",
 }
 """Verdicts about an entry's source, and the code of the letter that one makes."""
-COUNTED = frozenset({*OF_SOURCE, "unknown"})
+LETTERS: Mapping[str, Code] = {**OF_SOURCE, "detail_type_not_authorized": "source_not_authorized"}
+COUNTED = frozenset({*LETTERS, "unknown"})
 """What says something against an entry each time. Anything else is trouble of EventBridge's own, however few
 entries it hits."""
 
@@ -84,17 +85,19 @@ class Failures:
 
         A refusal, or a code that nobody knows, counts as an attempt if others were accepted since the entry
         was sent, or since it last failed; otherwise the target is at fault. A source that is refused is held
-        until a look says what is true of it, and under `hold` for ever.
+        until a look says what is true of it, and under `hold` for ever; but where it took others meanwhile the
+        entry is at fault.
         """
         queue = pending.lane.queue
         are_others_accepted = self.are_others_accepted(pending, sent_at)
+        has_taken = queue.taken_at > _since(pending, sent_at)
         pending.failed_at = self.acceptances
         pending.tries += 1
         if pending.first_failure_ms is None:
             pending.first_failure_ms = _now_ms()
         if are_others_accepted and pending.failing_from_s is None:
             pending.failing_from_s = self._accepting_s
-        if outcome.code in OF_SOURCE:
+        if outcome.code in OF_SOURCE and not has_taken:
             self._note_unwell(queue, outcome)
             self._guard.refused(queue)
             if queue.policy == "hold":
@@ -108,7 +111,7 @@ class Failures:
         if not is_over:
             return None
         return RefusedError(
-            OF_SOURCE.get(outcome.code, "retries_exhausted"),
+            LETTERS.get(outcome.code, "retries_exhausted"),
             f"{pending.tries} attempts failed, and other events were accepted meanwhile; "
             f"the last: {outcome.code}: {outcome.message}",
         )

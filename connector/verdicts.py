@@ -161,10 +161,10 @@ ENTRY_RETRIED = frozenset({
 })  # fmt: skip
 ENTRY_REFUSED = frozenset({"InvalidArgument", "MalformedDetail", "RedactionFailure"})  # entry
 ENTRY_FORBIDDEN = frozenset({"AccessDeniedException", "InvalidAccountIdException"})  # entry
-SOURCE_NOT_AUTHORIZED = frozenset({
-    "NotAuthorizedForSourceException", "NotAuthorizedForDetailTypeException",  # entry
-})  # fmt: skip
-"""Verdicts about a source: its neighbours are none of its business, nor is the bridge."""
+SOURCE_NOT_AUTHORIZED = frozenset({"NotAuthorizedForSourceException"})  # entry
+"""A verdict about a source: its neighbours are none of its business, nor is the bridge."""
+DETAIL_TYPE_NOT_AUTHORIZED = frozenset({"NotAuthorizedForDetailTypeException"})  # entry
+"""A verdict about a source and a detail type: other entries of that source may be welcome."""
 _SOURCE_UNKNOWN = re.compile(
     r"event bus not found|event source\b.*\b(not exist|not found|deleted|unknown)", re.IGNORECASE | re.DOTALL
 )
@@ -230,7 +230,7 @@ def _error(verdict: Verdict | None, code: str, *, status: int, said: str, advice
             return UnavailableError(f"EventBridge is not available ({said})", code=code)
     if code == "ResourceNotFoundException" or _SOURCE_UNKNOWN.search(said):
         return UnavailableError(f"EventBridge does not know a source ({said})", code="source_unknown")
-    if code in SOURCE_NOT_AUTHORIZED:
+    if code in SOURCE_NOT_AUTHORIZED | DETAIL_TYPE_NOT_AUTHORIZED:
         return UnavailableError(
             f"EventBridge does not let us send to a source ({said})", code="source_not_authorized"
         )
@@ -288,6 +288,8 @@ def outcome(result: object) -> Outcome:
         return Retry("source_unknown", f"{_capped(code)}: {text}")
     if code in SOURCE_NOT_AUTHORIZED:
         return Retry("source_not_authorized", f"{code}: {text}")
+    if code in DETAIL_TYPE_NOT_AUTHORIZED:
+        return Retry("detail_type_not_authorized", f"{code}: {text}")
     if code in ENTRY_REFUSED:
         return Refused(code, text)
     if code in ENTRY_FORBIDDEN:

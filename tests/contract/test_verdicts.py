@@ -17,6 +17,7 @@ from connector.errors import TransientError, UnavailableError
 from connector.eventbridge import transport_error
 from connector.signing import PERMANENT
 from connector.verdicts import (
+    DETAIL_TYPE_NOT_AUTHORIZED,
     ENTRY_FORBIDDEN,
     ENTRY_REFUSED,
     ENTRY_RETRIED,
@@ -84,8 +85,9 @@ def test_what_botocore_takes_for_transient_we_do_too() -> None:
 
 
 def test_every_documented_error_of_an_entry_has_one_verdict() -> None:
-    """The five tables cover what AWS documents, and none contradicts another."""
-    tables = [ENTRY_THROTTLED, ENTRY_RETRIED, ENTRY_REFUSED, ENTRY_FORBIDDEN, SOURCE_NOT_AUTHORIZED]
+    """The tables cover what AWS documents, and none contradicts another."""
+    of_sources = [SOURCE_NOT_AUTHORIZED, DETAIL_TYPE_NOT_AUTHORIZED]
+    tables = [ENTRY_THROTTLED, ENTRY_RETRIED, ENTRY_REFUSED, ENTRY_FORBIDDEN, *of_sources]
 
     assert set() == set(ENTRY) - frozenset().union(*tables)
     assert sum(map(len, tables)) == len(frozenset().union(*tables))

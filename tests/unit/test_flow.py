@@ -15,6 +15,7 @@ from connector.errors import ThrottledError, UnavailableError
 from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Retry
 from connector.outbox import room_beside
 from connector.sources import SourceState
+from connector.verdicts import outcome
 from tests.fakes import accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 from tests.unit.test_source_guard import BLUE, metric, of, written
@@ -212,6 +213,30 @@ def test_a_verdict_about_one_source_closes_that_source_and_never_the_bridge(
     rig.run(until)
 
     assert ([] if policy == "hold" else [code]) == rig.dead_letters.codes
+
+
+@pytest.mark.parametrize("code", ["NotAuthorizedForDetailTypeException", "NotAuthorizedForSourceException"])
+def test_an_entry_that_is_refused_while_its_source_takes_others_is_a_dead_letter_also_under_hold(
+    tmp_path: Path, code: str
+) -> None:
+    """Else one detail type that is not allowed would hold the commit for ever."""
+    rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
+    refused = outcome({"ErrorCode": code, "ErrorMessage": "Not authorized."})
+    rig.sink.judge = lambda entries: outcomes(
+        [refused if number_of(entry) == 5 else Delivered("id") for entry in entries]
+    )
+    rig.source.put(*(record(n) for n in range(20)))
+
+    def until() -> bool:
+        seconds(rig, 0.5)
+        if rig.source.polls % 5 == 0:
+            rig.source.put(record(5_000 + rig.source.polls, partition=P1))
+        return rig.source.committed.get(P0) == 20
+
+    rig.run(until)
+
+    assert ["source_not_authorized"] == rig.dead_letters.codes
+    assert rig.delivered_ids.count(5) < 20
 
 
 def test_an_account_that_is_refused_for_one_source_alone_is_not_refused(tmp_path: Path) -> None:

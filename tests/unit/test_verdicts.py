@@ -158,7 +158,7 @@ def test_results_are_aligned_with_their_entries_whatever_the_count_of_failures_s
             "No.",
         ),
         (
-            Retry("source_not_authorized", "NotAuthorizedForDetailTypeException: "),
+            Retry("detail_type_not_authorized", "NotAuthorizedForDetailTypeException: "),
             "NotAuthorizedForDetailTypeException",
             None,
         ),
