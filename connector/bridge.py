@@ -75,8 +75,8 @@ NOT_OF_MAPPING = OF_SOURCES | {"retries_exhausted"}
 
 RESUME_SHARE = 0.5
 """Partitions that were paused because too much was pending go on once what is left for one target fell to
-this share; the rest may be targets that are down. Resuming at once would pause again after one poll, and
-each pause throws away what was prefetched."""
+this share. Resuming at once would pause again after one poll, and each pause throws away what was
+prefetched."""
 
 
 class Source(Protocol):
@@ -167,7 +167,6 @@ class Bridge:
 
         sources = {topic.event.source for topic in settings.topics.values()}
         has_many_sources = len(sources) > 1 or any("${" in source for source in sources)
-        self._resume_share = 1 - (1 - RESUME_SHARE) / len(settings.all_targets)
         share = _share(settings.delivery, targets=len(settings.all_targets))
         self._outlets = {
             name: Outlet(
@@ -489,16 +488,23 @@ class Bridge:
         # What waits outside for room must not fill what the others need. It is no more than one poll brought
         # of each partition. Nor must what is held, for which `_share` leaves room.
         stalled = [record.size_bytes for stall in self._stalled.values() for record, _ in stall.records]
-        held = sum(outlet.held for outlet in self._all_outlets)
-        held_bytes = sum(outlet.held_bytes for outlet in self._all_outlets)
-        ledger, delivery = self._ledger, self._delivery
-        pending = max(
-            (ledger.pending_records - len(stalled) - held) / room_beside(held, delivery.max_pending_records),
-            (ledger.pending_bytes - sum(stalled) - held_bytes)
-            / room_beside(held_bytes, delivery.max_pending_bytes),
+        # Each target is looked at by itself: one that has its share full is no reason to stop those that have
+        # room. What is in none of them, as letters under way, counts for each.
+        ledger, delivery, outlets = self._ledger, self._delivery, self._all_outlets
+        inside = [outlet.inside for outlet in outlets]
+        others = ledger.pending_records - len(stalled) - sum(records for records, _ in inside)
+        others_bytes = ledger.pending_bytes - sum(stalled) - sum(size_bytes for _, size_bytes in inside)
+        records_each = delivery.max_pending_records / len(outlets)
+        bytes_each = delivery.max_pending_bytes / len(outlets)
+        pending = min(
+            max(
+                (others + records - outlet.held) / room_beside(outlet.held, records_each),
+                (others_bytes + size_bytes - outlet.held_bytes) / room_beside(outlet.held_bytes, bytes_each),
+            )
+            for outlet, (records, size_bytes) in zip(outlets, inside, strict=True)
         )
         was_full = self._is_full
-        self._is_full = pending >= (self._resume_share if was_full else 1.0)
+        self._is_full = pending >= (RESUME_SHARE if was_full else 1.0)
         if (
             self._is_full == was_full
             and not self._stalled
@@ -636,11 +642,11 @@ class Bridge:
         is_due = now_s >= self._sources_due_s
         for outlet in self._all_outlets:
             telemetry.held(outlet.name, outlet.held)
+            is_blocked = self._is_full or any(stall.outlet is outlet for stall in self._stalled.values())
+            outlet.age_without_others(now_s, is_blocked=is_blocked)
             failing = outlet.failing()
             telemetry.sources_failing(outlet.name, failing)
             self._health.sources_failing(outlet.name, failing)
-            if ledger.tracks.keys() <= self._pauses.reasons.keys():
-                outlet.age_without_others(now_s)
             if is_due or outlet.guard.changed():
                 standings = list(outlet.guard.standings())
                 telemetry.sources(outlet.name, standings)
@@ -669,7 +675,8 @@ class Bridge:
         stall = self._stalled.get(partition)
         outlet = stall.outlet if stall else None
         is_explained = (
-            reason in {"excluded", "source"}
+            reason == "excluded"
+            or (reason == "source" and outlet is not None and outlet.is_holding)
             or (reason == "schema_registry" and self._pipeline.problem is not None)
             or self._dead_letters.problem is not None
             or (outlet in held_up if outlet else bool(held_up))

@@ -49,8 +49,10 @@ class Failures:
         self._unwell: dict[SourceQueue, tuple[int, str]] = {}
         """Sources that fail alone, or that EventBridge refused, and that did not take an event since: since
         when, in Unix milliseconds, and why."""
-        self._failing: set[SourceQueue] = set()
-        """Sources that rest although nothing else was accepted: perhaps only they are to blame."""
+        self._failing: dict[SourceQueue, tuple[int, str]] = {}
+        """Sources that fail although nothing else was accepted: perhaps only they are to blame."""
+        self.are_blocking = False
+        """What fails alone leaves no room for anything that could be accepted."""
         self.acceptances = 0
         """Answers that accepted something, in all: by this it is told what was accepted since."""
         self._accepting_s = 0.0
@@ -67,7 +69,7 @@ class Failures:
         self.acceptances += 1
         self._count(now_s)
         while self._failing:
-            self._outbox.end_rest(self._failing.pop())
+            self._outbox.end_rest(self._failing.popitem()[0])
         for pending in accepted:
             queue = pending.lane.queue
             queue.delivered += 1
@@ -85,7 +87,7 @@ class Failures:
 
         A refusal, or a code that nobody knows, counts as an attempt if others were accepted since the entry
         was sent, or since it last failed; otherwise the target is at fault. A source that is refused is held
-        until a look says what is true of it, and under `hold` for ever; but where it took others meanwhile the
+        until a look says what is true of it, and under `hold` for ever; where it took others meanwhile the
         entry is at fault.
         """
         queue = pending.lane.queue
@@ -145,10 +147,12 @@ class Failures:
                 queue.fails_alone = True
                 explained += throttles
                 self._note_unwell(queue, retries[0][1])
-            elif has_taken or throttles or accepted is None or not self._has_many_sources:
+            elif has_taken or throttles or accepted is None:
                 continue
             else:
-                self._failing.add(queue)
+                self._failing.setdefault(queue, _said(retries[0][1]))
+                if not self._has_many_sources:
+                    continue
             if queue.rest_until_s is None:
                 pause_s = full_jitter(
                     queue.rests + 1,
@@ -159,28 +163,32 @@ class Failures:
         return explained
 
     def age_without_others(self, entries: Iterable[Pending], now_s: float) -> None:
-        """Let entries age although nothing new comes in that could be accepted.
+        """Let entries age although nothing is accepted, where they leave no room for anything that could be.
 
-        Where all that is here fails alone, or is held, it would otherwise block its partitions for ever.
+        Otherwise what fails alone would block its partitions for ever. It must be most of what may leave:
+        where the rest outweighs it nobody can tell this from an outage.
         """
-        if all(pending.lane.queue.door or fails_alone(pending) for pending in entries):
+        alone = [fails_alone(pending) for pending in entries if not pending.lane.queue.door]
+        self.are_blocking = 0 < len(alone) <= 2 * sum(alone)
+        if self.are_blocking:
             self._count(now_s)
 
     def sources(self) -> list[Failing]:
         """The sources that take nothing while others do, and have something waiting."""
+        failing = {**self._failing, **self._unwell} if self.are_blocking else self._unwell
         return [
             Failing(queue.source, since_ms, why, queue.inside)
-            for queue, (since_ms, why) in self._unwell.items()
+            for queue, (since_ms, why) in failing.items()
             if queue.inside
         ]
 
     def forget(self, queue: SourceQueue) -> None:
         """Take note that the outbox made room by forgetting a source."""
         self._unwell.pop(queue, None)
-        self._failing.discard(queue)
+        self._failing.pop(queue, None)
 
     def _note_unwell(self, queue: SourceQueue, said: Retry) -> None:
-        self._unwell.setdefault(queue, (_now_ms(), f"{said.code}: {said.message}"))
+        self._unwell.setdefault(queue, _said(said))
 
     def _count(self, now_s: float) -> None:
         """Count the time since it was counted last; of an outage no more than a tenth of `max_age`."""
@@ -197,6 +205,10 @@ def fails_alone(pending: Pending) -> bool:
 def _since(pending: Pending, sent_at: int) -> int:
     """How many acceptances there were when an entry last failed, or was first sent."""
     return sent_at if pending.failed_at is None else pending.failed_at
+
+
+def _said(retry: Retry) -> tuple[int, str]:
+    return _now_ms(), f"{retry.code}: {retry.message}"
 
 
 def _now_ms() -> int:

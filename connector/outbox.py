@@ -422,6 +422,23 @@ class Outbox:
             self.ready_lanes >= MAX_READ_AHEAD or not self._has_many_sources
         )
 
+    @property
+    def is_behind_doors(self) -> bool:
+        """Whether everything unsent is of sources whose doors are shut."""
+        return self.held_in_all == self.unsent and not any(
+            held and not queue.door for queue, (held, _) in self._held.items()
+        )
+
+    @property
+    def has_shut_doors(self) -> bool:
+        """Whether something is held behind the door of its source, rather than resting."""
+        return any(held and queue.door for queue, (held, _) in self._held.items())
+
+    @property
+    def inside(self) -> tuple[int, int]:
+        """Entries here or in flight, and their bytes where these are limited."""
+        return self._inside, self._inside_bytes
+
     def held(self, queue: SourceQueue) -> int:
         """How many entries of a source are held."""
         return self._held.get(queue, (0, 0))[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, assert_never
 
@@ -32,6 +32,8 @@ from connector.telemetry import RequestOutcome, TargetCondition, Telemetry
 
 SLOW_S = 2.0
 """After so long without a usable answer there is a problem, also where no request has failed yet."""
+LOW_RATE_S = 0.1
+"""Where the rate lets the next request leave only after so long, a rebalance leaves it to the next owner."""
 NO_ANSWER = "EventBridge has not answered yet"
 
 
@@ -153,6 +155,8 @@ class Outlet:
         self._in_vain_since_s: float | None = None
         """When the first of the requests was sent that have had no usable answer, nor any since."""
         self._why = NO_ANSWER
+        self._is_answering = True
+        """The last request was answered entry by entry, and not just throttled."""
         self._condition: TargetCondition = "up"
         telemetry.target_state(name, State.OK, "up", reason="starting")
         self.discard = self._outbox.discard
@@ -178,14 +182,20 @@ class Outlet:
 
     def is_held_up(self, now_s: float) -> bool:
         """Whether something outside explains that what is here waits."""
-        if self.is_backing_off or self.problem(now_s) is not None:
+        if self.is_backing_off or self._failures.are_blocking or self.problem(now_s) is not None:
             return True
         return self._outbox.ready_since_s is not None and self._pace.next_s(now_s) > now_s
 
     @property
+    def is_holding(self) -> bool:
+        """Whether sources that are shut or fail explain what is held."""
+        return self._outbox.has_shut_doors or bool(self.failing())
+
+    @property
     def is_backing_off(self) -> bool:
-        """Whether nothing may leave now, since the target is down or was throttled."""
-        return self._pace.is_backing_off(self._clock_s())
+        """Whether nothing may leave now, since the target is down, was throttled, or has a low rate."""
+        now_s = self._clock_s()
+        return self._pace.is_backing_off(now_s) or self._pace.next_s(now_s) - now_s > LOW_RATE_S
 
     def add(
         self, pending: Pending, lane_key: Hashable | None, policy: InactivePolicy = "send"
@@ -226,15 +236,26 @@ class Outlet:
         """Bytes of their records, and of the events made of them."""
         return self._outbox.held_bytes_in_all
 
-    def age_without_others(self, now_s: float) -> None:
-        """Let the age count of what fails alone, though nothing new can come in that could be accepted."""
+    @property
+    def inside(self) -> tuple[int, int]:
+        """How many entries are waiting or in flight, and their bytes where these are limited."""
+        return self._outbox.inside
+
+    def age_without_others(self, now_s: float, *, is_blocked: bool) -> None:
+        """Let the age count of what fails alone, where for want of room nothing comes in to be accepted."""
+        self._failures.are_blocking = False
+        if is_blocked and self._is_answering and not self.is_down:
+            self._failures.age_without_others(self._entries(), now_s)
+
+    def _entries(self) -> Iterator[Pending]:
+        """All that is waiting or in flight."""
         in_flight = (pending for batch, _, _ in self._in_flight.values() for pending in batch)
-        self._failures.age_without_others(itertools.chain(in_flight, self._outbox.entries()), now_s)
+        return itertools.chain(in_flight, self._outbox.entries())
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing arrives there, in a sentence; None when all is well."""
-        if not self._in_flight and not self._outbox.unsent:
-            self._in_vain_since_s = None  # what failed was taken away, so there is nothing to wait for
+        if not self._in_flight and (not self._outbox.unsent or self._waits_for_customers):
+            self._in_vain_since_s = None  # what failed was taken away, or is not to be sent
         since_s, why = self._in_vain_since_s, f"nothing was accepted: {self._why}"
         if trouble := self.guard.trouble:
             # Lookups of sources fail as the events would, and before them.
@@ -247,6 +268,11 @@ class Outlet:
         pause_s = self._pace.next_s(now_s) - now_s
         then = f"; next try in {pause_s:.0f} s" if pause_s >= 1 and not self._in_flight else ""
         return f"for {now_s - since_s:.0f} s {why}{then}"
+
+    @property
+    def _waits_for_customers(self) -> bool:
+        """Whether all that waits is of sources that are not ACTIVE, and EventBridge is not the reason."""
+        return not (self.is_down or self.guard.is_awaited) and self._outbox.is_behind_doors
 
     def carries(self, tracks: set[Track]) -> bool:
         """Whether records of these tracks are in flight."""
@@ -289,16 +315,16 @@ class Outlet:
             self._send(batch, now_s)
 
     def _may_only_probe(self, now_s: float) -> bool:
-        """Whether all that waits for a target that is down waits for lookups of its sources as well.
+        """Whether all that waits for a target that is down is of sources whose doors are shut.
 
         Then a request without entries asks whether it is up again: it reaches nobody. Without it the target
-        would stay down for as long as nothing can be looked up.
+        would stay down for as long as nothing can be looked up, or none of its customers comes back.
         """
         return (
-            self.guard.is_awaited
-            and self._outbox.unsent > 0
+            self._outbox.unsent > 0
             and self._outbox.ready_since_s is None
             and self._pace.may_send(now_s, len(self._in_flight))
+            and (self.guard.is_awaited or self._outbox.is_behind_doors)
         )
 
     def _send(self, batch: list[Pending], now_s: float) -> None:
@@ -352,6 +378,7 @@ class Outlet:
             again = self._sent_again(again, judged)
         self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
         self.settled += len(judged.delivered) + len(judged.failed)
+        self._is_answering = answer.error is None and (not _all_throttled(answer) or _all_alone(batch))
         self._follow(batch, answer, sent_s, is_in_vain=len(again) == len(batch))
         self._outbox.release(batch, again=again, not_before_s=not_before_s)
         self._report(batch, answer, outcome, judged)
@@ -364,10 +391,7 @@ class Outlet:
         has anything to send.
         """
         if is_in_vain and not self.is_down and _all_alone(batch):
-            in_flight = (pending for others, _, _ in self._in_flight.values() for pending in others)
-            if self._in_vain_since_s is not None and all(
-                map(fails_alone, itertools.chain(in_flight, self._outbox.entries()))
-            ):
+            if self._in_vain_since_s is not None and all(map(fails_alone, self._entries())):
                 self._in_vain_since_s = None
         elif isinstance(answer.error, TransientError | HaltError):
             self._why = str(answer.error)
@@ -420,7 +444,7 @@ class Outlet:
                 self._failures.accepted(batch, now_s)
             judged.delivered.extend(batch)
             return []
-        outcomes = self._of_sources(batch, answer.outcomes)
+        outcomes = self._of_sources(answer.outcomes)
         judged.delivered.extend(
             p for p, each in zip(batch, outcomes, strict=True) if isinstance(each, Delivered)
         )
@@ -455,17 +479,16 @@ class Outlet:
             self._telemetry.entries_retried(self.name, code, count)
         return again
 
-    def _of_sources(self, batch: Sequence[Pending], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    def _of_sources(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """Take what is said of us for a verdict about single sources, unless nothing speaks for them.
 
-        It is about us where nothing was ever accepted, and every entry of the answer is refused so: those of
-        several sources, if there are several.
+        It is about us where there is but one source, nothing was ever accepted, and every entry of the answer
+        is refused so. Of many sources the first few may be those of customers who are not authorised.
         """
-        is_one_of_many = self._has_many_sources and len({pending.lane.queue for pending in batch}) == 1
         if (
             all(isinstance(each, Forbidden) for each in outcomes)
             and not self._failures.acceptances
-            and not is_one_of_many
+            and not self._has_many_sources
         ):
             return outcomes
         return [

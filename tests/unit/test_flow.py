@@ -18,7 +18,7 @@ from connector.sources import SourceState
 from connector.verdicts import outcome
 from tests.fakes import accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
-from tests.unit.test_source_guard import BLUE, metric, of, written
+from tests.unit.test_source_guard import ACME, BLUE, metric, of, written
 
 P2 = Partition("orders", 2)
 HOLD = ("    target:", "    on_inactive_source: hold\n    target:")
@@ -240,7 +240,7 @@ def test_an_entry_that_is_refused_while_its_source_takes_others_is_a_dead_letter
 
 
 def test_an_account_that_is_refused_for_one_source_alone_is_not_refused(tmp_path: Path) -> None:
-    """AccessDeniedException for one entry of twenty is that source's; for all of them it is ours."""
+    """AccessDeniedException for one entry of twenty is that source's."""
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
 
     def judge(entries: Sequence[Entry]) -> Answer:
@@ -284,6 +284,148 @@ def test_the_first_request_refused_for_its_only_source_halts_nothing(tmp_path: P
     assert [] == rig.dead_letters.codes
 
 
+def test_several_customers_who_are_refused_first_of_all_halt_nothing(tmp_path: Path) -> None:
+    """The same with an answer that holds entries of two of them, before anything was accepted."""
+    rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
+    refused = Forbidden("AccessDeniedException", "no")
+    rig.sink.judge = lambda entries: outcomes(
+        [Delivered("id") if entry.source == ACME else refused for entry in entries]
+    )
+    rig.source.put(*(record(n, tenant="blue" if n % 2 else "green") for n in range(10)))
+
+    def until() -> bool:
+        if rig.source.polls == 100:
+            rig.source.put(*(record(n, tenant="acme", partition=P1) for n in range(10, 30)))
+        return rig.source.committed.get(P1) == 30
+
+    rig.run(until)
+
+    assert [] == rig.dead_letters.codes
+
+
+@pytest.mark.parametrize("is_whole_source", [True, False])
+def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
+    tmp_path: Path, is_whole_source: bool
+) -> None:
+    """It becomes dead letters after `max_age`, is named until then, and is no bug of the bridge."""
+    rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, ("max_attempts: 3", "max_attempts: 3, max_age: 1m")))
+    failed = Retry("InternalFailure", "always")
+
+    def is_bad(n: int) -> bool:
+        return n % 2 == 1 if is_whole_source else n % 20 == 7
+
+    rig.sink.judge = lambda entries: outcomes(
+        [failed if is_bad(number_of(entry)) else Delivered("id") for entry in entries]
+    )
+    count = 400 if is_whole_source else 4_000
+    rig.source.put(*(record(n, tenant="blue" if is_whole_source and n % 2 else "acme") for n in range(count)))
+    named: set[str] = set()
+
+    def until() -> bool:
+        seconds(rig, 0.5)
+        is_ready, body = rig.health.ready()
+        assert is_ready, body
+        named.update(each["source"] for each in body["sources_failing"])
+        return not rig.source.records[P0] and len(rig.dead_letters.codes) >= 100
+
+    rig.run(until, max_polls=20_000)
+
+    assert {"retries_exhausted"} == set(rig.dead_letters.codes)
+    assert {BLUE if is_whole_source else ACME} == named
+
+
+def test_what_failed_alone_does_not_age_while_the_target_is_down_or_throttled(tmp_path: Path) -> None:
+    """An outage costs no good record, also where what failed before it fills all the room there is."""
+    rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, ("max_attempts: 3", "max_attempts: 3, max_age: 1m")))
+    failed = Retry("InternalFailure", "for now")
+    rig.sink.judge = lambda entries: outcomes(
+        [failed if entry.source == BLUE else Delivered("id") for entry in entries]
+    )
+    rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(400)))
+
+    def until() -> bool:
+        if rig.source.polls > 200:
+            seconds(rig, 0.5)
+        if rig.source.polls == 200:
+            assert "source" in rig.bridge._pauses.reasons.values()
+            rig.sink.judge = lambda _: error(ThrottledError("slow down"))
+        if rig.source.polls == 700:
+            rig.sink.judge = lambda _: DOWN
+        if rig.source.polls == 1_200:
+            rig.sink.judge = accept
+        return rig.source.committed.get(P0) == 400
+
+    rig.run(until)
+
+    assert [] == rig.dead_letters.codes
+
+
+def test_a_target_with_its_share_full_does_not_stop_the_customers_of_another(tmp_path: Path) -> None:
+    """Nor does it where a customer of the other one leaves with a backlog."""
+    limits = ("max_pending_records: 200", "max_pending_records: 2000")
+    rig = Rig(written(tmp_path, HOLD, ("max_held_records: 30", "max_held_records: 10000"), limits))
+    rig.bridge.on_assigned([P2])
+    rig.sink.silent = {"far"}
+    rig.source.put(*(record(n, tenant="far", target="far") for n in range(3_000)))
+
+    def until() -> bool:
+        if rig.source.polls == 50:
+            rig.sink.is_holding = True
+            rig.source.put(*(record(10_000 + n, tenant="blue", partition=P1) for n in range(1_000)))
+        if rig.source.polls == 150:
+            rig.watches["default"].change(BLUE, "PENDING")
+        if rig.source.polls == 155:
+            rig.sink.is_holding = False
+            rig.sink.answer_held()
+            rig.source.put(*(record(n, tenant="acme", partition=P2) for n in range(50)))
+        assert rig.bridge._ledger.pending_records <= 2 * 2_000
+        return rig.source.committed.get(P2) == 50 and rig.bridge._outlets["default"].held > 500
+
+    rig.run(until, max_polls=1_000)
+
+
+@pytest.mark.parametrize("failures", [2, 5])
+def test_nothing_is_waited_for_once_all_that_failed_is_held_for_its_customer(
+    tmp_path: Path, failures: int
+) -> None:
+    """A moment's trouble, also of a target taken to be down, does not outlast what it was about."""
+    rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
+    rig.sink.judge = lambda _: DOWN
+    rig.source.put(*(record(n, tenant="blue") for n in range(5)))
+
+    def until() -> bool:
+        if len(rig.sink.requests) == failures and BLUE not in rig.watch.states:
+            rig.watch.change(BLUE, "PENDING")
+            rig.sink.judge = accept
+        seconds(rig, 0.1 if rig.watch.states else 0.0)
+        return rig.clock.now_s > 1_030 and rig.health.ready()[0]
+
+    rig.run(until)
+
+    assert 5 == metric(rig, "held_records", target="default")
+    assert 0 == metric(rig, "target_state", target="default")
+
+
+def test_a_rebalance_sends_no_more_than_a_low_rate_lets_leave_at_once(tmp_path: Path) -> None:
+    """What is owed is left to the next owner, not sent one by one until a request may take no longer."""
+    rate = ("  max_in_flight: 4\n", "  max_in_flight: 4\n  max_requests_per_second: 1\n")
+    rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, rate))
+    rig.source.put(*(record(n, tenant=f"t{n % 7}") for n in range(150)))
+    took_s = 0.0
+
+    def until() -> bool:
+        nonlocal took_s
+        if rig.source.polls == 100:
+            before_s = rig.clock.now_s
+            rig.bridge.on_revoked([P0])
+            took_s = rig.clock.now_s - before_s
+        return rig.source.polls > 100
+
+    rig.run(until)
+
+    assert took_s < 0.5
+
+
 @hypothesis_settings(deadline=None, max_examples=12)
 @given(
     seed=st.integers(0, 2**32),
@@ -305,7 +447,7 @@ def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
             *([] if has_far else [ONE_TARGET, TO_ONE]),
         )
     )
-    rig.bridge.on_assigned([P2])
+    rig.bridge.on_assigned([P2, Partition("orders", 3)])  # on the last one nothing ever comes
     tenants = [f"t{number}" for number in range(6)]
     ways = ["accept", "down", "throttle", "brown-out", "customers"]
     way = dict.fromkeys(["default", "far"], "accept")
