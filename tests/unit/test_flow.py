@@ -325,7 +325,7 @@ def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
         seconds(rig, 0.5)
         is_ready, body = rig.health.ready()
         assert is_ready, body
-        named.update(each["source"] for each in body["sources_failing"])
+        named.update(source for source in (BLUE, ACME) if source in str(body["sources_failing"]))
         return not rig.source.records[P0] and len(rig.dead_letters.codes) >= 100
 
     rig.run(until, max_polls=20_000)
@@ -454,6 +454,8 @@ def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
     failing: set[str] = set()
 
     def judge(entries: Sequence[Entry]) -> Answer:
+        if not entries:  # a probe
+            return DOWN if "down" in way.values() else accept(entries)
         match way[entries[0].target]:
             case "down":
                 return DOWN
