@@ -164,3 +164,49 @@ def test_no_more_than_the_rate_passes(rate: float) -> None:
             passed += 1
 
     assert 0.95 * rate * 10 - 1 <= passed <= rate * 10 + max(1.0, rate / 10) + 1
+
+
+def test_the_next_moment_is_that_of_the_next_token() -> None:
+    """The loop waits until then, neither longer nor in a spin."""
+    p = pace(max_per_second=2)
+    assert 5.0 == p.next_s(5.0)
+
+    p.sent(5.0)
+
+    assert 5.5 == p.next_s(5.0)
+    assert not p.may_send(5.49)
+    assert p.may_send(5.5)
+
+
+def test_the_next_moment_is_that_at_which_a_throttle_lets_go() -> None:
+    """What EventBridge asked for counts, where it is later than the next token."""
+    p = pace()
+    p.throttled(5.0, entries=20, retry_after_s=3.0)
+
+    assert 8.0 == p.next_s(5.0)
+    assert not p.may_send(7.99)
+    assert p.may_send(8.0)
+
+
+def test_throttles_in_a_row_wait_twice_as_long_each_until_one_is_accepted() -> None:
+    """Throttles between acceptances are usual under load; throttles in a row are not."""
+    p = pace()
+    waits_s = []
+    for _ in range(3):
+        p.throttled(0.0, entries=20, retry_after_s=None)
+        waits_s.append(p._not_before_s)
+    p.answered(0.0, entries=20, accepted=20, throttled=0)
+    p.throttled(100.0, entries=20, retry_after_s=None)
+
+    assert [0.1, 0.2, 0.4] == pytest.approx(waits_s)
+    assert 100.1 == pytest.approx(p._not_before_s)
+
+
+def test_a_target_that_is_down_is_probed_by_one_request() -> None:
+    """The metric `target_state` shows which of the two it is."""
+    p = pace()
+    for _ in range(FAILURES_TO_OPEN):
+        p.failed(0.0)
+    p.sent(1.0)
+
+    assert State.PROBING is p.state
