@@ -210,3 +210,66 @@ def test_a_target_that_is_down_is_probed_by_one_request() -> None:
     p.sent(1.0)
 
     assert State.PROBING is p.state
+
+
+@pytest.mark.parametrize(("rate", "saved_up"), [(50, 5), (2, 1)])
+def test_a_tenth_of_a_second_may_be_saved_up(rate: float, saved_up: int) -> None:
+    """After an idle hour no burst leaves that the rate was to prevent."""
+    p = pace(max_per_second=rate)
+    p.next_s(0.0)
+    left = 0
+    while p.may_send(3_600.0):
+        p.sent(3_600.0)
+        left += 1
+
+    assert saved_up == left
+
+
+def test_the_first_throttle_shows_the_rate_which_then_comes_back_slowly() -> None:
+    """40 requests in half a second were too much: 80 a second is the ceiling, and half of it is tried."""
+    p = pace()
+    p.answered(0.0, entries=20, accepted=20, throttled=0)
+    assert p.rate is None
+    p = pace()
+    p._adapt(0.0, 0, 0)
+    for _ in range(40):
+        p.sent(0.0)
+    p.answered(0.5, entries=20, accepted=0, throttled=20)
+    assert 40.0 == pytest.approx(p.rate)
+
+    rates = []
+    for second in range(1, 33):
+        p.answered(second + 0.5, entries=20, accepted=20, throttled=0)
+        rates.append(p.rate)
+
+    assert 44.0 == pytest.approx(rates[0])
+    assert 160.0 == pytest.approx(rates[29])
+    assert rates[31] is None
+
+
+def test_a_long_window_gives_no_more_back_than_a_second() -> None:
+    """Who sent nothing for an hour has not shown that more is taken now."""
+    p = pace()
+    p._adapt(0.0, 0, 0)
+    for _ in range(40):
+        p.sent(0.0)
+    p.answered(0.5, entries=20, accepted=0, throttled=20)
+    p.answered(3_600.0, entries=20, accepted=20, throttled=0)
+
+    assert 44.0 == pytest.approx(p.rate)
+
+
+@pytest.mark.parametrize("answer", ["accepted", "throttled"])
+def test_failures_are_counted_anew_after_an_answer(answer: str) -> None:
+    """Only those in a row say that a target is down."""
+    p = pace()
+    for _ in range(FAILURES_TO_OPEN - 1):
+        p.failed(0.0)
+    if answer == "accepted":
+        p.answered(0.0, entries=1, accepted=1, throttled=0)
+    else:
+        p.throttled(0.0, entries=1, retry_after_s=0.0)
+    for _ in range(FAILURES_TO_OPEN - 1):
+        p.failed(0.0)
+
+    assert State.OK is p.state
