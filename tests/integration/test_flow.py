@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from connector.model import Partition
 from tests.conftest import started
 from tests.services.child import wait_until
 from tests.services.kafka import KafkaCluster
@@ -187,63 +186,3 @@ def test_ready_again_after_a_partition_was_lost_with_a_letter_under_way(
 
         assert time.monotonic() - began_s < 20
         assert {"json_invalid"} == {letter.code for letter in world.letters()}
-
-
-def test_the_commit_waits_for_what_lies_below_the_offset_that_reading_goes_back_to(world: World) -> None:
-    """The client goes back to 90 while record 5 is held: it is not read again, so no commit passes it.
-
-    Where the group notices that the topic is gone for a moment, the partition is taken away and record 5 with
-    it: then it is tried once more.
-    """
-    assert any(_goes_back(world, f"notes{number}") for number in range(3)), "the group noticed each time"
-
-
-def _goes_back(world: World, name: str) -> bool:
-    """Whether the client went back within one assignment, and the commit waited."""
-    (partition,) = world.topic(name)
-    late, before = f"{LATE}-{name}", world.aws.counts().accepted
-    world.aws.set_source(REGION, late, "PENDING")
-    world.produce(
-        [
-            Sent(partition.topic, note(n, tenant=f"late-{name}" if n == 5 else "acme"), key)
-            for n, key in spread(100)
-        ]
-    )
-    bridge = world.bridge(
-        world.settings(
-            {partition.topic: {**NOTES, **HOLD}},
-            kafka={"topic.metadata.refresh.interval.ms": 300_000},
-            sources={"refresh_interval": "1s"},
-        ),
-        name=name,
-    ).start()
-    world.wait_accepted(before + 99)
-    world.wait_committed({partition: 5})
-    # Its end lies below what the client reads next, and its beginning above what is held.
-    world.topics.delete(partition.topic)
-    world.topics.create(partition.topic)
-    world.produce([Sent(partition.topic, note(1_000 + n), key) for n, key in spread(95)])
-    world.topics.truncate(partition, before=90)
-    world.wait_accepted(before + 99 + 5)
-
-    until_s = time.monotonic() + 2  # ten commit intervals
-    wait_until(
-        lambda: time.monotonic() > until_s or 90 <= _committed(world, partition),
-        what="2 s",
-    )
-    if '"kind": "revoked"' in bridge.child.output() or '"kind": "lost"' in bridge.child.output():
-        bridge.sigterm()
-        return False
-    assert 5 >= _committed(world, partition)
-    assert 1 == bridge.metric("held_records")
-    world.aws.set_source(REGION, late, "ACTIVE")
-    world.wait_committed({partition: 95})
-    bridge.sigterm()
-
-    numbers = {detail["number"] for detail in world.details()}
-    assert {5, 1_090, 1_091, 1_092, 1_093, 1_094} <= numbers
-    return True
-
-
-def _committed(world: World, partition: Partition) -> int:
-    return world.topics.committed(world.name, [partition]).get(partition, 0)
