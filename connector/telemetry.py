@@ -480,22 +480,22 @@ class Telemetry:
 
     # Kafka and the dead-letter topic
 
-    def kafka_problem(self, text: str) -> bool:
-        """The Kafka client complains; it goes on trying. Returns whether there is a line of it."""
-        is_logged = self._may_log("kafka_problem", "", per_minute=KAFKA_LINES)
-        if is_logged:
+    def kafka_problem(self, text: str) -> None:
+        """The Kafka client complains; it goes on trying."""
+        if self._may_log("kafka_problem", "", per_minute=KAFKA_LINES):
+            self._kafka_is_logged = True
             self._log.warning("kafka_problem", reason=_capped(text))
-        return is_logged
 
     def kafka_state(self, problem: str | None) -> None:
         """Why nothing may be arriving from Kafka; None when all is well, logged where the problem was."""
         if problem is not None:
             if not self._kafka_fails:
                 self._kafka_fails = True
-                self._kafka_is_logged = self.kafka_problem(problem)
+                self.kafka_problem(problem)
         elif self._kafka_fails:
             self._kafka_fails = False
             if self._kafka_is_logged:
+                self._kafka_is_logged = False
                 self._log.info("kafka_recovered")
 
     def dead_letter_unwritable(self, reason: str) -> None:

@@ -291,7 +291,7 @@ def test_broker_down_and_back(own_world: World, own_kafka: KafkaCluster, outage:
         produced |= world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
         world.wait_settled(partitions)
         bridge.wait_ready()
-        assert "kafka_recovered" in bridge.child.output()
+        wait_logged(bridge, "kafka_recovered")
         bridge.sigterm()
 
     assert 2 * RECORDS == world.balance(produced, samples=sampler.samples).delivered
