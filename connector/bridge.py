@@ -460,8 +460,6 @@ class Bridge:
         try:
             acknowledged = self._dead_letters.acknowledged()
         except DeadLetterError as error:
-            if not self._letters:
-                return  # a bridge without a bad record needs no such permission; the first one halts it
             self._halt = error
             self._letters.clear()  # none comes any more; not settled, they hold back the commit
             return

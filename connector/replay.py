@@ -419,8 +419,6 @@ class Replay:
         try:
             acknowledged = self._dead_letters.acknowledged()
         except DeadLetterError as error:
-            if not self._again:
-                return  # one in which nothing fails again needs no such permission
             self._halted(error)
             self._again.clear()  # none comes any more, and the letters they are of stay open
             return
