@@ -52,6 +52,8 @@ class KafkaDeadLetters:
         self._again_s = 0.0
         self._waiting_since_s: float | None = None
         self._problem: str | None = None
+        self._fatal: KafkaError | None = None
+        """Why no letter can be written any more. Of no account until there is one to write."""
         self._options = (
             {"compression.type": "lz4", "linger.ms": 5}
             | without_consumer(client_options(settings))
@@ -77,7 +79,9 @@ class KafkaDeadLetters:
             for producer in self._producers():
                 producer.poll(0)
         except KafkaException as error:  # the client's way to say that it is fatal
-            raise self._no_more(error.args[0]) from error
+            self._fatal = self._fatal or error.args[0]
+        if self._fatal is not None and (self._again or self._has_unacknowledged()):
+            raise self._no_more(self._fatal)
         if self._again and time.monotonic() >= self._again_s:
             again, self._again = self._again, []
             for failed, ticket, place in again:
@@ -154,8 +158,8 @@ class KafkaDeadLetters:
             self._acknowledged.append(ticket)
         elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
             self._produce(less, ticket, place)
-        elif error.code() in NOT_ALLOWED or error.fatal():
-            raise self._no_more(error)
+        elif self._fatal is not None or error.code() in NOT_ALLOWED or error.fatal():
+            raise self._no_more(self._fatal or error)
         else:
             self._problem = f"{self._topic} cannot be written: {error.name()}: {error.str()}"
             self._telemetry.dead_letter_unwritable(self._problem)
