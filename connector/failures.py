@@ -154,12 +154,7 @@ class Failures:
                 if not self._has_many_sources:
                     continue
             if queue.rest_until_s is None:
-                pause_s = full_jitter(
-                    queue.rests + 1,
-                    initial_s=self._retry.initial_interval,
-                    max_s=self._retry.max_interval,
-                )
-                self._outbox.rest(queue, self._clock_s() + pause_s)
+                self._outbox.rest(queue, self._clock_s() + backoff_s(self._retry, queue.rests + 1))
         return explained
 
     def age_without_others(self, entries: Iterable[Pending], now_s: float) -> None:
@@ -195,6 +190,11 @@ class Failures:
         if self._counted_s is not None:
             self._accepting_s += min(now_s - self._counted_s, self._retry.max_age / 10)
         self._counted_s = now_s
+
+
+def backoff_s(retry: config.Retry, tries: int) -> float:
+    """A random pause before the next try of an entry or a source, in seconds."""
+    return full_jitter(tries, initial_s=retry.initial_interval, max_s=retry.max_interval)
 
 
 def fails_alone(pending: Pending) -> bool:

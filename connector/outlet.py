@@ -21,11 +21,11 @@ from connector.errors import (
     TransientError,
     UnavailableError,
 )
-from connector.failures import COUNTED, OF_SOURCE, Failures, fails_alone
+from connector.failures import COUNTED, OF_SOURCE, Failures, backoff_s, fails_alone
 from connector.ledger import Track
 from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Refused, Retry
 from connector.outbox import Door, Outbox, Pending, SourceQueue
-from connector.pace import Pace, State, full_jitter
+from connector.pace import Pace, State
 from connector.source_guard import SourceGuard, Watch
 from connector.sources import InactivePolicy
 from connector.telemetry import RequestOutcome, TargetCondition, Telemetry
@@ -546,11 +546,7 @@ class Outlet:
         self.guard.forgotten(queue)
 
     def _backoff_s(self, again: Sequence[Pending]) -> float:
-        return full_jitter(
-            max((pending.tries for pending in again), default=1),
-            initial_s=self._retry.initial_interval,
-            max_s=self._retry.max_interval,
-        )
+        return backoff_s(self._retry, max((pending.tries for pending in again), default=1))
 
 
 def _all_alone(batch: Sequence[Pending]) -> bool:

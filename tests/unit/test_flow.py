@@ -16,7 +16,7 @@ from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partit
 from connector.outbox import room_beside
 from connector.sources import SourceState
 from connector.verdicts import outcome
-from tests.fakes import accept, outcomes
+from tests.fakes import Judge, accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 from tests.unit.test_source_guard import ACME, BLUE, metric, of, written
 
@@ -33,6 +33,13 @@ DOWN = error(UnavailableError("connection refused"))
 
 def seconds(rig: Rig, count: float) -> None:
     rig.clock.now_s += count
+
+
+def to_blue(result: Outcome) -> Judge:
+    """Accepts everything but one customer's entries."""
+    return lambda entries: outcomes(
+        [result if entry.source == BLUE else Delivered("id") for entry in entries]
+    )
 
 
 @pytest.mark.parametrize(
@@ -130,11 +137,7 @@ def test_a_source_that_fails_alone_waits_alone_and_is_named(tmp_path: Path) -> N
     """Its entries are tried again now and then; the others go on at full speed behind and beside it."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
 
-    def judge(entries: Sequence[Entry]) -> Answer:
-        fails = Retry("InternalFailure", "Internal Service Failure")
-        return outcomes([fails if entry.source == BLUE else Delivered("id") for entry in entries])
-
-    rig.sink.judge = judge
+    rig.sink.judge = to_blue(Retry("InternalFailure", "Internal Service Failure"))
     rig.source.put(*(record(n, tenant="blue" if n % 50 == 0 else "acme") for n in range(1_000)))
     shown: list[object] = []
 
@@ -164,11 +167,7 @@ def test_a_source_that_fails_alone_and_has_much_pauses_its_partition_and_no_othe
     """None of its records is a dead letter for that, also with `when_held_is_full: dead_letter`."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
 
-    def judge(entries: Sequence[Entry]) -> Answer:
-        fails = Retry("InternalFailure", "")
-        return outcomes([fails if entry.source == BLUE else Delivered("id") for entry in entries])
-
-    rig.sink.judge = judge
+    rig.sink.judge = to_blue(Retry("InternalFailure", ""))
     rig.source.put(*(record(n, tenant="blue") for n in range(1_000)))
     rig.source.put(*(record(5_000 + n, partition=P1) for n in range(3_000)))
 
@@ -191,11 +190,7 @@ def test_a_verdict_about_one_source_closes_that_source_and_never_the_bridge(
     """Its neighbours in the request are delivered, and it is tried again, since a look finds it ACTIVE."""
     rig = Rig(written(tmp_path, (HOLD[0], HOLD[1].replace("hold", policy)), ONE_TARGET, TO_ONE))
 
-    def judge(entries: Sequence[Entry]) -> Answer:
-        refused = Retry(code, "NotAuthorizedForSourceException: Not authorized for the source.")
-        return outcomes([refused if entry.source == BLUE else Delivered("id") for entry in entries])
-
-    rig.sink.judge = judge
+    rig.sink.judge = to_blue(Retry(code, "NotAuthorizedForSourceException: Not authorized for the source."))
     rig.source.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
 
     def until() -> bool:
@@ -243,12 +238,7 @@ def test_an_account_that_is_refused_for_one_source_alone_is_not_refused(tmp_path
     """AccessDeniedException for one entry of twenty is that source's."""
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
 
-    def judge(entries: Sequence[Entry]) -> Answer:
-        refused = Forbidden("AccessDeniedException", "no")
-        results: list[Outcome] = [refused if entry.source == BLUE else Delivered("id") for entry in entries]
-        return outcomes(results)
-
-    rig.sink.judge = judge
+    rig.sink.judge = to_blue(Forbidden("AccessDeniedException", "no"))
     rig.source.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
 
     def until() -> bool:
@@ -265,10 +255,7 @@ def test_an_account_that_is_refused_for_one_source_alone_is_not_refused(tmp_path
 def test_the_first_request_refused_for_its_only_source_halts_nothing(tmp_path: Path) -> None:
     """Else one customer would stop the others at every start, at the same offset."""
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
-    refused = Forbidden("AccessDeniedException", "no")
-    rig.sink.judge = lambda entries: outcomes(
-        [refused if entry.source == BLUE else Delivered("id") for entry in entries]
-    )
+    rig.sink.judge = to_blue(Forbidden("AccessDeniedException", "no"))
     rig.source.put(record(0, tenant="blue"))
 
     def until() -> bool:
@@ -337,10 +324,7 @@ def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
 def test_what_failed_alone_does_not_age_while_the_target_is_down_or_throttled(tmp_path: Path) -> None:
     """An outage costs no good record, also where what failed before it fills all the room there is."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, ("max_attempts: 3", "max_attempts: 3, max_age: 1m")))
-    failed = Retry("InternalFailure", "for now")
-    rig.sink.judge = lambda entries: outcomes(
-        [failed if entry.source == BLUE else Delivered("id") for entry in entries]
-    )
+    rig.sink.judge = to_blue(Retry("InternalFailure", "for now"))
     rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(400)))
 
     def until() -> bool:
