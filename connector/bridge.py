@@ -485,6 +485,28 @@ class Bridge:
 
     def _control_flow(self) -> None:
         """Bring the paused partitions in line with what can be taken in now."""
+        was_full = self._is_full
+        self._is_full = self._fullness() >= (RESUME_SHARE if was_full else 1.0)
+        if (
+            self._is_full == was_full
+            and not self._stalled
+            and not self._fresh
+            and self._pauses.reasons.keys() == self._excluded
+        ):
+            return
+        wanted: dict[Partition, PauseReason] = dict.fromkeys(self._excluded, "excluded")
+        if self._is_full:
+            wanted.update(dict.fromkeys(self._ledger.tracks, self._why_full()))
+        wanted.update((partition, stall.reason) for partition, stall in self._stalled.items())
+        pause, resume = self._pauses.change(wanted, self._fresh)
+        if pause:
+            self._source.pause(pause)
+        if resume:
+            self._source.resume(resume)
+        self._fresh.clear()
+
+    def _fullness(self) -> float:
+        """Which share is taken of what may be pending, of the target that has most room left."""
         # What waits outside for room must not fill what the others need. It is no more than one poll brought
         # of each partition. Nor must what is held, for which `_share` leaves room.
         stalled = [record.size_bytes for stall in self._stalled.values() for record, _ in stall.records]
@@ -496,32 +518,13 @@ class Bridge:
         others_bytes = ledger.pending_bytes - sum(stalled) - sum(size_bytes for _, size_bytes in inside)
         records_each = delivery.max_pending_records / len(outlets)
         bytes_each = delivery.max_pending_bytes / len(outlets)
-        pending = min(
+        return min(
             max(
                 (others + records - outlet.held) / room_beside(outlet.held, records_each),
                 (others_bytes + size_bytes - outlet.held_bytes) / room_beside(outlet.held_bytes, bytes_each),
             )
             for outlet, (records, size_bytes) in zip(outlets, inside, strict=True)
         )
-        was_full = self._is_full
-        self._is_full = pending >= (RESUME_SHARE if was_full else 1.0)
-        if (
-            self._is_full == was_full
-            and not self._stalled
-            and not self._fresh
-            and self._pauses.reasons.keys() == self._excluded
-        ):
-            return
-        wanted: dict[Partition, PauseReason] = dict.fromkeys(self._excluded, "excluded")
-        if self._is_full:
-            wanted.update(dict.fromkeys(ledger.tracks, self._why_full()))
-        wanted.update((partition, stall.reason) for partition, stall in self._stalled.items())
-        pause, resume = self._pauses.change(wanted, self._fresh)
-        if pause:
-            self._source.pause(pause)
-        if resume:
-            self._source.resume(resume)
-        self._fresh.clear()
 
     def _why_full(self) -> PauseReason:
         if any(outlet.is_down for outlet in self._all_outlets):
