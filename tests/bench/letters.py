@@ -31,7 +31,7 @@ class Round:
     bridge_per_s: float
     bridge_cpu_us: float
     replayed_per_s: float
-    """Between the first and the last event."""
+    """From the first tenth of its events to the last, when all its sources are looked up."""
     replay_cpu_us: float
     """Of the process that sends; the one that reads for it is not in it."""
     rss_bytes: int
@@ -101,10 +101,9 @@ def _round(bench: Bench, topic: str, file: Path, *, letters: int, records: int) 
     bench._endpoint.reset()
     process = _command("replay", file, "--execute", "--rate", "0", "--max", str(letters))
     try:
-        first = bench._wait(process, 1)
-        bench._wait(process, letters * 9 // 10)  # the process that reads ends with its work
+        first = bench._wait(process, letters // 10)  # before that it looks up its sources
+        last = bench._wait(process, letters * 9 // 10)  # the process that reads ends with its work
         rss_bytes = process.peak_rss_bytes(with_children=True)
-        last = bench._wait(process, letters)
         _finished(process)
     finally:
         process.kill()

@@ -26,7 +26,7 @@ from tests.chaos.load import Load, tenant_name
 from tests.chaos.schedule import ENDPOINT, LANES, LENGTHS_S, LOOKUPS, ONE_CUSTOMER, Planned
 from tests.container_credentials import ContainerCredentials
 from tests.memory import rss_mb
-from tests.services.child import wait_until
+from tests.services.child import Child, wait_until
 from tests.services.kafka import KafkaCluster
 from tests.services.reassignment import reassign
 from tests.world import ORDERS, REGION, World
@@ -337,28 +337,32 @@ class Machine:
 
     def _watch(self) -> None:
         """Nobody ends by itself, is silent or not live, or takes more and more memory."""
-        heard_s: dict[str, float] = {}
-        """By the address, which is another one after each start."""
+        heard_s: dict[Child, float] = {}
         while not self._over.wait(0.5):
             for bridge in list(self.bridges):
-                if bridge.has_failed:
-                    self.problems.append(bridge.failure())
+                if problem := self._asked(bridge, heard_s, time.monotonic()):
+                    self.problems.append(problem)
                     self._over.set()
                     return
-                if not bridge.running or bridge in self._stopped:
-                    heard_s.pop(bridge.url, None)
-                    continue
-                url, now_s = bridge.url, time.monotonic()
-                try:
-                    if not bridge.live() and bridge not in self._stopped:
-                        self.problems.append(f"/livez is not 200:\n{bridge.log()}")
-                    heard_s[url] = now_s
-                    self.max_rss_mb = max(self.max_rss_mb, rss_mb(bridge.child.pid))
-                except (urllib3.exceptions.HTTPError, OSError):
-                    if now_s - heard_s.setdefault(url, now_s) > SILENT_S:
-                        self.problems.append(f"HTTP is silent for {SILENT_S:.0f} s:\n{bridge.log()}")
-                        self._over.set()
-                        return
+
+    def _asked(self, bridge: BridgeProcess, heard_s: dict[Child, float], now_s: float) -> str | None:
+        """What is wrong with a bridge, if anything is. `heard_s` says when each process answered last, which
+        a process that was started again on the same port did not do yet."""
+        if bridge.has_failed:
+            return bridge.failure()
+        child = bridge.child
+        if not bridge.running or bridge in self._stopped:
+            heard_s.pop(child, None)
+            return None
+        try:
+            if not bridge.live() and bridge not in self._stopped:
+                return f"/livez is not 200:\n{bridge.log()}"
+            heard_s[child] = now_s
+            self.max_rss_mb = max(self.max_rss_mb, rss_mb(child.pid))
+        except (urllib3.exceptions.HTTPError, OSError):
+            if now_s - heard_s.setdefault(child, now_s) > SILENT_S:
+                return f"HTTP is silent for {SILENT_S:.0f} s:\n{bridge.log()}"
+        return None
 
     # The faults
 

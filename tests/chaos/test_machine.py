@@ -6,15 +6,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from connector.model import Partition
 from connector.sandbox.eventbridge import DroppedEvent
+from tests.bridge_process import BridgeProcess
 from tests.chaos import machine as machines
-from tests.chaos.machine import TRIES, Machine, asked_of_kafka
+from tests.chaos.machine import SILENT_S, TRIES, Machine, asked_of_kafka
 from tests.chaos.schedule import Planned
+from tests.services.child import Child
 
 AWAY = KafkaException(KafkaError(KafkaError._DESTROY_BROKER, "broker handle destroyed"))
 SLOW = TimeoutError("no answer within 30 s")
@@ -152,3 +155,34 @@ def test_the_void_is_a_finding_where_the_bridge_had_seen_it(
     machine._spells["bridge-1.1"] = [(20.0, 30.0)]
 
     assert is_finding == machine._was_seen(DroppedEvent("bridge-1.1", "source", "{}", received_s, seen_s))
+
+
+class Silent:
+    """A bridge that runs, and of which nothing answers."""
+
+    has_failed = False
+    running = True
+
+    def __init__(self) -> None:
+        self.child = object()
+
+    def live(self) -> bool:
+        raise ConnectionRefusedError
+
+    def log(self) -> str:
+        return "started"
+
+
+def test_a_process_has_its_own_time_to_answer(machine: Machine) -> None:
+    """One that is started again on a port that was in use before is not silent since then."""
+    bridge = Silent()
+    heard_s: dict[Child, float] = {}
+
+    def problem(now_s: float) -> str | None:
+        return machine._asked(cast("BridgeProcess", bridge), heard_s, now_s)
+
+    assert problem(0.0) is None
+    bridge.child = object()
+    assert problem(100.0) is None
+    assert problem(100.0 + SILENT_S) is None
+    assert "HTTP is silent" in str(problem(101.0 + SILENT_S))
