@@ -28,24 +28,36 @@ entry_error (any `code`), entry_blank (a result with neither id nor code).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
 from connector.sandbox.awsjson import Credential
+from connector.sandbox.faults import Fault, Script
 from connector.sandbox.server import json_response
-from connector.sandbox.sources import CUSTOMER
-
-if TYPE_CHECKING:
-    from connector.sandbox.eventbridge import FakeEventBridge
+from connector.sandbox.sources import CUSTOMER, State
 
 _STATES = {"PENDING", "ACTIVE", "DELETED", None}
 
 
-async def answer(request: web.BaseRequest, aws: FakeEventBridge) -> web.Response:
+class Controlled(Protocol):
+    """What is controlled: `FakeEventBridge`, which says what each of these does."""
+
+    def counts(self) -> object: ...
+    def events(self, *, after: int) -> Iterator[Any]: ...
+    def script(self, change: Mapping[str, Any]) -> Script: ...
+    def script_left(self) -> tuple[Script, Sequence[Fault]]: ...
+    def calm(self) -> None: ...
+    def sources(self) -> list[dict[str, object]]: ...
+    def set_source(self, region: str, name: str, state: State | None, *, account: str) -> None: ...
+    def set_credentials(self, credentials: Mapping[str, Credential]) -> None: ...
+    def reset(self) -> None: ...
+
+
+async def answer(request: web.BaseRequest, aws: Controlled) -> web.Response:
     """Does one call of the control API; a mistake in it is a 400 that lists the problems."""
     try:
         asked = orjson.loads(await request.content.read() or b"{}")
@@ -59,7 +71,7 @@ async def answer(request: web.BaseRequest, aws: FakeEventBridge) -> web.Response
         return _problem(repr(error), status=400)
 
 
-def _answer(call: str, query: Mapping[str, str], asked: dict[str, Any], aws: FakeEventBridge) -> web.Response:
+def _answer(call: str, query: Mapping[str, str], asked: dict[str, Any], aws: Controlled) -> web.Response:
     match call:
         case "GET /_sandbox/state":
             return json_response(aws.counts())
@@ -91,7 +103,7 @@ def _answer(call: str, query: Mapping[str, str], asked: dict[str, Any], aws: Fak
             return _problem(f"no such call: {call}", status=404)
 
 
-def _script(aws: FakeEventBridge) -> web.Response:
+def _script(aws: Controlled) -> web.Response:
     script, left = aws.script_left()
     return json_response(
         {
@@ -101,7 +113,7 @@ def _script(aws: FakeEventBridge) -> web.Response:
     )
 
 
-def _event_lines(query: Mapping[str, str], aws: FakeEventBridge) -> bytes:
+def _event_lines(query: Mapping[str, str], aws: Controlled) -> bytes:
     limit = int(query.get("limit", 10_000))
     lines: list[bytes] = []
     for event in aws.events(after=int(query.get("after", 0))):
