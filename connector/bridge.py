@@ -15,6 +15,7 @@ from functools import partial
 from typing import Protocol
 
 from connector import config, garbage_collector
+from connector.dead_letters.format import DeadLetters, Failure
 from connector.errors import (
     OF_SOURCES,
     DeadLetterError,
@@ -25,7 +26,6 @@ from connector.errors import (
 )
 from connector.health import Health
 from connector.ledger import Ledger, Ticket, Track
-from connector.letters import Failure
 from connector.model import Answer, Partition, Position, Record
 from connector.outbox import Pending, room_beside
 from connector.outlet import Outlet, Share, Sink
@@ -99,24 +99,6 @@ class Source(Protocol):
     @property
     def problem(self) -> str | None:
         """Why nothing may be arriving, in a sentence; None when all is well."""
-
-
-class DeadLetters(Protocol):
-    """The dead-letter topic."""
-
-    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
-        """Write a letter, again and again until the broker has it; never blocks."""
-
-    def acknowledged(self) -> Sequence[Ticket]:
-        """The tickets of letters that the broker acknowledged since the last call.
-
-        Raises:
-            DeadLetterError: none can be written any more.
-        """
-
-    @property
-    def problem(self) -> str | None:
-        """Why letters are not being acknowledged, in a sentence; None when all is well."""
 
 
 @dataclass(slots=True)

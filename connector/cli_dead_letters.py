@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec,
 import typer
 
 from connector.cli_options import AsJson, ConfigFile, Execute, examples, settings_of
-from connector.dead_letters import Ids, Selection, Wanted, parse_ids
+from connector.dead_letters.selection import Ids, Selection, Wanted, parse_ids
 
 if TYPE_CHECKING:
     from connector.config import Settings
@@ -319,7 +319,7 @@ def replay(
     does not exist, or that Kafka does not answer; 3 that going on would only fail.
     """
     from connector import cli_replay  # noqa: PLC0415
-    from connector.replay import Limits  # noqa: PLC0415
+    from connector.dead_letters.replay import Limits  # noqa: PLC0415
 
     settings = asked.settings
     request = cli_replay.Request(

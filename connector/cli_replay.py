@@ -15,20 +15,22 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from connector import config, process, read_ahead
+from connector import config, process
 from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk, tell_stand_ins
-from connector.dead_letters import Cases, Chosen, Ranges, Selection, missing_text
+from connector.dead_letters import replay_worker
+from connector.dead_letters.dry_run import Tally, Trial, Tries, plan, tries
+from connector.dead_letters.replay import Limits, Replay
+from connector.dead_letters.replay_group import ReplayGuard
+from connector.dead_letters.selection import Cases, Chosen, Selection, missing_text
+from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import HaltError
 from connector.eventbridge import publishers
 from connector.kafka_clients import LIBRDKAFKA_VERSION
-from connector.kafka_dead_letters import KafkaDeadLetters
-from connector.kafka_letters import ReplayGuard
-from connector.replay import Limits, Replay
+from connector.model import Ranges
 from connector.source_watch import watches
 from connector.telemetry import Telemetry
-from connector.trial import Tally, Trial, Tries, plan, tries
 
 LINE_INTERVAL_S = 5.0
 """How often progress is a line, where there is no terminal."""
@@ -120,7 +122,7 @@ class Work:
 
     def _chosen(self, ranges: Ranges, shown: Shown, *, timeout_s: float) -> Iterator[Chosen]:
         """The selected letters, with what is resolved as of now."""
-        return read_ahead.chosen_now(
+        return replay_worker.chosen_now(
             self._desk.topic,
             self._desk.resolutions,
             self._request.selection,
@@ -136,7 +138,7 @@ class Work:
         request = self._request
         if request.limits.rate is not None or request.selection.ids is not None:
             return tries(self._chosen(ranges, shown, timeout_s=0.0), self._trial)
-        return read_ahead.tries_beside(
+        return replay_worker.tries_beside(
             self._desk.settings,
             request.selection,
             ranges,

@@ -18,18 +18,19 @@ from rich.text import Text
 
 from connector import config, garbage_collector
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
-from connector.dead_letters import Cases, Found, Group, Ids, Ranges, Selection, Totals, missing_text, scan
+from connector.dead_letters.dry_run import CannotTry, Look, Trial, foreseen
+from connector.dead_letters.format import CODE_CONNECT, NAMES, DeadLetter, letter_id
+from connector.dead_letters.resolutions import Resolution, Resolved, State
+from connector.dead_letters.selection import Cases, Found, Ids, Selection, missing_text, scan
+from connector.dead_letters.topics import LetterTopic, ResolutionTopic
+from connector.dead_letters.totals import Group, Totals
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
-from connector.kafka_letters import LetterTopic, ResolutionTopic
-from connector.letters import CODE_CONNECT, NAMES, DeadLetter, letter_id
 from connector.lookups import Lookups
-from connector.model import Json, Record, iso
+from connector.model import Json, Ranges, Record, iso
 from connector.pipeline import Dropped, Pipeline
-from connector.resolutions import Resolution, Resolved, State
 from connector.schema_registry import SchemaRegistry
 from connector.sources import Sighting
 from connector.telemetry import configure_logging
-from connector.trial import CannotTry, Look, Trial, foreseen
 
 LISTED = 10
 """Letters shown one by one, where nothing else is asked for."""

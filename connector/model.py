@@ -2,11 +2,15 @@
 
 The values of the hot path are named tuples, not frozen dataclasses: both are immutable, and a
 named tuple is made in a third of the time (0.3 µs against 1 µs for seven fields).
+
+A partner event source begins PENDING. It is ACTIVE while its customer has it associated with an event bus,
+and goes back to PENDING when the customer deletes that bus or deactivates the source. EventBridge answers
+success for events of a PENDING source, and drops them; it refuses those of a DELETED or missing one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -189,3 +193,7 @@ class Answer:
     """How long the call took."""
     retry_after_s: float | None = None
     """How long EventBridge asked us to wait, where it did."""
+
+
+Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
+"""Partition → (first offset, one past the last)."""

@@ -14,13 +14,13 @@ from connector import config, garbage_collector, process
 from connector.bridge import Bridge
 from connector.calls import Calls
 from connector.checks import CheckResult
+from connector.dead_letters.open_count import OpenLetters
+from connector.dead_letters.writer import KafkaDeadLetters, create_dead_letter_topic
 from connector.errors import ConfigError, ConnectorError, HaltError, Problem, UnavailableError
 from connector.eventbridge import Publisher, publishers
 from connector.health import Health, Server
 from connector.kafka import KafkaSource
 from connector.kafka_clients import LIBRDKAFKA_VERSION
-from connector.kafka_dead_letters import KafkaDeadLetters, create_dead_letter_topic
-from connector.open_letters import OpenLetters
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry
 from connector.source_api import SourceCalls

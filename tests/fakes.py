@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from connector.bridge import Bridge
+from connector.dead_letters.format import Failure
 from connector.errors import DeadLetterError
 from connector.ledger import Ticket
-from connector.letters import Failure
 from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record
 from connector.sources import Sighting, SourceState
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from connector.dead_letters.format import OURS, Failure, Letter, letter, without_value
 from connector.errors import Code
-from connector.letters import OURS, Failure, Letter, letter, without_value
 from connector.model import Headers, Json, Partition, Record
 from tests.bridge_process import AWS_ENVIRON
 from tests.services.child import Child, wait_until

@@ -14,7 +14,7 @@ from statistics import median
 
 from confluent_kafka import Producer
 
-from connector.letters import Failure, Letter, letter
+from connector.dead_letters.format import Failure, Letter, letter
 from connector.model import Partition, Record
 from tests.bench import records
 from tests.bench.process import BenchError, Process

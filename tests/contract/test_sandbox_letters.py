@@ -17,16 +17,17 @@ import yaml
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 import connector
-from connector import config, kafka_letters
-from connector.dead_letters import Selection, scan
+from connector import config
+from connector.dead_letters import topics
+from connector.dead_letters.format import Failure, label, letter
+from connector.dead_letters.resolutions import Resolution, Resolved, State
+from connector.dead_letters.selection import Selection, scan
+from connector.dead_letters.topics import LetterTopic, ResolutionTopic
+from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import UnavailableError
 from connector.kafka_clients import record_of
-from connector.kafka_dead_letters import KafkaDeadLetters
-from connector.kafka_letters import LetterTopic, ResolutionTopic
 from connector.ledger import Ticket, Track
-from connector.letters import Failure, label, letter
 from connector.model import Partition, Position, Record
-from connector.resolutions import Resolution, Resolved, State
 from connector.sandbox import orders
 from connector.sandbox.broker import Broker
 from connector.telemetry import Telemetry
@@ -154,7 +155,7 @@ class Stumbling(Consumer):
 
 def stumble(monkeypatch: pytest.MonkeyPatch, errors: int) -> None:
     monkeypatch.setattr(Stumbling, "errors", errors)
-    monkeypatch.setattr(kafka_letters, "Consumer", Stumbling)
+    monkeypatch.setattr(topics, "Consumer", Stumbling)
 
 
 def discarded(settings: config.Settings, count: int) -> None:
@@ -189,7 +190,7 @@ def test_a_partition_that_nobody_knows_in_the_end_was_not_read(
     producer.produce(LETTERS, b"x", partition=0)
     producer.flush()
     stumble(monkeypatch, errors=1_000_000)
-    monkeypatch.setattr(kafka_letters, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(topics, "PATIENCE_S", 0.5)
 
     with closing(ResolutionTopic(settings)) as resolutions, closing(LetterTopic(settings)) as letters:
         with pytest.raises(UnavailableError, match=r"resolutions: nothing arrived for .* Unknown topic"):

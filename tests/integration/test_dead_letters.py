@@ -15,12 +15,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from connector import cli, config, kafka_letters
+from connector import cli, config
+from connector.dead_letters import topics
+from connector.dead_letters.format import Failure, Letter, letter, without_value
+from connector.dead_letters.resolutions import Resolution, State
+from connector.dead_letters.topics import LetterTopic, ResolutionTopic
 from connector.errors import Code, UnavailableError
-from connector.kafka_letters import LetterTopic, ResolutionTopic
-from connector.letters import Failure, Letter, letter, without_value
 from connector.model import Headers, Json, Partition, Position, Record
-from connector.resolutions import Resolution, State
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka
 from tests.topics import Sent
@@ -606,7 +607,7 @@ def test_a_resolutions_topic_that_is_deleted_while_it_is_read_was_not_read(
     support: Support, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its end is not that of its partitions: what was resolved would look open, and be sent again."""
-    monkeypatch.setattr(kafka_letters, "PATIENCE_S", 4.0)
+    monkeypatch.setattr(topics, "PATIENCE_S", 4.0)
     settings = config.load(support.file, {})
     with closing(ResolutionTopic(settings)) as resolutions:
         resolutions.ensure(3)

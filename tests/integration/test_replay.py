@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from connector.letters import Letter
+from connector.dead_letters.format import Letter
+from connector.dead_letters.replay import MAX_UNRECORDED
 from connector.model import Json
-from connector.replay import MAX_UNRECORDED
 from tests.replaying import BROKEN, Replays
 from tests.services.child import Child, wait_until
 from tests.topics import Sent

@@ -573,7 +573,7 @@ def test_a_brown_out_costs_no_good_record(
     chance = random.Random(f"{what} {share} {seed}")  # the same at every run with this seed
     print(f"{what=} {share=} {seed=}")
     monkeypatch.setattr(random, "random", chance.random)
-    monkeypatch.setattr("connector.pace.full_jitter.__kwdefaults__", {"draw": chance.random})
+    monkeypatch.setattr("connector.delivery.rate.full_jitter.__kwdefaults__", {"draw": chance.random})
 
     def judge(entries: Sequence[Entry]) -> Answer:
         rig.clock.now_s += 0.001

@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.cases import Newest, case_of
-from connector.letters import Failure, Letter, letter, smaller
+from connector.dead_letters.cases import Newest, case_of
+from connector.dead_letters.format import Failure, Letter, letter, smaller
 from connector.model import Headers, Partition, Record
 
 NOW_MS = 1_795_342_502_000

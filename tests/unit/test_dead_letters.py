@@ -14,27 +14,25 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from connector import config, dead_letters
-from connector.dead_letters import (
-    MAX_GROUPS,
+from connector import config
+from connector.dead_letters import selection
+from connector.dead_letters.format import Failure, letter
+from connector.dead_letters.open_count import OpenCount
+from connector.dead_letters.resolutions import Resolution, Resolved, State
+from connector.dead_letters.selection import (
     Cases,
     Found,
-    Group,
     Ids,
-    Ranges,
     Selection,
-    Totals,
     Wanted,
     missing_text,
     parse_ids,
     scan,
 )
+from connector.dead_letters.totals import MAX_GROUPS, Group, Totals
 from connector.errors import Code
-from connector.letters import Failure, letter
-from connector.model import Headers, Partition, Position, Record
-from connector.open_letters import OpenCount
+from connector.model import Headers, Partition, Position, Ranges, Record
 from connector.pipeline import Pipeline
-from connector.resolutions import Resolution, Resolved, State
 from connector.schema_registry import SchemaRegistry
 
 TOPIC = "orders.dlt"
@@ -454,7 +452,7 @@ def test_an_id_of_an_older_letter_stands_for_the_newest() -> None:
 
 def test_past_the_bound_letters_are_cases_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest of the topic are brought together; of what is older nothing is ever passed over."""
-    monkeypatch.setattr(dead_letters, "MAX_CASE_LETTERS", 3)
+    monkeypatch.setattr(selection, "MAX_CASE_LETTERS", 3)
     letters = [written(offset, event_id=event_id) for offset, event_id in enumerate("aababb")]
 
     assert [(0, 0), (0, 1), (0, 2), (0, 3), (0, 5)] == listed(Selection(), *letters, ranges={0: (0, 6)})

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from connector import config
+from connector.dead_letters.topics import LetterTopic
 from connector.kafka import KafkaSource
-from connector.kafka_letters import LetterTopic
 from connector.model import Partition
 from connector.telemetry import Telemetry
 
@@ -106,7 +106,7 @@ def test_a_partition_that_is_never_read_is_named(
 ) -> None:
     """Assigned, not paused, brokers up, and librdkafka fetches nothing of it: that must not go unseen."""
     now_s = 1_000.0
-    monkeypatch.setattr("connector.kafka.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("connector.kafka.consumer.time.monotonic", lambda: now_s)
     source._assigned = {Partition("orders", number) for number in range(3)}
     source.pause([Partition("orders", 2)])
     read = {"broker": 0, "leader": 0, "desired": True, "fetch_state": "active", "hi_offset": 5}

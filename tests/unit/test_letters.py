@@ -13,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from connector.dead_letters.format import (
+    NAMES,
+    Failure,
+    Letter,
+    UnreadableLetter,
+    label,
+    letter,
+    smaller,
+    without_value,
+)
 from connector.errors import CODES
-from connector.letters import NAMES, Failure, Letter, UnreadableLetter, label, letter, smaller, without_value
 from connector.model import Headers, Partition, Position, Record
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"

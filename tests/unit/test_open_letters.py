@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from connector import config, open_letters
-from connector.dead_letters import Ranges
-from connector.model import Record
-from connector.open_letters import OpenLetters
+from connector import config
+from connector.dead_letters import open_count
+from connector.dead_letters.open_count import OpenLetters
+from connector.model import Ranges, Record
 from connector.telemetry import Telemetry
 from tests.services.child import wait_until
 
@@ -51,8 +51,8 @@ def test_a_bug_in_counting_is_said_and_counting_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A dead thread would show its last number for the life of the process."""
-    monkeypatch.setattr(open_letters, "LetterTopic", Letters)
-    monkeypatch.setattr(open_letters, "ResolutionTopic", Letters)
+    monkeypatch.setattr(open_count, "LetterTopic", Letters)
+    monkeypatch.setattr(open_count, "ResolutionTopic", Letters)
     file = tmp_path / "bridge.yaml"
     file.write_text(SETTINGS)
     telemetry = Telemetry()

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 from connector import config
-from connector.dead_letters import Chosen, Ranges, Selection, chosen, scan
+from connector.dead_letters.dry_run import Tally, Trial, plan, tries
+from connector.dead_letters.format import Failure, letter
+from connector.dead_letters.replay import MAX_PENDING_LETTERS, Limits, Replay
+from connector.dead_letters.replay_worker import slim
+from connector.dead_letters.resolutions import Resolution, Resolved, State
+from connector.dead_letters.selection import Chosen, Selection, chosen, scan
 from connector.errors import (
     Code,
     DeadLetterError,
@@ -21,15 +26,21 @@ from connector.errors import (
     UnavailableError,
 )
 from connector.ledger import Ticket
-from connector.letters import Failure, letter
-from connector.model import Answer, Delivered, Entry, Forbidden, Partition, Position, Record, Refused, Retry
+from connector.model import (
+    Answer,
+    Delivered,
+    Entry,
+    Forbidden,
+    Partition,
+    Position,
+    Ranges,
+    Record,
+    Refused,
+    Retry,
+)
 from connector.pipeline import Pipeline
-from connector.read_ahead import slim
-from connector.replay import MAX_PENDING_LETTERS, Limits, Replay
-from connector.resolutions import Resolution, Resolved, State
 from connector.sources import Sighting, SourceState
 from connector.telemetry import Telemetry
-from connector.trial import Tally, Trial, plan, tries
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch, accept, outcomes
 
 LETTERS = "orders.dlt"

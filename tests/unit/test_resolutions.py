@@ -11,9 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from connector.letters import letter_id, parse_id
+from connector.dead_letters.format import letter_id, parse_id
+from connector.dead_letters.resolutions import (
+    Resolution,
+    Resolved,
+    State,
+    UnreadableResolution,
+    decode,
+    encode,
+)
 from connector.model import Partition, Position
-from connector.resolutions import Resolution, Resolved, State, UnreadableResolution, decode, encode
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 SCHEMA = json.loads((SCHEMAS / "resolution.json").read_text())

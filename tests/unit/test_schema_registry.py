@@ -157,7 +157,7 @@ def test_an_unknown_id_gets_one_grace_then_is_remembered(
         assert 2 == len(server.requests)
         assert registry.problem() is None
 
-        monkeypatch.setattr("connector.schema_registry.time.monotonic", later(30.1))
+        monkeypatch.setattr("connector.formats.schema_registry.time.monotonic", later(30.1))
         server.schema(8, "int")
 
         assert ["int"] == fetched(registry, 8)
@@ -185,7 +185,7 @@ def test_unknown_ids_in_a_row_get_no_grace(server: ScriptedRegistry, monkeypatch
         assert [2, 2, 2, 1, 1, 1] == looks(registry, 10, 11, 12, 13, 14, 15)
         fetched(registry, 1)
         assert [2, 2, 2, 1] == looks(registry, 20, 21, 22, 23)
-        monkeypatch.setattr("connector.schema_registry.time.monotonic", later(30.1))
+        monkeypatch.setattr("connector.formats.schema_registry.time.monotonic", later(30.1))
         assert [2, 2, 2, 1] == looks(registry, 30, 31, 32, 33)
 
 

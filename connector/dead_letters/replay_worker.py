@@ -18,16 +18,18 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, cast
 
-from connector import bugs, config, garbage_collector, process
-from connector.dead_letters import Cases, Chosen, Ranges, Selection, chosen, scan
+from connector import config, garbage_collector, process
+from connector import process as bugs
+from connector.dead_letters.dry_run import Trial, Tried, Tries, tries
+from connector.dead_letters.format import RESENT
+from connector.dead_letters.resolutions import Resolved
+from connector.dead_letters.selection import Cases, Chosen, Selection, chosen, scan
+from connector.dead_letters.topics import LetterTopic, ResolutionTopic
 from connector.errors import DeadLetterError, UnavailableError
-from connector.kafka_letters import LetterTopic, ResolutionTopic
-from connector.letters import RESENT
+from connector.model import Ranges
 from connector.pipeline import Pipeline
-from connector.resolutions import Resolved
 from connector.schema_registry import SchemaRegistry
 from connector.telemetry import configure_logging
-from connector.trial import Trial, Tried, Tries, tries
 
 AHEAD_BYTES = 1024 * 1024
 """What may be read ahead; no more fits into a pipe without special rights."""

@@ -11,14 +11,16 @@ from array import array
 from collections.abc import Mapping
 from contextlib import closing
 
-from connector import bugs, config
-from connector.cases import Newest, case_of
-from connector.dead_letters import CODE_UNREADABLE, OTHER
+from connector import config
+from connector import process as bugs
+from connector.dead_letters.cases import Newest, case_of
+from connector.dead_letters.format import CODE_CONNECT, UnreadableLetter, label
+from connector.dead_letters.resolutions import Resolution, State
+from connector.dead_letters.selection import CODE_UNREADABLE
+from connector.dead_letters.topics import LetterTopic, ResolutionTopic
+from connector.dead_letters.totals import OTHER
 from connector.errors import CODES, ConnectorError
-from connector.kafka_letters import LetterTopic, ResolutionTopic
-from connector.letters import CODE_CONNECT, UnreadableLetter, label
 from connector.model import Position, Record
-from connector.resolutions import Resolution, State
 from connector.telemetry import Telemetry
 
 MAX_LETTERS = 1_000_000

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-from connector.dead_letters import Chosen
+from connector.dead_letters.format import DeadLetter
+from connector.dead_letters.selection import Chosen
 from connector.errors import OF_SOURCES, ConnectorError, RecordError, UnavailableError
-from connector.letters import DeadLetter
 from connector.model import Entry
 from connector.pipeline import Dropped, Pipeline
 from connector.sources import InactivePolicy, Sighting

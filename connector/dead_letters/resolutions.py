@@ -15,8 +15,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
+from connector.dead_letters.format import letter_id, parse_id
 from connector.errors import ConnectorError
-from connector.letters import letter_id, parse_id
 from connector.model import Position, iso
 
 

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable
 from typing import TypeAlias
 
-from connector.letters import EVENT_ID, TIMESTAMP, UnreadableLetter, label
+from connector.dead_letters.format import EVENT_ID, TIMESTAMP, UnreadableLetter, label
 from connector.model import Record
 
 Place: TypeAlias = "tuple[int, int]"

@@ -1,20 +1,41 @@
-"""What a dead letter looks like. Pure.
+"""One dead letter: the headers that say what happened, written and read.
 
-A letter is the record as it arrived, key, value and headers byte for byte, with headers of ours that
-say what failed: those of Kafka Connect, so that tools which read Connect's dead letters read these,
-and more under `partner-bridge.`. `schemas/dead-letter.json` describes them.
-https://kafka.apache.org/documentation/#connect_errantrecordreporter
+`schemas/dead-letter.json` describes them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from connector.errors import Code, ConnectorError, Stage
+from connector.errors import (
+    Code,
+    ConnectorError,
+    Stage,
+)
+from connector.ledger import Ticket
 from connector.model import Headers, Partition, Position, Record, partition_of
+
+
+class DeadLetters(Protocol):
+    """The dead-letter topic."""
+
+    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
+        """Write a letter, again and again until the broker has it; never blocks."""
+
+    def acknowledged(self) -> Sequence[Ticket]:
+        """The tickets of letters that the broker acknowledged since the last call.
+
+        Raises:
+            DeadLetterError: none can be written any more.
+        """
+
+    @property
+    def problem(self) -> str | None:
+        """Why letters are not being acknowledged, in a sentence; None when all is well."""
+
 
 CONNECT = "__connect.errors."
 OURS = "partner-bridge."

@@ -20,20 +20,18 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from connector import config
-from connector.bridge import DeadLetters
-from connector.dead_letters import Ranges
+from connector.dead_letters.dry_run import CannotTry, Report, Tally, Trial, Tried, Tries, why_left_open
+from connector.dead_letters.format import REPLAY_COUNT, DeadLetter, DeadLetters, Failure
+from connector.dead_letters.resolutions import Resolution, State
 from connector.errors import OF_SOURCES, DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, Ticket, Track
-from connector.letters import REPLAY_COUNT, DeadLetter, Failure
-from connector.model import Answer, Delivered, Entry, Partition, Position
+from connector.model import Answer, Delivered, Entry, Partition, Position, Ranges
 from connector.outbox import Door, Pending
 from connector.outlet import Outlet, Sink
 from connector.pace import Pace
 from connector.pipeline import Dropped
-from connector.resolutions import Resolution, State
 from connector.source_guard import Watch
 from connector.telemetry import Telemetry
-from connector.trial import CannotTry, Report, Tally, Trial, Tried, Tries, why_left_open
 
 MAX_PENDING_LETTERS = 1_000
 MAX_PENDING_BYTES = 64 * 1024**2
