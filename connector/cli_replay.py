@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from connector import config, process
-from connector.calls import Calls
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letter_desk import Desk, tell_stand_ins
 from connector.dead_letters import replay_worker
@@ -26,7 +25,8 @@ from connector.dead_letters.replay_group import ReplayGuard
 from connector.dead_letters.selection import Cases, Chosen, Selection, missing_text
 from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import HaltError
-from connector.eventbridge import publishers
+from connector.eventbridge.client import publishers
+from connector.eventbridge.requests import Calls
 from connector.kafka_clients import LIBRDKAFKA_VERSION
 from connector.model import Ranges
 from connector.source_watch import watches

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from connector import config
-from connector.calls import Calls
-from connector.eventbridge import publishers
+from connector.eventbridge.client import publishers
+from connector.eventbridge.requests import Calls
 from connector.source_watch import NO_ANSWER, watches
 from connector.sources import Sighting
 from connector.telemetry import Telemetry

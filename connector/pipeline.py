@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from connector import config
 from connector.avro import Decode, decoder
 from connector.errors import ConfigError, DecodeError, MappingError, Problem, RecordError
-from connector.limits import entry
+from connector.eventbridge.entry import entry
 from connector.mapping import Mapping as EventMapping
 from connector.model import UNREADABLE_HEADERS, Decoded, Entry, Json, Record
 from connector.schema_registry import SchemaRegistry

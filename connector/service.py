@@ -12,12 +12,12 @@ from typing import NoReturn
 
 from connector import config, garbage_collector, process
 from connector.bridge import Bridge
-from connector.calls import Calls
 from connector.checks import CheckResult
 from connector.dead_letters.open_count import OpenLetters
 from connector.dead_letters.writer import KafkaDeadLetters, create_dead_letter_topic
 from connector.errors import ConfigError, ConnectorError, HaltError, Problem, UnavailableError
-from connector.eventbridge import Publisher, publishers
+from connector.eventbridge.client import Publisher, publishers
+from connector.eventbridge.requests import Calls
 from connector.health import Health, Server
 from connector.kafka import KafkaSource
 from connector.kafka_clients import LIBRDKAFKA_VERSION

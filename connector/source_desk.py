@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from connector import config
 from connector.errors import ConnectorError
-from connector.eventbridge import Publisher
-from connector.limits import entry
+from connector.eventbridge.client import Publisher
+from connector.eventbridge.entry import entry
 from connector.model import Delivered, Event, Refused, Retry, iso_second
 from connector.source_api import SourceApi, SourceCalls, SourceError
 from connector.source_list import Change

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from connector import config
 from connector.config_problems import did_you_mean
 from connector.errors import ConfigError, Problem
-from connector.limits import MAX_SOURCE_CHARACTERS, SOURCE_NAME
+from connector.eventbridge.entry import MAX_SOURCE_CHARACTERS, SOURCE_NAME
 from connector.sources import Sighting
 
 COLUMNS = ("source", "account", "target", "region")

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 
 from connector import config
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
-from connector.eventbridge import CONTROL_CALLS, Publisher
+from connector.eventbridge.client import CONTROL_CALLS, Publisher
 from connector.pace import Pace
 from connector.source_api import SourceApi
 from connector.sources import Schedule, Sighting

@@ -17,12 +17,12 @@ from confluent_kafka import Message
 from connector import config
 from connector.avro import decoder
 from connector.bridge import POLL_RECORDS
-from connector.calls import Calls
 from connector.errors import UnavailableError
-from connector.eventbridge import Publisher
+from connector.eventbridge.client import Publisher
+from connector.eventbridge.entry import entry
+from connector.eventbridge.requests import Calls
 from connector.kafka import KafkaSource
 from connector.ledger import Ledger
-from connector.limits import entry
 from connector.mapping import Mapping as TopicMapping
 from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
 from connector.outbox import Pending

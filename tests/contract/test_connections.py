@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from connector import config
-from connector.calls import Calls
 from connector.errors import UnavailableError
-from connector.eventbridge import Publisher
+from connector.eventbridge.client import Publisher
+from connector.eventbridge.requests import Calls
 from connector.model import Answer, Delivered, Entry
 from tests.endpoint import Endpoint, Play, Proxy, Received, accept, drip, hang, raw, reset
 from tests.services.certificates import Authority

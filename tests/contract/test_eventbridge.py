@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from connector import config, signing
+from connector import config
 from connector.errors import (
     ConfigError,
     ConnectorError,
@@ -29,8 +29,10 @@ from connector.errors import (
     ThrottledError,
     UnavailableError,
 )
-from connector.eventbridge import MAX_ANSWER_BYTES, Publisher, endpoint
-from connector.limits import entry
+from connector.eventbridge import credentials
+from connector.eventbridge.client import MAX_ANSWER_BYTES, Publisher
+from connector.eventbridge.endpoint import endpoint
+from connector.eventbridge.entry import entry
 from connector.model import Answer, Delivered, Entry, Event, Refused, Retry
 from tests.endpoint import Endpoint, Play, Proxy, Received, accept, answer, drip, error, hang, raw, reset
 
@@ -529,7 +531,7 @@ def test_check_says_what_is_wrong(play: Play) -> None:
 def test_check_says_that_credentials_hang(aws: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A source of credentials that does not answer must not leave a person before a silent terminal."""
     aws.delenv("AWS_ACCESS_KEY_ID")
-    aws.setattr(signing, "LOOK_UP_LIMIT_S", 0.2)
+    aws.setattr(credentials, "LOOK_UP_LIMIT_S", 0.2)
     (tmp_path / "config").write_text("[default]\ncredential_process = sleep 5\n")
 
     with pytest.raises(UnavailableError, match="credential_process"):

@@ -16,9 +16,11 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from connector import config, signing
+from connector import config
 from connector.errors import NotAuthorizedError, UnavailableError
-from connector.signing import Signer, Signers
+from connector.eventbridge import credentials
+from connector.eventbridge.credentials import Signers
+from connector.eventbridge.signer import Signer
 from tests.endpoint import Endpoint, Play, answer
 
 DEADLINE_S = 5.0
@@ -238,7 +240,7 @@ async def key_or_none(one: Signers) -> str | None:
 
 def test_a_source_that_hangs_is_an_outage_and_asked_again(aws: pytest.MonkeyPatch, source: Source) -> None:
     """Whoever waits is told where to look, and a later request finds what was mended meanwhile."""
-    aws.setattr(signing, "LOOK_UP_LIMIT_S", LIMIT_S)
+    aws.setattr(credentials, "LOOK_UP_LIMIT_S", LIMIT_S)
     source.offer("AKIDONE", minutes=60)
     source.hang(1)
 
@@ -260,7 +262,7 @@ def test_only_so_many_look_ups_hang_and_what_a_late_one_finds_is_used(
     aws: pytest.MonkeyPatch, source: Source
 ) -> None:
     """Each costs a thread and a process, so that no other is started beside three of them."""
-    aws.setattr(signing, "LOOK_UP_LIMIT_S", LIMIT_S)
+    aws.setattr(credentials, "LOOK_UP_LIMIT_S", LIMIT_S)
     source.offer("AKIDLATE", minutes=60)
     source.hang(1, 2, 3, 4)
 
@@ -290,7 +292,7 @@ def test_nobody_waits_for_a_source_that_hangs_while_the_credentials_are_good(
         await one.current()
         found = source.asked  # more than once: boto renews at once what expires soon
         source.hang(found + 1)
-        aws.setattr(signing, "LOOK_UP_LIMIT_S", LIMIT_S)
+        aws.setattr(credentials, "LOOK_UP_LIMIT_S", LIMIT_S)
 
         async def asked() -> int:
             await one.current()

@@ -14,9 +14,9 @@ from botocore.retries.standard import ThrottledRetryableChecker, TransientRetrya
 
 from connector import config
 from connector.errors import TransientError, UnavailableError
-from connector.eventbridge import transport_error
-from connector.signing import PERMANENT
-from connector.verdicts import (
+from connector.eventbridge.credentials import PERMANENT
+from connector.eventbridge.endpoint import transport_error
+from connector.eventbridge.errors import (
     DETAIL_TYPE_NOT_AUTHORIZED,
     ENTRY_FORBIDDEN,
     ENTRY_REFUSED,

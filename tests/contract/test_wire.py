@@ -22,11 +22,12 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from connector import config
-from connector.eventbridge import Publisher
-from connector.limits import entry
+from connector.eventbridge.client import Publisher
+from connector.eventbridge.credentials import Signers
+from connector.eventbridge.entry import entry
+from connector.eventbridge.errors import Refusal
+from connector.eventbridge.signer import CONTENT_TYPE, Signer
 from connector.model import Event
-from connector.signing import CONTENT_TYPE, Signer, Signers
-from connector.verdicts import Refusal
 from tests.endpoint import Endpoint, Received, accept, answer
 
 REGION = "eu-central-1"

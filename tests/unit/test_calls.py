@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from connector.calls import Calls
+from connector.eventbridge.requests import Calls
 
 
 def test_a_bug_in_what_runs_beside_the_calls_ends_the_bridge() -> None:

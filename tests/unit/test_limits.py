@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import MappingError, OversizeError, RecordError
-from connector.limits import entry
+from connector.eventbridge.entry import entry
 from connector.model import Entry, Event
 
 SOURCE = "aws.partner/example.com/orders"

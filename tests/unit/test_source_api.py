@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from connector.eventbridge import Publisher
+from connector.eventbridge.client import Publisher
 from connector.source_api import SourceApi
 from connector.sources import Sighting
 from connector.telemetry import Telemetry

@@ -16,8 +16,8 @@ from connector.errors import (
     TransientError,
     UnavailableError,
 )
+from connector.eventbridge.errors import Verdict, outcome, outcomes, refusal, without_values
 from connector.model import Delivered, Forbidden, Outcome, Refused, Retry
-from connector.verdicts import Verdict, outcome, outcomes, refusal, without_values
 
 OVER_LIMIT = "Total size of the entries in the request is over the limit."
 CONSTRAINT = "failed to satisfy constraint: Member must have length less than or equal to 20"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
-from connector.eventbridge import Publisher
+from connector.eventbridge.client import Publisher
 from connector.model import Answer, Entry
 
 CLOSE_LIMIT_S = 5.0

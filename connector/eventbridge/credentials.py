@@ -1,16 +1,9 @@
-"""Who signs a request, and how: boto3's credential chain, kept fresh off the loop, and Signature Version 4.
-
-The signature is written here rather than by botocore's SigV4Auth, which costs 210 µs a request where
-this costs 40; a contract test holds the two to the same result.
-https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
-"""
+"""Who signs a request: boto3's credential chain, kept fresh off the loop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import hmac
 import re
 import string
 import threading
@@ -18,11 +11,9 @@ import time
 import unicodedata
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
-from urllib.parse import quote, urlsplit
+from typing import NamedTuple
 
 import boto3
-import botocore
 from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.credentials import (
@@ -32,18 +23,12 @@ from botocore.credentials import (
     ReadOnlyCredentials,
     RefreshableCredentials,
 )
-from botocore.utils import normalize_url_path
 
-from connector import __version__, config, verdicts
-from connector.connections import host_of
+from connector import config
 from connector.errors import ConfigError, ConnectorError, NotAuthorizedError, Problem, UnavailableError
-from connector.verdicts import Verdict
-
-SERVICE: Final = "events"
-USER_AGENT = f"kafka-partner-bridge/{__version__}"
-"""How the bridge names itself to AWS."""
-PUT_PARTNER_EVENTS: Final = "PutPartnerEvents"
-CONTENT_TYPE = "application/x-amz-json-1.1"
+from connector.eventbridge import errors
+from connector.eventbridge.errors import Verdict
+from connector.eventbridge.signer import Signer
 
 CHECK_INTERVAL_S = 1.0
 """How often the age of the credentials is looked at, which costs more than the signature's own work."""
@@ -56,59 +41,6 @@ MAX_HUNG = 3
 """So many look-ups may hang at once, each with its thread and perhaps a process."""
 RETRY_INTERVAL_S = 10.0
 """How long a failed refresh is not tried again while the credentials at hand are still good."""
-
-
-class Signer:
-    """Signs POST requests to one endpoint with one set of credentials."""
-
-    def __init__(self, access_key: str, secret_key: str, token: str | None, *, region: str, url: str) -> None:
-        self.access_key = access_key
-        path = quote(normalize_url_path(urlsplit(url).path), safe="/~")
-        self._secret_key = secret_key
-        self._region = region
-        self._fixed = {
-            "Content-Type": CONTENT_TYPE,
-            "User-Agent": f"{USER_AGENT} Botocore/{botocore.__version__}",
-        }
-        security = ""
-        if token:
-            self._fixed["X-Amz-Security-Token"] = token
-            security = f"x-amz-security-token:{token}\n"
-        self._names = f"content-type;host;x-amz-date;{'x-amz-security-token;' if token else ''}x-amz-target"
-        # The canonical request of an operation is the same every time but for the date and the body's hash.
-        host = host_of(url)
-        self._before_date = f"POST\n{path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{host}\nx-amz-date:"
-        self._after_date = f"\n{security}x-amz-target:"
-        self._day = ""
-        self._scope = ""
-        self._key = b""
-
-    def headers(self, body: bytes, now_s: float, *, operation: str = PUT_PARTNER_EVENTS) -> dict[str, str]:
-        """All headers of a request that carries `body`, signed at `now_s` (Unix time)."""
-        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
-        if date[:8] != self._day:
-            self._start_day(date[:8])
-        target = f"AWSEvents.{operation}"
-        canonical = (
-            f"{self._before_date}{date}{self._after_date}{target}\n\n{self._names}\n"
-            f"{hashlib.sha256(body).hexdigest()}"
-        )
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
-        text = f"AWS4-HMAC-SHA256\n{date}\n{self._scope}\n{digest}"
-        signature = hmac.digest(self._key, text.encode(), "sha256").hex()
-        return {
-            **self._fixed,
-            "X-Amz-Target": target,
-            "X-Amz-Date": date,
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={self.access_key}/{self._scope}, "
-            f"SignedHeaders={self._names}, Signature={signature}",
-        }
-
-    def _start_day(self, day: str) -> None:
-        key = f"AWS4{self._secret_key}".encode()
-        for part in (day, self._region, SERVICE, "aws4_request"):
-            key = hmac.digest(key, part.encode(), "sha256")
-        self._day, self._scope, self._key = day, f"{day}/{self._region}/{SERVICE}/aws4_request", key
 
 
 class Resolved(NamedTuple):
@@ -413,11 +345,11 @@ def credential_error(error: Exception, *, may_pass: bool = False) -> ConnectorEr
     With `may_pass` only AWS's own refusal is a reason to stop.
     """
     # Python's HTTP client quotes a header that it refuses, as bytes: that may be the session token.
-    said = verdicts.without_values(_BYTES.sub("", str(error)) or type(error).__name__)
+    said = errors.without_values(_BYTES.sub("", str(error)) or type(error).__name__)
     if isinstance(error, boto.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        verdict, _ = verdicts.REQUEST.get(code, (Verdict.UNAVAILABLE, ""))
+        verdict, _ = errors.REQUEST.get(code, (Verdict.UNAVAILABLE, ""))
         if code in _STS_PERMANENT or (
             verdict not in {Verdict.UNAVAILABLE, Verdict.THROTTLED} and status not in {429, *range(500, 600)}
         ):
