@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from connector import kafka_clients
-from connector.config import Settings
+from connector.config.settings import Settings
 from connector.errors import ConfigError, Problem
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry

@@ -31,7 +31,7 @@ from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 
 if TYPE_CHECKING:
     from connector.checks import CheckResult
-    from connector.config import Settings
+    from connector.config.settings import Settings
     from connector.plan import Section
 
 app = typer.Typer(
@@ -176,7 +176,7 @@ def config_show(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
 @config_app.command("schema", epilog=examples("partner-bridge config schema > config.json"))
 def config_schema() -> None:
     """Print the JSON Schema of the YAML file."""
-    from connector.config import json_schema  # noqa: PLC0415
+    from connector.config.load import json_schema  # noqa: PLC0415
 
     typer.echo(json_schema(), nl=False)
 

@@ -20,7 +20,7 @@ from connector.cli_options import AsJson, ConfigFile, Execute, examples, setting
 from connector.dead_letters.selection import Ids, Selection, Wanted, parse_ids
 
 if TYPE_CHECKING:
-    from connector.config import Settings
+    from connector.config.settings import Settings
 
 dead_letters_app = typer.Typer(
     help="See what failed and why, look at one, send again, or discard.",

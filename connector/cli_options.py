@@ -12,7 +12,7 @@ import typer
 from connector.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from connector.config import Settings
+    from connector.config.settings import Settings
 
 EXIT_DONE = 0
 """Done; for `run` and `sandbox`, which run until told to stop, also stopped by SIGTERM or SIGINT."""
@@ -64,7 +64,7 @@ def settings_of(config: Path | None) -> Settings:
     """The settings, checked as far as possible without connecting to anything."""
     file = file_of(config)
     from connector import checks  # noqa: PLC0415
-    from connector.config import load  # noqa: PLC0415
+    from connector.config.load import load  # noqa: PLC0415
 
     return load(file, also=checks.problems)
 

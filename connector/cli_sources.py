@@ -26,7 +26,7 @@ from connector.errors import ConfigError
 from connector.model import iso_second
 
 if TYPE_CHECKING:
-    from connector.config import Settings, Target
+    from connector.config.settings import Settings, Target
     from connector.source_desk import Row, SourceDesk
     from connector.source_list import Change
 
@@ -92,7 +92,7 @@ def _desk(
 
 
 def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping[str, Target]:
-    from connector.config import DEFAULT_TARGET  # noqa: PLC0415
+    from connector.config.settings import DEFAULT_TARGET  # noqa: PLC0415
     from connector.source_list import targets_in  # noqa: PLC0415
 
     targets = settings.all_targets
@@ -116,7 +116,7 @@ def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping
 
 def _one(context: typer.Context, settings: Settings, target: str | None, region: str | None) -> SourceDesk:
     """The one target a change is meant for: `eventbridge`, unless something else was asked for."""
-    from connector.config import DEFAULT_TARGET  # noqa: PLC0415
+    from connector.config.settings import DEFAULT_TARGET  # noqa: PLC0415
 
     if target is None and region is None:
         target = DEFAULT_TARGET

@@ -19,8 +19,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from connector import config
+from connector.config.kafka import Kafka
 from connector.errors import Problem, UnavailableError
-from connector.kafka_options import Kafka
 from connector.model import UNREADABLE_HEADERS, Record, partition_of
 
 LIBRDKAFKA_VERSION: str = libversion()[0]

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import orjson
 
-from connector.config import Topic
+from connector.config.settings import Topic
 from connector.errors import ConfigError, MappingError, Problem
 from connector.model import END_OF_TIME_S, Decoded, Event, Headers, Json, Record, iso
 from connector.templates import (

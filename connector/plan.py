@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from connector.config import DEFAULT_TARGET, Format, Settings, Target, Topic, is_loopback
-from connector.config_text import show_bytes, show_seconds
+from connector.config.rules import is_loopback
+from connector.config.settings import DEFAULT_TARGET, Format, Settings, Target, Topic
+from connector.config.units import show_bytes, show_seconds
 
 
 class Section(NamedTuple):

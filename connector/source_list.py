@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from connector import config
-from connector.config_problems import did_you_mean
+from connector.config.problems import did_you_mean
 from connector.errors import ConfigError, Problem
 from connector.eventbridge.entry import MAX_SOURCE_CHARACTERS, SOURCE_NAME
 from connector.sources import Sighting

@@ -26,7 +26,7 @@ from jmespath.exceptions import (
     ParseError,
 )
 
-from connector.config_problems import did_you_mean
+from connector.config.problems import did_you_mean
 from connector.errors import MappingError, Problem
 from connector.model import Json
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from connector.config import json_schema
+from connector.config.load import json_schema
 
 ROOT = Path(__file__).parents[2]
 VALUES = ROOT / "helm" / "values.yaml"

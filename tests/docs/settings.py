@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from connector import config_text as text
-from connector.config import json_schema
+from connector.config import units
+from connector.config.load import json_schema
 
 
 def settings_table() -> str:
@@ -59,9 +59,9 @@ def _type(setting: Mapping[str, Any]) -> str:
             return " | ".join(f"`{choice}`" for choice in choices)
         case {"const": only}:
             return f"`{only}`"
-        case {"pattern": text.DURATION}:
+        case {"pattern": units.DURATION}:
             return "duration"
-        case {"pattern": text.SIZE}:
+        case {"pattern": units.SIZE}:
             return "size"
         case {"writeOnly": True}:
             return "secret"

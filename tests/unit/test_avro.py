@@ -29,7 +29,7 @@ from connector.avro import decoder
 from connector.avro_logical import NonFinite
 from connector.avro_reader import compile_reader, reader_schema
 from connector.avro_walk import MAX_DEPTH, MAX_VALUES
-from connector.config import Format
+from connector.config.settings import Format
 from connector.errors import ConfigError, DecodeError
 from connector.model import Json
 from connector.schema_registry import Schemas

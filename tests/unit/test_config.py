@@ -13,8 +13,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import config, config_text
-from connector.config import Settings, json_schema
+from connector import config
+from connector.config import units
+from connector.config.load import json_schema
+from connector.config.settings import Settings
 from connector.errors import ConfigError, Problem
 from tests.docs.settings import settings_table
 
@@ -162,7 +164,7 @@ def test_files_are_relative_to_the_configuration_file(written: Written) -> None:
 )
 def test_durations_have_units(duration: str, seconds: float) -> None:
     """A duration is a number and a unit."""
-    assert seconds == config_text.seconds(duration)
+    assert seconds == units.seconds(duration)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,7 @@ def test_durations_have_units(duration: str, seconds: float) -> None:
 )
 def test_sizes_may_have_units(size: str, size_bytes: int) -> None:
     """A size is a number of bytes, or a number and a unit, decimal or binary."""
-    assert size_bytes == config_text.size_bytes(size)
+    assert size_bytes == units.size_bytes(size)
 
 
 @given(st.integers(min_value=0, max_value=10**10))
@@ -179,13 +181,13 @@ def test_a_duration_is_shown_as_it_could_be_written(milliseconds: int) -> None:
     """Reading what is shown gives the same duration."""
     seconds = milliseconds / 1000
 
-    assert seconds == config_text.seconds(config_text.show_seconds(seconds))
+    assert seconds == units.seconds(units.show_seconds(seconds))
 
 
 @given(st.integers(min_value=0, max_value=10**13))
 def test_a_size_is_shown_as_it_could_be_written(size: int) -> None:
     """Reading what is shown gives the same size."""
-    assert size == config_text.size_bytes(config_text.show_bytes(size))
+    assert size == units.size_bytes(units.show_bytes(size))
 
 
 @pytest.mark.parametrize("duration", ["5", "0.5", "5 s", "5sec", "-1s", "1d", "fast"])

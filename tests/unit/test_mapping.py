@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.config import Topic
+from connector.config.settings import Topic
 from connector.errors import ConfigError, MappingError
 from connector.mapping import Mapping
 from connector.model import Decoded, Event, Headers, Json, Partition, Record

@@ -1,22 +1,17 @@
-"""Every setting: its name, type, default and meaning, in one table; then the rules between settings.
+"""Every setting: its name, type, default and meaning, in one table.
 
-`load` reads the YAML file and the environment (which wins) and tells every problem at once. The
-values it returns are frozen: durations are seconds, sizes are bytes, secrets hide themselves.
+Values are frozen: durations are seconds, sizes are bytes, secrets hide themselves. What must fit together
+is in `rules`.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -26,18 +21,14 @@ from pydantic import (
     SecretStr,
     SerializerFunctionWrapHandler,
     StringConstraints,
-    ValidationError,
     WithJsonSchema,
     model_serializer,
 )
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from connector import config_text as text
-from connector.config_problems import Group, did_you_mean, problems_of, without_mistakes
-from connector.errors import ConfigError, Problem
-from connector.kafka_options import Kafka
-from connector.model import Json
+from connector.config import units, yaml_file
+from connector.config.kafka import Kafka
+from connector.config.problems import Group
 from connector.sources import InactivePolicy
 
 MAX_ENTRIES = 20
@@ -89,21 +80,21 @@ def _target_name(name: str) -> str:
 
 Seconds: TypeAlias = Annotated[
     float,
-    BeforeValidator(text.seconds),
-    PlainSerializer(text.show_seconds, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": text.DURATION}),
+    BeforeValidator(units.seconds),
+    PlainSerializer(units.show_seconds, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": units.DURATION}),
 ]
 Bytes: TypeAlias = Annotated[
     int,
-    BeforeValidator(text.size_bytes),
-    PlainSerializer(text.show_bytes, return_type=str),
-    WithJsonSchema({"type": ["string", "integer"], "pattern": text.SIZE}),
+    BeforeValidator(units.size_bytes),
+    PlainSerializer(units.show_bytes, return_type=str),
+    WithJsonSchema({"type": ["string", "integer"], "pattern": units.SIZE}),
 ]
 Secret: TypeAlias = Annotated[SecretStr, PlainSerializer(lambda _: "***", return_type=str)]
 Url: TypeAlias = Annotated[str, AfterValidator(_url)]
 File: TypeAlias = Annotated[Path, AfterValidator(lambda path: _folder.get() / path)]
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
-AnyJson: TypeAlias = Annotated[JsonValue, BeforeValidator(text.as_json)]
+AnyJson: TypeAlias = Annotated[JsonValue, BeforeValidator(yaml_file.as_json)]
 TargetName: TypeAlias = Annotated[str, AfterValidator(_target_name)]
 TopicName: TypeAlias = Annotated[str, AfterValidator(_topic_name)]
 
@@ -434,223 +425,3 @@ class Settings(Group, BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `load` read: the stock sources can neither refuse an unknown variable nor say a line."""
         return (init_settings,)
-
-
-# The rules between settings -----------------------------------------------------------------------
-
-
-def _kafka_problems(settings: Settings) -> Iterator[Problem]:
-    options, auth = settings.kafka.options, settings.kafka.auth
-    for key in ("bootstrap.servers", "group.id"):
-        if not options.get(key):
-            yield Problem(f"kafka.{key}", "required, and missing")
-    if options["auto.offset.reset"] not in {"earliest", "latest", "error"}:
-        yield Problem("kafka.auto.offset.reset", "must be one of earliest, latest, error")
-    if auth:
-        for key in options:
-            if key.startswith("sasl.") and not key.startswith("sasl.login"):
-                yield Problem(f"kafka.{key}", f"`auth: {auth}` decides it; leave one of the two out")
-        if options.get("security.protocol", "SASL_SSL").upper() != "SASL_SSL":
-            yield Problem("kafka.security.protocol", f"`auth: {auth}` needs SASL_SSL; leave this out")
-
-
-def _registry_problems(settings: Settings) -> Iterator[Problem]:
-    registry = settings.schema_registry
-    for topic, side, form in _formats(settings):
-        if registry is None and form.format == "avro" and form.framing == "confluent":
-            yield Problem(
-                f"topics.{topic}.{side}",
-                "Avro with framing `confluent` needs `schema_registry`; set its url, or use framing `none`",
-            )
-    if registry is None:
-        return
-    if (registry.certificate is None) != (registry.private_key is None):
-        yield Problem("schema_registry.certificate", "certificate and private_key belong together; set both")
-    if registry.basic_auth and registry.bearer_token:
-        yield Problem("schema_registry.bearer_token", "basic_auth and bearer_token exclude each other")
-
-
-def _target_problems(settings: Settings) -> Iterator[Problem]:
-    for name, target in settings.all_targets.items():
-        path = "eventbridge" if name == DEFAULT_TARGET else f"targets.{name}"
-        if target.endpoint_url and not target.allow_insecure:
-            url = urlsplit(target.endpoint_url)
-            if url.scheme == "http" and not is_loopback(url.hostname or ""):
-                yield Problem(
-                    f"{path}.endpoint_url",
-                    "http:// would send events in the clear; use https://, or set allow_insecure: true",
-                )
-        if target.external_id and not target.role_arn:
-            yield Problem(f"{path}.external_id", "is for assuming a role; set role_arn too")
-        if target.max_event_bytes > target.batch.byte_size:
-            yield Problem(
-                f"{path}.max_event_bytes",
-                f"must not be over batch.byte_size ({text.show_bytes(target.batch.byte_size)}): "
-                "a larger event could never be sent",
-            )
-        if target.retry.initial_interval > target.retry.max_interval:
-            yield Problem(f"{path}.retry.initial_interval", "must not be over max_interval")
-    for name, topic in settings.topics.items():
-        if "${" not in topic.target and topic.target not in settings.all_targets:
-            known = ", ".join(settings.all_targets)
-            yield Problem(
-                f"topics.{name}.target",
-                f"there is no target {topic.target}; known: {known}"
-                f"{did_you_mean(topic.target, settings.all_targets)}",
-            )
-    if settings.sources.create_missing and settings.sources.customers is None:
-        yield Problem("sources.create_missing", "needs `sources.customers`, which says whose each source is")
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _format_problems(settings: Settings) -> Iterator[Problem]:
-    for topic, side, form in _formats(settings):
-        at = f"topics.{topic}.{side}"
-        for name in sorted(form.model_fields_set & {"framing", "schema_file", "reader_schema"}):
-            if form.format != "avro":
-                key = "schema" if name == "schema_file" else name
-                yield Problem(f"{at}.{key}", f"is only for Avro, and the format is {form.format}")
-        if form.format == "avro" and (form.framing == "none") != (form.schema_file is not None):
-            yield Problem(
-                f"{at}.schema",
-                "framing `none` needs the schema file the records were written with"
-                if form.framing == "none"
-                else "framing `confluent` takes it from the registry; use framing `none`, or reader_schema",
-            )
-
-
-def _formats(settings: Settings) -> Iterator[tuple[str, str, Format]]:
-    for name, topic in settings.topics.items():
-        yield name, "value", topic.value
-        yield name, "key", topic.key
-
-
-def _topic_problems(settings: Settings) -> Iterator[Problem]:
-    dead_letters = settings.dead_letter.topic
-    if dead_letters.startswith("^"):
-        yield Problem("dead_letter.topic", "must be a topic's name, not a pattern")
-    resolutions = settings.dead_letter.resolutions
-    if resolutions.startswith("^") and not dead_letters.startswith("^"):
-        yield Problem("dead_letter.resolutions_topic", "must be a topic's name, not a pattern")
-    elif resolutions == dead_letters:
-        yield Problem("dead_letter.resolutions_topic", "must not be dead_letter.topic")
-    elif len(resolutions) > MAX_TOPIC_NAME:
-        yield Problem(
-            "dead_letter.resolutions_topic",
-            f"the default, {resolutions}, is longer than a topic's name may be; set a shorter one",
-        )
-    for name in settings.topics:
-        if name == dead_letters:
-            yield Problem(
-                f"topics.{name}",
-                f"is also dead_letter.topic ({dead_letters}): letters would come back as input",
-            )
-        elif name == resolutions:
-            yield Problem(f"topics.{name}", "is also the topic of resolutions of dead letters")
-        for pattern in (p for p in settings.topics if p.startswith("^") and not name.startswith("^")):
-            if re.search(pattern, name):
-                yield Problem(
-                    f"topics.{name}",
-                    f"also matches the pattern {pattern}; a topic may be in one of them only",
-                )
-
-
-_RULES = (_kafka_problems, _registry_problems, _target_problems, _format_problems, _topic_problems)
-
-
-# Reading and showing ------------------------------------------------------------------------------
-
-
-def load(
-    path: Path | None,
-    environ: Mapping[str, str] | None = None,
-    *,
-    also: Callable[[Settings], Iterable[Problem]] = lambda _: (),
-) -> Settings:
-    """The settings of the file at `path` and of the environment, which wins; None reads no file.
-
-    Relative paths in the settings are relative to the file. `also` may find more problems in settings
-    that are whole but for the problems known already. Raises ConfigError with every problem there is.
-    """
-    folder = _folder.set(path.parent if path else Path())
-    try:
-        file = text.read_yaml(path) if path else text.Written()
-        written = text.read_environment(
-            os.environ if environ is None else environ, root=Settings, file=file
-        ).over(file)
-        settings, problems = _validated(written.values)
-        if path and not file.values and file.problems:
-            problems = []  # an unreadable file is one problem, not one for each setting that was in it
-        elif settings is not None:
-            refused = tuple(f"{problem.path}." for problem in problems)
-            broken = [problem for rule in _RULES for problem in rule(settings)]
-            paths = {problem.path for problem in broken}
-            broken += [problem for problem in also(settings) if problem.path not in paths]
-            # What a rule says of a value that was refused, it says of the one put in its place.
-            problems += [problem for problem in broken if not f"{problem.path}.".startswith(refused)]
-    finally:
-        _folder.reset(folder)
-    if problems := written.problems + [written.locate(problem) for problem in problems]:
-        raise ConfigError(problems)
-    assert settings is not None  # noqa: S101  # no problems were found, so it was made
-    return settings
-
-
-def _validated(values: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
-    """The settings without what is wrong, and what is wrong; None where too little is left."""
-    problems: list[Problem] | None = None
-    for _ in range(4):  # mending shows the next layer: a missing group, then what is missing in it
-        try:
-            return Settings(**values), problems or []
-        except ValidationError as error:
-            problems = problems_of(error, Settings) if problems is None else problems
-            values = without_mistakes(values, error, Settings)
-    return None, problems or []
-
-
-def as_yaml(settings: Settings) -> str:
-    """The settings in force as YAML: defaults included, secrets as `***`."""
-    return yaml.safe_dump(as_json(settings), sort_keys=False, allow_unicode=True, width=110)
-
-
-def as_json(settings: Settings) -> Json:
-    shown: Json = settings.model_dump(mode="json", by_alias=True)
-    return shown
-
-
-class _WithoutTitles(GenerateJsonSchema):
-    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
-        return False
-
-
-def json_schema() -> str:
-    """The JSON Schema of the YAML file.
-
-    It does not require secrets, not even where the bridge does: they belong into the environment.
-    """
-    schema = Settings.model_json_schema(schema_generator=_WithoutTitles)
-    for group in (schema, *schema["$defs"].values()):
-        settings = group.get("properties", {})
-        for setting in settings.values():
-            if "default" in setting:
-                setting["default"] = _as_written(setting)
-        if "required" in group:
-            group["required"] = [key for key in group["required"] if not settings[key].get("writeOnly")]
-    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return json.dumps(dialect | schema, indent=2, ensure_ascii=False) + "\n"
-
-
-def _as_written(setting: Mapping[str, Any]) -> Json:
-    default: Json = setting["default"]
-    match setting.get("pattern"):
-        case text.DURATION if isinstance(default, float):
-            return text.show_seconds(default)
-        case text.SIZE if isinstance(default, int):
-            return text.show_bytes(default)
-    return default

@@ -21,8 +21,8 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from connector.config_problems import Group
-from connector.config_text import Plain
+from connector.config.problems import Group
+from connector.config.yaml_file import Plain
 
 _COMMITS = "the bridge commits an offset only when its record is settled"
 _SETTLES = "a dead letter is settled only when every in-sync replica has it, exactly once"

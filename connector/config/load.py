@@ -1,0 +1,113 @@
+"""Reads the settings, from the YAML file and the environment (which wins), and shows them again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import (
+    ValidationError,
+)
+from pydantic.json_schema import GenerateJsonSchema
+
+from connector.config import environment, units, yaml_file
+from connector.config.problems import problems_of, without_mistakes
+from connector.config.rules import _RULES
+from connector.config.settings import Settings, _folder
+from connector.errors import ConfigError, Problem
+from connector.model import Json
+
+# Reading and showing ------------------------------------------------------------------------------
+
+
+def load(
+    path: Path | None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    also: Callable[[Settings], Iterable[Problem]] = lambda _: (),
+) -> Settings:
+    """The settings of the file at `path` and of the environment, which wins; None reads no file.
+
+    Relative paths in the settings are relative to the file. `also` may find more problems in settings
+    that are whole but for the problems known already. Raises ConfigError with every problem there is.
+    """
+    folder = _folder.set(path.parent if path else Path())
+    try:
+        file = yaml_file.read_yaml(path) if path else yaml_file.Written()
+        written = environment.read_environment(
+            os.environ if environ is None else environ, root=Settings, file=file
+        ).over(file)
+        settings, problems = _validated(written.values)
+        if path and not file.values and file.problems:
+            problems = []  # an unreadable file is one problem, not one for each setting that was in it
+        elif settings is not None:
+            refused = tuple(f"{problem.path}." for problem in problems)
+            broken = [problem for rule in _RULES for problem in rule(settings)]
+            paths = {problem.path for problem in broken}
+            broken += [problem for problem in also(settings) if problem.path not in paths]
+            # What a rule says of a value that was refused, it says of the one put in its place.
+            problems += [problem for problem in broken if not f"{problem.path}.".startswith(refused)]
+    finally:
+        _folder.reset(folder)
+    if problems := written.problems + [written.locate(problem) for problem in problems]:
+        raise ConfigError(problems)
+    assert settings is not None  # noqa: S101  # no problems were found, so it was made
+    return settings
+
+
+def _validated(values: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:
+    """The settings without what is wrong, and what is wrong; None where too little is left."""
+    problems: list[Problem] | None = None
+    for _ in range(4):  # mending shows the next layer: a missing group, then what is missing in it
+        try:
+            return Settings(**values), problems or []
+        except ValidationError as error:
+            problems = problems_of(error, Settings) if problems is None else problems
+            values = without_mistakes(values, error, Settings)
+    return None, problems or []
+
+
+def as_yaml(settings: Settings) -> str:
+    """The settings in force as YAML: defaults included, secrets as `***`."""
+    return yaml.safe_dump(as_json(settings), sort_keys=False, allow_unicode=True, width=110)
+
+
+def as_json(settings: Settings) -> Json:
+    shown: Json = settings.model_dump(mode="json", by_alias=True)
+    return shown
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
+        return False
+
+
+def json_schema() -> str:
+    """The JSON Schema of the YAML file.
+
+    It does not require secrets, not even where the bridge does: they belong into the environment.
+    """
+    schema = Settings.model_json_schema(schema_generator=_WithoutTitles)
+    for group in (schema, *schema["$defs"].values()):
+        settings = group.get("properties", {})
+        for setting in settings.values():
+            if "default" in setting:
+                setting["default"] = _as_written(setting)
+        if "required" in group:
+            group["required"] = [key for key in group["required"] if not settings[key].get("writeOnly")]
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return json.dumps(dialect | schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def _as_written(setting: Mapping[str, Any]) -> Json:
+    default: Json = setting["default"]
+    match setting.get("pattern"):
+        case units.DURATION if isinstance(default, float):
+            return units.show_seconds(default)
+        case units.SIZE if isinstance(default, int):
+            return units.show_bytes(default)
+    return default

@@ -1,0 +1,140 @@
+"""Rules between settings: what each value allows by itself, and the others forbid."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from connector.config import units
+from connector.config.problems import did_you_mean
+from connector.config.settings import DEFAULT_TARGET, MAX_TOPIC_NAME, Format, Settings
+from connector.errors import Problem
+
+# The rules between settings -----------------------------------------------------------------------
+
+
+def _kafka_problems(settings: Settings) -> Iterator[Problem]:
+    options, auth = settings.kafka.options, settings.kafka.auth
+    for key in ("bootstrap.servers", "group.id"):
+        if not options.get(key):
+            yield Problem(f"kafka.{key}", "required, and missing")
+    if options["auto.offset.reset"] not in {"earliest", "latest", "error"}:
+        yield Problem("kafka.auto.offset.reset", "must be one of earliest, latest, error")
+    if auth:
+        for key in options:
+            if key.startswith("sasl.") and not key.startswith("sasl.login"):
+                yield Problem(f"kafka.{key}", f"`auth: {auth}` decides it; leave one of the two out")
+        if options.get("security.protocol", "SASL_SSL").upper() != "SASL_SSL":
+            yield Problem("kafka.security.protocol", f"`auth: {auth}` needs SASL_SSL; leave this out")
+
+
+def _registry_problems(settings: Settings) -> Iterator[Problem]:
+    registry = settings.schema_registry
+    for topic, side, form in _formats(settings):
+        if registry is None and form.format == "avro" and form.framing == "confluent":
+            yield Problem(
+                f"topics.{topic}.{side}",
+                "Avro with framing `confluent` needs `schema_registry`; set its url, or use framing `none`",
+            )
+    if registry is None:
+        return
+    if (registry.certificate is None) != (registry.private_key is None):
+        yield Problem("schema_registry.certificate", "certificate and private_key belong together; set both")
+    if registry.basic_auth and registry.bearer_token:
+        yield Problem("schema_registry.bearer_token", "basic_auth and bearer_token exclude each other")
+
+
+def _target_problems(settings: Settings) -> Iterator[Problem]:
+    for name, target in settings.all_targets.items():
+        path = "eventbridge" if name == DEFAULT_TARGET else f"targets.{name}"
+        if target.endpoint_url and not target.allow_insecure:
+            url = urlsplit(target.endpoint_url)
+            if url.scheme == "http" and not is_loopback(url.hostname or ""):
+                yield Problem(
+                    f"{path}.endpoint_url",
+                    "http:// would send events in the clear; use https://, or set allow_insecure: true",
+                )
+        if target.external_id and not target.role_arn:
+            yield Problem(f"{path}.external_id", "is for assuming a role; set role_arn too")
+        if target.max_event_bytes > target.batch.byte_size:
+            yield Problem(
+                f"{path}.max_event_bytes",
+                f"must not be over batch.byte_size ({units.show_bytes(target.batch.byte_size)}): "
+                "a larger event could never be sent",
+            )
+        if target.retry.initial_interval > target.retry.max_interval:
+            yield Problem(f"{path}.retry.initial_interval", "must not be over max_interval")
+    for name, topic in settings.topics.items():
+        if "${" not in topic.target and topic.target not in settings.all_targets:
+            known = ", ".join(settings.all_targets)
+            yield Problem(
+                f"topics.{name}.target",
+                f"there is no target {topic.target}; known: {known}"
+                f"{did_you_mean(topic.target, settings.all_targets)}",
+            )
+    if settings.sources.create_missing and settings.sources.customers is None:
+        yield Problem("sources.create_missing", "needs `sources.customers`, which says whose each source is")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _format_problems(settings: Settings) -> Iterator[Problem]:
+    for topic, side, form in _formats(settings):
+        at = f"topics.{topic}.{side}"
+        for name in sorted(form.model_fields_set & {"framing", "schema_file", "reader_schema"}):
+            if form.format != "avro":
+                key = "schema" if name == "schema_file" else name
+                yield Problem(f"{at}.{key}", f"is only for Avro, and the format is {form.format}")
+        if form.format == "avro" and (form.framing == "none") != (form.schema_file is not None):
+            yield Problem(
+                f"{at}.schema",
+                "framing `none` needs the schema file the records were written with"
+                if form.framing == "none"
+                else "framing `confluent` takes it from the registry; use framing `none`, or reader_schema",
+            )
+
+
+def _formats(settings: Settings) -> Iterator[tuple[str, str, Format]]:
+    for name, topic in settings.topics.items():
+        yield name, "value", topic.value
+        yield name, "key", topic.key
+
+
+def _topic_problems(settings: Settings) -> Iterator[Problem]:
+    dead_letters = settings.dead_letter.topic
+    if dead_letters.startswith("^"):
+        yield Problem("dead_letter.topic", "must be a topic's name, not a pattern")
+    resolutions = settings.dead_letter.resolutions
+    if resolutions.startswith("^") and not dead_letters.startswith("^"):
+        yield Problem("dead_letter.resolutions_topic", "must be a topic's name, not a pattern")
+    elif resolutions == dead_letters:
+        yield Problem("dead_letter.resolutions_topic", "must not be dead_letter.topic")
+    elif len(resolutions) > MAX_TOPIC_NAME:
+        yield Problem(
+            "dead_letter.resolutions_topic",
+            f"the default, {resolutions}, is longer than a topic's name may be; set a shorter one",
+        )
+    for name in settings.topics:
+        if name == dead_letters:
+            yield Problem(
+                f"topics.{name}",
+                f"is also dead_letter.topic ({dead_letters}): letters would come back as input",
+            )
+        elif name == resolutions:
+            yield Problem(f"topics.{name}", "is also the topic of resolutions of dead letters")
+        for pattern in (p for p in settings.topics if p.startswith("^") and not name.startswith("^")):
+            if re.search(pattern, name):
+                yield Problem(
+                    f"topics.{name}",
+                    f"also matches the pattern {pattern}; a topic may be in one of them only",
+                )
+
+
+_RULES = (_kafka_problems, _registry_problems, _target_problems, _format_problems, _topic_problems)

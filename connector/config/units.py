@@ -1,0 +1,49 @@
+"""Durations and sizes, as people write them and as they are shown."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+DURATION = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
+SIZE = r"^[0-9]+(\.[0-9]+)?(B|KB|MB|GB|KiB|MiB|GiB)?$"
+_SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
+_BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "GB": 10**9, "MB": 10**6, "KB": 10**3, "B": 1, "": 1}
+
+
+def seconds(written: object) -> object:
+    """`100ms`, `5s`, `2m` or `1h` as seconds; numbers made in code pass through.
+
+    Raises ValueError for text without a unit, because nobody can tell 5 seconds from 5 milliseconds.
+    """
+    if not isinstance(written, str):
+        return written
+    if re.fullmatch(r"[0-9.]+", written):
+        raise ValueError("a duration needs a unit: write 100ms, 5s, 2m or 1h")
+    if not (found := re.match(DURATION, written)):
+        raise ValueError("is not a duration: write 100ms, 5s, 2m or 1h")
+    unit = found[2]
+    return float(Decimal(written.removesuffix(unit)) * _SECONDS[unit])
+
+
+def size_bytes(written: object) -> object:
+    """`64MiB`, `256KB` or a plain number as bytes; numbers made in code pass through."""
+    if not isinstance(written, str):
+        return written
+    if not (found := re.match(SIZE, written)):
+        raise ValueError("is not a size: write 64MiB, 256KB or a number of bytes")
+    unit = found[2] or ""
+    return int(Decimal(written.removesuffix(unit)) * _BYTES[unit])
+
+
+def show_seconds(value: float) -> str:
+    """A duration as it would be written: `0.05` as `50ms`, `120` as `2m`."""
+    exact = Decimal(str(value))
+    unit = next((unit for unit in ("h", "m", "s") if exact and exact % _SECONDS[unit] == 0), "ms")
+    return f"{(exact / _SECONDS[unit]).normalize():f}{unit}"
+
+
+def show_bytes(value: int) -> str:
+    """A size as it would be written: `262144` as `256KiB`, `1000000` as `1MB`, `1001` as `1001B`."""
+    unit = next((unit for unit, factor in _BYTES.items() if value and value % factor == 0), "B")
+    return f"{value // _BYTES[unit]}{unit}"
