@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from connector import kafka_clients
 from connector.config.settings import Settings
 from connector.errors import ConfigError, Problem
+from connector.kafka import client
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry
 from connector.source_list import read_customers
@@ -28,7 +28,7 @@ class CheckResult:
 
 def problems(settings: Settings) -> list[Problem]:
     """Everything wrong with templates, filters, schema files and librdkafka keys. Connects to nothing."""
-    found = kafka_clients.option_problems(settings.kafka)
+    found = client.option_problems(settings.kafka)
     if settings.sources.customers is not None:
         try:
             read_customers(settings.sources.customers, settings)

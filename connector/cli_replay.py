@@ -27,7 +27,7 @@ from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import HaltError
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Calls
-from connector.kafka_clients import LIBRDKAFKA_VERSION
+from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.model import Ranges
 from connector.source_watch import watches
 from connector.telemetry import Telemetry

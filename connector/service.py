@@ -19,8 +19,8 @@ from connector.errors import ConfigError, ConnectorError, HaltError, Problem, Un
 from connector.eventbridge.client import Publisher, publishers
 from connector.eventbridge.requests import Calls
 from connector.health import Health, Server
-from connector.kafka import KafkaSource
-from connector.kafka_clients import LIBRDKAFKA_VERSION
+from connector.kafka.client import LIBRDKAFKA_VERSION
+from connector.kafka.consumer import KafkaSource
 from connector.pipeline import Pipeline
 from connector.schema_registry import SchemaRegistry
 from connector.source_api import SourceCalls

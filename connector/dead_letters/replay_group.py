@@ -12,13 +12,13 @@ from confluent_kafka import (
 )
 
 from connector import config
-from connector.dead_letters.topics import NO_GROUP
 from connector.errors import HaltError
-from connector.kafka_clients import (
+from connector.kafka.client import (
     CONSUMER_DEFAULTS,
     SILENT,
     client_options,
 )
+from connector.kafka.reader import NO_GROUP
 
 
 class ReplayGuard:

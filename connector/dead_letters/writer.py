@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from connector import __version__, config
 from connector.dead_letters.format import Failure, Letter, letter, smaller
 from connector.errors import DeadLetterError
-from connector.kafka_clients import NO_TOPIC, SILENT, client_options, without_consumer
+from connector.kafka.client import NO_TOPIC, SILENT, client_options, without_consumer
 from connector.ledger import Ticket
 from connector.model import Record
 from connector.telemetry import Telemetry

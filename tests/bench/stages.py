@@ -21,7 +21,7 @@ from connector.errors import UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.entry import entry
 from connector.eventbridge.requests import Calls
-from connector.kafka import KafkaSource
+from connector.kafka.consumer import KafkaSource
 from connector.ledger import Ledger
 from connector.mapping import Mapping as TopicMapping
 from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record

@@ -25,7 +25,7 @@ from connector.dead_letters.selection import Selection, scan
 from connector.dead_letters.topics import LetterTopic, ResolutionTopic
 from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import UnavailableError
-from connector.kafka_clients import record_of
+from connector.kafka.client import record_of
 from connector.ledger import Ticket, Track
 from connector.model import Partition, Position, Record
 from connector.sandbox import orders

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Message
 
 from connector import config
 from connector.errors import HaltError
-from connector.kafka import UNREAD_S, KafkaSource
+from connector.kafka.consumer import UNREAD_S, KafkaSource
 from connector.model import Partition, Position
 from connector.telemetry import Telemetry
 from tests.services.child import wait_until

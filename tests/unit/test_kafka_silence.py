@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector.kafka_silence import COORDINATOR, Silence
+from connector.kafka.broker_health import COORDINATOR, Silence
 
 BROKER, OTHER = "here:9092/1", "there:9092/2"
 

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from connector import config
 from connector.dead_letters.topics import LetterTopic
-from connector.kafka import KafkaSource
+from connector.kafka.consumer import KafkaSource
 from connector.model import Partition
 from connector.telemetry import Telemetry
 

@@ -25,7 +25,8 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from connector import config
 from connector.errors import HaltError, UnavailableError
-from connector.kafka_clients import (
+from connector.kafka.broker_health import Silence
+from connector.kafka.client import (
     NO_TOPIC,
     SILENT,
     client_options,
@@ -35,7 +36,6 @@ from connector.kafka_clients import (
     record_of,
     without_consumer,
 )
-from connector.kafka_silence import Silence
 from connector.model import Partition, Record
 from connector.telemetry import Telemetry
 

@@ -1,0 +1,245 @@
+"""A consumer without a group: reads given partitions up to the end they had, and commits nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from typing import cast
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import ClusterMetadata
+
+from connector import config
+from connector.errors import UnavailableError
+from connector.kafka.client import (
+    CONSUMER_DEFAULTS,
+    NO_TOPIC,
+    SILENT,
+    client_options,
+    cluster_metadata,
+)
+from connector.model import Position, Ranges
+
+TIMEOUT_S = 10.0
+"""How long one question to the brokers may take."""
+
+PATIENCE_S = 30.0
+"""How long nothing may arrive before reading is given up."""
+
+BATCH = 100
+"""Records taken in one go. More would keep more small objects alive, which costs Python twice the time."""
+
+READER = {
+    "enable.auto.commit": "false",
+    "enable.auto.offset.store": "false",
+    "enable.partition.eof": "true",
+    # Where retention ate the letters since the snapshot, reading goes on with those that are left.
+    "auto.offset.reset": "earliest",
+    # Per partition. What a broker returns at once comes on top of it whatever that limit is, and unpacked
+    # it is up to ten times as much.
+    "queued.max.messages.kbytes": "512",
+    "fetch.message.max.bytes": "131072",
+    "fetch.max.bytes": "1048576",
+}
+
+NO_GROUP = ("group.instance.id", "group.protocol", "group.remote.assignor")
+FOR_PRODUCERS = ("message.max.bytes",)
+"""What a reader has no use for, and which would be in conflict with READER."""
+
+END_OF_PARTITION = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's name for it
+
+NOT_YET = NO_TOPIC | {
+    *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE),
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
+}
+"""What a broker says also of a partition that exists, while it starts or has not heard of it. So of a topic
+that was there none of it is an answer: it is asked again, and in the end it is said that it was not read."""
+
+RETRY_S = 0.2
+
+
+class _Reader:
+    """A consumer that is assigned what it reads: no group, no commits."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        self._last_error: str | None = None
+        self._there: set[str] = set()
+        """Topics that are known to exist."""
+        options = CONSUMER_DEFAULTS | client_options(settings) | READER
+        for name in (*NO_GROUP, *FOR_PRODUCERS):
+            options.pop(name, None)
+        self._consumer = Consumer(options | {"error_cb": self._on_error}, logger=SILENT)
+        self.close = self._consumer.close
+
+    def metadata(self) -> ClusterMetadata:
+        return cluster_metadata(self._consumer, TIMEOUT_S)
+
+    def partitions(self, topic: str) -> list[int] | None:
+        """The partitions of a topic; None where there is no such topic.
+
+        Raises:
+            UnavailableError: no broker answered in time that knows them, or they refuse us.
+        """
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                found = self._consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+            except KafkaException as error:
+                raise _unavailable(topic, error) from error
+            if found.error is None and found.partitions:
+                return sorted(found.partitions)
+            if found.error is not None:
+                if found.error.code() in NO_TOPIC:
+                    return None
+                self._note(topic, found.error)
+            # It exists, and its leaders are not chosen yet.
+            if time.monotonic() > deadline_s:
+                why = self._last_error or "it has no partitions"
+                raise UnavailableError(f"Kafka does not answer about {topic}: {why}", code="kafka")
+            self._consumer.poll(RETRY_S)
+
+    def ends(self, topic: str, numbers: Collection[int]) -> dict[int, tuple[int, int]]:
+        """The first offset of each partition, and one past the last.
+
+        Raises:
+            UnavailableError: no broker answered in time, or they refuse us.
+        """
+        return {number: self._range(TopicPartition(topic, number)) for number in numbers}
+
+    def not_before(self, topic: str, ranges: Ranges, since_ms: int) -> dict[int, tuple[int, int]]:
+        """The ranges, beginning at the first record that is not older than `since_ms`."""
+        try:
+            found = self._offsets_at(topic, ranges, since_ms)
+            if any(offset < 0 for offset in found.values()):
+                # Negative is "all are older", and also the answer of a broker that cannot search.
+                for number, first in self._offsets_at(topic, ranges, 0).items():
+                    if first < 0:
+                        found[number] = 0
+        except KafkaException as error:
+            raise _unavailable(topic, error) from error
+        return {
+            number: (high if found[number] < 0 else min(max(low, found[number]), high), high)
+            for number, (low, high) in ranges.items()
+        }
+
+    def read(
+        self, topic: str, ranges: Ranges, *, limit: int = BATCH, timeout_s: float = 0.1
+    ) -> Iterator[list[Message]]:
+        """The messages in these ranges, in batches that may be empty.
+
+        Raises:
+            UnavailableError: nothing arrived for too long, or the brokers refuse us.
+        """
+        unread = {number: low for number, (low, high) in ranges.items() if low < high}
+        """Partition → where its reading goes on."""
+        if not unread:
+            return
+        ends = {number: ranges[number][1] for number in unread}
+        self._assign(topic, unread)
+        heard_s = time.monotonic()
+        retry_s = float("inf")
+        while unread:
+            messages = self._consumer.consume(limit, timeout_s)
+            batch = []
+            now_s = time.monotonic()
+            for message in messages:
+                # The stubs allow for None, which only messages of no partition have.
+                number, offset = cast("int", message.partition()), cast("int", message.offset())
+                if (error := message.error()) is not None:
+                    if error.code() != END_OF_PARTITION:
+                        self._note(topic, error)
+                        retry_s = min(retry_s, now_s + RETRY_S)
+                        continue
+                    offset -= 1  # that of the last record, whatever compaction left of it
+                if number not in unread or (error is None and offset < unread[number]):
+                    continue  # what lies before is of a topic that was made anew meanwhile
+                heard_s = now_s
+                if offset + 1 >= ends[number]:
+                    unread.pop(number)
+                    if unread:
+                        self._consumer.pause([TopicPartition(topic, number)])
+                elif error is None:
+                    unread[number] = offset + 1
+                else:
+                    self._last_error = (
+                        f"partition {number} ends at {offset + 1}, before {ends[number]}, as if made anew"
+                    )
+                if error is None and offset < ends[number]:
+                    batch.append(message)
+            if now_s - heard_s > PATIENCE_S and unread:
+                why = self._last_error or "the brokers do not say why"
+                raise UnavailableError(
+                    f"{topic}: nothing arrived for {PATIENCE_S:.0f} s: {why}", code="kafka"
+                )
+            if now_s > retry_s and unread:
+                # After some errors librdkafka does not go on by itself.
+                retry_s = float("inf")
+                self._assign(topic, unread)
+            yield batch
+            if batch:
+                heard_s = time.monotonic()  # whoever reads took its time
+        self._consumer.unassign()
+
+    def at(self, position: Position) -> Message | None:
+        """The message at one position; None where there is none."""
+        (topic, number), offset = position
+        if topic not in self._there:
+            if number not in (self.partitions(topic) or ()):
+                return None
+            self._there.add(topic)
+        try:
+            low, high = self._range(TopicPartition(topic, number))
+            if not low <= offset < high:
+                return None
+            for batch in self.read(topic, {number: (offset, offset + 1)}, limit=1):
+                for message in batch:
+                    if message.offset() == offset:
+                        return message
+        except UnavailableError:
+            self._there.discard(topic)
+            raise
+        return None
+
+    def _range(self, partition: TopicPartition) -> tuple[int, int]:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return self._consumer.get_watermark_offsets(partition, timeout=TIMEOUT_S, cached=False)
+            except KafkaException as error:
+                # A topic that was just made may wait for its leaders a moment, and a broker may be starting.
+                if error.args[0].code() not in NOT_YET or time.monotonic() > deadline_s:
+                    raise _unavailable(partition.topic, error) from error
+                self._consumer.poll(0.1)
+
+    def _offsets_at(self, topic: str, ranges: Ranges, time_ms: int) -> dict[int, int]:
+        wanted = [TopicPartition(topic, number, time_ms) for number in ranges]
+        return {p.partition: p.offset for p in self._consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)}
+
+    def _assign(self, topic: str, unread: Mapping[int, int]) -> None:
+        assigned = [TopicPartition(topic, number, offset) for number, offset in unread.items()]
+        self._consumer.assign(assigned)
+        # librdkafka remembers which partitions an earlier read paused, whatever was assigned since.
+        self._consumer.resume(assigned)
+
+    def _note(self, topic: str, error: KafkaError) -> None:
+        """Remember why nothing arrives.
+
+        Raises:
+            UnavailableError: the topic may not be read.
+        """
+        self._last_error = error.str()
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise UnavailableError(f"{topic} may not be read: {error.str()}", code="kafka")
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._last_error = error.str()
+
+
+def _unavailable(topic: str, error: KafkaException) -> UnavailableError:
+    return UnavailableError(f"Kafka does not answer about {topic}: {error.args[0].str()}", code="kafka")
