@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from connector.config.settings import Settings
 from connector.errors import ConfigError, Problem
+from connector.formats.schema_registry import SchemaRegistry
 from connector.kafka import client
 from connector.pipeline import Pipeline
-from connector.schema_registry import SchemaRegistry
 from connector.source_list import read_customers
 
 WITHOUT_TLS = {"ca": None, "certificate": None, "private_key": None}

@@ -25,10 +25,10 @@ from connector.dead_letters.selection import Cases, Found, Ids, Selection, missi
 from connector.dead_letters.topics import LetterTopic, ResolutionTopic
 from connector.dead_letters.totals import Group, Totals
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
+from connector.formats.schema_registry import SchemaRegistry
 from connector.lookups import Lookups
 from connector.model import Json, Ranges, Record, iso
 from connector.pipeline import Dropped, Pipeline
-from connector.schema_registry import SchemaRegistry
 from connector.sources import Sighting
 from connector.telemetry import configure_logging
 

@@ -10,7 +10,7 @@ success for events of a PENDING source, and drops them; it refuses those of a DE
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -194,6 +194,9 @@ class Answer:
     retry_after_s: float | None = None
     """How long EventBridge asked us to wait, where it did."""
 
+
+Decode: TypeAlias = Callable[[bytes], Json]
+"""Gives the value, or raises DecodeError, or UnavailableError while the schema is not at hand."""
 
 Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
 """Partition → (first offset, one past the last)."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from connector import config
-from connector.avro import Decode, decoder
 from connector.errors import ConfigError, DecodeError, MappingError, Problem, RecordError
 from connector.eventbridge.entry import entry
+from connector.formats.decoder import decoder
+from connector.formats.schema_registry import SchemaRegistry
 from connector.mapping import Mapping as EventMapping
-from connector.model import UNREADABLE_HEADERS, Decoded, Entry, Json, Record
-from connector.schema_registry import SchemaRegistry
+from connector.model import UNREADABLE_HEADERS, Decode, Decoded, Entry, Json, Record
 
 DropReason: TypeAlias = Literal["filter", "tombstone"]
 

@@ -18,11 +18,11 @@ from connector.dead_letters.writer import KafkaDeadLetters, create_dead_letter_t
 from connector.errors import ConfigError, ConnectorError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import Publisher, publishers
 from connector.eventbridge.requests import Calls
+from connector.formats.schema_registry import SchemaRegistry
 from connector.health import Health, Server
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaSource
 from connector.pipeline import Pipeline
-from connector.schema_registry import SchemaRegistry
 from connector.source_api import SourceCalls
 from connector.source_list import Customers
 from connector.source_watch import watches

@@ -26,9 +26,9 @@ from connector.dead_letters.resolutions import Resolved
 from connector.dead_letters.selection import Cases, Chosen, Selection, chosen, scan
 from connector.dead_letters.topics import LetterTopic, ResolutionTopic
 from connector.errors import DeadLetterError, UnavailableError
+from connector.formats.schema_registry import SchemaRegistry
 from connector.model import Ranges
 from connector.pipeline import Pipeline
-from connector.schema_registry import SchemaRegistry
 from connector.telemetry import configure_logging
 
 AHEAD_BYTES = 1024 * 1024

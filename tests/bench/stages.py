@@ -15,12 +15,13 @@ from typing import NamedTuple, TypeVar, cast
 from confluent_kafka import Message
 
 from connector import config
-from connector.avro import decoder
 from connector.bridge import POLL_RECORDS
 from connector.errors import UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.entry import entry
 from connector.eventbridge.requests import Calls
+from connector.formats.decoder import decoder
+from connector.formats.schema_registry import SchemaRegistry
 from connector.kafka.consumer import KafkaSource
 from connector.ledger import Ledger
 from connector.mapping import Mapping as TopicMapping
@@ -28,7 +29,6 @@ from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
 from connector.outbox import Pending
 from connector.outlet import Outlet
 from connector.pipeline import Pipeline
-from connector.schema_registry import SchemaRegistry
 from connector.telemetry import Telemetry
 from tests.bench import plain_loop, records
 from tests.bench.endpoint import Endpoint

@@ -23,11 +23,11 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from connector import config
-from connector.avro_reader import reader_schema
 from connector.errors import CODES, DecodeError, RecordError
+from connector.formats.avro_schema import reader_schema
+from connector.formats.schema_registry import SchemaRegistry, Schemas
 from connector.model import Entry, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
-from connector.schema_registry import SchemaRegistry, Schemas
 from tests.memory import peak_rss_kb
 from tests.unit.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
 

@@ -24,15 +24,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector import avro
-from connector.avro import decoder
-from connector.avro_logical import NonFinite
-from connector.avro_reader import compile_reader, reader_schema
-from connector.avro_walk import MAX_DEPTH, MAX_VALUES
 from connector.config.settings import Format
 from connector.errors import ConfigError, DecodeError
+from connector.formats import decoder as decoder_module
+from connector.formats.avro_limits import MAX_DEPTH, MAX_VALUES
+from connector.formats.avro_schema import compile_reader, reader_schema
+from connector.formats.avro_types import NonFinite
+from connector.formats.decoder import decoder
+from connector.formats.schema_registry import Schemas
 from connector.model import Json
-from connector.schema_registry import Schemas
 from tests.unit.avro_bombs import BOMBS, NODE, chain, decoded, encoded, fixed, logical, record_of
 
 ORDER = {
@@ -653,7 +653,7 @@ def test_schemas_beyond_the_bound_make_room_for_each_other(
     monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
     """A topic with a new schema in every record is decoded like any other, in bounded memory."""
-    monkeypatch.setattr(avro, bound, most)
+    monkeypatch.setattr(decoder_module, bound, most)
     registry = Registry(dict.fromkeys((1, 2, 3), "string"))
     decode = decode_with(registry, format="avro")
 

@@ -31,9 +31,9 @@ from connector.dead_letters.selection import (
 )
 from connector.dead_letters.totals import MAX_GROUPS, Group, Totals
 from connector.errors import Code
+from connector.formats.schema_registry import SchemaRegistry
 from connector.model import Headers, Partition, Position, Ranges, Record
 from connector.pipeline import Pipeline
-from connector.schema_registry import SchemaRegistry
 
 TOPIC = "orders.dlt"
 ORIGIN = Position(Partition("orders", 3), 1042)

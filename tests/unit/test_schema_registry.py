@@ -20,9 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from connector import config, schema_registry
+from connector import config
 from connector.errors import ConfigError, DecodeError, NotAuthorizedError, UnavailableError
-from connector.schema_registry import SchemaRegistry, Schemas
+from connector.formats import registry_http, schema_registry
+from connector.formats.schema_registry import SchemaRegistry, Schemas
 from tests.scripted_registry import Respond, ScriptedRegistry, not_found, says
 
 DEADLINE_S = 5.0
@@ -300,8 +301,8 @@ def test_references_are_bounded(server: ScriptedRegistry, monkeypatch: pytest.Mo
         (says(200, b"<html>please log in</html>"), "it holds no schema"),
         (says(200, {"id": 1}), "it holds no schema"),
         (says(200, {"schema": '"int"', "references": [{"subject": "s"}]}), "has no subject or version"),
-        (says(200, b"{" * (schema_registry.MAX_ANSWER_BYTES + 1)), "over 1,048,576 bytes"),
-        (says(500, b"{" * (schema_registry.MAX_ANSWER_BYTES + 1)), "over 1,048,576 bytes"),
+        (says(200, b"{" * (registry_http.MAX_ANSWER_BYTES + 1)), "over 1,048,576 bytes"),
+        (says(500, b"{" * (registry_http.MAX_ANSWER_BYTES + 1)), "over 1,048,576 bytes"),
         (lambda request: request.connection.close(), "the schema registry at http://127.0.0.1"),
         (lambda request: request.wfile.write(b"nonsense\r\n\r\n"), "breaks off its answer (BadStatusLine)"),
     ],

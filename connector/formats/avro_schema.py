@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, TypeAlias
 from fastavro.read import SchemaResolutionError, schemaless_reader
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 
-from connector.avro_logical import NonFinite, converted, marks
-from connector.avro_walk import walk_of
 from connector.errors import DecodeError
+from connector.formats.avro_limits import walk_of
+from connector.formats.avro_types import NonFinite, converted, marks
 from connector.model import Json
 
 MAX_SCHEMA_DEPTH = 200

@@ -6,32 +6,24 @@ https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 from __future__ import annotations
 
 import contextlib
-import http.client
-import socket
-import ssl
 import threading
 import time
-from base64 import b64encode
 from collections import deque
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import orjson
 
-from connector import __version__, config
+from connector import config
 from connector.errors import (
-    ConfigError,
     ConnectorError,
     DecodeError,
-    NotAuthorizedError,
-    Problem,
     UnavailableError,
 )
+from connector.formats.registry_http import _Http, _NotFoundError
 
-MAX_ANSWER_BYTES = 1024 * 1024
-"""What a registry can keep of a schema in a message of Kafka's default size; 5,000 fields take a fifth."""
 MAX_REFERENCES = 100
 MAX_REFERENCES_BYTES = 1024 * 1024
 """How long the schemas may be, all together, that a schema refers to."""
@@ -55,10 +47,6 @@ MAX_KNOWN_BYTES = 16 * 1024 * 1024
 
 Schemas: TypeAlias = list[bytes]
 """A schema as JSON text, behind the schemas that it refers to, the innermost first."""
-
-
-class _NotFoundError(Exception):
-    """The registry itself says that it has no such schema, subject or version."""
 
 
 @dataclass(slots=True)
@@ -263,149 +251,3 @@ def _schema(answer: dict[str, Any], name: str) -> bytes:
     except ValueError as error:
         raise DecodeError("schema_invalid", f"{name} is not a usable Avro schema: {error}") from None
     return text
-
-
-class _Http:
-    """One GET at a time, bounded in time and size. Follows no redirect: credentials go to one place."""
-
-    def __init__(self, settings: config.SchemaRegistry) -> None:
-        url = urlsplit(settings.url)
-        host = url.hostname or ""
-        self._timeout_s = settings.timeout
-        self._path = url.path.rstrip("/")
-        self._address = host, url.port
-        self._tls = _tls(settings) if url.scheme == "https" else None
-        self._headers = {
-            "Accept": "application/vnd.schemaregistry.v1+json, application/json",
-            "User-Agent": f"partner-bridge/{__version__}",
-            "Connection": "close",
-        }
-        authorization = _authorization(settings)
-        if authorization is not None:
-            self._headers["Authorization"] = authorization
-        self.shown_url = f"{url.scheme}://{host}" + (f":{url.port}" if url.port else "") + self._path
-
-    def get(self, path: str) -> dict[str, Any]:
-        """Give the JSON object of a good answer."""
-        status, body = self._exchange(path)
-        if status == http.HTTPStatus.OK:
-            answer = _object(body)
-            if not isinstance(answer.get("schema"), str):
-                raise self.garbage("it holds no schema. Is a proxy or a login page answering?")
-            return answer
-        if status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
-            raise NotAuthorizedError(
-                f"the schema registry at {self.shown_url} answers {status}: check basic_auth, bearer_token "
-                "or certificate under `schema_registry`, and that it may read schemas"
-            )
-        if status == http.HTTPStatus.NOT_FOUND:
-            # 40401 subject, 40402 version, 40403 schema. Any other 404 is not about the schema.
-            code = _object(body).get("error_code")
-            if isinstance(code, int) and 40400 <= code < 40500:
-                raise _NotFoundError
-            raise self._unavailable("answers 404, but not as a registry does: is the path of its url right?")
-        if 300 <= status < 400:
-            raise self._unavailable(
-                f"answers {status}, a redirect, which is not followed; set schema_registry.url to its end"
-            )
-        raise self._unavailable(f"answers {status}; it is asked again until it recovers")
-
-    def _exchange(self, path: str) -> tuple[int, bytes]:
-        host, port = self._address
-        connection = (
-            http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-            if self._tls is None
-            else http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
-        )
-        # The connection's own timeout is for each read: an answer that drips in would never end.
-        expired = threading.Event()
-        deadline = threading.Timer(self._timeout_s, _cut, [connection, expired])
-        deadline.daemon = True
-        deadline.start()
-        try:
-            connection.connect()
-            _check(expired)  # it may have struck when there was no socket to cut yet
-            connection.request("GET", self._path + path, headers=self._headers)
-            response = connection.getresponse()
-            body = response.read(MAX_ANSWER_BYTES + 1)
-            _check(expired)
-        except (OSError, http.client.HTTPException) as error:
-            raise self._unavailable(self._reason(TimeoutError() if expired.is_set() else error)) from error
-        finally:
-            deadline.cancel()
-            connection.close()
-        if len(body) > MAX_ANSWER_BYTES:
-            raise self.garbage(f"it is over {MAX_ANSWER_BYTES:,} bytes")
-        return response.status, body
-
-    def garbage(self, why: str) -> UnavailableError:
-        return self._unavailable(f"gives an answer that is not usable: {why}")
-
-    def _unavailable(self, what: str) -> UnavailableError:
-        return UnavailableError(f"the schema registry at {self.shown_url} {what}", code="schema_registry")
-
-    def _reason(self, error: Exception) -> str:
-        match error:
-            case TimeoutError():
-                return f"gives no whole answer within {self._timeout_s:g} s; see schema_registry.timeout"
-            case ssl.SSLCertVerificationError():
-                return f"is not trusted ({error.verify_message}); set schema_registry.ca to its CA"
-            case socket.gaierror():
-                return "has a name that cannot be resolved; check schema_registry.url"
-            case OSError(strerror=str(reason)):
-                return f"cannot be reached ({reason}); it is asked again until it recovers"
-            case _:
-                return f"breaks off its answer ({type(error).__name__}); it is asked again until it recovers"
-
-
-def _cut(connection: http.client.HTTPConnection, expired: threading.Event) -> None:
-    expired.set()
-    # Not the method of an SSLSocket, which would take the TLS layer away under the thread that reads.
-    if connection.sock is not None:
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-
-
-def _check(expired: threading.Event) -> None:
-    if expired.is_set():
-        raise TimeoutError
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """Give the JSON object in an answer; an empty one stands for anything else."""
-    try:
-        answer = orjson.loads(body)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
-
-
-def _authorization(settings: config.SchemaRegistry) -> str | None:
-    if settings.basic_auth is not None:
-        plain = f"{settings.basic_auth.username}:{settings.basic_auth.password.get_secret_value()}"
-        return f"Basic {b64encode(plain.encode()).decode()}"
-    if settings.bearer_token is None:
-        return None
-    token = settings.bearer_token.get_secret_value()
-    if not (token.isascii() and token.isprintable()):  # http.client would show it in its complaint
-        raise _problem("bearer_token", "holds characters that no header may hold")
-    return f"Bearer {token}"
-
-
-def _tls(settings: config.SchemaRegistry) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ca)
-    except OSError as error:
-        raise _problem("ca", f"{settings.ca} is not usable: {error}") from None
-    if settings.certificate is not None:
-        try:
-            # An empty password, so that an encrypted key is an error and not a prompt.
-            context.load_cert_chain(settings.certificate, settings.private_key, password="")
-        except OSError as error:
-            reason = f"{settings.certificate} with its private_key is not usable: {error}"
-            raise _problem("certificate", reason) from None
-    return context
-
-
-def _problem(key: str, message: str) -> ConfigError:
-    return ConfigError([Problem(f"schema_registry.{key}", message)])
