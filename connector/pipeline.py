@@ -13,7 +13,7 @@ from connector.errors import ConfigError, DecodeError, MappingError, Problem, Re
 from connector.eventbridge.entry import entry
 from connector.formats.decoder import decoder
 from connector.formats.schema_registry import SchemaRegistry
-from connector.mapping import Mapping as EventMapping
+from connector.mapping.event import Mapping as EventMapping
 from connector.model import UNREADABLE_HEADERS, Decode, Decoded, Entry, Json, Record
 
 DropReason: TypeAlias = Literal["filter", "tombstone"]

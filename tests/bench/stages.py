@@ -24,7 +24,7 @@ from connector.formats.decoder import decoder
 from connector.formats.schema_registry import SchemaRegistry
 from connector.kafka.consumer import KafkaSource
 from connector.ledger import Ledger
-from connector.mapping import Mapping as TopicMapping
+from connector.mapping.event import Mapping as TopicMapping
 from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
 from connector.outbox import Pending
 from connector.outlet import Outlet

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from connector.config.settings import Topic
 from connector.errors import ConfigError, MappingError
-from connector.mapping import Mapping
+from connector.mapping.event import Mapping
+from connector.mapping.expressions import Scope
+from connector.mapping.templates import Compiler
 from connector.model import Decoded, Event, Headers, Json, Partition, Record
-from connector.templates import Compiler, Scope
 
 PATH = "topics.orders.v1"
 TIMESTAMP_MS = 1_769_860_800_123

@@ -8,7 +8,7 @@ import pytest
 
 from connector import config
 from connector.errors import ConfigError, MappingError
-from connector.mapping import Mapping
+from connector.mapping.event import Mapping
 from connector.model import Decoded, Partition, Record
 
 SETTINGS = """

@@ -12,17 +12,9 @@ import orjson
 
 from connector.config.settings import Topic
 from connector.errors import ConfigError, MappingError, Problem
+from connector.mapping.expressions import Evaluate, Scope, is_exact_json, is_number, is_true
+from connector.mapping.templates import Compiler, Expression, Template
 from connector.model import END_OF_TIME_S, Decoded, Event, Headers, Json, Record, iso
-from connector.templates import (
-    Compiler,
-    Evaluate,
-    Expression,
-    Scope,
-    Template,
-    is_exact_json,
-    is_number,
-    is_true,
-)
 
 MAX_DETAIL_DEPTH = 254
 """How deep a detail may nest: what orjson writes. EventBridge itself takes 1000 levels."""

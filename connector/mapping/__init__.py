@@ -1,0 +1,1 @@
+"""A decoded record to an event: `event` fills it in, from `templates`; `expressions` are inside `${}`."""
