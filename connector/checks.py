@@ -9,7 +9,7 @@ from connector.errors import ConfigError, Problem
 from connector.formats.schema_registry import SchemaRegistry
 from connector.kafka import client
 from connector.pipeline import Pipeline
-from connector.source_list import read_customers
+from connector.sources.customers import read_customers
 
 WITHOUT_TLS = {"ca": None, "certificate": None, "private_key": None}
 """A registry whose certificates cannot be used must not hide what else is wrong."""

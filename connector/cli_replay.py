@@ -29,7 +29,7 @@ from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Calls
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.model import Ranges
-from connector.source_watch import watches
+from connector.sources.poller import watches
 from connector.telemetry import Telemetry
 
 LINE_INTERVAL_S = 5.0

@@ -27,8 +27,8 @@ from connector.model import iso_second
 
 if TYPE_CHECKING:
     from connector.config.settings import Settings, Target
-    from connector.source_desk import Row, SourceDesk
-    from connector.source_list import Change
+    from connector.sources.admin import Row, SourceDesk
+    from connector.sources.customers import Change
 
 source_app = typer.Typer(
     help="See the customers' partner event sources; create, delete and test them.",
@@ -47,7 +47,7 @@ BRIDGE_TIMEOUT_S = 2.0
 
 
 def _name(text: str) -> str:
-    from connector.source_list import name_problem  # noqa: PLC0415
+    from connector.sources.customers import name_problem  # noqa: PLC0415
 
     if problem := name_problem(text):
         raise typer.BadParameter(f"{text} {problem}")
@@ -55,7 +55,7 @@ def _name(text: str) -> str:
 
 
 def _account(text: str) -> str:
-    from connector.source_list import account_problem  # noqa: PLC0415
+    from connector.sources.customers import account_problem  # noqa: PLC0415
 
     if problem := account_problem(text):
         raise typer.BadParameter(problem)
@@ -84,7 +84,7 @@ def _desk(
     context: typer.Context, settings: Settings, target: str | None = None, region: str | None = None
 ) -> SourceDesk:
     """The chosen targets to work on; those in the Region, or all."""
-    from connector.source_desk import SourceDesk  # noqa: PLC0415
+    from connector.sources.admin import SourceDesk  # noqa: PLC0415
 
     desk = SourceDesk(_chosen(settings, target, region))
     context.call_on_close(desk.close)
@@ -93,7 +93,7 @@ def _desk(
 
 def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping[str, Target]:
     from connector.config.settings import DEFAULT_TARGET  # noqa: PLC0415
-    from connector.source_list import targets_in  # noqa: PLC0415
+    from connector.sources.customers import targets_in  # noqa: PLC0415
 
     targets = settings.all_targets
     if name is not None and name not in targets:
@@ -311,7 +311,7 @@ def sync(
 
     Run it again after a failure: what is done stays done. Exit code 4: something was not done, or conflicts.
     """
-    from connector.source_list import changes, read_customers  # noqa: PLC0415
+    from connector.sources.customers import changes, read_customers  # noqa: PLC0415
 
     settings = settings_of(config)
     try:
@@ -375,7 +375,7 @@ def ping(
     if as_json:
         print_json(pong._asdict() | {"problems": desk.problems})
     else:
-        from connector.source_desk import PING_DETAIL_TYPE  # noqa: PLC0415
+        from connector.sources.admin import PING_DETAIL_TYPE  # noqa: PLC0415
 
         rows = {
             "source": name,
@@ -408,7 +408,7 @@ def _partner(name: str) -> str:
 
 
 def _prefixes(settings: Settings, asked: list[str] | None, *, required: bool = True) -> list[str]:
-    from connector.source_list import prefix_problem  # noqa: PLC0415
+    from connector.sources.customers import prefix_problem  # noqa: PLC0415
 
     for prefix in asked or ():
         if problem := prefix_problem(prefix):

@@ -26,10 +26,9 @@ from connector.dead_letters.topics import LetterTopic, ResolutionTopic
 from connector.dead_letters.totals import Group, Totals
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
 from connector.formats.schema_registry import SchemaRegistry
-from connector.lookups import Lookups
-from connector.model import Json, Ranges, Record, iso
+from connector.model import Json, Ranges, Record, Sighting, iso
 from connector.pipeline import Dropped, Pipeline
-from connector.sources import Sighting
+from connector.sources.lookup import Lookups
 from connector.telemetry import configure_logging
 
 LISTED = 10

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connector import config
 from connector.errors import Code, RefusedError
-from connector.model import Outcome, Retry
+from connector.model import Failing, Outcome, Retry
 from connector.outbox import Outbox, Pending, SourceQueue
 from connector.pace import full_jitter
 from connector.source_guard import SourceGuard
-from connector.sources import Failing
 
 OF_SOURCE: Mapping[str, Code] = {
     "source_unknown": "source_unknown",

@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from connector.errors import ConfigError, Problem
-from connector.model import Json, iso_second
-from connector.sources import Failing, Standing
+from connector.model import Failing, Json, Standing, iso_second
 from connector.telemetry import Telemetry
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from connector.errors import ConnectorError
 
@@ -197,6 +197,83 @@ class Answer:
 
 Decode: TypeAlias = Callable[[bytes], Json]
 """Gives the value, or raises DecodeError, or UnavailableError while the schema is not at hand."""
+
+SourceState: TypeAlias = Literal["ACTIVE", "PENDING", "DELETED", "MISSING", "OTHER", "UNKNOWN", "LOOKING"]
+"""ACTIVE, PENDING and DELETED are EventBridge's own. MISSING: there is no such source, because it was
+never made, was deleted, or expired. OTHER: a state that AWS added later. UNKNOWN: it cannot be looked up, and
+never was. LOOKING: it was not looked up yet."""
+
+STATES: tuple[SourceState, ...] = get_args(SourceState)
+
+InactivePolicy: TypeAlias = Literal["hold", "dead_letter", "send"]
+"""What becomes of the records of a source that is not ACTIVE."""
+
+INACTIVE: frozenset[SourceState] = frozenset({"PENDING", "DELETED", "MISSING", "OTHER"})
+"""States in which an event would be dropped or refused, as far as anybody knows."""
+
+MEANINGS: dict[SourceState, str] = {
+    "ACTIVE": "its customer receives what is sent",
+    "PENDING": "its customer has not associated it with an event bus, or took that back; EventBridge would "
+    "answer success and drop the event",
+    "DELETED": "it was deleted while its customer had an event bus for it; EventBridge refuses events",
+    "MISSING": "there is no such source: never created, deleted, or expired; EventBridge refuses events",
+    "OTHER": "it is in a state that this version of the bridge does not know",
+    "UNKNOWN": "it cannot be looked up, and never was",
+    "LOOKING": "it was not looked up yet",
+}
+
+
+class Sighting(NamedTuple):
+    """What one look at a source found."""
+
+    state: SourceState
+    account: str | None = None
+    """The customer's AWS account."""
+    created_ms: int | None = None
+    """Unix time in milliseconds, as the next."""
+    expires_ms: int | None = None
+    """When a PENDING source is deleted by EventBridge."""
+    reason: str | None = None
+    """Why the state is UNKNOWN; of one that we do not know, what EventBridge calls it."""
+    is_denied: bool = False
+    """UNKNOWN, since we may not look: the next lookup would fare no better."""
+
+    @property
+    def is_inactive(self) -> bool:
+        return self.state in INACTIVE
+
+    def __str__(self) -> str:
+        return f"{self.state}: {self.reason or MEANINGS[self.state]}"
+
+
+class Standing(NamedTuple):
+    """A source as it stands, for people."""
+
+    source: str
+    state: SourceState
+    since_ms: int
+    """When the bridge first saw it in this state; Unix time in milliseconds."""
+    account: str | None
+    expires_ms: int | None
+    reason: str | None
+    held: int
+    delivered: int
+
+    @property
+    def is_inactive(self) -> bool:
+        return self.state in INACTIVE
+
+
+class Failing(NamedTuple):
+    """A source that takes nothing while others do, for people."""
+
+    source: str
+    since_ms: int
+    """Unix time in milliseconds."""
+    reason: str
+    waiting: int
+    """Events of it that wait, or are on their way."""
+
 
 Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
 """Partition → (first offset, one past the last)."""

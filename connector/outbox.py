@@ -10,8 +10,7 @@ from collections.abc import Callable, Container, Hashable, Iterable, Iterator, S
 from enum import IntEnum
 
 from connector.ledger import Track
-from connector.model import Entry, Record
-from connector.sources import InactivePolicy
+from connector.model import Entry, InactivePolicy, Record
 
 MAX_SOURCES = 10_000
 """Sources remembered; those with nothing waiting make room."""

@@ -23,11 +23,10 @@ from connector.errors import (
 )
 from connector.failures import COUNTED, OF_SOURCE, Failures, backoff_s, fails_alone
 from connector.ledger import Track
-from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Refused, Retry
+from connector.model import Answer, Delivered, Entry, Forbidden, InactivePolicy, Outcome, Refused, Retry
 from connector.outbox import Door, Outbox, Pending, SourceQueue
 from connector.pace import Pace, State
 from connector.source_guard import SourceGuard, Watch
-from connector.sources import InactivePolicy
 from connector.telemetry import RequestOutcome, TargetCondition, Telemetry
 
 SLOW_S = 2.0

@@ -23,9 +23,9 @@ from connector.health import Health, Server
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaSource
 from connector.pipeline import Pipeline
-from connector.source_api import SourceCalls
-from connector.source_list import Customers
-from connector.source_watch import watches
+from connector.sources.api import SourceCalls
+from connector.sources.customers import Customers
+from connector.sources.poller import watches
 from connector.telemetry import Telemetry, configure_logging
 
 CONNECT_TIMEOUT_S = 2.0

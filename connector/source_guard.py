@@ -12,9 +12,9 @@ from operator import attrgetter
 from typing import Protocol
 
 from connector.errors import RefusedError
+from connector.model import InactivePolicy, Sighting, Standing
 from connector.outbox import Door, Outbox, Pending, SourceQueue
 from connector.pace import full_jitter
-from connector.sources import InactivePolicy, Sighting, Standing
 from connector.telemetry import Telemetry
 
 REOPEN_INITIAL_S = 0.5

@@ -28,8 +28,7 @@ from structlog.typing import EventDict, WrappedLogger
 from connector import __version__
 from connector.bugs import traceback_without_values
 from connector.errors import Code, ConnectorError, InvariantError, Problem
-from connector.model import Partition, Position
-from connector.sources import INACTIVE, STATES, Failing, Sighting, SourceState, Standing
+from connector.model import INACTIVE, STATES, Failing, Partition, Position, Sighting, SourceState, Standing
 
 FilterReason: TypeAlias = Literal["filter", "tombstone"]
 PauseReason: TypeAlias = Literal[

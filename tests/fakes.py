@@ -9,8 +9,7 @@ from connector.bridge import Bridge
 from connector.dead_letters.format import Failure
 from connector.errors import DeadLetterError
 from connector.ledger import Ticket
-from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record
-from connector.sources import Sighting, SourceState
+from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record, Sighting, SourceState
 
 POLL_S = 0.005
 """What one empty-handed look costs, on the scripted clock."""

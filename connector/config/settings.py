@@ -29,7 +29,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from connector.config import units, yaml_file
 from connector.config.kafka import Kafka
 from connector.config.problems import Group
-from connector.sources import InactivePolicy
+from connector.model import InactivePolicy
 
 MAX_ENTRIES = 20
 """Entries in one PutPartnerEvents request, at most."""

@@ -11,9 +11,8 @@ from typing import NamedTuple, TypeAlias
 from connector.dead_letters.format import DeadLetter
 from connector.dead_letters.selection import Chosen
 from connector.errors import OF_SOURCES, ConnectorError, RecordError, UnavailableError
-from connector.model import Entry
+from connector.model import Entry, InactivePolicy, Sighting
 from connector.pipeline import Dropped, Pipeline
-from connector.sources import InactivePolicy, Sighting
 
 PLAN_PATIENCE_S = 15.0
 """How long a plan waits, in all, for schemas that cannot be had."""

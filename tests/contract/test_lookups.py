@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from connector import config
-from connector.lookups import Lookups
 from connector.sandbox.eventbridge import FakeEventBridge
+from connector.sources.lookup import Lookups
 from tests.bridge_process import AWS_ENVIRON
 
 PREFIX = "aws.partner/example.com"

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from connector import cli, source_desk
+from connector import cli
 from connector.sandbox.eventbridge import FakeEventBridge
+from connector.sources import admin
 from tests.bridge_process import AWS_ENVIRON
 
 PREFIX = "aws.partner/example.com"
@@ -44,8 +45,8 @@ def run(
     """Runs `partner-bridge source …` with two targets."""
     for name, value in AWS_ENVIRON.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(source_desk, "PATIENCE_S", 5.0)
-    monkeypatch.setattr(source_desk, "CALLS_PER_SECOND", 100.0)
+    monkeypatch.setattr(admin, "PATIENCE_S", 5.0)
+    monkeypatch.setattr(admin, "CALLS_PER_SECOND", 100.0)
     file = tmp_path / "bridge.yaml"
     file.write_text(
         f"""

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from connector.errors import ThrottledError, UnavailableError
 from connector.eventbridge.errors import outcome
-from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Retry
+from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Retry, SourceState
 from connector.outbox import room_beside
-from connector.sources import SourceState
 from tests.fakes import Judge, accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 from tests.unit.test_source_guard import ACME, BLUE, metric, of, written

@@ -37,9 +37,10 @@ from connector.model import (
     Record,
     Refused,
     Retry,
+    Sighting,
+    SourceState,
 )
 from connector.pipeline import Pipeline
-from connector.sources import Sighting, SourceState
 from connector.telemetry import Telemetry
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch, accept, outcomes
 

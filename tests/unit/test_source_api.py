@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 
 from connector.eventbridge.client import Publisher
-from connector.source_api import SourceApi
-from connector.sources import Sighting
+from connector.model import Sighting
+from connector.sources.api import SourceApi
 from connector.telemetry import Telemetry
 
 

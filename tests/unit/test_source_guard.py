@@ -15,8 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from connector import config, outbox
 from connector.bridge import POLL_RECORDS
 from connector.errors import NotAuthorizedError, RefusedError, UnavailableError
-from connector.model import Answer, Delivered, Entry, Outcome, Retry
-from connector.sources import Sighting, SourceState
+from connector.model import Answer, Delivered, Entry, Outcome, Retry, Sighting, SourceState
 from tests.fakes import accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 

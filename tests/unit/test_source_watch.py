@@ -11,9 +11,9 @@ import pytest
 
 from connector import config
 from connector.errors import NotAuthorizedError, ThrottledError, UnavailableError
-from connector.source_api import SourceError
-from connector.source_watch import SourceWatch
-from connector.sources import Sighting
+from connector.model import Sighting
+from connector.sources.api import SourceError
+from connector.sources.poller import SourceWatch
 from connector.telemetry import LOGGER, Telemetry
 from tests.fakes import FakeClock
 

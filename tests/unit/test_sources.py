@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from connector import config
 from connector.errors import ConfigError
-from connector.source_list import Customers, changes, read_customers
-from connector.sources import Schedule, Sighting
+from connector.model import Sighting
+from connector.sources.customers import Customers, changes, read_customers
+from connector.sources.poller import Schedule
 
 ACME = "aws.partner/example.com/acme"
 BLUE = "aws.partner/example.com/blue"

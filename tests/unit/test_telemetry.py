@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from connector.errors import HaltError, Problem
-from connector.model import Partition, Position
-from connector.sources import Failing, Sighting, Standing
+from connector.model import Failing, Partition, Position, Sighting, Standing
 from connector.telemetry import (
     DELIVERY_SECONDS,
     KAFKA_LINES,

@@ -17,7 +17,7 @@ from connector import config
 from connector.config.problems import did_you_mean
 from connector.errors import ConfigError, Problem
 from connector.eventbridge.entry import MAX_SOURCE_CHARACTERS, SOURCE_NAME
-from connector.sources import Sighting
+from connector.model import Sighting
 
 COLUMNS = ("source", "account", "target", "region")
 _PREFIX = re.compile(r"aws\.partner/[.\-_A-Za-z0-9]+/[/.\-_A-Za-z0-9]*")

@@ -7,8 +7,8 @@ import time
 from connector import config
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Calls
-from connector.source_watch import NO_ANSWER, watches
-from connector.sources import Sighting
+from connector.model import Sighting
+from connector.sources.poller import NO_ANSWER, watches
 from connector.telemetry import Telemetry
 
 WAIT_S = 0.05

@@ -14,10 +14,9 @@ from connector import config
 from connector.errors import ConnectorError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.entry import entry
-from connector.model import Delivered, Event, Refused, Retry, iso_second
-from connector.source_api import SourceApi, SourceCalls, SourceError
-from connector.source_list import Change
-from connector.sources import MEANINGS, Sighting, SourceState
+from connector.model import MEANINGS, Delivered, Event, Refused, Retry, Sighting, SourceState, iso_second
+from connector.sources.api import SourceApi, SourceCalls, SourceError
+from connector.sources.customers import Change
 
 PATIENCE_S = 60.0
 """How long a call is tried again while EventBridge throttles it or does not answer."""
