@@ -16,6 +16,9 @@ from typing import Protocol
 
 from connector import config, garbage_collector
 from connector.dead_letters.format import DeadLetters, Failure
+from connector.delivery.queue import Pending, room_beside
+from connector.delivery.sender import Outlet, Share, Sink
+from connector.delivery.source_gate import Watch
 from connector.errors import (
     OF_SOURCES,
     DeadLetterError,
@@ -27,11 +30,8 @@ from connector.errors import (
 from connector.health import Health
 from connector.ledger import Ledger, Ticket, Track
 from connector.model import Answer, Partition, Position, Record
-from connector.outbox import Pending, room_beside
-from connector.outlet import Outlet, Share, Sink
 from connector.pauses import Pauses
 from connector.pipeline import Dropped, Pipeline
-from connector.source_guard import Watch
 from connector.telemetry import PauseReason, Telemetry
 
 POLL_RECORDS = 100

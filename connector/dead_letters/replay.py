@@ -23,14 +23,14 @@ from connector import config
 from connector.dead_letters.dry_run import CannotTry, Report, Tally, Trial, Tried, Tries, why_left_open
 from connector.dead_letters.format import REPLAY_COUNT, DeadLetter, DeadLetters, Failure
 from connector.dead_letters.resolutions import Resolution, State
+from connector.delivery.queue import Door, Pending
+from connector.delivery.rate import Pace
+from connector.delivery.sender import Outlet, Sink
+from connector.delivery.source_gate import Watch
 from connector.errors import OF_SOURCES, DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, Ticket, Track
 from connector.model import Answer, Delivered, Entry, Partition, Position, Ranges
-from connector.outbox import Door, Pending
-from connector.outlet import Outlet, Sink
-from connector.pace import Pace
 from connector.pipeline import Dropped
-from connector.source_guard import Watch
 from connector.telemetry import Telemetry
 
 MAX_PENDING_LETTERS = 1_000

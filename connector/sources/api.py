@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import orjson
 
 from connector import config
+from connector.delivery.rate import full_jitter
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.errors import Refusal
 from connector.model import END_OF_TIME_S, Sighting, SourceState
-from connector.pace import full_jitter
 
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0

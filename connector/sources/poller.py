@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from connector import config
+from connector.delivery.rate import Pace
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.eventbridge.client import CONTROL_CALLS, Publisher
 from connector.model import Sighting
-from connector.pace import Pace
 from connector.sources.api import SourceApi
 from connector.telemetry import Telemetry
 

@@ -16,6 +16,8 @@ from confluent_kafka import Message
 
 from connector import config
 from connector.bridge import POLL_RECORDS
+from connector.delivery.queue import Pending
+from connector.delivery.sender import Outlet
 from connector.errors import UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.entry import entry
@@ -26,8 +28,6 @@ from connector.kafka.consumer import KafkaSource
 from connector.ledger import Ledger
 from connector.mapping.event import Mapping as TopicMapping
 from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
-from connector.outbox import Pending
-from connector.outlet import Outlet
 from connector.pipeline import Pipeline
 from connector.telemetry import Telemetry
 from tests.bench import plain_loop, records

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from connector import config, outbox
+from connector import config
 from connector.bridge import Bridge
+from connector.delivery import queue
 from connector.errors import (
     DeadLetterError,
     HaltError,
@@ -684,7 +685,7 @@ def test_more_sources_than_are_remembered_lose_nothing(
     settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A source that others made room for is met anew; one that has something waiting or in flight stays."""
-    monkeypatch.setattr(outbox, "MAX_SOURCES", 3)
+    monkeypatch.setattr(queue, "MAX_SOURCES", 3)
     source = settings.topics["^orders"].event.model_copy(
         update={"source": "aws.partner/example.com/${value.tenant}"}
     )

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from connector.delivery.queue import room_beside
 from connector.errors import ThrottledError, UnavailableError
 from connector.eventbridge.errors import outcome
 from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Retry, SourceState
-from connector.outbox import room_beside
 from tests.fakes import Judge, accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 from tests.unit.test_source_guard import ACME, BLUE, metric, of, written

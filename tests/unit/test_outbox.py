@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector import outbox as outbox_module
+from connector.delivery import queue
+from connector.delivery.queue import Door, Outbox, Pending
 from connector.ledger import Track
 from connector.model import Entry, Partition, Record
-from connector.outbox import Door, Outbox, Pending
 
 P0 = Partition("orders", 0)
 NO_TIME = 0.0
@@ -131,7 +131,7 @@ def test_discarded_entries_never_leave() -> None:
 
 def test_a_source_with_something_on_its_way_makes_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its entry may come back while the source is held, and leaves once the source is open again."""
-    monkeypatch.setattr(outbox_module, "MAX_SOURCES", 3)
+    monkeypatch.setattr(queue, "MAX_SOURCES", 3)
     outbox = Outbox(max_count=20, max_bytes=1000)
     blue = outbox.meet("blue", "dead_letter")
     outbox.add(pending(0, source="blue"), None, "dead_letter")
@@ -149,7 +149,7 @@ def test_a_source_with_something_on_its_way_makes_no_room(monkeypatch: pytest.Mo
 
 def test_who_waits_for_a_source_that_made_room_may_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """The partition that waits for it goes on, and the source is met anew."""
-    monkeypatch.setattr(outbox_module, "MAX_SOURCES", 3)
+    monkeypatch.setattr(queue, "MAX_SOURCES", 3)
     outbox = Outbox(max_count=20, max_bytes=1000, max_held_in_all=1)
     full, other = outbox.meet("full", "hold"), outbox.meet("other", "hold")
     outbox.set_door(full, Door.HELD)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from connector.pace import FAILURES_TO_OPEN, WINDOW_S, Pace, State, full_jitter
+from connector.delivery.rate import FAILURES_TO_OPEN, WINDOW_S, Pace, State, full_jitter
 
 
 def pace(*, max_per_second: float | None = None) -> Pace:

@@ -12,8 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector import config, outbox
+from connector import config
 from connector.bridge import POLL_RECORDS
+from connector.delivery import queue
 from connector.errors import NotAuthorizedError, RefusedError, UnavailableError
 from connector.model import Answer, Delivered, Entry, Outcome, Retry, Sighting, SourceState
 from tests.fakes import accept, outcomes
@@ -334,7 +335,7 @@ def test_a_source_that_was_forgotten_while_closed_is_not_opened_by_a_failed_look
     holding: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thousands of customers later nobody remembers its queue; that it was closed is remembered."""
-    monkeypatch.setattr(outbox, "MAX_SOURCES", 10)
+    monkeypatch.setattr(queue, "MAX_SOURCES", 10)
     rig = Rig(holding)
     rig.watch.states[BLUE] = "PENDING"
     rig.bridge._outlets["default"].expect(BLUE, "hold")
@@ -359,7 +360,7 @@ def test_what_was_seen_closed_is_known_after_it_was_forgotten_twice(
     holding: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though it was not looked up between."""
-    monkeypatch.setattr(outbox, "MAX_SOURCES", 2)
+    monkeypatch.setattr(queue, "MAX_SOURCES", 2)
     rig = Rig(holding)
     outlet = rig.bridge._outlets["default"]
     rig.watch.states[BLUE] = "PENDING"

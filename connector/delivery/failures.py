@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connector import config
+from connector.delivery.queue import Outbox, Pending, SourceQueue
+from connector.delivery.rate import full_jitter
+from connector.delivery.source_gate import SourceGuard
 from connector.errors import Code, RefusedError
 from connector.model import Failing, Outcome, Retry
-from connector.outbox import Outbox, Pending, SourceQueue
-from connector.pace import full_jitter
-from connector.source_guard import SourceGuard
 
 OF_SOURCE: Mapping[str, Code] = {
     "source_unknown": "source_unknown",

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Protocol
 
+from connector.delivery.queue import Door, Outbox, Pending, SourceQueue
+from connector.delivery.rate import full_jitter
 from connector.errors import RefusedError
 from connector.model import InactivePolicy, Sighting, Standing
-from connector.outbox import Door, Outbox, Pending, SourceQueue
-from connector.pace import full_jitter
 from connector.telemetry import Telemetry
 
 REOPEN_INITIAL_S = 0.5

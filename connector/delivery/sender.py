@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, assert_never
 
 from connector import config
+from connector.delivery.failures import COUNTED, OF_SOURCE, Failures, backoff_s, fails_alone
+from connector.delivery.queue import Door, Outbox, Pending, SourceQueue
+from connector.delivery.rate import Pace, State
+from connector.delivery.source_gate import SourceGuard, Watch
 from connector.errors import (
     HaltError,
     InvariantError,
@@ -21,12 +25,8 @@ from connector.errors import (
     TransientError,
     UnavailableError,
 )
-from connector.failures import COUNTED, OF_SOURCE, Failures, backoff_s, fails_alone
 from connector.ledger import Track
 from connector.model import Answer, Delivered, Entry, Forbidden, InactivePolicy, Outcome, Refused, Retry
-from connector.outbox import Door, Outbox, Pending, SourceQueue
-from connector.pace import Pace, State
-from connector.source_guard import SourceGuard, Watch
 from connector.telemetry import RequestOutcome, TargetCondition, Telemetry
 
 SLOW_S = 2.0
