@@ -27,12 +27,12 @@ from connector.errors import (
     RecordError,
     UnavailableError,
 )
-from connector.health import Health
 from connector.ledger import Ledger, Ticket, Track
 from connector.model import Answer, Partition, Position, Record
 from connector.pauses import Pauses
 from connector.pipeline import Dropped, Pipeline
-from connector.telemetry import PauseReason, Telemetry
+from connector.telemetry.health import Health
+from connector.telemetry.metrics import PauseReason, Telemetry
 
 POLL_RECORDS = 100
 """Records taken in one go. Decoding and mapping them takes a few ms, the longest that an answer waits."""

@@ -30,7 +30,7 @@ from connector.eventbridge.requests import Calls
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.model import Ranges
 from connector.sources.poller import watches
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 LINE_INTERVAL_S = 5.0
 """How often progress is a line, where there is no terminal."""

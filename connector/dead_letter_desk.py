@@ -29,7 +29,7 @@ from connector.formats.schema_registry import SchemaRegistry
 from connector.model import Json, Ranges, Record, Sighting, iso
 from connector.pipeline import Dropped, Pipeline
 from connector.sources.lookup import Lookups
-from connector.telemetry import configure_logging
+from connector.telemetry.log import configure_logging
 
 LISTED = 10
 """Letters shown one by one, where nothing else is asked for."""

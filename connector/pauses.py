@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
 from connector.model import Partition
-from connector.telemetry import PauseReason
+from connector.telemetry.metrics import PauseReason
 
 STUCK_S = 30.0
 """A partition that is paused for so long, without progress and without a reason outside, is stuck."""

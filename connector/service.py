@@ -19,14 +19,16 @@ from connector.errors import ConfigError, ConnectorError, HaltError, Problem, Un
 from connector.eventbridge.client import Publisher, publishers
 from connector.eventbridge.requests import Calls
 from connector.formats.schema_registry import SchemaRegistry
-from connector.health import Health, Server
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaSource
 from connector.pipeline import Pipeline
 from connector.sources.api import SourceCalls
 from connector.sources.customers import Customers
 from connector.sources.poller import watches
-from connector.telemetry import Telemetry, configure_logging
+from connector.telemetry.health import Health
+from connector.telemetry.log import configure_logging
+from connector.telemetry.metrics import Telemetry
+from connector.telemetry.server import Server
 
 CONNECT_TIMEOUT_S = 2.0
 """How long one attempt to reach the brokers may take; after each the pulse of the bridge is renewed."""

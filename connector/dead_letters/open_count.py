@@ -21,7 +21,7 @@ from connector.dead_letters.topics import LetterTopic, ResolutionTopic
 from connector.dead_letters.totals import OTHER
 from connector.errors import CODES, ConnectorError
 from connector.model import Position, Record
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 MAX_LETTERS = 1_000_000
 """Letters kept count of, the newest of all partitions together; about forty bytes each."""

@@ -31,7 +31,7 @@ from connector.errors import OF_SOURCES, DeadLetterError, HaltError, RecordError
 from connector.ledger import Ledger, Ticket, Track
 from connector.model import Answer, Delivered, Entry, Partition, Position, Ranges
 from connector.pipeline import Dropped
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 MAX_PENDING_LETTERS = 1_000
 MAX_PENDING_BYTES = 64 * 1024**2

@@ -29,7 +29,7 @@ from connector.errors import DeadLetterError, UnavailableError
 from connector.formats.schema_registry import SchemaRegistry
 from connector.model import Ranges
 from connector.pipeline import Pipeline
-from connector.telemetry import configure_logging
+from connector.telemetry.log import configure_logging
 
 AHEAD_BYTES = 1024 * 1024
 """What may be read ahead; no more fits into a pipe without special rights."""

@@ -15,7 +15,7 @@ from connector.errors import DeadLetterError
 from connector.kafka.client import NO_TOPIC, SILENT, client_options, without_consumer
 from connector.ledger import Ticket
 from connector.model import Record
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 SLOW_S = 3.0
 """A letter that is not acknowledged for so long is said to be a problem, well before its time limit."""

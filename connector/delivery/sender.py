@@ -27,7 +27,7 @@ from connector.errors import (
 )
 from connector.ledger import Track
 from connector.model import Answer, Delivered, Entry, Forbidden, InactivePolicy, Outcome, Refused, Retry
-from connector.telemetry import RequestOutcome, TargetCondition, Telemetry
+from connector.telemetry.metrics import RequestOutcome, TargetCondition, Telemetry
 
 SLOW_S = 2.0
 """After so long without a usable answer there is a problem, also where no request has failed yet."""

@@ -15,7 +15,7 @@ from connector.delivery.queue import Door, Outbox, Pending, SourceQueue
 from connector.delivery.rate import full_jitter
 from connector.errors import RefusedError
 from connector.model import InactivePolicy, Sighting, Standing
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 REOPEN_INITIAL_S = 0.5
 REOPEN_MAX_S = 60.0

@@ -37,7 +37,7 @@ from connector.kafka.client import (
     without_consumer,
 )
 from connector.model import Partition, Record
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 FETCH_WAIT_MS = 500
 """librdkafka's own default of `fetch.wait.max.ms`."""

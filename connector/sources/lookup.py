@@ -9,7 +9,7 @@ from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Calls
 from connector.model import Sighting
 from connector.sources.poller import NO_ANSWER, watches
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 WAIT_S = 0.05
 MAX_REMEMBERED = 10_000

@@ -19,7 +19,7 @@ from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError,
 from connector.eventbridge.client import CONTROL_CALLS, Publisher
 from connector.model import Sighting
 from connector.sources.api import SourceApi
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0

@@ -29,7 +29,7 @@ from connector.ledger import Ledger
 from connector.mapping.event import Mapping as TopicMapping
 from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
 from connector.pipeline import Pipeline
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 from tests.bench import plain_loop, records
 from tests.bench.endpoint import Endpoint
 from tests.bench.process import BenchError

@@ -30,7 +30,7 @@ from connector.ledger import Ticket, Track
 from connector.model import Partition, Position, Record
 from connector.sandbox import orders
 from connector.sandbox.broker import Broker
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 from tests.bridge_process import AWS_ENVIRON
 from tests.services.child import wait_until
 from tests.world import NOTES

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from connector import cli
 from connector.errors import MEANINGS
 from connector.model import Partition, Position, Sighting, Standing
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 from tests.chart.values_schema import VALUES, values_schema
 
 

@@ -15,7 +15,7 @@ from connector import config
 from connector.errors import HaltError
 from connector.kafka.consumer import UNREAD_S, KafkaSource
 from connector.model import Partition, Position
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 from tests.services.child import wait_until
 from tests.topics import Sent
 from tests.world import NOTES, World, note

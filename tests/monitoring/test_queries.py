@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 from tests.chart.values_schema import ROOT
 from tests.docs.generated import show_every_series
 from tests.monitoring import queries

@@ -27,10 +27,10 @@ from connector.errors import (
     ThrottledError,
     UnavailableError,
 )
-from connector.health import Health
 from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Record, Refused, Retry
 from connector.pipeline import Pipeline
-from connector.telemetry import Telemetry
+from connector.telemetry.health import Health
+from connector.telemetry.metrics import Telemetry
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeSource, FakeWatch, Judge, accept, outcomes
 
 P0 = Partition("orders", 0)

@@ -15,10 +15,12 @@ import aiohttp
 import pytest
 import urllib3
 
-from connector import __version__, health
+from connector import __version__
 from connector.errors import ConfigError
-from connector.health import BEAT_LIMIT_S, MAX_TOPICS, Health, Server
-from connector.telemetry import Telemetry
+from connector.telemetry import health
+from connector.telemetry.health import BEAT_LIMIT_S, MAX_TOPICS, Health
+from connector.telemetry.metrics import Telemetry
+from connector.telemetry.server import Server
 
 
 class Clock:

@@ -15,7 +15,7 @@ from connector import config
 from connector.dead_letters.topics import LetterTopic
 from connector.kafka.consumer import KafkaSource
 from connector.model import Partition
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 SETTINGS = """
 kafka: {bootstrap.servers: "127.0.0.1:1", group.id: test}

@@ -11,7 +11,7 @@ from connector import config
 from connector.dead_letters import open_count
 from connector.dead_letters.open_count import OpenLetters
 from connector.model import Ranges, Record
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 from tests.services.child import wait_until
 
 SETTINGS = """

@@ -41,7 +41,7 @@ from connector.model import (
     SourceState,
 )
 from connector.pipeline import Pipeline
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch, accept, outcomes
 
 LETTERS = "orders.dlt"

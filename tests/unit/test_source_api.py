@@ -11,7 +11,7 @@ import pytest
 from connector.eventbridge.client import Publisher
 from connector.model import Sighting
 from connector.sources.api import SourceApi
-from connector.telemetry import Telemetry
+from connector.telemetry.metrics import Telemetry
 
 
 def seen(expires: str) -> Sighting:

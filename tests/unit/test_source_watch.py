@@ -14,7 +14,8 @@ from connector.errors import NotAuthorizedError, ThrottledError, UnavailableErro
 from connector.model import Sighting
 from connector.sources.api import SourceError
 from connector.sources.poller import SourceWatch
-from connector.telemetry import LOGGER, Telemetry
+from connector.telemetry.log import LOGGER
+from connector.telemetry.metrics import Telemetry
 from tests.fakes import FakeClock
 
 ACTIVE = Sighting("ACTIVE")

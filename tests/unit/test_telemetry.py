@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector.errors import HaltError, Problem
 from connector.model import Failing, Partition, Position, Sighting, Standing
-from connector.telemetry import (
+from connector.telemetry.log import configure_logging
+from connector.telemetry.metrics import (
     DELIVERY_SECONDS,
     KAFKA_LINES,
     LETTER_LINES,
@@ -23,7 +24,6 @@ from connector.telemetry import (
     MAX_RETRY_CODES,
     TargetCondition,
     Telemetry,
-    configure_logging,
 )
 
 ORDERS = Partition("orders", 3)
