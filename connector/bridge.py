@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from connector import config, garbage_collector
+from connector import config, process
 from connector.dead_letters.format import DeadLetters, Failure
 from connector.delivery.queue import Pending, room_beside
 from connector.delivery.sender import Outlet, Share, Sink
@@ -276,8 +276,8 @@ class Bridge:
             self._report_due_s = now_s + REPORT_INTERVAL_S
             self._report(now_s)
             if now_s >= self._sweep_due_s:
-                self._sweep_due_s = now_s + garbage_collector.SWEEP_INTERVAL_S
-                garbage_collector.sweep()
+                self._sweep_due_s = now_s + process.SWEEP_INTERVAL_S
+                process.sweep()
 
     def _idle_wait_s(self, now_s: float) -> float:
         """How long nothing but a new record can need the loop."""

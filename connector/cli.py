@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from connector import __version__, bugs
+from connector import __version__, process
 from connector.cli_dead_letters import dead_letters_app
 from connector.cli_options import (
     EXIT_BUG,
@@ -61,7 +61,7 @@ app.add_typer(source_app, name="source")
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: see the EXIT_ constants for the codes."""
-    bugs.tell_instead_of_python()
+    process.tell_instead_of_python()
     try:
         app(arguments)
     except ConfigError as error:
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         typer.echo(str(error), err=True)
         sys.exit(EXIT_NOT_WELL)
     except Exception as bug:  # noqa: BLE001 - Python's own traceback would show what the bug choked on
-        bugs.tell(bug)
+        process.tell(bug)
         sys.exit(EXIT_BUG)
     sys.exit(EXIT_DONE)
 

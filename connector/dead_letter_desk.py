@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from connector import config, garbage_collector
+from connector import config, process
 from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letters.dry_run import CannotTry, Look, Trial, foreseen
 from connector.dead_letters.format import CODE_CONNECT, NAMES, DeadLetter, letter_id
@@ -75,7 +75,7 @@ class Desk:
         return self._lookups(target, source)
 
     def __enter__(self) -> Self:
-        garbage_collector.calm()
+        process.calm()
         self.ranges: Ranges = self.topic.snapshot()
         self.pipeline.cluster_id = self.topic.cluster_id or self.pipeline.cluster_id
         if (problem := self.resolutions.problem(len(self.ranges))) is not None:

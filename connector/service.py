@@ -10,7 +10,7 @@ from functools import partial
 from operator import methodcaller
 from typing import NoReturn
 
-from connector import config, garbage_collector, process
+from connector import config, process
 from connector.bridge import Bridge
 from connector.checks import CheckResult
 from connector.dead_letters.open_count import OpenLetters
@@ -85,7 +85,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     every_s = settings.dead_letter.count_open_every
     counting = OpenLetters(settings, every_s=every_s, telemetry=telemetry) if every_s else None
     telemetry.started(name=settings.name, http_port=server.port)
-    garbage_collector.calm()
+    process.calm()
     code = EXIT_DONE
     try:
         with process.before_ending(telemetry.stopped):

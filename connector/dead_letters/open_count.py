@@ -11,8 +11,7 @@ from array import array
 from collections.abc import Mapping
 from contextlib import closing
 
-from connector import config
-from connector import process as bugs
+from connector import config, process
 from connector.dead_letters.cases import Newest, case_of
 from connector.dead_letters.format import CODE_CONNECT, UnreadableLetter, label
 from connector.dead_letters.resolutions import Resolution, State
@@ -198,7 +197,7 @@ class OpenLetters:
             try:
                 self._count()
             except Exception as bug:  # noqa: BLE001 - a dead thread would leave its last number for ever
-                bugs.tell(bug)
+                process.tell(bug)
                 self._telemetry.dead_letters_uncounted(f"a bug ({type(bug).__name__}); counted anew")
                 self._stopping.wait(self._every_s)
 

@@ -18,8 +18,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import IO, cast
 
-from connector import config, garbage_collector, process
-from connector import process as bugs
+from connector import config, process
 from connector.dead_letters.dry_run import Trial, Tried, Tries, tries
 from connector.dead_letters.format import RESENT
 from connector.dead_letters.resolutions import Resolved
@@ -155,7 +154,7 @@ def slim(tried: Tried) -> Tried:
 def _serve(sending: Connection) -> None:
     settings, selection, ranges, whole, cluster_id, max_replays = pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
     configure_logging("error", settings.log.format)
-    garbage_collector.calm()
+    process.calm()
     looked_at = 0
 
     def count(records: int) -> None:
@@ -194,5 +193,5 @@ def _serve(sending: Connection) -> None:
 
 
 if __name__ == "__main__":
-    bugs.tell_instead_of_python()
+    process.tell_instead_of_python()
     _serve(Connection(int(sys.argv[1]), readable=False))

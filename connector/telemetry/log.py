@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from connector.bugs import traceback_without_values
+from connector.process import traceback_without_values
 
 LOGGER = "connector"
 """The standard library's logger all lines of the bridge go through."""

@@ -17,7 +17,7 @@ import orjson
 import urllib3
 from aiohttp import web
 
-from connector import garbage_collector
+from connector import process
 from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sandbox.server import json_response
 from tests.bench.process import BenchError, Process
@@ -116,7 +116,7 @@ class Endpoint:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    garbage_collector.calm()
+    process.calm()
     with TimedEventBridge(port=parser.parse_args().port):
         threading.Event().wait()  # until it is killed
 
