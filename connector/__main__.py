@@ -14,10 +14,10 @@ UNTIL_TOLD = ("run", "sandbox")
 def main() -> NoReturn:
     """Run the command line; ends the process."""
     process.listen(until_told=sys.argv[1:2] in [[command] for command in UNTIL_TOLD])
-    from connector import cli  # noqa: PLC0415
+    from connector.cli import app  # noqa: PLC0415
 
     try:
-        cli.main()
+        app.main()
     except SystemExit as ended:
         code = ended.code
     process.end(code if isinstance(code, int) else 0)

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from functools import partial
-from operator import methodcaller
 from typing import NoReturn
 
 from connector import config, process
 from connector.bridge import Bridge
-from connector.checks import CheckResult
 from connector.dead_letters.open_count import OpenLetters
 from connector.dead_letters.writer import KafkaDeadLetters, create_dead_letter_topic
-from connector.errors import ConfigError, ConnectorError, HaltError, Problem, UnavailableError
-from connector.eventbridge.client import Publisher, publishers
+from connector.errors import ConfigError, HaltError, Problem, UnavailableError
+from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Calls
 from connector.formats.schema_registry import SchemaRegistry
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaSource
 from connector.pipeline import Pipeline
-from connector.sources.api import SourceCalls
 from connector.sources.customers import Customers
 from connector.sources.poller import watches
 from connector.telemetry.health import Health
@@ -157,81 +151,3 @@ def _missing_dead_letter_topic(topic: str) -> str:
         f"the topic {topic} does not exist; create it, or set dead_letter.create: true. Or this user may not "
         "see it: allow it Write on that topic"
     )
-
-
-def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
-    """Try everything that a run would connect to, and report each: ok or not, and what to do.
-
-    Brokers, topics, dead-letter topic, registry, credentials. Changes nothing and joins no group.
-    """
-    configure_logging("error", settings.log.format)
-    source = KafkaSource(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
-    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings, registry)
-    try:
-        metadata = source.metadata(METADATA_TIMEOUT_S)
-    except UnavailableError as error:
-        text = f"{error}; see bootstrap.servers and the security settings under `kafka`"
-        yield CheckResult("brokers", ok=False, text=text)
-    else:
-        text = f"{len(metadata.brokers)} in cluster {metadata.cluster_id}"
-        yield CheckResult("brokers", ok=True, text=text)
-        yield from _topic_checks(settings, pipeline, set(metadata.topics))
-    finally:
-        source.close()
-    if registry is not None:
-        yield _check("schema registry", registry.check)
-        registry.close()
-    for name, target in settings.all_targets.items():
-        where = "" if len(settings.all_targets) == 1 else f" of {name}"
-        yield _check(f"credentials{where}", partial(_check_target, target))
-        yield from _source_checks(settings, name, where)
-
-
-def _check_target(target: config.Target) -> str:
-    return Publisher(target).check()
-
-
-def _source_checks(settings: config.Settings, name: str, where: str) -> Iterator[CheckResult]:
-    """The sources that are known by name, and whether states may be looked at."""
-    known = {
-        topic.event.source
-        for topic in settings.topics.values()
-        if "${" not in topic.event.source and topic.target == name
-    }
-    with closing(SourceCalls(settings.all_targets[name], patience_s=5.0)) as calls:
-        for source in sorted(known):
-            try:
-                seen = calls.run(methodcaller("look", source))
-            except ConnectorError as error:
-                yield CheckResult(f"source {source}{where}", ok=False, text=str(error))
-            else:
-                yield CheckResult(f"source {source}{where}", ok=seen.state == "ACTIVE", text=str(seen))
-
-
-def _check(name: str, attempt: Callable[[], str | None]) -> CheckResult:
-    try:
-        return CheckResult(name, ok=True, text=attempt() or "answers")
-    except ConnectorError as error:
-        return CheckResult(name, ok=False, text=str(error))
-
-
-def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[str]) -> Iterator[CheckResult]:
-    for name in settings.topics:
-        if name.startswith("^"):
-            text = ", ".join(pipeline.topics_of(name, existing))
-            text = text or "matches no topic now; topics created later will be found"
-            yield CheckResult(f"topics {name}", ok=True, text=text)
-        else:
-            text = "exists" if name in existing else "does not exist; create it, or correct its name"
-            yield CheckResult(f"topic {name}", ok=name in existing, text=text)
-    for topic in sorted(existing):
-        if pipeline.is_ambiguous(topic):
-            yield CheckResult(f"topic {topic}", ok=False, text=pipeline.refusal(topic) or "")
-    letters = settings.dead_letter
-    if letters.topic in existing:
-        yield CheckResult("dead-letter topic", ok=True, text=letters.topic)
-    elif letters.create:
-        yield CheckResult("dead-letter topic", ok=True, text=f"{letters.topic} will be created")
-    else:
-        yield CheckResult("dead-letter topic", ok=False, text=_missing_dead_letter_topic(letters.topic))

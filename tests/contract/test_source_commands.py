@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from connector import cli
+from connector.cli import app
 from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sources import admin
 from tests.bridge_process import AWS_ENVIRON
@@ -66,7 +66,7 @@ topics:
     def run(*arguments: str) -> Ran:
         capsys.readouterr()
         with pytest.raises(SystemExit) as exited:
-            cli.main(["source", *arguments, "--config", str(file)])
+            app.main(["source", *arguments, "--config", str(file)])
         written = capsys.readouterr()
         return Ran(int(exited.value.code or 0), written.out, written.err)
 

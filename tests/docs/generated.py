@@ -10,7 +10,7 @@ import typer
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from connector import cli
+from connector.cli import app
 from connector.errors import MEANINGS
 from connector.model import Partition, Position, Sighting, Standing
 from connector.telemetry.metrics import Telemetry
@@ -34,7 +34,7 @@ def commands() -> str:
             summary = (command.help or "").split("\n\n")[0].replace("\n", " ")
             yield f"`{prefix} {name} {options}`".replace(" `", "`"), summary
 
-    root = typer.main.get_command(cli.app)
+    root = typer.main.get_command(app.app)
     assert isinstance(root, typer.core.TyperGroup)
     return _table(("command", "does"), *rows(root, "partner-bridge"))
 

@@ -15,7 +15,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from connector import cli, config
+from connector import config
+from connector.cli import app
 from connector.dead_letters import topics
 from connector.dead_letters.format import Failure, Letter, letter, without_value
 from connector.dead_letters.resolutions import Resolution, State
@@ -81,7 +82,7 @@ class Support:
         self._monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            cli.main(["dead-letters", *arguments, "--config", str(self.file)])
+            app.main(["dead-letters", *arguments, "--config", str(self.file)])
         return Ran(ended.value.code, out.getvalue(), err.getvalue())
 
     def write(self, *letters: Letter, partition: int = 0, at_ms: int = 0) -> list[str]:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-from connector import __version__, checks, cli, config, service
-from connector.checks import CheckResult
+from connector import __version__, config, service
+from connector.cli import app, check
+from connector.cli.check import CheckResult
 from connector.errors import HaltError
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ class Terminal:
 
     def run(self, *arguments: str) -> Ran:
         with pytest.raises(SystemExit) as caught:
-            cli.main(list(arguments))
+            app.main(list(arguments))
         written = self._capsys.readouterr()
         code = caught.value.code
         return Ran(code if isinstance(code, int) else 0, written.out, written.err)
@@ -82,7 +83,7 @@ def test_a_bug_shows_where_it_is_and_no_values(terminal: Terminal, monkeypatch: 
     def breaks(_: object) -> list[object]:
         raise ValueError(CANARY)
 
-    monkeypatch.setattr(checks, "problems", breaks)
+    monkeypatch.setattr(check, "problems", breaks)
     ran = terminal.run("check", "--config", EXAMPLE)
 
     assert (1, "") == (ran.code, ran.out)
@@ -357,5 +358,5 @@ def test_a_registry_certificate_that_cannot_be_used_hides_nothing(folder: Path) 
     settings = config.load(Path("bridge.yaml"), {})
 
     assert ["schema_registry.ca", "topics.orders.v1.filter"] == [
-        each.path for each in checks.problems(settings)
+        each.path for each in check.problems(settings)
     ]

@@ -63,10 +63,10 @@ def file_of(config: Path | None) -> Path | None:
 def settings_of(config: Path | None) -> Settings:
     """The settings, checked as far as possible without connecting to anything."""
     file = file_of(config)
-    from connector import checks  # noqa: PLC0415
+    from connector.cli import check  # noqa: PLC0415
     from connector.config.load import load  # noqa: PLC0415
 
-    return load(file, also=checks.problems)
+    return load(file, also=check.problems)
 
 
 def print_json(result: object) -> None:

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from connector import config, process
-from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
-from connector.dead_letter_desk import Desk, tell_stand_ins
+from connector.cli.dead_letters_output import Desk, tell_stand_ins
+from connector.cli.options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letters import replay_worker
 from connector.dead_letters.dry_run import Tally, Trial, Tries, plan, tries
 from connector.dead_letters.replay import Limits, Replay

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector.cli_options import (
+from connector.cli.options import (
     EXIT_DONE,
     EXIT_NOT_WELL,
     EXIT_USAGE,

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connector import config, process
-from connector.cli_options import EXIT_DONE, EXIT_NOT_WELL, print_json
+from connector.cli.options import EXIT_DONE, EXIT_NOT_WELL, print_json
 from connector.dead_letters.dry_run import CannotTry, Look, Trial, foreseen
 from connector.dead_letters.format import CODE_CONNECT, NAMES, DeadLetter, letter_id
 from connector.dead_letters.resolutions import Resolution, Resolved, State

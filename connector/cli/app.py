@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from connector import __version__, process
-from connector.cli_dead_letters import dead_letters_app
-from connector.cli_options import (
+from connector.cli.dead_letters import dead_letters_app
+from connector.cli.options import (
     EXIT_BUG,
     EXIT_DONE,
     EXIT_HALTED,
@@ -26,13 +26,12 @@ from connector.cli_options import (
     print_json,
     settings_of,
 )
-from connector.cli_sources import source_app
+from connector.cli.sources import source_app
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 
 if TYPE_CHECKING:
-    from connector.checks import CheckResult
+    from connector.cli.check import CheckResult, Section
     from connector.config.settings import Settings
-    from connector.plan import Section
 
 app = typer.Typer(
     name="partner-bridge",
@@ -142,7 +141,7 @@ def check(
             raise
         print_json({"ok": False, "problems": [problem._asdict() for problem in error.problems]})
         raise typer.Exit(EXIT_USAGE) from None
-    from connector.plan import plan  # noqa: PLC0415
+    from connector.cli.check import plan  # noqa: PLC0415
 
     sections = list(plan(settings))
     if not as_json:
@@ -244,13 +243,13 @@ def _print_plan(name: str, sections: Iterable[Section]) -> None:
 
 def _try_connections(settings: Settings, *, as_json: bool) -> list[CheckResult]:
     """Try every connection; each result is shown as soon as it is there."""
-    from connector import service  # noqa: PLC0415
+    from connector.cli import check  # noqa: PLC0415
 
     if not as_json:
         typer.echo()
         typer.secho("connections", bold=True)
     results = []
-    for result in service.connection_checks(settings):
+    for result in check.connection_checks(settings):
         results.append(result)
         if not as_json:
             mark = (

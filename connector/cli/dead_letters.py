@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec,
 
 import typer
 
-from connector.cli_options import AsJson, ConfigFile, Execute, examples, settings_of
+from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
 from connector.dead_letters.selection import Ids, Selection, Wanted, parse_ids
 
 if TYPE_CHECKING:
@@ -195,10 +195,10 @@ def list_letters(
 
     Exit code 4 means that an id of --ids does not exist, or that Kafka does not answer.
     """
-    from connector import dead_letter_desk  # noqa: PLC0415
+    from connector.cli import dead_letters_output  # noqa: PLC0415
 
     settings, selection = asked.settings, changed(asked.selection, state=cast("Wanted", state))
-    raise typer.Exit(dead_letter_desk.list_letters(settings, selection, limit=limit, as_json=as_json))
+    raise typer.Exit(dead_letters_output.list_letters(settings, selection, limit=limit, as_json=as_json))
 
 
 @dead_letters_app.command(
@@ -230,11 +230,11 @@ def show(
     if not letters and ids is None:
         raise typer.BadParameter("name a letter, as orders-bridge.dlt/3/1042, or a file with --ids")
     settings = settings_of(config)
-    from connector import dead_letter_desk  # noqa: PLC0415
+    from connector.cli import dead_letters_output  # noqa: PLC0415
 
     wanted = _ids(ids, settings, letters or ())
     assert wanted is not None  # noqa: S101 - there is one or the other
-    raise typer.Exit(dead_letter_desk.show(settings, wanted, payload=payload, as_json=as_json))
+    raise typer.Exit(dead_letters_output.show(settings, wanted, payload=payload, as_json=as_json))
 
 
 @dead_letters_app.command(
@@ -265,11 +265,11 @@ def discard(
         raise typer.BadParameter("only open or parked letters can be discarded", param_hint="--state")
     if execute and not (reason or "").strip():
         raise typer.BadParameter("say why, in a few words", param_hint="--reason")
-    from connector import dead_letter_desk  # noqa: PLC0415
+    from connector.cli import dead_letters_output  # noqa: PLC0415
 
     settings, selection = asked.settings, changed(asked.selection, state=cast("Wanted", state))
     raise typer.Exit(
-        dead_letter_desk.discard(
+        dead_letters_output.discard(
             settings, selection, reason=(reason or "").strip(), who=who or _user(), execute=execute
         )
     )
@@ -318,14 +318,14 @@ def replay(
     Exit code 4 means that letters were left open because they could not be tried, that an id of --ids
     does not exist, or that Kafka does not answer; 3 that going on would only fail.
     """
-    from connector import cli_replay  # noqa: PLC0415
+    from connector.cli import replay  # noqa: PLC0415
     from connector.dead_letters.replay import Limits  # noqa: PLC0415
 
     settings = asked.settings
-    request = cli_replay.Request(
+    request = replay.Request(
         asked.selection,
         Limits(rate or None, max_letters),
         max_replays=settings.dead_letter.max_replays if max_replays is None else max_replays,
         as_json=as_json,
     )
-    raise typer.Exit(cli_replay.replay(settings, request, execute=execute))
+    raise typer.Exit(replay.replay(settings, request, execute=execute))
