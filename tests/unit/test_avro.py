@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from connector.config.settings import Format
 from connector.errors import ConfigError, DecodeError
-from connector.formats import decoder as decoder_module
+from connector.formats import confluent
 from connector.formats.avro_limits import MAX_DEPTH, MAX_VALUES
 from connector.formats.avro_schema import compile_reader, reader_schema
 from connector.formats.avro_types import NonFinite
@@ -653,7 +653,7 @@ def test_schemas_beyond_the_bound_make_room_for_each_other(
     monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
     """A topic with a new schema in every record is decoded like any other, in bounded memory."""
-    monkeypatch.setattr(decoder_module, bound, most)
+    monkeypatch.setattr(confluent, bound, most)
     registry = Registry(dict.fromkeys((1, 2, 3), "string"))
     decode = decode_with(registry, format="avro")
 

@@ -211,7 +211,7 @@ def test_check_connect_reports_each_connection(
         yield CheckResult("brokers", ok=True, text="3 in cluster x")
         yield CheckResult("schema registry", ok=reachable, text="connection refused; is it running?")
 
-    monkeypatch.setattr(service, "connection_checks", tried)
+    monkeypatch.setattr(check, "connection_checks", tried)
     ran = terminal.run("check", "--connect", "-c", EXAMPLE)
     machine = terminal.run("check", "--connect", "--json", "-c", EXAMPLE)
 

@@ -17,7 +17,7 @@ import urllib3
 
 from connector import __version__
 from connector.errors import ConfigError
-from connector.telemetry import health
+from connector.telemetry import server
 from connector.telemetry.health import BEAT_LIMIT_S, MAX_TOPICS, Health
 from connector.telemetry.metrics import Telemetry
 from connector.telemetry.server import Server
@@ -262,7 +262,7 @@ def test_oversized_headers_are_refused(running: Health) -> None:
 
 def test_slow_clients_hold_up_nobody(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that send half a request are closed, and others are answered meanwhile."""
-    monkeypatch.setattr(health, "IDLE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(server, "IDLE_TIMEOUT_S", 0.2)
 
     async def use(server: Server, session: aiohttp.ClientSession) -> None:
         slow = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(50)]
@@ -279,7 +279,7 @@ def test_slow_clients_hold_up_nobody(running: Health, monkeypatch: pytest.Monkey
 
 def test_the_newest_connections_stay_open(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that opens ever more and sends nothing takes its own places, and no probe's."""
-    monkeypatch.setattr(health, "MAX_CONNECTIONS", 10)
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 10)
 
     async def use(server: Server, session: aiohttp.ClientSession) -> None:
         idle = []
@@ -298,15 +298,16 @@ def test_the_newest_connections_stay_open(running: Health, monkeypatch: pytest.M
 
 FLOODED = """
 import resource, sys
-from connector import health
-from connector.telemetry import Telemetry
+from connector.telemetry import server
+from connector.telemetry.health import Health
+from connector.telemetry.metrics import Telemetry
 
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-health.MAX_CONNECTIONS = 20
-server = health.Server(health.Health(), Telemetry(), host="127.0.0.1", port=0)
-print(server.port, flush=True)
+server.MAX_CONNECTIONS = 20
+answering = server.Server(Health(), Telemetry(), host="127.0.0.1", port=0)
+print(answering.port, flush=True)
 sys.stdin.read()
-server.close()
+answering.close()
 """
 
 
