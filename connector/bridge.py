@@ -16,9 +16,9 @@ from typing import Protocol
 
 from connector import config, process
 from connector.dead_letters.format import DeadLetters, Failure
-from connector.delivery.queue import Pending, room_beside
-from connector.delivery.sender import Outlet, Share, Sink
-from connector.delivery.source_gate import Watch
+from connector.delivery.queue import PendingEntry, room_beside
+from connector.delivery.sender import Sink, TargetLimits, TargetSender
+from connector.delivery.source_gate import StateFeed
 from connector.errors import (
     OF_SOURCES,
     DeadLetterError,
@@ -27,7 +27,7 @@ from connector.errors import (
     RecordError,
     UnavailableError,
 )
-from connector.ledger import Ledger, Ticket, Track
+from connector.ledger import Ack, Ledger, OffsetTracker
 from connector.model import Answer, Partition, Position, Record
 from connector.pauses import Pauses
 from connector.pipeline import Dropped, Pipeline
@@ -79,7 +79,7 @@ this share. Resuming at once would pause again after one poll, and each pause th
 prefetched."""
 
 
-class Source(Protocol):
+class Consumer(Protocol):
     """The consumer group. It tells the bridge of its assignment through the `on_…` methods, inside `poll`."""
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
@@ -102,7 +102,7 @@ class Source(Protocol):
 
 
 @dataclass(slots=True)
-class Stall:
+class PausedPartition:
     """Why a partition cannot go on, and what was polled from it and not worked on, in order."""
 
     reason: PauseReason
@@ -110,9 +110,9 @@ class Stall:
     text: str
     """The reason in a sentence, with what it waits for."""
     since_s: float
-    outlet: Outlet | None = None
+    sender: TargetSender | None = None
     """Where there is no room, if that is what it waits for."""
-    records: deque[tuple[Record, Track]] = field(default_factory=deque)
+    records: deque[tuple[Record, OffsetTracker]] = field(default_factory=deque)
 
 
 class Bridge:
@@ -127,13 +127,13 @@ class Bridge:
         *,
         pipeline: Pipeline,
         sink: Sink,
-        watches: Mapping[str, Watch],
+        state_feeds: Mapping[str, StateFeed],
         dead_letters: DeadLetters,
         telemetry: Telemetry,
         health: Health,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`watches` look up the sources of each target, by its name."""
+        """`state_feeds` look up the sources of each target, by its name."""
         self._clock_s = clock_s
         self._pipeline = pipeline
         self._sink = sink
@@ -150,30 +150,30 @@ class Bridge:
         sources = {topic.event.source for topic in settings.topics.values()}
         has_many_sources = len(sources) > 1 or any("${" in source for source in sources)
         share = _share(settings.delivery, targets=len(settings.all_targets))
-        self._outlets = {
-            name: Outlet(
+        self._senders = {
+            name: TargetSender(
                 name,
                 target,
                 sink=sink,
                 telemetry=telemetry,
                 sources=settings.sources,
-                watch=watches[name],
+                state_feed=state_feeds[name],
                 share=share,
                 has_many_sources=has_many_sources,
                 clock_s=clock_s,
             )
             for name, target in settings.all_targets.items()
         }
-        self._all_outlets = tuple(self._outlets.values())
+        self._all_senders = tuple(self._senders.values())
         for topic in settings.topics.values():
             # What will be needed for certain is looked at before the first record asks for it.
             if "${" not in topic.event.source and "${" not in topic.target:
                 policy = topic.inactive_policy(settings.all_targets[topic.target])
-                self._outlets[topic.target].expect(topic.event.source, policy)
+                self._senders[topic.target].expect(topic.event.source, policy)
         self._ledger = Ledger()
-        self._letters: dict[Ticket, Failure] = {}
+        self._letters: dict[Ack, Failure] = {}
         """Written to the dead-letter topic and not acknowledged yet."""
-        self._stalled: dict[Partition, Stall] = {}
+        self._stalled: dict[Partition, PausedPartition] = {}
         """Partitions whose next record cannot be worked on now: its schema cannot be had, or there is no
         room for more of its target or source."""
         self._excluded: set[Partition] = set()
@@ -202,7 +202,7 @@ class Bridge:
         self._begin_to_end()
         self._health.stopping()
 
-    def run(self, source: Source) -> None:
+    def run(self, source: Consumer) -> None:
         """Bridge until `stop` is called; then drain, commit and return.
 
         Raises:
@@ -223,7 +223,7 @@ class Bridge:
         except Exception:
             # A bug: our own bookkeeping may be wrong, so nothing it says is committed any more. Not here,
             # and not in `on_revoked`, which leaving the group brings.
-            self._forget(list(self._ledger.tracks))
+            self._forget(list(self._ledger.trackers))
             raise
         if self._halt is not None:
             raise self._halt
@@ -240,10 +240,10 @@ class Bridge:
 
     def _step(self) -> None:
         now_s = self._clock_s()
-        is_busy = any(outlet.is_busy for outlet in self._all_outlets)
+        is_busy = any(sender.is_busy for sender in self._all_senders)
         records: Sequence[Record] = ()
         may_wait = True
-        if now_s >= self._poll_due_s or not all(outlet.has_enough for outlet in self._all_outlets):
+        if now_s >= self._poll_due_s or not all(sender.has_enough for sender in self._all_senders):
             self._poll_due_s = now_s + POLL_INTERVAL_S
             records = self._source.poll(POLL_RECORDS, 0.0 if is_busy else self._idle_wait_s(now_s))
             may_wait = is_busy and not records
@@ -258,26 +258,26 @@ class Bridge:
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         """Everything but polling: answers, acknowledgements, retries, sending."""
         for target, batch_id, answer in self._sink.answers(timeout_s):
-            self._judge(self._outlets[target], batch_id, answer)
+            self._judge(self._senders[target], batch_id, answer)
         send = send and self._halt is None  # whoever refuses us would refuse the next one, too
         # Also without letters of ours: one of a partition that was lost may be under way.
         self._take_acknowledged()
         now_s = self._clock_s()
-        for outlet in self._all_outlets:
-            for pending, error in outlet.step(now_s):
-                self._dead_letter(pending.record, pending.track, error, pending)
+        for sender in self._all_senders:
+            for pending, error in sender.step(now_s):
+                self._dead_letter(pending.record, pending.tracker, error, pending)
         if self._stalled:
             self._retry_stalled(now_s)
         if send:
-            for outlet in self._all_outlets:
-                outlet.send(now_s)
+            for sender in self._all_senders:
+                sender.send(now_s)
         self._health.beat(now_s)
         if now_s >= self._report_due_s:
             self._report_due_s = now_s + REPORT_INTERVAL_S
             self._report(now_s)
             if now_s >= self._sweep_due_s:
-                self._sweep_due_s = now_s + process.SWEEP_INTERVAL_S
-                process.sweep()
+                self._sweep_due_s = now_s + process.COLLECT_INTERVAL_S
+                process.collect_garbage()
 
     def _idle_wait_s(self, now_s: float) -> float:
         """How long nothing but a new record can need the loop."""
@@ -285,7 +285,7 @@ class Bridge:
             return BUSY_WAIT_S
         if any(now_s - stall.since_s < SHORT_STALL_S for stall in self._stalled.values()):
             return BUSY_WAIT_S
-        due_s = [each for outlet in self._all_outlets if (each := outlet.next_s(now_s)) is not None]
+        due_s = [each for sender in self._all_senders if (each := sender.next_s(now_s)) is not None]
         return max(0.0, min(IDLE_WAIT_S, min(due_s, default=float("inf")) - now_s))
 
     # Records in
@@ -297,60 +297,60 @@ class Bridge:
             partition = record.partition
             if partition in self._excluded:
                 continue
-            track = self._ledger.begin(partition, record.offset, size_bytes=record.size_bytes, now_s=now_s)
-            if track is None:
+            tracker = self._ledger.begin(partition, record.offset, size_bytes=record.size_bytes, now_s=now_s)
+            if tracker is None:
                 continue
             counts[partition.topic] = counts.get(partition.topic, 0) + 1
             stalled = self._stalled.get(partition)
             if stalled is None:
-                self._convert_by(ends_s, record, track, now_s)
+                self._convert_by(ends_s, record, tracker, now_s)
             else:
-                stalled.records.append((record, track))
+                stalled.records.append((record, tracker))
         for topic, count in counts.items():
             self._telemetry.records_consumed(topic, count)
 
-    def _convert_by(self, ends_s: float, record: Record, track: Track, now_s: float) -> None:
+    def _convert_by(self, ends_s: float, record: Record, tracker: OffsetTracker, now_s: float) -> None:
         """Convert a record if there is time left; otherwise its partition waits for the next round."""
         if self._clock_s() < ends_s:
-            self._convert(record, track, now_s)
+            self._convert(record, tracker, now_s)
         else:
-            self._stall(record, track, Stall("slow", lambda: True, SLOW, now_s))
+            self._stall(record, tracker, PausedPartition("slow", lambda: True, SLOW, now_s))
 
-    def _convert(self, record: Record, track: Track, now_s: float) -> None:
+    def _convert(self, record: Record, tracker: OffsetTracker, now_s: float) -> None:
         try:
             result = self._pipeline(record)
         except RecordError as error:
-            self._dead_letter(record, track, error)
+            self._dead_letter(record, tracker, error)
         except UnavailableError as error:
             # Its schema may be there at any moment, on another thread.
-            self._stall(record, track, Stall("schema_registry", lambda: True, str(error), now_s))
+            self._stall(record, tracker, PausedPartition("schema_registry", lambda: True, str(error), now_s))
         else:
             if isinstance(result, Dropped):
                 self._telemetry.record_filtered(record.partition.topic, result.reason)
-                self._ledger.settle(track, record.offset)
+                self._ledger.settle(tracker, record.offset)
             else:
-                pending = Pending(record, track, result, now_s)
+                pending = PendingEntry(record, tracker, result, now_s)
                 route = self._pipeline.route(record.partition.topic)
-                obstacle = self._outlets[result.target].add(
+                obstacle = self._senders[result.target].add(
                     pending, route.lane(record), route.policies[result.target]
                 )
                 if obstacle is None:
                     # A record of some bytes may make an event of many, as by an enum with long symbols.
-                    self._ledger.grow(track, record.offset, len(result.json))
+                    self._ledger.grow(tracker, record.offset, len(result.json))
                     return
                 if isinstance(obstacle, RecordError):
-                    self._dead_letter(record, track, obstacle, pending)
+                    self._dead_letter(record, tracker, obstacle, pending)
                 else:
                     text = (
                         f"as many events of its {obstacle.reason} wait as may; it goes on when there is room"
                     )
-                    outlet = self._outlets[result.target]
-                    stall = Stall(obstacle.reason, obstacle.has_room, text, now_s, outlet)
-                    self._stall(record, track, stall)
+                    sender = self._senders[result.target]
+                    stall = PausedPartition(obstacle.reason, obstacle.has_room, text, now_s, sender)
+                    self._stall(record, tracker, stall)
 
-    def _stall(self, record: Record, track: Track, stall: Stall) -> None:
+    def _stall(self, record: Record, tracker: OffsetTracker, stall: PausedPartition) -> None:
         """Stop a partition at this record; what comes after it waits behind it."""
-        stall.records.append((record, track))
+        stall.records.append((record, tracker))
         self._stalled[record.partition] = stall
 
     def _retry_stalled(self, now_s: float) -> None:
@@ -361,8 +361,8 @@ class Bridge:
             del self._stalled[partition]
             first = stall.records[0]
             while stall.records and partition not in self._stalled:
-                record, track = stall.records.popleft()
-                self._convert_by(ends_s, record, track, now_s)
+                record, tracker = stall.records.popleft()
+                self._convert_by(ends_s, record, tracker, now_s)
             if (again := self._stalled.get(partition)) is not None:
                 if again.records[0][0] is first[0]:  # it got no further
                     again.since_s = stall.since_s
@@ -370,24 +370,24 @@ class Bridge:
 
     # Answers back
 
-    def _judge(self, outlet: Outlet, batch_id: int, answer: Answer) -> None:
-        judged = outlet.judge(batch_id, answer)
+    def _judge(self, sender: TargetSender, batch_id: int, answer: Answer) -> None:
+        judged = sender.judge(batch_id, answer)
         if judged.delivered:
             self._consecutive_letters = 0
             clock_ms = time.time() * 1000
             waits: dict[str, list[float]] = {}
             for pending in judged.delivered:
                 record = pending.record
-                self._ledger.settle(pending.track, record.offset)
+                self._ledger.settle(pending.tracker, record.offset)
                 waits.setdefault(record.partition.topic, []).append(
                     (clock_ms - (record.timestamp_ms or clock_ms)) / 1000
                 )
             for topic, seconds in waits.items():
-                self._telemetry.events_delivered(topic, outlet.name, seconds)
+                self._telemetry.events_delivered(topic, sender.name, seconds)
         for pending, error in judged.failed:
-            self._dead_letter(pending.record, pending.track, error, pending, answer)
+            self._dead_letter(pending.record, pending.tracker, error, pending, answer)
         # One target of several that refuses us is down for its own records; going on helps the others.
-        if judged.halt and all(outlet.refuses_us for outlet in self._all_outlets):
+        if judged.halt and all(sender.refuses_us for sender in self._all_senders):
             self._halt = judged.halt
 
     # Dead letters
@@ -395,16 +395,16 @@ class Bridge:
     def _dead_letter(
         self,
         record: Record,
-        track: Track,
+        tracker: OffsetTracker,
         error: RecordError,
-        pending: Pending | None = None,
+        pending: PendingEntry | None = None,
         answer: Answer | None = None,
     ) -> None:
         """Hand a record to the dead-letter topic; it is settled once the broker has it.
 
         Too many in a row halt the bridge: that is a broken mapping, not a run of bad records.
         """
-        if not track.is_open:
+        if not tracker.is_open:
             return
         now_ms = int(time.time() * 1000)
         failure = Failure(
@@ -422,13 +422,13 @@ class Bridge:
             event_id=self._pipeline.event_id(record),
         )
         self._health.failed(record.partition.topic, f"{error.code}: {error}")
-        ticket = (track, record.offset)
+        ack = (tracker, record.offset)
         try:
-            self._dead_letters.write(record, failure, ticket)
+            self._dead_letters.write(record, failure, ack)
         except DeadLetterError as halt:
             self._halt = halt  # not settled, it holds back the commit
             return
-        self._letters[ticket] = failure
+        self._letters[ack] = failure
         # That customers did not accept their sources is no broken mapping, and must not halt the others.
         self._consecutive_letters += error.code not in NOT_OF_MAPPING
         if self._consecutive_letters > self._max_consecutive_letters:
@@ -445,19 +445,19 @@ class Bridge:
             self._halt = error
             self._letters.clear()  # none comes any more; not settled, they hold back the commit
             return
-        for ticket in acknowledged:
-            self._letter_acknowledged(ticket)
+        for ack in acknowledged:
+            self._letter_acknowledged(ack)
         if acknowledged:
             self._commit_due_s = min(self._commit_due_s, self._clock_s() + LETTERS_COMMIT_S)
 
-    def _letter_acknowledged(self, ticket: Ticket) -> None:
-        failure = self._letters.pop(ticket, None)
+    def _letter_acknowledged(self, ack: Ack) -> None:
+        failure = self._letters.pop(ack, None)
         if failure is None:
             return
-        track, offset = ticket
-        self._ledger.settle(track, offset)
+        tracker, offset = ack
+        self._ledger.settle(tracker, offset)
         self._telemetry.record_dead_lettered(
-            Position(track.partition, offset),
+            Position(tracker.partition, offset),
             code=failure.code,
             message=failure.message,
             target=failure.target,
@@ -478,7 +478,7 @@ class Bridge:
             return
         wanted: dict[Partition, PauseReason] = dict.fromkeys(self._excluded, "excluded")
         if self._is_full:
-            wanted.update(dict.fromkeys(self._ledger.tracks, self._why_full()))
+            wanted.update(dict.fromkeys(self._ledger.trackers, self._why_full()))
         wanted.update((partition, stall.reason) for partition, stall in self._stalled.items())
         pause, resume = self._pauses.change(wanted, self._fresh)
         if pause:
@@ -494,22 +494,22 @@ class Bridge:
         stalled = [record.size_bytes for stall in self._stalled.values() for record, _ in stall.records]
         # Each target is looked at by itself: one that has its share full is no reason to stop those that have
         # room. What is in none of them, as letters under way, counts for each.
-        ledger, delivery, outlets = self._ledger, self._delivery, self._all_outlets
-        inside = [outlet.inside for outlet in outlets]
+        ledger, delivery, senders = self._ledger, self._delivery, self._all_senders
+        inside = [sender.inside for sender in senders]
         others = ledger.pending_records - len(stalled) - sum(records for records, _ in inside)
         others_bytes = ledger.pending_bytes - sum(stalled) - sum(size_bytes for _, size_bytes in inside)
-        records_each = delivery.max_pending_records / len(outlets)
-        bytes_each = delivery.max_pending_bytes / len(outlets)
+        records_each = delivery.max_pending_records / len(senders)
+        bytes_each = delivery.max_pending_bytes / len(senders)
         return min(
             max(
-                (others + records - outlet.held) / room_beside(outlet.held, records_each),
-                (others_bytes + size_bytes - outlet.held_bytes) / room_beside(outlet.held_bytes, bytes_each),
+                (others + records - sender.held) / room_beside(sender.held, records_each),
+                (others_bytes + size_bytes - sender.held_bytes) / room_beside(sender.held_bytes, bytes_each),
             )
-            for outlet, (records, size_bytes) in zip(outlets, inside, strict=True)
+            for sender, (records, size_bytes) in zip(senders, inside, strict=True)
         )
 
     def _why_full(self) -> PauseReason:
-        if any(outlet.is_down for outlet in self._all_outlets):
+        if any(sender.is_down for sender in self._all_senders):
             return "target"
         return "dead_letter" if self._dead_letters.problem else "pending"
 
@@ -528,9 +528,9 @@ class Bridge:
         offset that was sent still goes meanwhile, since everything above it would be delivered twice. After a
         halt nothing is sent.
         """
-        tracks = self._ledger.readings(partitions)
-        for track in tracks:
-            self._stalled.pop(track.partition, None)
+        trackers = self._ledger.readings(partitions)
+        for tracker in trackers:
+            self._stalled.pop(tracker.partition, None)
         until_s = self._clock_s() + self._delivery.shutdown_timeout
         answered_by_s = self._clock_s() + self._request_s
         while True:
@@ -539,25 +539,25 @@ class Bridge:
             # neither gets a budget of its own.
             deadline_s = min(self._end_by_s, until_s)
             send = self._halt is None and now_s < answered_by_s
-            for outlet in self._all_outlets:
-                self._leave(outlet, tracks, send=send)
-            is_answering = now_s < answered_by_s and any(o.carries(tracks) for o in self._all_outlets)
-            is_sending = send and any(track.owes for track in tracks)
-            is_writing = any(track in tracks for track, _ in self._letters)
+            for sender in self._all_senders:
+                self._leave(sender, trackers, send=send)
+            is_answering = now_s < answered_by_s and any(o.carries(trackers) for o in self._all_senders)
+            is_sending = send and any(tracker.blocks_commit for tracker in trackers)
+            is_writing = any(tracker in trackers for tracker, _ in self._letters)
             if now_s >= deadline_s or not (is_answering or is_sending or is_writing):
                 return deadline_s
             self._pump(min(BUSY_WAIT_S, deadline_s - now_s), send=send)
 
-    def _leave(self, outlet: Outlet, tracks: Set[Track], *, send: bool) -> None:
+    def _leave(self, sender: TargetSender, trackers: Set[OffsetTracker], *, send: bool) -> None:
         """Leave to the next reader what need not, or cannot, leave now."""
-        left = outlet.discard_waiting(tracks)
-        if not send or outlet.is_backing_off:
-            left += outlet.discard(lambda pending: pending.track in tracks)
+        left = sender.discard_waiting(trackers)
+        if not send or sender.is_backing_off:
+            left += sender.discard(lambda pending: pending.tracker in trackers)
         for pending in left:
-            pending.track.left.add(pending.record.offset)
-        ends = {track: track.finish_to for track in tracks}
-        for pending in outlet.discard(lambda p: p.track in tracks and p.record.offset > ends[p.track]):
-            pending.track.left.add(pending.record.offset)
+            pending.tracker.left.add(pending.record.offset)
+        ends = {tracker: tracker.finish_to for tracker in trackers}
+        for pending in sender.discard(lambda p: p.tracker in trackers and p.record.offset > ends[p.tracker]):
+            pending.tracker.left.add(pending.record.offset)
 
     # Assignment: called by the source inside `poll`
 
@@ -593,9 +593,9 @@ class Bridge:
 
     def _forget(self, partitions: Sequence[Partition]) -> None:
         self._ledger.drop(partitions)
-        for outlet in self._all_outlets:
-            outlet.discard(lambda p: not p.track.is_open)
-        self._letters = {ticket: failure for ticket, failure in self._letters.items() if ticket[0].is_open}
+        for sender in self._all_senders:
+            sender.discard(lambda p: not p.tracker.is_open)
+        self._letters = {ack: failure for ack, failure in self._letters.items() if ack[0].is_open}
         for partition in partitions:
             self._stalled.pop(partition, None)
             self._pauses.forget(partition)
@@ -605,8 +605,8 @@ class Bridge:
         self._assignment_changed()
 
     def _assignment_changed(self) -> None:
-        self._telemetry.assignment(self._ledger.tracks.keys())
-        self._health.assigned(len(self._ledger.tracks))
+        self._telemetry.assignment(self._ledger.trackers.keys())
+        self._health.assigned(len(self._ledger.trackers))
 
     # What an operator sees
 
@@ -617,65 +617,65 @@ class Bridge:
         telemetry.partitions_stalled(
             {partition: (now_s - stall.since_s, stall.text) for partition, stall in self._stalled.items()}
         )
-        for partition, track in ledger.tracks.items():
-            oldest_s = track.oldest_polled_s
+        for partition, tracker in ledger.trackers.items():
+            oldest_s = tracker.oldest_polled_s
             telemetry.oldest_unsettled(partition, 0.0 if oldest_s is None else now_s - oldest_s)
-            if (offset := track.committable) is not None and (
+            if (offset := tracker.committable) is not None and (
                 lag := self._source.lag(partition, offset)
             ) is not None:
                 telemetry.lag(partition, lag)
         is_due = now_s >= self._sources_due_s
-        for outlet in self._all_outlets:
-            telemetry.held(outlet.name, outlet.held)
-            is_blocked = self._is_full or any(stall.outlet is outlet for stall in self._stalled.values())
-            outlet.age_without_others(now_s, is_blocked=is_blocked)
-            failing = outlet.failing()
-            telemetry.sources_failing(outlet.name, failing)
-            self._health.sources_failing(outlet.name, failing)
-            if is_due or outlet.guard.changed():
-                standings = list(outlet.guard.standings())
-                telemetry.sources(outlet.name, standings)
-                self._health.sources(outlet.name, standings)
+        for sender in self._all_senders:
+            telemetry.held(sender.name, sender.held)
+            is_blocked = self._is_full or any(stall.sender is sender for stall in self._stalled.values())
+            sender.age_without_others(now_s, is_blocked=is_blocked)
+            failing = sender.failing()
+            telemetry.sources_failing(sender.name, failing)
+            self._health.sources_failing(sender.name, failing)
+            if is_due or sender.guard.changed():
+                standings = list(sender.guard.standings())
+                telemetry.sources(sender.name, standings)
+                self._health.sources(sender.name, standings)
         if is_due:
             self._sources_due_s = now_s + SOURCES_INTERVAL_S
         self._health.report("dead_letter", self._dead_letters.problem)
         self._health.report("kafka", kafka := self._source.problem)
         telemetry.kafka_state(kafka)
         down = {
-            outlet.name: problem
-            for outlet in self._all_outlets
-            if (problem := outlet.problem(now_s)) is not None
+            sender.name: problem
+            for sender in self._all_senders
+            if (problem := sender.problem(now_s)) is not None
         }
         # A Region that is down is no reason to take the others' events away from this process.
-        is_all = len(down) == len(self._all_outlets)
+        is_all = len(down) == len(self._all_senders)
         self._health.report("eventbridge", "; ".join(down.values()) if is_all else None)
         self._health.targets_down(down)
         waits = any(stall.reason == "schema_registry" for stall in self._stalled.values())
         self._health.report("schema_registry", self._pipeline.problem if waits else None)
-        held_up = {outlet for outlet in self._all_outlets if outlet.is_held_up(now_s)}
+        held_up = {sender for sender in self._all_senders if sender.is_held_up(now_s)}
         self._health.report("paused", self._pauses.problem(now_s, partial(self._progress, held_up)))
 
-    def _progress(self, held_up: set[Outlet], partition: Partition, reason: PauseReason) -> int | None:
+    def _progress(self, held_up: set[TargetSender], partition: Partition, reason: PauseReason) -> int | None:
         """Count what a paused partition waits for; None where something outside explains its pause."""
         stall = self._stalled.get(partition)
-        outlet = stall.outlet if stall else None
+        sender = stall.sender if stall else None
         is_explained = (
             reason == "excluded"
-            or (reason == "source" and outlet is not None and outlet.is_holding)
+            or (reason == "source" and sender is not None and sender.is_holding)
             or (reason == "schema_registry" and self._pipeline.problem is not None)
             or self._dead_letters.problem is not None
-            or (outlet in held_up if outlet else bool(held_up))
+            or (sender in held_up if sender else bool(held_up))
         )
         if is_explained:
             return None
-        return outlet.settled if outlet else self._ledger.settled_records
+        return sender.settled if sender else self._ledger.settled_records
 
 
-def _share(delivery: config.Delivery, *, targets: int) -> Share:
+def _share(delivery: config.Delivery, *, targets: int) -> TargetLimits:
     """What may wait for one target: an equal part, so that one that is down leaves the others theirs."""
     records, size_bytes = delivery.max_pending_records // targets, delivery.max_pending_bytes // targets
     is_alone = targets == 1
-    return Share(
+    return TargetLimits(
         records=sys.maxsize if is_alone else max(1, records),  # alone, the ledger's limits are enough
         record_bytes=sys.maxsize if is_alone else size_bytes,
         held_records=max(1, records // 2),

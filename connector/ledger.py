@@ -9,7 +9,7 @@ from connector.errors import InvariantError
 from connector.model import Partition
 
 
-class Track:
+class OffsetTracker:
     """One assignment of one partition: what was polled from it and is not settled yet.
 
     A partition that is revoked and comes back gets a new track. Whoever still holds the old one
@@ -28,7 +28,7 @@ class Track:
         "unsettled",
     )
 
-    def __init__(self, partition: Partition, before: Track | None = None) -> None:
+    def __init__(self, partition: Partition, before: OffsetTracker | None = None) -> None:
         self.partition = partition
         self.before = before
         """What was polled before the client went back, in the same assignment, and is not settled."""
@@ -47,12 +47,12 @@ class Track:
         self.committed: int | None = None
         """What this track last committed."""
 
-    def readings(self) -> Iterator[Track]:
+    def readings(self) -> Iterator[OffsetTracker]:
         """This track and those before it that the commit may still have to wait for, last first."""
-        track: Track | None = self
-        while track is not None:
-            yield track
-            track = track.before
+        tracker: OffsetTracker | None = self
+        while tracker is not None:
+            yield tracker
+            tracker = tracker.before
 
     @property
     def committable(self) -> int | None:
@@ -62,7 +62,7 @@ class Track:
         hole is nothing to wait for.
         """
         return min(
-            (lowest for track in self.readings() if (lowest := track.lowest) is not None),
+            (lowest for tracker in self.readings() if (lowest := tracker.lowest) is not None),
             default=self.next_offset,
         )
 
@@ -77,7 +77,7 @@ class Track:
         return self.read_again_from is not None and offset >= self.read_again_from
 
     @property
-    def owes(self) -> bool:
+    def blocks_commit(self) -> bool:
         """Whether something that was not given up lies below what was sent, and holds the commit back."""
         lowest = min((offset for offset in self.unsettled if offset not in self.left), default=None)
         return lowest is not None and lowest <= self.sent_offset and not self.is_read_again(lowest)
@@ -97,12 +97,14 @@ class Track:
     def oldest_polled_s(self) -> float | None:
         """When the record that holds the commit back was polled; None when everything is settled."""
         holding = [
-            (low, track.unsettled[low][1]) for track in self.readings() if (low := track.lowest) is not None
+            (low, tracker.unsettled[low][1])
+            for tracker in self.readings()
+            if (low := tracker.lowest) is not None
         ]
         return min(holding)[1] if holding else None
 
 
-Ticket: TypeAlias = "tuple[Track, int]"
+Ack: TypeAlias = "tuple[OffsetTracker, int]"
 """What is settled, by track and offset, once a dead letter is acknowledged."""
 
 
@@ -118,7 +120,7 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self.tracks: dict[Partition, Track] = {}
+        self.trackers: dict[Partition, OffsetTracker] = {}
         self.pending_records = 0
         self.pending_bytes = 0
         self.settled_records = 0
@@ -128,9 +130,11 @@ class Ledger:
         """Start a fresh track for each partition, closing an older one."""
         for partition in partitions:
             self.drop([partition])
-            self.tracks[partition] = Track(partition)
+            self.trackers[partition] = OffsetTracker(partition)
 
-    def begin(self, partition: Partition, offset: int, *, size_bytes: int, now_s: float) -> Track | None:
+    def begin(
+        self, partition: Partition, offset: int, *, size_bytes: int, now_s: float
+    ) -> OffsetTracker | None:
         """Take note of a polled record; None when its partition was taken away since it was fetched.
 
         Where the client went back, the topic was made anew or truncated: a record may have the offset of
@@ -138,28 +142,28 @@ class Ledger:
         offset that it went back to is not read again, so the commit waits for it as before; where the topic
         was made anew nothing does, since reading begins at its start.
         """
-        track = self.tracks.get(partition)
-        if track is None:
+        tracker = self.trackers.get(partition)
+        if tracker is None:
             return None
-        if track.next_offset is not None and offset < track.next_offset:
-            for earlier in track.readings():
+        if tracker.next_offset is not None and offset < tracker.next_offset:
+            for earlier in tracker.readings():
                 if earlier.read_again_from is None or offset < earlier.read_again_from:
                     earlier.read_again_from = offset
-            before = track if track.unsettled else track.before
-            track = self.tracks[partition] = Track(partition, before)
-        track.next_offset = offset + 1
-        track.unsettled[offset] = (size_bytes, now_s)
+            before = tracker if tracker.unsettled else tracker.before
+            tracker = self.trackers[partition] = OffsetTracker(partition, before)
+        tracker.next_offset = offset + 1
+        tracker.unsettled[offset] = (size_bytes, now_s)
         self.pending_records += 1
         self.pending_bytes += size_bytes
-        return track
+        return tracker
 
-    def grow(self, track: Track, offset: int, size_bytes: int) -> None:
+    def grow(self, tracker: OffsetTracker, offset: int, size_bytes: int) -> None:
         """Count so many bytes more for a pending record: those of the event made of it."""
-        begun_bytes, polled_s = track.unsettled[offset]
-        track.unsettled[offset] = (begun_bytes + size_bytes, polled_s)
+        begun_bytes, polled_s = tracker.unsettled[offset]
+        tracker.unsettled[offset] = (begun_bytes + size_bytes, polled_s)
         self.pending_bytes += size_bytes
 
-    def settle(self, track: Track, offset: int) -> None:
+    def settle(self, tracker: OffsetTracker, offset: int) -> None:
         """Mark a record as settled.
 
         Nothing happens on a closed track: its partition belongs to somebody else now.
@@ -167,43 +171,43 @@ class Ledger:
         Raises:
             InvariantError: the offset was not begun, or was settled before.
         """
-        if not track.is_open:
+        if not tracker.is_open:
             return
-        begun = track.unsettled.pop(offset, None)
+        begun = tracker.unsettled.pop(offset, None)
         if begun is None:
-            raise InvariantError(f"{track.partition}@{offset} was settled without being pending")
+            raise InvariantError(f"{tracker.partition}@{offset} was settled without being pending")
         self.settled_records += 1
         self.pending_records -= 1
         self.pending_bytes -= begun[0]
 
-    def readings(self, partitions: Collection[Partition] | None = None) -> set[Track]:
+    def readings(self, partitions: Collection[Partition] | None = None) -> set[OffsetTracker]:
         """Every track of some partitions, or of all, that has something unsettled or may get it."""
-        chosen = self.tracks.values() if partitions is None else self._tracks_of(partitions)
-        return {reading for track in chosen for reading in track.readings()}
+        chosen = self.trackers.values() if partitions is None else self._trackers_of(partitions)
+        return {reading for tracker in chosen for reading in tracker.readings()}
 
     def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
         """The offsets to commit now, for those partitions where that is news."""
-        chosen = self.tracks.values() if partitions is None else self._tracks_of(partitions)
+        chosen = self.trackers.values() if partitions is None else self._trackers_of(partitions)
         return {
-            track.partition: offset
-            for track in chosen
-            if (offset := track.committable) is not None and offset != track.committed
+            tracker.partition: offset
+            for tracker in chosen
+            if (offset := tracker.committable) is not None and offset != tracker.committed
         }
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
         """Take note that the broker has these offsets."""
         for partition, offset in offsets.items():
-            if track := self.tracks.get(partition):
-                track.committed = offset
+            if tracker := self.trackers.get(partition):
+                tracker.committed = offset
 
     def drop(self, partitions: Iterable[Partition]) -> None:
         """Forget partitions: close their tracks, whatever is unsettled."""
-        for current in self._tracks_of(partitions):
-            del self.tracks[current.partition]
-            for track in current.readings():
-                track.is_open = False
-                self.pending_records -= len(track.unsettled)
-                self.pending_bytes -= sum(size for size, _ in track.unsettled.values())
+        for current in self._trackers_of(partitions):
+            del self.trackers[current.partition]
+            for tracker in current.readings():
+                tracker.is_open = False
+                self.pending_records -= len(tracker.unsettled)
+                self.pending_bytes -= sum(size for size, _ in tracker.unsettled.values())
 
-    def _tracks_of(self, partitions: Iterable[Partition]) -> list[Track]:
-        return [self.tracks[p] for p in partitions if p in self.tracks]
+    def _trackers_of(self, partitions: Iterable[Partition]) -> list[OffsetTracker]:
+        return [self.trackers[p] for p in partitions if p in self.trackers]

@@ -145,7 +145,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class Retriable:
     """EventBridge did not take the entry now and may take it later.
 
     `throttled` marks refusals that say nothing about the entry, so they are never counted
@@ -173,7 +173,7 @@ class Forbidden:
     message: str
 
 
-Outcome: TypeAlias = Delivered | Retry | Refused | Forbidden
+Outcome: TypeAlias = Delivered | Retriable | Refused | Forbidden
 """What became of one entry; outcomes are index-aligned with the entries of their request."""
 
 
@@ -223,7 +223,7 @@ MEANINGS: dict[SourceState, str] = {
 }
 
 
-class Sighting(NamedTuple):
+class SourceStatus(NamedTuple):
     """What one look at a source found."""
 
     state: SourceState
@@ -246,7 +246,7 @@ class Sighting(NamedTuple):
         return f"{self.state}: {self.reason or MEANINGS[self.state]}"
 
 
-class Standing(NamedTuple):
+class SourceReport(NamedTuple):
     """A source as it stands, for people."""
 
     source: str
@@ -264,7 +264,7 @@ class Standing(NamedTuple):
         return self.state in INACTIVE
 
 
-class Failing(NamedTuple):
+class FailingSource(NamedTuple):
     """A source that takes nothing while others do, for people."""
 
     source: str

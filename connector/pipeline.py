@@ -12,7 +12,7 @@ from connector import config
 from connector.errors import ConfigError, DecodeError, MappingError, Problem, RecordError
 from connector.eventbridge.entry import entry
 from connector.formats.decoder import decoder
-from connector.formats.schema_registry import SchemaRegistry
+from connector.formats.schema_registry import SchemaRegistryClient
 from connector.mapping.event import Mapping as EventMapping
 from connector.model import UNREADABLE_HEADERS, Decode, Decoded, Entry, Json, Record
 
@@ -40,7 +40,7 @@ class Pipeline:
         ConfigError: with every problem of every topic.
     """
 
-    def __init__(self, settings: config.Settings, registry: SchemaRegistry | None) -> None:
+    def __init__(self, settings: config.Settings, registry: SchemaRegistryClient | None) -> None:
         self.cluster_id = "unknown"
         """Part of every event id, so that ids of two clusters never meet. Set once connected."""
         self._exact: dict[str, Route] = {}
@@ -152,7 +152,7 @@ class Route:
     def __init__(
         self,
         topic: config.Topic,
-        registry: SchemaRegistry | None,
+        registry: SchemaRegistryClient | None,
         *,
         path: str,
         targets: Mapping[str, config.Target],

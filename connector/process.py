@@ -142,7 +142,7 @@ MESSAGE = (
 )
 
 
-def traceback_without_values(raised: BaseException) -> str:
+def redacted_traceback(raised: BaseException) -> str:
     """A traceback that has the text of our own exceptions only.
 
     The text of foreign ones may quote what they choked on, which may be a piece of a record. That of
@@ -157,24 +157,24 @@ def traceback_without_values(raised: BaseException) -> str:
     return "\n\n".join(reversed(parts))
 
 
-def tell(raised: BaseException | None) -> None:
+def report_crash(raised: BaseException | None) -> None:
     """Say on stderr that this is a bug, and where. Nothing happens for an exit, or for Ctrl-C."""
     if isinstance(raised, Exception):
-        sys.stderr.write(f"{traceback_without_values(raised)}\n{MESSAGE}\n")
+        sys.stderr.write(f"{redacted_traceback(raised)}\n{MESSAGE}\n")
 
 
-def tell_instead_of_python() -> None:
+def install_excepthooks() -> None:
     """From now on tell so what Python would print: what ends the process or a thread, or is ignored."""
-    sys.excepthook = lambda _kind, raised, _traceback: tell(raised)
-    threading.excepthook = lambda bug: tell(bug.exc_value)
-    sys.unraisablehook = lambda bug: tell(bug.exc_value)
+    sys.excepthook = lambda _kind, raised, _traceback: report_crash(raised)
+    threading.excepthook = lambda bug: report_crash(bug.exc_value)
+    sys.unraisablehook = lambda bug: report_crash(bug.exc_value)
 
 
-SWEEP_INTERVAL_S = 30.0
-"""How often a process that runs for long calls `sweep`."""
+COLLECT_INTERVAL_S = 30.0
+"""How often a process that runs for long calls `collect_garbage`."""
 
 
-def calm() -> None:
+def tune_gc() -> None:
     """Look for cycles of objects by themselves less often: what a record leaves behind holds none.
 
     Thousands of pending records are thousands of live objects, and each full collection would walk
@@ -185,10 +185,10 @@ def calm() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def sweep() -> None:
+def collect_garbage() -> None:
     """Free the cycles there are. Takes 30 ms where 20,000 records and 10,000 sources are in memory.
 
     boto3 leaves such cycles behind with each call, and aiohttp with each scrape. They are few, so that after
-    `calm` it would be hours until Python looks for them, and memory would grow as if it leaked.
+    `tune_gc` it would be hours until Python looks for them, and memory would grow as if it leaked.
     """
     gc.collect()

@@ -8,17 +8,17 @@ from typing import NoReturn
 
 from connector import config, process
 from connector.bridge import Bridge
-from connector.dead_letters.open_count import OpenLetters
+from connector.dead_letters.open_count import OpenCounter
 from connector.dead_letters.writer import KafkaDeadLetters, create_dead_letter_topic
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
-from connector.eventbridge.requests import Calls
-from connector.formats.schema_registry import SchemaRegistry
+from connector.eventbridge.requests import Requests
+from connector.formats.schema_registry import SchemaRegistryClient
 from connector.kafka.client import LIBRDKAFKA_VERSION
-from connector.kafka.consumer import KafkaSource
+from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
 from connector.sources.customers import Customers
-from connector.sources.poller import watches
+from connector.sources.poller import state_feeds
 from connector.telemetry.health import Health
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
@@ -53,23 +53,23 @@ def run(settings: config.Settings) -> NoReturn:
 
 def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     health = Health()
-    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings, registry)
     try:
         to_targets = publishers(settings)
     except HaltError as error:
         telemetry.halted(error)
         sys.exit(EXIT_HALTED)
-    calls = Calls(to_targets)
+    calls = Requests(to_targets)
     customers = Customers(settings)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
-    source = KafkaSource(settings, telemetry=telemetry)
+    source = KafkaConsumer(settings, telemetry=telemetry)
     dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
     bridge = Bridge(
         settings,
         pipeline=pipeline,
         sink=calls,
-        watches=watches(
+        state_feeds=state_feeds(
             settings, to_targets, start=calls.start, telemetry=telemetry, accounts=customers.accounts
         ),
         dead_letters=dead_letters,
@@ -77,9 +77,9 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         health=health,
     )
     every_s = settings.dead_letter.count_open_every
-    counting = OpenLetters(settings, every_s=every_s, telemetry=telemetry) if every_s else None
+    counting = OpenCounter(settings, every_s=every_s, telemetry=telemetry) if every_s else None
     telemetry.started(name=settings.name, http_port=server.port)
-    process.calm()
+    process.tune_gc()
     code = EXIT_DONE
     try:
         with process.before_ending(telemetry.stopped):
@@ -112,7 +112,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
 
 def _connect(
     settings: config.Settings,
-    source: KafkaSource,
+    source: KafkaConsumer,
     pipeline: Pipeline,
     dead_letters: KafkaDeadLetters,
     *,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from connector.bridge import Bridge
 from connector.dead_letters.format import Failure
 from connector.errors import DeadLetterError
-from connector.ledger import Ticket
-from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record, Sighting, SourceState
+from connector.ledger import Ack
+from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record, SourceState, SourceStatus
 
 POLL_S = 0.005
 """What one empty-handed look costs, on the scripted clock."""
@@ -46,7 +46,7 @@ class FakeWatch:
         self.began_s: float | None = None
         """When the lookups began that the next steps bring; None for those steps."""
         self._asked: list[str] = []
-        self._said: list[tuple[str, Sighting]] = []
+        self._said: list[tuple[str, SourceStatus]] = []
 
     def follow(self, name: str, *, anew: bool = False) -> None:
         self.followed.add(name)
@@ -65,18 +65,18 @@ class FakeWatch:
         if name in self.followed:
             self._asked.append(name)
 
-    def say(self, name: str, seen: Sighting) -> None:
+    def say(self, name: str, seen: SourceStatus) -> None:
         """The next step brings this news."""
         self._said.append((name, seen))
 
-    def step(self, now_s: float) -> list[tuple[str, Sighting, float]]:
+    def step(self, now_s: float) -> list[tuple[str, SourceStatus, float]]:
         began_s = now_s if self.began_s is None else self.began_s
         said, self._said = [(name, seen, began_s) for name, seen in self._said], []
         if self.is_blind:
             return said
         asked, self._asked = self._asked, []
         seen = [
-            (name, Sighting(self.states.get(name, "ACTIVE")), began_s)
+            (name, SourceStatus(self.states.get(name, "ACTIVE")), began_s)
             for name in asked
             if name in self.followed
         ]
@@ -188,13 +188,13 @@ class FakeDeadLetters:
         self.letters: list[tuple[Record, Failure]] = []
         self.is_down = False
         self.refuses = False
-        self._waiting: list[Ticket] = []
+        self._waiting: list[Ack] = []
 
-    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
+    def write(self, record: Record, failure: Failure, ack: Ack) -> None:
         self.letters.append((record, failure))
-        self._waiting.append(ticket)
+        self._waiting.append(ack)
 
-    def acknowledged(self) -> Sequence[Ticket]:
+    def acknowledged(self) -> Sequence[Ack]:
         if self.refuses:
             raise DeadLetterError("this user may not write letters")
         if self.is_down:

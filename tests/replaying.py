@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from connector.dead_letters.format import OURS, Failure, Letter, letter, without_value
+from connector.dead_letters.format import OURS, DeadLetterRecord, Failure, letter, without_value
 from connector.errors import Code
 from connector.model import Headers, Json, Partition, Record
 from tests.bridge_process import AWS_ENVIRON
@@ -49,7 +49,7 @@ class Replays:
         key: bytes | None = None,
         value: bytes | None = None,
         code: Code = "template_null",
-    ) -> Letter:
+    ) -> DeadLetterRecord:
         """The letter of one note, by default of one that `NOTES` maps."""
         found = Record(self.origin, number, RECORDED_MS + number, key, value or note(number), ())
         failure = Failure(
@@ -68,14 +68,14 @@ class Replays:
         )
         return letter(found, failure, bridge_name=self.world.name, version="0")
 
-    def omitted(self, number: int, value: bytes) -> Letter:
+    def omitted(self, number: int, value: bytes) -> DeadLetterRecord:
         """The letter of a note that was too large for the dead-letter topic."""
         return without_value(self.letter(number, value=value))
 
     def event_id(self, number: int) -> str:
         return f"cluster/{self.origin.topic}/0/{number}"
 
-    def write(self, letters: Iterable[Letter], *, also: Headers = ()) -> None:
+    def write(self, letters: Iterable[DeadLetterRecord], *, also: Headers = ()) -> None:
         """Puts letters into the topic, where their keys belong."""
         sent = [Sent(self.topic, each.value, each.key, (*each.headers, *also)) for each in letters]
         self.world.topics.produce(sent)

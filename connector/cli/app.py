@@ -15,9 +15,9 @@ from connector import __version__, process
 from connector.cli.dead_letters import dead_letters_app
 from connector.cli.options import (
     EXIT_BUG,
+    EXIT_CHECK_FAILED,
     EXIT_DONE,
     EXIT_HALTED,
-    EXIT_NOT_WELL,
     EXIT_USAGE,
     AsJson,
     ConfigFile,
@@ -60,7 +60,7 @@ app.add_typer(source_app, name="source")
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit: see the EXIT_ constants for the codes."""
-    process.tell_instead_of_python()
+    process.install_excepthooks()
     try:
         app(arguments)
     except ConfigError as error:
@@ -71,9 +71,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(EXIT_HALTED)
     except UnavailableError as error:
         typer.echo(str(error), err=True)
-        sys.exit(EXIT_NOT_WELL)
+        sys.exit(EXIT_CHECK_FAILED)
     except Exception as bug:  # noqa: BLE001 - Python's own traceback would show what the bug choked on
-        process.tell(bug)
+        process.report_crash(bug)
         sys.exit(EXIT_BUG)
     sys.exit(EXIT_DONE)
 
@@ -151,7 +151,7 @@ def check(
     if as_json:
         tried = [{"name": result.name, "ok": result.ok, "text": result.text} for result in results]
         print_json({"ok": well, "plan": dict(sections), "connections": tried})
-    raise typer.Exit(EXIT_DONE if well else EXIT_NOT_WELL)
+    raise typer.Exit(EXIT_DONE if well else EXIT_CHECK_FAILED)
 
 
 @config_app.command(

@@ -17,10 +17,10 @@ from connector.config.settings import DEFAULT_TARGET, Format, Settings, Target, 
 from connector.config.units import show_bytes, show_seconds
 from connector.errors import ConfigError, ConnectorError, Problem, UnavailableError
 from connector.eventbridge.client import Publisher
-from connector.formats.schema_registry import SchemaRegistry
+from connector.formats.schema_registry import SchemaRegistryClient
 from connector.kafka import client
 from connector.kafka.client import LIBRDKAFKA_VERSION
-from connector.kafka.consumer import KafkaSource
+from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
 from connector.service import METADATA_TIMEOUT_S, _missing_dead_letter_topic
 from connector.sources.api import SourceCalls
@@ -35,8 +35,8 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     Brokers, topics, dead-letter topic, registry, credentials. Changes nothing and joins no group.
     """
     configure_logging("error", settings.log.format)
-    source = KafkaSource(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
-    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+    source = KafkaConsumer(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
+    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings, registry)
     try:
         metadata = source.metadata(METADATA_TIMEOUT_S)
@@ -133,10 +133,10 @@ def problems(settings: Settings) -> list[Problem]:
     registry = None
     if settings.schema_registry is not None:
         try:
-            registry = SchemaRegistry(settings.schema_registry)
+            registry = SchemaRegistryClient(settings.schema_registry)
         except ConfigError as error:
             found += error.problems
-            registry = SchemaRegistry(settings.schema_registry.model_copy(update=WITHOUT_TLS))
+            registry = SchemaRegistryClient(settings.schema_registry.model_copy(update=WITHOUT_TLS))
     try:
         Pipeline(settings, registry)
     except ConfigError as error:

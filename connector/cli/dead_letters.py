@@ -115,7 +115,7 @@ def _ids(file: str | None, settings: Settings, also: Sequence[str] = ()) -> Ids 
         raise typer.BadParameter(str(error), param_hint="--ids") from None
 
 
-class Asked(NamedTuple):
+class ListRequest(NamedTuple):
     """What a command that selects letters is about."""
 
     settings: Settings
@@ -136,7 +136,7 @@ def _asked(
     until: Until = None,
     min_attempts: MinAttempts = 0,
     ids: IdsFile = None,
-) -> Asked:
+) -> ListRequest:
     """The letters that the options ask for."""
     settings = settings_of(config)
     selection = Selection(
@@ -152,10 +152,10 @@ def _asked(
         min_attempts=min_attempts,
         ids=_ids(ids, settings),
     )
-    return Asked(settings, selection)
+    return ListRequest(settings, selection)
 
 
-def _selecting(command: Callable[Concatenate[Asked, P], None]) -> Callable[..., None]:
+def _selecting(command: Callable[Concatenate[ListRequest, P], None]) -> Callable[..., None]:
     """Give a command the options of `_asked` before its own, and what they ask for as its first argument."""
     shared = inspect.signature(_asked, eval_str=True).parameters
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
@@ -179,7 +179,7 @@ def _selecting(command: Callable[Concatenate[Asked, P], None]) -> Callable[..., 
 )
 @_selecting
 def list_letters(
-    asked: Asked,
+    asked: ListRequest,
     *,
     state: State = "open",
     limit: Annotated[
@@ -246,7 +246,7 @@ def show(
 )
 @_selecting
 def discard(
-    asked: Asked,
+    asked: ListRequest,
     *,
     state: State = "open",
     reason: Annotated[
@@ -292,7 +292,7 @@ def _user() -> str:
 )
 @_selecting
 def replay(
-    asked: Asked,
+    asked: ListRequest,
     *,
     rate: Annotated[
         float, typer.Option(min=0, help="Letters a second, at most; 0 for as fast as EventBridge takes them.")
@@ -322,7 +322,7 @@ def replay(
     from connector.dead_letters.replay import Limits  # noqa: PLC0415
 
     settings = asked.settings
-    request = replay.Request(
+    request = replay.ReplayRequest(
         asked.selection,
         Limits(rate or None, max_letters),
         max_replays=settings.dead_letter.max_replays if max_replays is None else max_replays,

@@ -17,18 +17,18 @@ from rich.table import Table
 from rich.text import Text
 
 from connector import config, process
-from connector.cli.options import EXIT_DONE, EXIT_NOT_WELL, print_json
-from connector.dead_letters.dry_run import CannotTry, Look, Trial, foreseen
+from connector.cli.options import EXIT_CHECK_FAILED, EXIT_DONE, print_json
+from connector.dead_letters.dry_run import DryRun, Look, NotReplayable, foreseen
 from connector.dead_letters.format import CODE_CONNECT, NAMES, DeadLetter, letter_id
-from connector.dead_letters.resolutions import Resolution, Resolved, State
-from connector.dead_letters.selection import Cases, Found, Ids, Selection, missing_text, scan
-from connector.dead_letters.topics import LetterTopic, ResolutionTopic
-from connector.dead_letters.totals import Group, Totals
+from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
+from connector.dead_letters.selection import Cases, Ids, Selection, StoredDeadLetter, missing_text, scan
+from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
+from connector.dead_letters.totals import Totals, TotalsRow
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
-from connector.formats.schema_registry import SchemaRegistry
-from connector.model import Json, Ranges, Record, Sighting, iso
+from connector.formats.schema_registry import SchemaRegistryClient
+from connector.model import Json, Ranges, Record, SourceStatus, iso
 from connector.pipeline import Dropped, Pipeline
-from connector.sources.lookup import Lookups
+from connector.sources.lookup import CachedStates
 from connector.telemetry.log import configure_logging
 
 LISTED = 10
@@ -52,30 +52,30 @@ MAX_FIELDS = 50
 T = TypeVar("T")
 
 
-class Desk:
+class DeadLetterSession:
     """The two topics and the configuration as it is now. Use it as a context."""
 
     def __init__(self, settings: config.Settings) -> None:
         configure_logging("error", settings.log.format)
         self.settings = settings
-        self.topic = LetterTopic(settings)
+        self.topic = DeadLetterTopic(settings)
         self.resolutions = ResolutionTopic(settings)
-        self._registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+        self._registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
         self.pipeline = Pipeline(settings, self._registry)
-        self._lookups: Lookups | None = None
+        self._lookups: CachedStates | None = None
 
-    def look(self, target: str, source: str) -> Sighting:
+    def look(self, target: str, source: str) -> SourceStatus:
         """What state a source is in.
 
         Raises:
             ConfigError: as `Publisher`.
         """
         if self._lookups is None:
-            self._lookups = Lookups(self.settings)  # only now, since most commands need none
+            self._lookups = CachedStates(self.settings)  # only now, since most commands need none
         return self._lookups(target, source)
 
     def __enter__(self) -> Self:
-        process.calm()
+        process.tune_gc()
         self.ranges: Ranges = self.topic.snapshot()
         self.pipeline.cluster_id = self.topic.cluster_id or self.pipeline.cluster_id
         if (problem := self.resolutions.problem(len(self.ranges))) is not None:
@@ -100,8 +100,8 @@ class Desk:
         return cases
 
     def selected(
-        self, selection: Selection, cases: Cases, resolved: Resolved | None = None
-    ) -> Iterator[Sequence[Found]]:
+        self, selection: Selection, cases: Cases, resolved: ResolutionTable | None = None
+    ) -> Iterator[Sequence[StoredDeadLetter]]:
         """The selected letters in batches, one of each record, with a progress bar on a terminal."""
         with _bar("reading", self._total(selection)) as advance:
             yield from scan(
@@ -114,14 +114,14 @@ class Desk:
                 on_read=advance,
             )
 
-    def resolved(self) -> Resolved:
+    def resolved(self) -> ResolutionTable:
         """What became of each letter."""
-        resolved = Resolved(self.topic.name, self.ranges)
+        resolved = ResolutionTable(self.topic.name, self.ranges)
         if strange := self.resolutions.read_into(resolved):
             _note(f"{strange:,} records of {self.resolutions.name} are no resolutions and were left out")
         return resolved
 
-    def counted(self, selection: Selection, listed: int) -> tuple[Totals, list[Found], Cases]:
+    def counted(self, selection: Selection, listed: int) -> tuple[Totals, list[StoredDeadLetter], Cases]:
         """Totals of the selected letters, and the first of them.
 
         Most topics hold no two letters of one record, so letters are counted as they are read for the first
@@ -129,7 +129,7 @@ class Desk:
         """
         resolved, cases = self.resolved(), Cases(self.topic.name, self.ranges, selection)
         match = selection.matcher(max_replays=self.settings.dead_letter.max_replays)
-        totals, first = Totals(), list[Found]()
+        totals, first = Totals(), list[StoredDeadLetter]()
         is_vain = not cases.is_whole
         with _bar("reading", self._total(selection)) as advance:
             for records in cases.read(self.topic):
@@ -159,7 +159,7 @@ def list_letters(settings: config.Settings, selection: Selection, *, limit: int 
         ConfigError: the dead-letter topic does not exist.
         UnavailableError: Kafka does not answer.
     """
-    with Desk(settings) as desk:
+    with DeadLetterSession(settings) as desk:
         if as_json:
             return _list_as_json(desk, selection, limit)
         totals, first, cases = desk.counted(selection, LISTED if limit is None else limit)
@@ -172,7 +172,7 @@ def list_letters(settings: config.Settings, selection: Selection, *, limit: int 
         return _tell_missing(desk, selection.ids)
 
 
-def _list_as_json(desk: Desk, selection: Selection, limit: int | None) -> int:
+def _list_as_json(desk: DeadLetterSession, selection: Selection, limit: int | None) -> int:
     totals = Totals()
     for batch in desk.selected(selection, desk.cases(selection)):
         for found in batch:
@@ -186,7 +186,9 @@ def _list_as_json(desk: Desk, selection: Selection, limit: int | None) -> int:
     return _tell_missing(desk, selection.ids)
 
 
-def _count(batch: Iterable[Found], totals: Totals, first: list[Found], listed: int) -> None:
+def _count(
+    batch: Iterable[StoredDeadLetter], totals: Totals, first: list[StoredDeadLetter], listed: int
+) -> None:
     for found in batch:
         totals.add(found)
         if len(first) < listed:
@@ -201,7 +203,7 @@ def discard(settings: config.Settings, selection: Selection, *, reason: str, who
         DeadLetterError: what was done cannot be written.
         UnavailableError: Kafka does not answer.
     """
-    with Desk(settings) as desk:
+    with DeadLetterSession(settings) as desk:
         if execute:
             desk.resolutions.ensure(len(desk.ranges))
         totals = Totals()
@@ -212,7 +214,7 @@ def discard(settings: config.Settings, selection: Selection, *, reason: str, who
                         desk.resolutions.write(
                             found.id,
                             Resolution(
-                                state=State.DISCARDED,
+                                state=DeadLetterState.DISCARDED,
                                 at_ms=int(time.time() * 1000),
                                 written_ms=found.written_ms,
                                 reason=reason,
@@ -241,7 +243,7 @@ def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -
         ConfigError: the dead-letter topic does not exist.
         UnavailableError: Kafka does not answer.
     """
-    with Desk(settings) as desk:
+    with DeadLetterSession(settings) as desk:
         selection = Selection(ids=ids, state="all")
         cases = desk.cases(selection)
         resolutions = desk.resolutions.find(list(cases.ids or ()))
@@ -263,7 +265,7 @@ def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -
 # One letter --------------------------------------------------------------------------------------
 
 
-def _as_json(found: Found) -> dict[str, Json]:
+def _as_json(found: StoredDeadLetter) -> dict[str, Json]:
     """A letter as `list --json` writes it. The id comes first: `--ids` looks for it there."""
     start: dict[str, Json] = {"id": letter_id(found.id), "state": found.state.label}
     written = iso(found.written_ms)
@@ -293,13 +295,15 @@ def _as_json(found: Found) -> dict[str, Json]:
     }
 
 
-def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload: bool) -> dict[str, Json]:
+def _report(
+    desk: DeadLetterSession, found: StoredDeadLetter, resolution: Resolution | None, *, payload: bool
+) -> dict[str, Json]:
     """A letter as `show` tells it."""
     report = _as_json(found)
     letter = found.letter
     if letter is not None:
         report["meaning"] = _meaning(letter.label.code)
-    if resolution is not None and found.state not in {State.OPEN, State.PARKED}:
+    if resolution is not None and found.state not in {DeadLetterState.OPEN, DeadLetterState.PARKED}:
         report["resolution"] = {
             "at": iso(resolution.at_ms),
             "event_id": resolution.event_id,
@@ -313,10 +317,10 @@ def _report(desk: Desk, found: Found, resolution: Resolution | None, *, payload:
         {"name": name, "value": _text(value)} if payload else {"name": name, "bytes": _size(value)}
         for name, value in letter.record.headers
     ]
-    trial = Trial(desk.pipeline, desk.topic.fetch_origin)
+    trial = DryRun(desk.pipeline, desk.topic.fetch_origin)
     try:
         letter = trial.whole(letter)
-    except CannotTry as error:
+    except NotReplayable as error:
         return report | {"now": {"outcome": "cannot be sent", "why": str(error)}}
     for name, decode in (("key", desk.pipeline.decode_key), ("value", desk.pipeline.decode_value)):
         decoded = _decoded(decode, letter.record)
@@ -335,7 +339,7 @@ def _decoded(decode: Callable[[Record], Json], record: Record) -> Json:
         return _Undecodable(cannot_be_decoded=str(error))
 
 
-def _prospect(trial: Trial, letter: DeadLetter, look: Look, *, payload: bool) -> Json:
+def _prospect(trial: DryRun, letter: DeadLetter, look: Look, *, payload: bool) -> Json:
     """What the configuration as it is now makes of a letter."""
     try:
         (_, result), seen = _patiently(lambda: foreseen(letter, trial, look))
@@ -344,7 +348,7 @@ def _prospect(trial: Trial, letter: DeadLetter, look: Look, *, payload: bool) ->
     match result:
         case RecordError():
             return {"outcome": "would fail again", "code": result.code, "why": str(result)}
-        case CannotTry():
+        case NotReplayable():
             return {"outcome": "would be left open", "why": str(result)}
         case Dropped():
             return {"outcome": "would not be sent", "why": f"the topic's `{result.reason}` rule drops it"}
@@ -404,7 +408,7 @@ def _meaning(code: str) -> str:
 # What people read --------------------------------------------------------------------------------
 
 
-def _print_totals(desk: Desk, selection: Selection, totals: Totals) -> None:
+def _print_totals(desk: DeadLetterSession, selection: Selection, totals: Totals) -> None:
     if not totals.count:
         typer.echo(_nothing(desk, selection))
         return
@@ -427,7 +431,7 @@ def _print_totals(desk: Desk, selection: Selection, totals: Totals) -> None:
         _print_groups("written by", totals.by("bridge"))
 
 
-def _print_groups(title: str, groups: Mapping[str, Group], *, in_order: bool = False) -> None:
+def _print_groups(title: str, groups: Mapping[str, TotalsRow], *, in_order: bool = False) -> None:
     if not groups:
         return
     ranked = sorted(groups.items(), key=(lambda g: g[0]) if in_order else (lambda g: (-g[1].count, g[0])))
@@ -441,7 +445,7 @@ def _print_groups(title: str, groups: Mapping[str, Group], *, in_order: bool = F
     _print_table((title, "letters", "oldest", "newest"), rows)
 
 
-def _print_letters(first: Sequence[Found], count: int) -> None:
+def _print_letters(first: Sequence[StoredDeadLetter], count: int) -> None:
     if not first:
         return
     rows = [
@@ -481,7 +485,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         typer.echo("  ".join(cells).rstrip())
 
 
-def _nothing(desk: Desk, selection: Selection) -> str:
+def _nothing(desk: DeadLetterSession, selection: Selection) -> str:
     held = sum(high - low for low, high in desk.ranges.values())
     if not held:
         return f"{desk.topic.name} is empty: there are no dead letters."
@@ -489,7 +493,7 @@ def _nothing(desk: Desk, selection: Selection) -> str:
     return f"No {kind}dead letter matches; {desk.topic.name} holds {_letters(held)} in all."
 
 
-def _tell_oddities(desk: Desk, totals: Totals) -> None:
+def _tell_oddities(desk: DeadLetterSession, totals: Totals) -> None:
     """What is unusual about some letters, and stops none of the others."""
     for problem, group in totals.by("problem").items():
         _note(f"{_letters(group.count)} cannot be read: {problem}")
@@ -508,14 +512,14 @@ def tell_stand_ins(cases: Cases) -> None:
         _note(f"{letter_id(newest)} is a newer letter of the same record as {letter_id(asked)}: it is taken")
 
 
-def _tell_missing(desk: Desk, ids: Ids | None) -> int:
+def _tell_missing(desk: DeadLetterSession, ids: Ids | None) -> int:
     """Name the ids that were asked for and are not there; the exit code."""
     missing = list(ids.unseen()) if ids is not None else []
     for letter in missing[:MAX_MISSING]:
         typer.echo(missing_text(letter, desk.ranges), err=True)
     if len(missing) > MAX_MISSING:
         typer.echo(f"and {len(missing) - MAX_MISSING:,} more ids that do not exist", err=True)
-    return EXIT_NOT_WELL if missing else EXIT_DONE
+    return EXIT_CHECK_FAILED if missing else EXIT_DONE
 
 
 @contextmanager

@@ -22,7 +22,7 @@ EXIT_USAGE = 2
 """The configuration or the command line cannot be used; typer's own code for the latter."""
 EXIT_HALTED = 3
 """Going on would lose or flood."""
-EXIT_NOT_WELL = 4
+EXIT_CHECK_FAILED = 4
 """The command worked, and what it checked is not well."""
 
 DEFAULT_FILE = Path("bridge.yaml")

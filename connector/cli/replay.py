@@ -16,20 +16,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from connector import config, process
-from connector.cli.dead_letters_output import Desk, tell_stand_ins
-from connector.cli.options import EXIT_DONE, EXIT_NOT_WELL, print_json
+from connector.cli.dead_letters_output import DeadLetterSession, tell_stand_ins
+from connector.cli.options import EXIT_CHECK_FAILED, EXIT_DONE, print_json
 from connector.dead_letters import replay_worker
-from connector.dead_letters.dry_run import Tally, Trial, Tries, plan, tries
+from connector.dead_letters.dry_run import DryRun, PreparedBatch, ReplayCounts, plan, tries
 from connector.dead_letters.replay import Limits, Replay
-from connector.dead_letters.replay_group import ReplayGuard
-from connector.dead_letters.selection import Cases, Chosen, Selection, missing_text
+from connector.dead_letters.replay_group import ReplayGroup
+from connector.dead_letters.selection import Cases, ReplayBatch, Selection, missing_text
 from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import HaltError
 from connector.eventbridge.client import publishers
-from connector.eventbridge.requests import Calls
+from connector.eventbridge.requests import Requests
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.model import Ranges
-from connector.sources.poller import watches
+from connector.sources.poller import state_feeds
 from connector.telemetry.metrics import Telemetry
 
 LINE_INTERVAL_S = 5.0
@@ -44,7 +44,7 @@ SPEED_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ReplayRequest:
     """What was asked for on the command line."""
 
     selection: Selection
@@ -53,18 +53,18 @@ class Request:
     as_json: bool
 
 
-class Work:
+class ReplaySession:
     """What a plan and a replay have in common: the letters selected, and the trial of each."""
 
-    def __init__(self, desk: Desk, request: Request) -> None:
+    def __init__(self, desk: DeadLetterSession, request: ReplayRequest) -> None:
         self._desk = desk
         self._request = request
-        self._trial = Trial(desk.pipeline, desk.topic.fetch_origin)
+        self._trial = DryRun(desk.pipeline, desk.topic.fetch_origin)
         ids = request.selection.ids
         self.cases = Cases(desk.topic.name, desk.ranges, request.selection)
         self._letters = sum(high - low for low, high in desk.ranges.values()) if ids is None else len(ids)
 
-    def plan(self) -> Tally:
+    def plan(self) -> ReplayCounts:
         """What a replay would do."""
         with _progress("looked at", self._letters) as shown:
             return plan(
@@ -75,7 +75,7 @@ class Work:
                 report=shown,
             )
 
-    def execute(self) -> Tally:
+    def execute(self) -> ReplayCounts:
         """Replay until done, or until a signal; a second signal ends the process at once.
 
         Raises:
@@ -87,7 +87,7 @@ class Work:
         dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
         dead_letters.partitions = len(ranges)
         to_targets = publishers(settings)
-        calls = Calls(to_targets)
+        calls = Requests(to_targets)
         try:
             with _progress("replayed", self._letters) as shown:
                 replay = Replay(
@@ -98,13 +98,13 @@ class Work:
                     limits=self._request.limits,
                     resolutions=self._desk.resolutions,
                     sink=calls,
-                    watches=watches(settings, to_targets, start=calls.start, telemetry=telemetry),
+                    state_feeds=state_feeds(settings, to_targets, start=calls.start, telemetry=telemetry),
                     dead_letters=dead_letters,
                     telemetry=telemetry,
                     report=shown,
                 )
                 process.stop_with(partial(_stop, replay), within_s=STOP_S)
-                guard = ReplayGuard(
+                guard = ReplayGroup(
                     settings,
                     on_assigned=replay.on_assigned,
                     on_revoked=replay.on_revoked,
@@ -120,7 +120,7 @@ class Work:
         finally:
             calls.close()
 
-    def _chosen(self, ranges: Ranges, shown: Shown, *, timeout_s: float) -> Iterator[Chosen]:
+    def _chosen(self, ranges: Ranges, shown: ReplayProgress, *, timeout_s: float) -> Iterator[ReplayBatch]:
         """The selected letters, with what is resolved as of now."""
         return replay_worker.chosen_now(
             self._desk.topic,
@@ -133,7 +133,7 @@ class Work:
             timeout_s=timeout_s,
         )
 
-    def _tries(self, ranges: Ranges, shown: Shown) -> Iterator[Tries]:
+    def _tries(self, ranges: Ranges, shown: ReplayProgress) -> Iterator[PreparedBatch]:
         """These letters tried; by a process of its own where nothing but our own work limits the speed."""
         request = self._request
         if request.limits.rate is not None or request.selection.ids is not None:
@@ -149,15 +149,15 @@ class Work:
         )
 
 
-def replay(settings: config.Settings, request: Request, *, execute: bool) -> int:
+def replay(settings: config.Settings, request: ReplayRequest, *, execute: bool) -> int:
     """Show what a replay would do, or do it; the exit code.
 
     Raises:
         ConfigError: a topic is missing or not fit.
         HaltError: going on would only fail; what was sent is recorded.
     """
-    with Desk(settings) as desk:
-        work = Work(desk, request)
+    with DeadLetterSession(settings) as desk:
+        work = ReplaySession(desk, request)
         tally = work.execute() if execute else work.plan()
         tell_stand_ins(work.cases)
         ids = request.selection.ids
@@ -175,10 +175,10 @@ def replay(settings: config.Settings, request: Request, *, execute: bool) -> int
         typer.echo(text, err=True)
     if tally.is_stopped:
         return process.stopped_code()
-    return EXIT_NOT_WELL if missing or tally.left or tally.elsewhere else EXIT_DONE
+    return EXIT_CHECK_FAILED if missing or tally.left or tally.elsewhere else EXIT_DONE
 
 
-def _print_plan(tally: Tally, settings: config.Settings, request: Request) -> None:
+def _print_plan(tally: ReplayCounts, settings: config.Settings, request: ReplayRequest) -> None:
     if not (tally.tried or tally.left or tally.parked):
         typer.echo(f"Nothing to replay: no open letter of {settings.dead_letter.topic} is selected.")
         return
@@ -198,7 +198,7 @@ def _print_plan(tally: Tally, settings: config.Settings, request: Request) -> No
         typer.echo("Nothing was sent. Add --execute to do it.")
 
 
-def _print_result(tally: Tally, settings: config.Settings, *, title: str = "Replayed") -> None:
+def _print_result(tally: ReplayCounts, settings: config.Settings, *, title: str = "Replayed") -> None:
     if not (tally.tried or tally.left or tally.parked or tally.is_stopped or tally.elsewhere):
         typer.echo(f"Nothing to replay: no open letter of {settings.dead_letter.topic} is selected.")
         return
@@ -215,7 +215,7 @@ def _print_result(tally: Tally, settings: config.Settings, *, title: str = "Repl
         typer.echo(f"  {shlex.join(['partner-bridge', *sys.argv[1:]])}")
 
 
-def _print_outcomes(tally: Tally, *, sent: str, failed: str, indent: str) -> None:
+def _print_outcomes(tally: ReplayCounts, *, sent: str, failed: str, indent: str) -> None:
     rows = {sent: tally.delivered}
     rows |= {f"not sent, by {rule} of the configuration": count for rule, count in tally.dropped.items()}
     if tally.failed:
@@ -230,7 +230,7 @@ def _print_outcomes(tally: Tally, *, sent: str, failed: str, indent: str) -> Non
         )
 
 
-def _print_left(tally: Tally) -> None:
+def _print_left(tally: ReplayCounts) -> None:
     if tally.parked:
         typer.echo(f"Parked, and left so: {_letters(tally.parked)} failed as often as --max-replays allows.")
     for reason, count in tally.left.items():
@@ -265,7 +265,7 @@ def _stop(replay: Replay) -> None:
     )
 
 
-class Shown:
+class ReplayProgress:
     """How far it is: a bar on a terminal, else a line every few seconds."""
 
     def __init__(self, verb: str, letters: int, bar: Progress | None) -> None:
@@ -281,7 +281,7 @@ class Shown:
         """Take note of letters read."""
         self._seen += count
 
-    def __call__(self, tally: Tally, problem: str | None) -> None:
+    def __call__(self, tally: ReplayCounts, problem: str | None) -> None:
         now_s = time.monotonic()
         if self._bar is None and now_s < self._line_due_s and problem is None:
             return
@@ -292,7 +292,7 @@ class Shown:
             self._line_due_s = now_s + LINE_INTERVAL_S
             typer.echo(f"{self._verb} {tally.tried_in_all:,} letters; {text}", err=True)
 
-    def _text(self, tally: Tally, problem: str | None, now_s: float) -> str:
+    def _text(self, tally: ReplayCounts, problem: str | None, now_s: float) -> str:
         tried = tally.tried_in_all
         self._marks.append((now_s, self._seen, tried))
         while now_s - self._marks[0][0] > SPEED_S:
@@ -310,11 +310,11 @@ class Shown:
 
 
 @contextmanager
-def _progress(verb: str, letters: int) -> Iterator[Shown]:
+def _progress(verb: str, letters: int) -> Iterator[ReplayProgress]:
     talk = Console(stderr=True, highlight=False)
     if not talk.is_terminal:
-        yield Shown(verb, letters, None)
+        yield ReplayProgress(verb, letters, None)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
     with Progress(*columns, console=talk, transient=True) as bar:
-        yield Shown(verb, letters, bar)
+        yield ReplayProgress(verb, letters, bar)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from connector.cli.options import (
+    EXIT_CHECK_FAILED,
     EXIT_DONE,
-    EXIT_NOT_WELL,
     EXIT_USAGE,
     AsJson,
     ConfigFile,
@@ -27,7 +27,7 @@ from connector.model import iso_second
 
 if TYPE_CHECKING:
     from connector.config.settings import Settings, Target
-    from connector.sources.admin import Row, SourceDesk
+    from connector.sources.admin import Row, SourceAdmin
     from connector.sources.customers import Change
 
 source_app = typer.Typer(
@@ -82,11 +82,11 @@ Bridges = Annotated[
 
 def _desk(
     context: typer.Context, settings: Settings, target: str | None = None, region: str | None = None
-) -> SourceDesk:
+) -> SourceAdmin:
     """The chosen targets to work on; those in the Region, or all."""
-    from connector.sources.admin import SourceDesk  # noqa: PLC0415
+    from connector.sources.admin import SourceAdmin  # noqa: PLC0415
 
-    desk = SourceDesk(_chosen(settings, target, region))
+    desk = SourceAdmin(_chosen(settings, target, region))
     context.call_on_close(desk.close)
     return desk
 
@@ -114,7 +114,7 @@ def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping
     return {DEFAULT_TARGET: settings.eventbridge.model_copy(update={"region": region})}
 
 
-def _one(context: typer.Context, settings: Settings, target: str | None, region: str | None) -> SourceDesk:
+def _one(context: typer.Context, settings: Settings, target: str | None, region: str | None) -> SourceAdmin:
     """The one target a change is meant for: `eventbridge`, unless something else was asked for."""
     from connector.config.settings import DEFAULT_TARGET  # noqa: PLC0415
 
@@ -204,7 +204,7 @@ def status(
             _print_status(row, sent)
     _tell(desk)
     is_well = any(row.seen.state == "ACTIVE" for row in rows) and not desk.problems
-    raise typer.Exit(EXIT_DONE if is_well else EXIT_NOT_WELL)
+    raise typer.Exit(EXIT_DONE if is_well else EXIT_CHECK_FAILED)
 
 
 @source_app.command(
@@ -344,7 +344,7 @@ def sync(
         _print_plan(planned, execute=execute, done=len(done))
     _tell(desk)
     has_conflict = any(change.action == "conflict" for change in planned)
-    raise typer.Exit(EXIT_NOT_WELL if desk.problems or has_conflict else EXIT_DONE)
+    raise typer.Exit(EXIT_CHECK_FAILED if desk.problems or has_conflict else EXIT_DONE)
 
 
 @source_app.command(
@@ -388,7 +388,7 @@ def ping(
         _print_pairs(rows)
         typer.echo(pong.text)
     _tell(desk)
-    raise typer.Exit(EXIT_DONE if pong.is_received else EXIT_NOT_WELL)
+    raise typer.Exit(EXIT_DONE if pong.is_received else EXIT_CHECK_FAILED)
 
 
 # Words -------------------------------------------------------------------------------------------
@@ -534,11 +534,11 @@ def _shown(rows: Iterator[Row]) -> Iterator[Row]:
             yield row
 
 
-def _tell(desk: SourceDesk) -> None:
+def _tell(desk: SourceAdmin) -> None:
     for problem in desk.problems:
         typer.echo(problem, err=True)
 
 
-def _end(desk: SourceDesk) -> None:
+def _end(desk: SourceAdmin) -> None:
     _tell(desk)
-    raise typer.Exit(EXIT_NOT_WELL if desk.problems else EXIT_DONE)
+    raise typer.Exit(EXIT_CHECK_FAILED if desk.problems else EXIT_DONE)

@@ -8,7 +8,7 @@ from connector.config.load import as_json, as_yaml, json_schema, load
 from connector.config.rules import is_loopback
 from connector.config.settings import (
     DEFAULT_TARGET,
-    DeadLetter,
+    DeadLetterSettings,
     Delivery,
     Format,
     Retry,
@@ -22,7 +22,7 @@ from connector.config.settings import (
 
 __all__ = [
     "DEFAULT_TARGET",
-    "DeadLetter",
+    "DeadLetterSettings",
     "Delivery",
     "Format",
     "Retry",

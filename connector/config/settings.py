@@ -246,7 +246,7 @@ class Sources(Group):
     )
 
 
-class DeadLetter(Group):
+class DeadLetterSettings(Group):
     """Where records go that can never succeed."""
 
     topic: TopicName = Field(
@@ -400,7 +400,7 @@ class Settings(Group, BaseSettings):
         default={}, description="More places where events go, by name; a topic picks one with `target`."
     )
     sources: Sources = Field(default=Sources(), description="How the states of sources are watched.")
-    dead_letter: DeadLetter = Field(description="Where records go that can never succeed.")
+    dead_letter: DeadLetterSettings = Field(description="Where records go that can never succeed.")
     http: Http = Field(default=Http(), description="The server for health and metrics.")
     delivery: Delivery = Field(default=Delivery(), description="How much is on its way at once.")
     log: Log = Field(default=Log(), description="The log.")

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from connector.dead_letters.format import DeadLetter
-from connector.dead_letters.selection import Chosen
+from connector.dead_letters.selection import ReplayBatch
 from connector.errors import OF_SOURCES, ConnectorError, RecordError, UnavailableError
-from connector.model import Entry, InactivePolicy, Sighting
+from connector.model import Entry, InactivePolicy, SourceStatus
 from connector.pipeline import Dropped, Pipeline
 
 PLAN_PATIENCE_S = 15.0
@@ -26,22 +26,22 @@ MAX_REASONS = 20
 """Different reasons that are counted by name; further ones are counted together."""
 
 
-class CannotTry(ConnectorError):  # noqa: N818 - it names what was found
+class NotReplayable(ConnectorError):  # noqa: N818 - it names what was found
     """Nothing can be made of a letter now, though nothing is wrong with its record: it stays open."""
 
 
-class Tried(NamedTuple):
+class Prepared(NamedTuple):
     """A letter, whole, and what the current configuration makes of its record."""
 
     letter: DeadLetter
-    result: Entry | Dropped | RecordError | CannotTry
+    result: Entry | Dropped | RecordError | NotReplayable
     """RecordError: it would fail again."""
 
 
-class Tries(NamedTuple):
+class PreparedBatch(NamedTuple):
     """A batch of letters that were tried, and what a replay leaves open of it."""
 
-    tried: Sequence[Tried]
+    tried: Sequence[Prepared]
     parked: int
     left: Mapping[str, int]
     """Those that cannot be read, by reason."""
@@ -49,11 +49,11 @@ class Tries(NamedTuple):
     """Why the letter that comes next cannot be tried yet."""
 
 
-Look: TypeAlias = "Callable[[str, str], Sighting]"
+Look: TypeAlias = "Callable[[str, str], SourceStatus]"
 """Says what state a source is in, by target and name."""
 
 
-def why_left_open(seen: Sighting, code: str) -> str | None:
+def why_left_open(seen: SourceStatus, code: str) -> str | None:
     """Why a replay does not send a letter of this code to a source; None where it does.
 
     A letter that was written because its source was closed waits until that is seen to be ACTIVE. Others go
@@ -66,7 +66,7 @@ def why_left_open(seen: Sighting, code: str) -> str | None:
     return f"its source is {seen}"
 
 
-class Trial:
+class DryRun:
     """Makes the entry of a letter with the current configuration, as the bridge would of its record."""
 
     def __init__(
@@ -93,16 +93,18 @@ class Trial:
         topic = letter.record.partition.topic
         if topic not in self._mapped:
             if refusal := self._pipeline.refusal(topic):
-                raise CannotTry(f"its origin is {topic}: {refusal}")
+                raise NotReplayable(f"its origin is {topic}: {refusal}")
             self._mapped.add(topic)
         if not letter.is_value_omitted:
             return letter
         whole = self._fetch_origin(letter)
         if whole is None:
-            raise CannotTry(f"it was too large to hold its record, and {topic} does not retain that any more")
+            raise NotReplayable(
+                f"it was too large to hold its record, and {topic} does not retain that any more"
+            )
         return whole
 
-    def __call__(self, letter: DeadLetter) -> Tried:
+    def __call__(self, letter: DeadLetter) -> Prepared:
         """Try a letter, whatever state its source is in.
 
         Raises:
@@ -110,16 +112,16 @@ class Trial:
         """
         try:
             letter = self.whole(letter)
-            return Tried(letter, self._pipeline(letter.record, self.event_id(letter)))
-        except (RecordError, CannotTry) as error:
-            return Tried(letter, error)
+            return Prepared(letter, self._pipeline(letter.record, self.event_id(letter)))
+        except (RecordError, NotReplayable) as error:
+            return Prepared(letter, error)
 
     def policy(self, letter: DeadLetter, entry: Entry) -> InactivePolicy:
         """What the configuration says of a source that is not ACTIVE."""
         return self._pipeline.route(letter.record.partition.topic).policies[entry.target]
 
 
-def tries(batches: Iterable[Chosen], trial: Trial) -> Iterator[Tries]:
+def tries(batches: Iterable[ReplayBatch], trial: DryRun) -> Iterator[PreparedBatch]:
     """Try the letters of each batch. While the next one cannot be tried, each step tries it once more.
 
     A step ends early where records are large, and where one had to be read at its origin: a batch of
@@ -128,7 +130,7 @@ def tries(batches: Iterable[Chosen], trial: Trial) -> Iterator[Tries]:
     for batch in batches:
         letters, parked, left = deque(batch.letters), batch.parked, batch.left
         while True:
-            tried: list[Tried] = []
+            tried: list[Prepared] = []
             problem: str | None = None
             size_bytes = 0
             while letters and problem is None and size_bytes < STEP_BYTES:
@@ -140,14 +142,14 @@ def tries(batches: Iterable[Chosen], trial: Trial) -> Iterator[Tries]:
                     tried.append(one)
                     was_omitted = letters.popleft().is_value_omitted
                     size_bytes += STEP_BYTES if was_omitted else one.letter.record.size_bytes
-            yield Tries(tried, parked, left, problem)
+            yield PreparedBatch(tried, parked, left, problem)
             if not letters:
                 break
             parked, left = 0, {}
 
 
 @dataclass(slots=True)
-class Tally:
+class ReplayCounts:
     """What a replay, or its plan, has come to so far."""
 
     tried: dict[str, int] = field(default_factory=dict)
@@ -188,22 +190,22 @@ class Tally:
         known = name if name in counts or len(counts) < MAX_REASONS else "other"
         counts[known] = counts.get(known, 0) + more
 
-    def leave(self, batch: Chosen | Tries) -> None:
+    def leave(self, batch: ReplayBatch | PreparedBatch) -> None:
         """Note what of a batch is left open untried."""
         self.parked += batch.parked
         for reason, count in batch.left.items():
             self.count(self.left, reason, count)
 
 
-Report = Callable[[Tally, str | None], None]
+Report = Callable[[ReplayCounts, str | None], None]
 """Shown now and then: how far it is, and why nothing may be moving."""
 
 
 def plan(
-    batches: Iterable[Chosen], *, trial: Trial, look: Look, max_letters: int | None, report: Report
-) -> Tally:
+    batches: Iterable[ReplayBatch], *, trial: DryRun, look: Look, max_letters: int | None, report: Report
+) -> ReplayCounts:
     """What a replay of these would do. Changes nothing, and sends nothing."""
-    tally = Tally()
+    tally = ReplayCounts()
     patience_s = PLAN_PATIENCE_S
     for batch in batches:
         report(tally, None)
@@ -219,7 +221,7 @@ def plan(
     return tally
 
 
-def foreseen(letter: DeadLetter, trial: Trial, look: Look) -> tuple[Tried, Sighting | None]:
+def foreseen(letter: DeadLetter, trial: DryRun, look: Look) -> tuple[Prepared, SourceStatus | None]:
     """A letter tried, and what was seen of its source; CannotTry where a replay would not send it for that.
 
     Raises:
@@ -231,18 +233,18 @@ def foreseen(letter: DeadLetter, trial: Trial, look: Look) -> tuple[Tried, Sight
         return tried, None
     seen = look(entry.target, entry.source)
     if reason := why_left_open(seen, letter.label.code):
-        return Tried(tried.letter, CannotTry(reason)), seen
+        return Prepared(tried.letter, NotReplayable(reason)), seen
     return tried, seen
 
 
-def _foresee(letter: DeadLetter, trial: Trial, look: Look, tally: Tally) -> bool:
+def _foresee(letter: DeadLetter, trial: DryRun, look: Look, tally: ReplayCounts) -> bool:
     """Note what would become of a letter; False when that cannot be said yet."""
     try:
         (letter, result), seen = foreseen(letter, trial, look)
     except UnavailableError:
         return False
     match result:
-        case CannotTry():
+        case NotReplayable():
             tally.count(tally.left, str(result))
             return True
         case RecordError():

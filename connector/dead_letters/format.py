@@ -15,17 +15,17 @@ from connector.errors import (
     ConnectorError,
     Stage,
 )
-from connector.ledger import Ticket
+from connector.ledger import Ack
 from connector.model import Headers, Partition, Position, Record, partition_of
 
 
 class DeadLetters(Protocol):
     """The dead-letter topic."""
 
-    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
+    def write(self, record: Record, failure: Failure, ack: Ack) -> None:
         """Write a letter, again and again until the broker has it; never blocks."""
 
-    def acknowledged(self) -> Sequence[Ticket]:
+    def acknowledged(self) -> Sequence[Ack]:
         """The tickets of letters that the broker acknowledged since the last call.
 
         Raises:
@@ -113,7 +113,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterRecord:
     """A dead letter, ready to be written."""
 
     key: bytes | None
@@ -121,7 +121,7 @@ class Letter:
     headers: Headers
 
 
-def letter(record: Record, failure: Failure, *, bridge_name: str, version: str) -> Letter:
+def letter(record: Record, failure: Failure, *, bridge_name: str, version: str) -> DeadLetterRecord:
     """The dead letter of a record.
 
     Headers that arrived come first, in their order. Ours replace those of an earlier letter, all but
@@ -154,10 +154,10 @@ def letter(record: Record, failure: Failure, *, bridge_name: str, version: str) 
     }
     # A text from JSON may hold half a surrogate pair, which UTF-8 cannot.
     added = tuple((name, text.encode("utf-8", "replace")) for name, text in texts.items() if text is not None)
-    return Letter(record.key, record.value, arrived + added)
+    return DeadLetterRecord(record.key, record.value, arrived + added)
 
 
-def without_value(written: Letter) -> Letter:
+def without_value(written: DeadLetterRecord) -> DeadLetterRecord:
     """The letter without its value; a header has size and SHA-256 of what is left out.
 
     The record can be read again at its origin while it is retained there.
@@ -165,10 +165,10 @@ def without_value(written: Letter) -> Letter:
     if written.value is None:
         return written
     omitted = (_VALUE_OMITTED, _digest(written.value))
-    return Letter(written.key, None, (*written.headers, omitted))
+    return DeadLetterRecord(written.key, None, (*written.headers, omitted))
 
 
-def smaller(written: Letter) -> Letter | None:
+def smaller(written: DeadLetterRecord) -> DeadLetterRecord | None:
     """The letter with less in it, for a topic that refuses its size; None when nothing can go.
 
     First goes the value, then the key and the headers that arrived. Our headers alone are at most
@@ -184,14 +184,14 @@ def smaller(written: Letter) -> Letter | None:
         headers.append((_KEY_OMITTED, _digest(written.key)))
     if arrived:
         headers.append((_HEADERS_OMITTED, b"count=%d" % len(arrived)))
-    return Letter(None, None, tuple(headers))
+    return DeadLetterRecord(None, None, tuple(headers))
 
 
 class UnreadableLetter(ConnectorError):  # noqa: N818 - it names what was found
     """A record in the dead-letter topic whose headers do not say where it came from."""
 
 
-class Label(NamedTuple):
+class DeadLetterInfo(NamedTuple):
     """What filters and totals look at, read in a fifth of the time that a whole letter takes."""
 
     code: str
@@ -218,7 +218,7 @@ class DeadLetter(NamedTuple):
     """The record as it was read at its origin: origin's position and timestamp, headers without ours."""
     written_ms: int
     """When the letter was written, Unix time in milliseconds; 0 where the topic keeps no timestamps."""
-    label: Label
+    label: DeadLetterInfo
     ours: Mapping[str, bytes | None]
     """The headers of the letter, those we added among them, by name."""
 
@@ -245,7 +245,7 @@ class DeadLetter(NamedTuple):
         return not _OMITTED.isdisjoint(self.ours)
 
 
-def label(written: Record) -> Label:
+def label(written: Record) -> DeadLetterInfo:
     """Read what filters and totals look at of a record of the dead-letter topic.
 
     Raises:
@@ -254,7 +254,7 @@ def label(written: Record) -> Label:
     return _label(dict(written.headers))
 
 
-def read(written: Record, found: Label | None = None) -> DeadLetter:
+def read(written: Record, found: DeadLetterInfo | None = None) -> DeadLetter:
     """Read a record of the dead-letter topic as a letter, ours or one of Kafka Connect.
 
     Where a sink wrote it, the times are those of the record, and `code` is `connect`. `found` is its
@@ -317,7 +317,7 @@ def parse_id(text: str) -> Position | None:
     return Position(Partition(topic, int(number)), int(offset))
 
 
-def _label(raw: dict[str, bytes | None]) -> Label:
+def _label(raw: dict[str, bytes | None]) -> DeadLetterInfo:
     get = raw.get
     topic = get(_TOPIC)
     number = _digits(get(_PARTITION), MAX_PARTITION_DIGITS)
@@ -325,7 +325,7 @@ def _label(raw: dict[str, bytes | None]) -> Label:
     if not topic or number is None or offset is None:
         raise UnreadableLetter(_why_unreadable(raw))
     code, source, detail_type, bridge = get(_CODE), get(_SOURCE), get(_DETAIL_TYPE), get(_BRIDGE)
-    return Label(
+    return DeadLetterInfo(
         CODE_CONNECT if not code else code.decode("utf-8", "replace"),
         topic.decode("utf-8", "replace"),
         number,

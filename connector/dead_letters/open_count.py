@@ -14,9 +14,9 @@ from contextlib import closing
 from connector import config, process
 from connector.dead_letters.cases import Newest, case_of
 from connector.dead_letters.format import CODE_CONNECT, UnreadableLetter, label
-from connector.dead_letters.resolutions import Resolution, State
+from connector.dead_letters.resolutions import DeadLetterState, Resolution
 from connector.dead_letters.selection import CODE_UNREADABLE
-from connector.dead_letters.topics import LetterTopic, ResolutionTopic
+from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.totals import OTHER
 from connector.errors import CODES, ConnectorError
 from connector.model import Position, Record
@@ -89,7 +89,9 @@ class OpenCount:
         self._count(window, at, -1)
         fingerprint = (written.timestamp_ms or 0) & 0xFFFFFFFF
         if window.states[at] and window.written[at] != fingerprint:
-            window.states[at] = State.OPEN  # the resolution is about an earlier letter of this position
+            window.states[at] = (
+                DeadLetterState.OPEN
+            )  # the resolution is about an earlier letter of this position
         window.written[at] = fingerprint
         window.codes[at] = _NUMBER.get(code) or _NUMBER[OTHER]
         self._count(window, at, 1)
@@ -121,7 +123,7 @@ class OpenCount:
         if window.codes[at] and resolution is not None and window.written[at] != fingerprint:
             return
         self._count(window, at, -1)
-        window.states[at] = State.OPEN if resolution is None else resolution.state
+        window.states[at] = DeadLetterState.OPEN if resolution is None else resolution.state
         if not window.codes[at]:
             window.written[at] = fingerprint
         self._count(window, at, 1)
@@ -135,7 +137,7 @@ class OpenCount:
         return window, at
 
     def _count(self, window: _Window, at: int, step: int) -> None:
-        if window.codes[at] and window.states[at] == State.OPEN and not window.silent[at]:
+        if window.codes[at] and window.states[at] == DeadLetterState.OPEN and not window.silent[at]:
             self._counts[window.codes[at]] += step
 
     def _forget(self, window: _Window, letters: int) -> None:
@@ -173,7 +175,7 @@ class _Window:
             self.written.extend(array("I", bytes(4 * missing)))
 
 
-class OpenLetters:
+class OpenCounter:
     """Counts open letters every so often, on a thread and with a Kafka consumer of its own."""
 
     def __init__(self, settings: config.Settings, *, every_s: float, telemetry: Telemetry) -> None:
@@ -197,7 +199,7 @@ class OpenLetters:
             try:
                 self._count()
             except Exception as bug:  # noqa: BLE001 - a dead thread would leave its last number for ever
-                process.tell(bug)
+                process.report_crash(bug)
                 self._telemetry.dead_letters_uncounted(f"a bug ({type(bug).__name__}); counted anew")
                 self._stopping.wait(self._every_s)
 
@@ -205,7 +207,7 @@ class OpenLetters:
         count = OpenCount()
         read_up_to: dict[int, int] = {}
         with (
-            closing(LetterTopic(self._settings)) as letters,
+            closing(DeadLetterTopic(self._settings)) as letters,
             closing(ResolutionTopic(self._settings)) as resolutions,
         ):
             while not self._stopping.is_set():

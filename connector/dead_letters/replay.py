@@ -20,15 +20,23 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from connector import config
-from connector.dead_letters.dry_run import CannotTry, Report, Tally, Trial, Tried, Tries, why_left_open
+from connector.dead_letters.dry_run import (
+    DryRun,
+    NotReplayable,
+    Prepared,
+    PreparedBatch,
+    ReplayCounts,
+    Report,
+    why_left_open,
+)
 from connector.dead_letters.format import REPLAY_COUNT, DeadLetter, DeadLetters, Failure
-from connector.dead_letters.resolutions import Resolution, State
-from connector.delivery.queue import Door, Pending
-from connector.delivery.rate import Pace
-from connector.delivery.sender import Outlet, Sink
-from connector.delivery.source_gate import Watch
+from connector.dead_letters.resolutions import DeadLetterState, Resolution
+from connector.delivery.queue import Gate, PendingEntry
+from connector.delivery.rate import RateControl
+from connector.delivery.sender import Sink, TargetSender
+from connector.delivery.source_gate import StateFeed
 from connector.errors import OF_SOURCES, DeadLetterError, HaltError, RecordError, UnavailableError
-from connector.ledger import Ledger, Ticket, Track
+from connector.ledger import Ack, Ledger, OffsetTracker
 from connector.model import Answer, Delivered, Entry, Partition, Position, Ranges
 from connector.pipeline import Dropped
 from connector.telemetry.metrics import Telemetry
@@ -51,7 +59,7 @@ REPORT_INTERVAL_S = 0.25
 WAITING = "waiting for its turn: another replay is at work, or was killed some seconds ago"
 
 
-class Guard(Protocol):
+class ReplayMembership(Protocol):
     """Membership in the group that says who may replay which partition of the dead-letter topic.
 
     It calls `on_assigned`, `on_revoked` and `on_lost` of the replay inside `poll`.
@@ -93,13 +101,13 @@ class Limits:
     """Letters tried, at most."""
 
 
-class Resent(Pending):
+class ReplayedEntry(PendingEntry):
     """The event of a letter on its way."""
 
     __slots__ = ("letter",)
 
-    def __init__(self, letter: DeadLetter, track: Track, entry: Entry, now_s: float) -> None:
-        super().__init__(letter.record, track, entry, now_s)
+    def __init__(self, letter: DeadLetter, tracker: OffsetTracker, entry: Entry, now_s: float) -> None:
+        super().__init__(letter.record, tracker, entry, now_s)
         self.letter = letter
 
     @property
@@ -119,21 +127,21 @@ class Replay:
         settings: config.Settings,
         *,
         ranges: Ranges,
-        tries: Callable[[Ranges], Iterator[Tries]],
-        trial: Trial,
+        tries: Callable[[Ranges], Iterator[PreparedBatch]],
+        trial: DryRun,
         limits: Limits,
         resolutions: Resolutions,
         sink: Sink,
-        watches: Mapping[str, Watch],
+        state_feeds: Mapping[str, StateFeed],
         dead_letters: DeadLetters,
         telemetry: Telemetry,
         report: Report,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tries` brings the selected letters of these ranges, after it read what is resolved there, and what
-        became of them at the trial. `watches` look up the sources of each target, by its name.
+        became of them at the trial. `state_feeds` look up the sources of each target, by its name.
         """
-        self.tally = Tally()
+        self.tally = ReplayCounts()
         self._topic = settings.dead_letter.topic
         self._max_consecutive = settings.dead_letter.max_consecutive
         self._drain_timeout_s = settings.delivery.shutdown_timeout
@@ -148,13 +156,13 @@ class Replay:
         self._dead_letters = dead_letters
         self._report = report
         self._clock_s = clock_s
-        self._outlets = {
-            name: Outlet(
+        self._senders = {
+            name: TargetSender(
                 name,
                 target,
                 sink=sink,
                 telemetry=telemetry,
-                watch=watches[name],
+                state_feed=state_feeds[name],
                 # What waits for a lookup is within the limits of this replay as a whole.
                 sources=settings.sources.model_copy(
                     update={"max_held_records": sys.maxsize, "max_held_bytes": sys.maxsize}
@@ -166,11 +174,11 @@ class Replay:
         }
         self._ledger = Ledger()
         """Letters tried and not recorded, by their place in the dead-letter topic."""
-        self._pace = Pace(max_per_second=limits.rate)
-        self._batches: Iterator[Tries] | None = None
-        self._tried: deque[tuple[Tried, Track]] = deque()
+        self._rate_control = RateControl(max_per_second=limits.rate)
+        self._batches: Iterator[PreparedBatch] | None = None
+        self._tried: deque[tuple[Prepared, OffsetTracker]] = deque()
         """Tried and not taken yet."""
-        self._again: dict[Ticket, tuple[DeadLetter, str]] = {}
+        self._again: dict[Ack, tuple[DeadLetter, str]] = {}
         """Failed again, with the new letter on its way to the broker, and its code."""
         self._consecutive = 0
         self._problem: str | None = WAITING
@@ -184,7 +192,7 @@ class Replay:
         """Ask `run` to bring what is in flight to an end, record it, and return."""
         self._stopping = True
 
-    def run(self, guard: Guard) -> Tally:
+    def run(self, guard: ReplayMembership) -> ReplayCounts:
         """Replay until all is done or `stop` is called.
 
         Raises:
@@ -198,10 +206,10 @@ class Replay:
             self._halted(error)
         self.tally.is_stopped = self._stopping and not self._is_done
         if self._is_read:
-            elsewhere = self._ranges.keys() - {partition.number for partition in self._ledger.tracks}
+            elsewhere = self._ranges.keys() - {partition.number for partition in self._ledger.trackers}
             self.tally.elsewhere = sorted(n for n in elsewhere if self._starts[n] < self._ranges[n][1])
         try:
-            self._drain(set(self._ledger.tracks.values()))
+            self._drain(set(self._ledger.trackers.values()))
         except HaltError as error:
             if self._halt is not None and str(self._halt) != str(error):
                 error = HaltError(f"{self._halt} Besides: {error}")
@@ -230,15 +238,15 @@ class Replay:
 
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         for target, batch_id, answer in self._sink.answers(timeout_s):
-            self._judge(self._outlets[target], batch_id, answer)
+            self._judge(self._senders[target], batch_id, answer)
         self._take_acknowledged()
         now_s = self._clock_s()
-        for outlet in self._outlets.values():
-            for pending, _ in outlet.step(now_s):
-                self._leave(outlet, cast("Resent", pending))
+        for sender in self._senders.values():
+            for pending, _ in sender.step(now_s):
+                self._leave(sender, cast("ReplayedEntry", pending))
         if send and not self._halt and self._resolutions.unwritten < MAX_UNRECORDED:
-            for outlet in self._outlets.values():
-                outlet.send(now_s)
+            for sender in self._senders.values():
+                sender.send(now_s)
         if now_s >= self._report_due_s:
             self._report_due_s = now_s + REPORT_INTERVAL_S
             self._report(self.tally, self._problem or self._dead_letters.problem or self._waits)
@@ -246,38 +254,38 @@ class Replay:
     @property
     def _waits(self) -> str | None:
         """What letters wait for before they are sent, in words."""
-        for outlet in self._outlets.values():
-            if outlet.held and outlet.guard.is_awaited:
-                if outlet.guard.is_only_refused:
+        for sender in self._senders.values():
+            if sender.held and sender.guard.is_awaited:
+                if sender.guard.is_only_refused:
                     return (
-                        f"{outlet.held:,} letters wait, since EventBridge refuses the events of their sources"
+                        f"{sender.held:,} letters wait, since EventBridge refuses the events of their sources"
                     )
-                why = f": {outlet.guard.trouble[1]}" if outlet.guard.trouble else ""
-                return f"{outlet.held:,} letters wait for lookups of their sources{why}"
+                why = f": {sender.guard.trouble[1]}" if sender.guard.trouble else ""
+                return f"{sender.held:,} letters wait for lookups of their sources{why}"
         return None
 
     # Letters in
 
     def _take(self, now_s: float) -> bool:
         """Take the next letters while there is room; False when there was nothing to do."""
-        if now_s < self._stalled_until_s or not self._ledger.tracks:
+        if now_s < self._stalled_until_s or not self._ledger.trackers:
             return False
         room = MAX_PENDING_LETTERS - self._ledger.pending_records - self._resolutions.unwritten
         for count in range(min(TAKE, room)):
             if self._halt or self._is_enough or self._ledger.pending_bytes >= MAX_PENDING_BYTES:
                 return count > 0
-            if not (self._tried or self._read()) or not self._pace.may_send(now_s):
+            if not (self._tried or self._read()) or not self._rate_control.may_send(now_s):
                 return count > 0
-            self._pace.sent(now_s)
-            tried, track = self._tried.popleft()
-            self._handle(tried, track, now_s)
+            self._rate_control.sent(now_s)
+            tried, tracker = self._tried.popleft()
+            self._handle(tried, tracker, now_s)
         return room > 0
 
     def _read(self) -> bool:
         """Bring more letters; False when there are none at this moment."""
         try:
             if self._batches is None:
-                self._batches = self._tries(dict(map(self._range, self._ledger.tracks.values())))
+                self._batches = self._tries(dict(map(self._range, self._ledger.trackers.values())))
             batch = next(self._batches, None)
         except UnavailableError as error:
             self._batches = None
@@ -290,95 +298,95 @@ class Replay:
         if batch.problem is not None:
             self._stall(batch.problem)
         for tried in batch.tried:
-            self._tried.append((tried, self._ledger.tracks[tried.letter.id.partition]))
+            self._tried.append((tried, self._ledger.trackers[tried.letter.id.partition]))
         return bool(self._tried)
 
-    def _range(self, track: Track) -> tuple[int, tuple[int, int]]:
-        number = track.partition.number
-        return number, (track.next_offset or self._starts[number], self._ranges[number][1])
+    def _range(self, tracker: OffsetTracker) -> tuple[int, tuple[int, int]]:
+        number = tracker.partition.number
+        return number, (tracker.next_offset or self._starts[number], self._ranges[number][1])
 
     def _stall(self, problem: str) -> None:
         """Wait a moment before the next try: what is missing may come."""
         self._problem = problem
         self._stalled_until_s = self._clock_s() + STALL_WAIT_S
 
-    def _handle(self, tried: Tried, track: Track, now_s: float) -> None:
+    def _handle(self, tried: Prepared, tracker: OffsetTracker, now_s: float) -> None:
         letter, result = tried
         offset = letter.id.offset
-        if isinstance(result, CannotTry):
+        if isinstance(result, NotReplayable):
             self.tally.count(self.tally.left, str(result))
-            track.next_offset = offset + 1
+            tracker.next_offset = offset + 1
             return
         self.tally.count(self.tally.tried, letter.label.code)
-        self._ledger.begin(track.partition, offset, size_bytes=letter.record.size_bytes, now_s=now_s)
+        self._ledger.begin(tracker.partition, offset, size_bytes=letter.record.size_bytes, now_s=now_s)
         if isinstance(result, Entry):
-            self._ledger.grow(track, offset, len(result.json))
+            self._ledger.grow(tracker, offset, len(result.json))
         match result:
             case Entry():
                 # Of one lane are only letters of one partition, so that it can be given away whole.
                 order = self._trial.ordering(letter.record)
-                lane = None if order is None else (track, order)
-                resent, outlet = Resent(letter, track, result, now_s), self._outlets[result.target]
+                lane = None if order is None else (tracker, order)
+                resent, sender = ReplayedEntry(letter, tracker, result, now_s), self._senders[result.target]
                 is_sent = self._trial.policy(letter, result) == "send"
                 if (
-                    not is_sent and resent.only_if_active and outlet.guard.seen(result.source).is_denied
-                ) or outlet.add(resent, lane, "send" if is_sent else "dead_letter"):
-                    self._leave(outlet, resent)
+                    not is_sent and resent.only_if_active and sender.guard.seen(result.source).is_denied
+                ) or sender.add(resent, lane, "send" if is_sent else "dead_letter"):
+                    self._leave(sender, resent)
             case Dropped():
                 self.tally.count(self.tally.dropped, result.reason)
                 reason = f"{result.reason} of the configuration at replay"
-                self._record(letter, track, State.DISCARDED, reason=reason)
+                self._record(letter, tracker, DeadLetterState.DISCARDED, reason=reason)
             case RecordError():
-                self._fail(letter, track, result)
+                self._fail(letter, tracker, result)
 
     # Answers back
 
-    def _judge(self, outlet: Outlet, batch_id: int, answer: Answer) -> None:
-        judged = outlet.judge(batch_id, answer)
+    def _judge(self, sender: TargetSender, batch_id: int, answer: Answer) -> None:
+        judged = sender.judge(batch_id, answer)
         self._problem = None if answer.error is None else str(answer.error)
         event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))
         for pending, event_id in zip(judged.delivered, event_ids, strict=True):
-            resent = cast("Resent", pending)
+            resent = cast("ReplayedEntry", pending)
             self.tally.delivered += 1
             self._consecutive = 0
-            seen = outlet.guard.seen(resent.entry.source)
+            seen = sender.guard.seen(resent.entry.source)
             if seen.is_denied and resent.lane.queue.policy != "send":
                 self.tally.count(self.tally.unseen, str(seen.reason))
             # Also when the partition was lost meanwhile: it is true, and whoever reads it will not send it.
-            self._record(resent.letter, resent.track, State.DELIVERED, event_id=event_id)
+            self._record(resent.letter, resent.tracker, DeadLetterState.DELIVERED, event_id=event_id)
         for pending, error in judged.failed:
-            resent = cast("Resent", pending)
-            if resent.lane.queue.door is Door.REFUSED:
-                self._leave(outlet, resent)
+            resent = cast("ReplayedEntry", pending)
+            if resent.lane.queue.door is Gate.REFUSED:
+                self._leave(sender, resent)
                 continue
-            self._fail(resent.letter, resent.track, error, pending=resent, request_id=answer.request_id)
+            self._fail(resent.letter, resent.tracker, error, pending=resent, request_id=answer.request_id)
         if judged.halt is not None:
             self._halted(judged.halt)
 
-    def _leave(self, outlet: Outlet, resent: Resent) -> None:
+    def _leave(self, sender: TargetSender, resent: ReplayedEntry) -> None:
         """Leave a letter open whose source is not seen to be ACTIVE: it was not sent, and did not fail."""
-        if not resent.track.is_open:
+        if not resent.tracker.is_open:
             return
-        code, seen = resent.letter.label.code, outlet.guard.seen(resent.entry.source)
+        code, seen = resent.letter.label.code, sender.guard.seen(resent.entry.source)
         reason = why_left_open(seen, code) or (
             "EventBridge refuses the events of its source, which a lookup shows to be ACTIVE"
             if seen.state == "ACTIVE"
             else f"its source is {seen}"
         )
         self.tally.leave_after_all(code, reason)
-        self._ledger.settle(resent.track, resent.letter.id.offset)
+        self._ledger.settle(resent.tracker, resent.letter.id.offset)
 
     def _fail(
         self,
         letter: DeadLetter,
-        track: Track,
+        tracker: OffsetTracker,
         error: RecordError,
         *,
-        pending: Resent | None = None,
+        pending: ReplayedEntry | None = None,
         request_id: str | None = None,
     ) -> None:
         """Write the new letter of one that failed again; the old one is resolved once the broker has it."""
-        if not track.is_open:
+        if not tracker.is_open:
             return
         failure = Failure(
             code=error.code,
@@ -398,13 +406,13 @@ class Replay:
         self.tally.messages.setdefault(error.code, str(error))
         replays = (REPLAY_COUNT, b"%d" % (letter.label.replay_count + 1))
         record = letter.record._replace(headers=(*letter.record.headers, replays))
-        ticket = (track, letter.id.offset)
+        ack = (tracker, letter.id.offset)
         try:
-            self._dead_letters.write(record, failure, ticket)
+            self._dead_letters.write(record, failure, ack)
         except DeadLetterError as halt:
             self._halted(halt)  # it stays open
             return
-        self._again[ticket] = (letter, error.code)
+        self._again[ack] = (letter, error.code)
         self._consecutive += 1
         if self._consecutive > self._max_consecutive and self._halt is None:
             self._halt = DeadLetterError(
@@ -420,19 +428,19 @@ class Replay:
             self._halted(error)
             self._again.clear()  # none comes any more, and the letters they are of stay open
             return
-        for ticket in acknowledged:
-            self._letter_acknowledged(ticket)
+        for ack in acknowledged:
+            self._letter_acknowledged(ack)
 
-    def _letter_acknowledged(self, ticket: Ticket) -> None:
-        if (known := self._again.pop(ticket, None)) is not None:
+    def _letter_acknowledged(self, ack: Ack) -> None:
+        if (known := self._again.pop(ack, None)) is not None:
             letter, code = known
-            self._record(letter, ticket[0], State.DEAD_LETTERED_AGAIN, reason=code)
+            self._record(letter, ack[0], DeadLetterState.DEAD_LETTERED_AGAIN, reason=code)
 
     def _record(
         self,
         letter: DeadLetter,
-        track: Track,
-        state: State,
+        tracker: OffsetTracker,
+        state: DeadLetterState,
         *,
         event_id: str | None = None,
         reason: str | None = None,
@@ -443,7 +451,7 @@ class Replay:
             self._resolutions.write(letter.id, resolution)
         except DeadLetterError as error:
             self._halted(error)  # the others can perhaps be recorded
-        self._ledger.settle(track, letter.id.offset)
+        self._ledger.settle(tracker, letter.id.offset)
 
     # Assignment: called by the guard inside `poll`
 
@@ -455,36 +463,40 @@ class Replay:
 
     def on_revoked(self, partitions: Collection[int]) -> None:
         """Send nothing new of these, bring what is in flight to an end, and record it."""
-        if tracks := self._tracks(partitions):  # after the end of `run` nothing is in flight
-            self._drain(tracks)
+        if trackers := self._trackers(partitions):  # after the end of `run` nothing is in flight
+            self._drain(trackers)
 
     def on_lost(self, partitions: Collection[int]) -> None:
         """Forget these at once: another replay has them already."""
-        self._forget(self._tracks(partitions))
+        self._forget(self._trackers(partitions))
 
-    def _tracks(self, partitions: Collection[int]) -> set[Track]:
-        return {track for partition, track in self._ledger.tracks.items() if partition.number in partitions}
+    def _trackers(self, partitions: Collection[int]) -> set[OffsetTracker]:
+        return {
+            tracker for partition, tracker in self._ledger.trackers.items() if partition.number in partitions
+        }
 
-    def _drain(self, tracks: set[Track]) -> None:
+    def _drain(self, trackers: set[OffsetTracker]) -> None:
         """Bring what is in flight to an end within one deadline. What no request carries stays open."""
         deadline_s = self._clock_s() + self._drain_timeout_s
-        while self._is_draining(tracks) and self._clock_s() < deadline_s:
+        while self._is_draining(trackers) and self._clock_s() < deadline_s:
             self._pump(BUSY_WAIT_S, send=False)
-        self._forget(tracks)
+        self._forget(trackers)
         self._resolutions.flush(max(1.0, deadline_s - self._clock_s()))
 
-    def _is_draining(self, tracks: set[Track]) -> bool:
-        return any(outlet.carries(tracks) for outlet in self._outlets.values()) or any(
-            track in tracks for track, _ in self._again
+    def _is_draining(self, trackers: set[OffsetTracker]) -> bool:
+        return any(sender.carries(trackers) for sender in self._senders.values()) or any(
+            tracker in trackers for tracker, _ in self._again
         )
 
-    def _forget(self, tracks: set[Track]) -> None:
-        for track in tracks:
-            self._starts[track.partition.number] = track.committable or self._starts[track.partition.number]
-        self._ledger.drop([track.partition for track in tracks])
-        for outlet in self._outlets.values():
-            outlet.discard(lambda pending: not pending.track.is_open)
-        self._again = {ticket: known for ticket, known in self._again.items() if ticket[0].is_open}
+    def _forget(self, trackers: set[OffsetTracker]) -> None:
+        for tracker in trackers:
+            self._starts[tracker.partition.number] = (
+                tracker.committable or self._starts[tracker.partition.number]
+            )
+        self._ledger.drop([tracker.partition for tracker in trackers])
+        for sender in self._senders.values():
+            sender.discard(lambda pending: not pending.tracker.is_open)
+        self._again = {ack: known for ack, known in self._again.items() if ack[0].is_open}
         self._read_anew()
 
     def _read_anew(self) -> None:

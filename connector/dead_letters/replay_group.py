@@ -21,7 +21,7 @@ from connector.kafka.client import (
 from connector.kafka.reader import NO_GROUP
 
 
-class ReplayGuard:
+class ReplayGroup:
     """Membership in the group `<group.id>.replay`, so that no two replays work on one partition.
 
     The group is subscribed to the resolutions topic and reads nothing of it: being assigned partition

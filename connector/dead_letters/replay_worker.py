@@ -19,13 +19,13 @@ from multiprocessing.connection import Connection
 from typing import IO, cast
 
 from connector import config, process
-from connector.dead_letters.dry_run import Trial, Tried, Tries, tries
+from connector.dead_letters.dry_run import DryRun, Prepared, PreparedBatch, tries
 from connector.dead_letters.format import RESENT
-from connector.dead_letters.resolutions import Resolved
-from connector.dead_letters.selection import Cases, Chosen, Selection, chosen, scan
-from connector.dead_letters.topics import LetterTopic, ResolutionTopic
+from connector.dead_letters.resolutions import ResolutionTable
+from connector.dead_letters.selection import Cases, ReplayBatch, Selection, chosen, scan
+from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.errors import DeadLetterError, UnavailableError
-from connector.formats.schema_registry import SchemaRegistry
+from connector.formats.schema_registry import SchemaRegistryClient
 from connector.model import Ranges
 from connector.pipeline import Pipeline
 from connector.telemetry.log import configure_logging
@@ -35,11 +35,11 @@ AHEAD_BYTES = 1024 * 1024
 
 PROBLEM_WAIT_S = 0.05
 
-NOTHING = Tries((), 0, {})
+NOTHING = PreparedBatch((), 0, {})
 
 
 def chosen_now(
-    topic: LetterTopic,
+    topic: DeadLetterTopic,
     resolutions: ResolutionTopic,
     selection: Selection,
     ranges: Ranges,
@@ -48,7 +48,7 @@ def chosen_now(
     max_replays: int,
     on_read: Callable[[int], None],
     timeout_s: float = 0.1,
-) -> Iterator[Chosen]:
+) -> Iterator[ReplayBatch]:
     """The selected letters among these ranges, with what is resolved as of this call.
 
     `cases` are those of the whole topic: of two replays at once the one that has the partition of a record's
@@ -57,7 +57,7 @@ def chosen_now(
     Raises:
         UnavailableError: nothing arrived for 30 s, or the brokers refuse us; at once, or later on.
     """
-    resolved = Resolved(topic.name, ranges)
+    resolved = ResolutionTable(topic.name, ranges)
     resolutions.read_into(resolved, list(ranges))
     found = scan(
         topic,
@@ -81,7 +81,7 @@ def tries_beside(
     cluster_id: str,
     max_replays: int,
     on_read: Callable[[int], None],
-) -> Iterator[Tries]:
+) -> Iterator[PreparedBatch]:
     """`tries` of `chosen_now` by a process of its own, with nothing tried while none has come.
 
     `whole` are the ranges of all partitions, those of other replays as well. That process ends with this
@@ -144,35 +144,35 @@ def _ending_with(reader: subprocess.Popen[bytes]) -> Iterator[None]:
             reader.wait()
 
 
-def slim(tried: Tried) -> Tried:
+def slim(tried: Prepared) -> Prepared:
     """The same without the headers that nobody asks for when a letter is sent again."""
     letter, result = tried
     ours = {name: letter.ours[name] for name in RESENT if name in letter.ours}
-    return Tried(letter._replace(ours=ours), result)
+    return Prepared(letter._replace(ours=ours), result)
 
 
 def _serve(sending: Connection) -> None:
     settings, selection, ranges, whole, cluster_id, max_replays = pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
     configure_logging("error", settings.log.format)
-    process.calm()
+    process.tune_gc()
     looked_at = 0
 
     def count(records: int) -> None:
         nonlocal looked_at
         looked_at += records
 
-    def send(batch: Tries | UnavailableError | None) -> None:
+    def send(batch: PreparedBatch | UnavailableError | None) -> None:
         """One batch, or why it ends; None when all were read."""
         nonlocal looked_at
         sending.send((looked_at, batch))
         looked_at = 0
 
-    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings, registry)
     pipeline.cluster_id = cluster_id
     with suppress(BrokenPipeError):
         try:
-            with closing(LetterTopic(settings)) as topic:
+            with closing(DeadLetterTopic(settings)) as topic:
                 with closing(ResolutionTopic(settings)) as resolutions:
                     batches = chosen_now(
                         topic,
@@ -183,7 +183,7 @@ def _serve(sending: Connection) -> None:
                         max_replays=max_replays,
                         on_read=count,
                     )
-                for batch in tries(batches, Trial(pipeline, topic.fetch_origin)):
+                for batch in tries(batches, DryRun(pipeline, topic.fetch_origin)):
                     send(batch._replace(tried=[slim(tried) for tried in batch.tried]))
                     if batch.problem is not None:
                         time.sleep(PROBLEM_WAIT_S)  # what is missing may come, on another thread
@@ -193,5 +193,5 @@ def _serve(sending: Connection) -> None:
 
 
 if __name__ == "__main__":
-    process.tell_instead_of_python()
+    process.install_excepthooks()
     _serve(Connection(int(sys.argv[1]), readable=False))

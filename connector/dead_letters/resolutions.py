@@ -20,7 +20,7 @@ from connector.errors import ConnectorError
 from connector.model import Position, iso
 
 
-class State(IntEnum):
+class DeadLetterState(IntEnum):
     """What became of a letter so far; fits a byte."""
 
     OPEN = 0
@@ -37,7 +37,10 @@ class State(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-_LABELS = {state: state.label for state in (State.DELIVERED, State.DISCARDED, State.DEAD_LETTERED_AGAIN)}
+_LABELS = {
+    state: state.label
+    for state in (DeadLetterState.DELIVERED, DeadLetterState.DISCARDED, DeadLetterState.DEAD_LETTERED_AGAIN)
+}
 _BY_LABEL = {label: state for state, label in _LABELS.items()}
 
 
@@ -48,7 +51,7 @@ class UnreadableResolution(ConnectorError):  # noqa: N818 - it names what was fo
 class Resolution(NamedTuple):
     """What became of one letter, and when."""
 
-    state: State
+    state: DeadLetterState
     """DELIVERED, DISCARDED or DEAD_LETTERED_AGAIN."""
     at_ms: int
     """Unix time in milliseconds."""
@@ -105,7 +108,7 @@ def decode(key: bytes | None, value: bytes | None) -> tuple[Position, Resolution
         raise UnreadableResolution("its value is not the JSON of a resolution") from error
 
 
-class Resolved:
+class ResolutionTable:
     """The state of every letter between two offsets of each partition, in five bytes each.
 
     What lies outside is not remembered: letters that retention ate, or that were written later.
@@ -128,21 +131,21 @@ class Resolved:
             return
         place = offset - self._starts[number]
         if 0 <= place < len(states):
-            states[place] = State.OPEN if resolution is None else resolution.state
+            states[place] = DeadLetterState.OPEN if resolution is None else resolution.state
             self._written[number][place] = 0 if resolution is None else resolution.written_ms & 0xFFFFFFFF
 
-    def state(self, letter: Position, written_ms: int) -> State:
+    def state(self, letter: Position, written_ms: int) -> DeadLetterState:
         """What became of the letter that was written at that time; OPEN where nothing is known."""
         (_, number), offset = letter
         states = self._states.get(number)
         if states is None:
-            return State.OPEN
+            return DeadLetterState.OPEN
         place = offset - self._starts[number]
         if not 0 <= place < len(states) or not states[place]:
-            return State.OPEN
+            return DeadLetterState.OPEN
         # The same position with another time is another letter: the topic was made anew.
         is_same = self._written[number][place] == written_ms & 0xFFFFFFFF
-        return State(states[place]) if is_same else State.OPEN
+        return DeadLetterState(states[place]) if is_same else DeadLetterState.OPEN
 
 
 def _ms(text: str) -> int:

@@ -13,14 +13,14 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from connector.dead_letters.cases import Newest, case_of
 from connector.dead_letters.format import (
     DeadLetter,
-    Label,
+    DeadLetterInfo,
     UnreadableLetter,
     label,
     letter_id,
     parse_id,
     read,
 )
-from connector.dead_letters.resolutions import Resolved, State
+from connector.dead_letters.resolutions import DeadLetterState, ResolutionTable
 from connector.model import Partition, Position, Ranges, Record
 
 Wanted: TypeAlias = Literal["open", "delivered", "discarded", "parked", "all"]
@@ -43,21 +43,21 @@ MAX_STAND_INS = 10
 IDLE_BATCHES = 50
 """A caller with a loop of its own gets to run it after so many batches, while nothing is found yet."""
 
-_STATES: dict[Wanted, frozenset[State]] = {
-    "open": frozenset({State.OPEN, State.PARKED}),
-    "delivered": frozenset({State.DELIVERED}),
-    "discarded": frozenset({State.DISCARDED}),
-    "parked": frozenset({State.PARKED}),
-    "all": frozenset(State),
+_STATES: dict[Wanted, frozenset[DeadLetterState]] = {
+    "open": frozenset({DeadLetterState.OPEN, DeadLetterState.PARKED}),
+    "delivered": frozenset({DeadLetterState.DELIVERED}),
+    "discarded": frozenset({DeadLetterState.DISCARDED}),
+    "parked": frozenset({DeadLetterState.PARKED}),
+    "all": frozenset(DeadLetterState),
 }
 
 
-class Found(NamedTuple):
+class StoredDeadLetter(NamedTuple):
     """One record of the dead-letter topic, and what became of it."""
 
     id: Position
-    state: State
-    label: Label | None
+    state: DeadLetterState
+    label: DeadLetterInfo | None
     """None where its headers do not say where it came from."""
     problem: str | None
     """Why it cannot be read, where it cannot."""
@@ -184,14 +184,14 @@ class Selection:
     state: Wanted = "open"
     ids: Ids | None = None
 
-    def matcher(self, *, max_replays: int) -> Callable[[Record, Resolved], Found | None]:
+    def matcher(self, *, max_replays: int) -> Callable[[Record, ResolutionTable], StoredDeadLetter | None]:
         """A function that says what a record of the dead-letter topic is, or None where it is not selected.
 
         It looks at the headers only when position, time and state do not rule the letter out.
         """
         states, ids, keys = _STATES[self.state], self.ids, frozenset(self.keys)
         # Whether an open letter is parked shows in its headers.
-        worth_reading = states | {State.OPEN} if State.PARKED in states else states
+        worth_reading = states | {DeadLetterState.OPEN} if DeadLetterState.PARKED in states else states
         since_ms = self.since_ms if self.since_ms is not None else -1
         until_ms = self.until_ms if self.until_ms is not None else float("inf")
         tests = list(self._tests())
@@ -201,7 +201,7 @@ class Selection:
         if self.codes:
             tests.insert(0, lambda found: is_code(found.code))
 
-        def match(record: Record, resolved: Resolved) -> Found | None:
+        def match(record: Record, resolved: ResolutionTable) -> StoredDeadLetter | None:
             written_ms = record.timestamp_ms or 0
             if not since_ms <= written_ms < until_ms:
                 return None
@@ -218,19 +218,19 @@ class Selection:
             except UnreadableLetter as error:
                 if not takes_unreadable or state not in states:
                     return None
-                return Found(position, state, None, str(error), record)
-            if state is State.OPEN and found.replay_count >= max_replays:
-                state = State.PARKED
+                return StoredDeadLetter(position, state, None, str(error), record)
+            if state is DeadLetterState.OPEN and found.replay_count >= max_replays:
+                state = DeadLetterState.PARKED
             if state not in states:
                 return None
             for test in tests:
                 if not test(found):
                     return None
-            return Found(position, state, found, None, record)
+            return StoredDeadLetter(position, state, found, None, record)
 
         return match
 
-    def _tests(self) -> Iterator[Callable[[Label], bool]]:
+    def _tests(self) -> Iterator[Callable[[DeadLetterInfo], bool]]:
         """One test for each filter of the content but `keys` and `codes`, the cheap ones first."""
         if self.partitions:
             yield _where("partition", frozenset(self.partitions).__contains__)
@@ -247,7 +247,7 @@ class Selection:
                 yield _where(field, _is_in(texts))
 
 
-def _where(field: str, matches: Callable[[Any], bool]) -> Callable[[Label], bool]:
+def _where(field: str, matches: Callable[[Any], bool]) -> Callable[[DeadLetterInfo], bool]:
     value_of = attrgetter(field)
     return lambda label: matches(value_of(label))
 
@@ -264,7 +264,7 @@ def _is_in(wanted: Sequence[str]) -> Callable[[str | None], bool]:
     return lambda text: text is not None and (text in exact or pattern.fullmatch(text) is not None)
 
 
-class Letters(Protocol):
+class DeadLetterReader(Protocol):
     """Where letters are read from: `kafka_letters.LetterTopic`."""
 
     def read(
@@ -306,7 +306,7 @@ class Cases:
         return self._selection.ids is None and self._newest_of == dict(self._ranges)
 
     def read(
-        self, letters: Letters, *, limit: int = 100, timeout_s: float = 0.1
+        self, letters: DeadLetterReader, *, limit: int = 100, timeout_s: float = 0.1
     ) -> Iterator[Sequence[Record]]:
         """Read what is needed, and bring it in batches, some of them empty; nothing once it is known.
 
@@ -395,8 +395,8 @@ class _Asked:
 
 
 def scan(
-    letters: Letters,
-    resolved: Resolved,
+    letters: DeadLetterReader,
+    resolved: ResolutionTable,
     selection: Selection,
     ranges: Ranges,
     *,
@@ -405,7 +405,7 @@ def scan(
     on_read: Callable[[int], None] = lambda _: None,
     limit: int = 100,
     timeout_s: float = 0.1,
-) -> Iterator[Sequence[Found]]:
+) -> Iterator[Sequence[StoredDeadLetter]]:
     """The selected letters among these ranges, in batches; some are empty, see `LetterTopic.read`.
 
     One of each record, its newest, in offset order within a partition; the selection is asked of that one
@@ -435,7 +435,7 @@ def _any(_: Record) -> bool:
     return True
 
 
-class Chosen(NamedTuple):
+class ReplayBatch(NamedTuple):
     """The letters of a batch that a replay tries, and what it leaves open."""
 
     letters: Sequence[DeadLetter]
@@ -444,7 +444,7 @@ class Chosen(NamedTuple):
     """Those that cannot be read, by reason."""
 
 
-def chosen(batch: Sequence[Found]) -> Chosen:
+def chosen(batch: Sequence[StoredDeadLetter]) -> ReplayBatch:
     """What a replay makes of a batch of selected letters. What is resolved it passes over."""
     letters: list[DeadLetter] = []
     parked = 0
@@ -453,11 +453,11 @@ def chosen(batch: Sequence[Found]) -> Chosen:
         if found.label is None:
             reason = found.problem or "it cannot be read"
             left[reason] = left.get(reason, 0) + 1
-        elif found.state is State.PARKED:
+        elif found.state is DeadLetterState.PARKED:
             parked += 1
-        elif found.state is State.OPEN:
+        elif found.state is DeadLetterState.OPEN:
             letters.append(read(found.record, found.label))
-    return Chosen(letters, parked, left)
+    return ReplayBatch(letters, parked, left)
 
 
 def missing_text(letter: Position, ranges: Ranges) -> str:

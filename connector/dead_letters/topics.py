@@ -18,7 +18,13 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, Ne
 
 from connector import config
 from connector.dead_letters.format import DeadLetter, restored
-from connector.dead_letters.resolutions import Resolution, Resolved, UnreadableResolution, decode, encode
+from connector.dead_letters.resolutions import (
+    Resolution,
+    ResolutionTable,
+    UnreadableResolution,
+    decode,
+    encode,
+)
 from connector.errors import ConfigError, DeadLetterError, Problem
 from connector.kafka.client import (
     SILENT,
@@ -27,7 +33,7 @@ from connector.kafka.client import (
     record_of,
     without_consumer,
 )
-from connector.kafka.reader import BATCH, TIMEOUT_S, _Reader, _unavailable
+from connector.kafka.reader import BATCH, TIMEOUT_S, Reader, _unavailable
 from connector.model import Position, Ranges, Record
 
 WRITE_TIMEOUT_MS = 60_000
@@ -38,7 +44,7 @@ QUEUED = 10_000
 UNCHECKABLE = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
 
-class LetterTopic:
+class DeadLetterTopic:
     """Reads the dead-letter topic without joining a group.
 
     For one thread, and one `read` at a time. Call `close` in the end.
@@ -48,8 +54,8 @@ class LetterTopic:
         self.name = settings.dead_letter.topic
         self.cluster_id: str | None = None
         """Part of event ids, for `Pipeline.cluster_id`. Known once `snapshot` was called."""
-        self._reader = _Reader(settings)
-        self._origins: _Reader | None = None
+        self._reader = Reader(settings)
+        self._origins: Reader | None = None
         self._settings = settings
 
     def snapshot(self) -> dict[int, tuple[int, int]]:
@@ -95,7 +101,7 @@ class LetterTopic:
         """
         # A reader of its own: this may be called while letters are being read.
         if self._origins is None:
-            self._origins = _Reader(self._settings)
+            self._origins = Reader(self._settings)
         message = self._origins.at(letter.record.position)
         return None if message is None else restored(letter, record_of(message))
 
@@ -116,7 +122,7 @@ class ResolutionTopic:
         self.name = settings.dead_letter.resolutions
         self._letters = settings.dead_letter
         self._settings = settings
-        self._reader = _Reader(settings)
+        self._reader = Reader(settings)
         self._producer: Producer | None = None
         self._failure: str | None = None
         self._unreadable = 0
@@ -169,7 +175,7 @@ class ResolutionTopic:
         # Its first steps take up to a second, in which the first resolutions would wait.
         cluster_metadata(self._writer(), TIMEOUT_S)
 
-    def read_into(self, resolved: Resolved, partitions: Collection[int] | None = None) -> int:
+    def read_into(self, resolved: ResolutionTable, partitions: Collection[int] | None = None) -> int:
         """Note every resolution written so far; returns how many records of the topic are none.
 
         Reads all partitions or some to their ends as of the call. A topic that does not exist has no

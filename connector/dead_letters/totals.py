@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, cast, get_args
 
-from connector.dead_letters.resolutions import State
-from connector.dead_letters.selection import CODE_UNREADABLE, Found
+from connector.dead_letters.resolutions import DeadLetterState
+from connector.dead_letters.selection import CODE_UNREADABLE, StoredDeadLetter
 from connector.model import iso
 
 OTHER = "other"
@@ -16,7 +16,7 @@ MAX_GROUPS = 1_000
 HOUR_MS = 3_600_000
 
 
-class Group:
+class TotalsRow:
     """How many letters have something in common, and when the first and the last was written."""
 
     __slots__ = ("count", "newest_ms", "oldest_ms")
@@ -33,7 +33,7 @@ class Group:
         elif written_ms < self.oldest_ms:
             self.oldest_ms = written_ms
 
-    def merge(self, other: Group) -> None:
+    def merge(self, other: TotalsRow) -> None:
         """Count those of another group too."""
         self.count += other.count
         self.newest_ms = max(self.newest_ms, other.newest_ms)
@@ -53,8 +53,8 @@ class Totals:
     """
 
     def __init__(self) -> None:
-        self._by: dict[Dimension, dict[str, Group]] = {dimension: {} for dimension in get_args(Dimension)}
-        self._alike: dict[tuple[object, ...], Group] = {}
+        self._by: dict[Dimension, dict[str, TotalsRow]] = {dimension: {} for dimension in get_args(Dimension)}
+        self._alike: dict[tuple[object, ...], TotalsRow] = {}
         """Letters that are the same in every dimension: counting each at once is a fourth of the work."""
 
     @property
@@ -62,7 +62,7 @@ class Totals:
         """How many letters there are."""
         return sum(group.count for group in self.by("all").values())
 
-    def by(self, dimension: Dimension) -> dict[str, Group]:
+    def by(self, dimension: Dimension) -> dict[str, TotalsRow]:
         """The groups of one dimension, by value.
 
         `hour` is the one they were written in, as `2026-11-22T10:00Z`; `problem` is why some cannot be
@@ -71,7 +71,7 @@ class Totals:
         self._sort()
         return self._by[dimension]
 
-    def add(self, found: Found) -> None:
+    def add(self, found: StoredDeadLetter) -> None:
         """Count one."""
         written_ms, label = found.record.timestamp_ms or 0, found.label
         if label is None:
@@ -84,24 +84,24 @@ class Totals:
         if group is None:
             if len(self._alike) >= MAX_GROUPS:
                 self._sort()
-            group = self._alike[values] = Group(written_ms)
+            group = self._alike[values] = TotalsRow(written_ms)
         group.add(written_ms)
 
     def _sort(self) -> None:
         """Bring what was counted since the last time into the dimensions."""
         for (state, hour, *texts), group in self._alike.items():
-            shown = ("", cast("State", state).label, _hour(cast("int", hour)), *texts)
+            shown = ("", cast("DeadLetterState", state).label, _hour(cast("int", hour)), *texts)
             for groups, value in zip(self._by.values(), shown, strict=True):
                 if isinstance(value, str):
                     _merge(groups, value, group)
         self._alike.clear()
 
 
-def _merge(groups: dict[str, Group], value: str, group: Group) -> None:
+def _merge(groups: dict[str, TotalsRow], value: str, group: TotalsRow) -> None:
     if value not in groups and len(groups) >= MAX_GROUPS:
         value = OTHER
     if value not in groups:
-        groups[value] = Group(group.oldest_ms)
+        groups[value] = TotalsRow(group.oldest_ms)
     groups[value].merge(group)
 
 

@@ -10,10 +10,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from connector import __version__, config
-from connector.dead_letters.format import Failure, Letter, letter, smaller
+from connector.dead_letters.format import DeadLetterRecord, Failure, letter, smaller
 from connector.errors import DeadLetterError
 from connector.kafka.client import NO_TOPIC, SILENT, client_options, without_consumer
-from connector.ledger import Ticket
+from connector.ledger import Ack
 from connector.model import Record
 from connector.telemetry.metrics import Telemetry
 
@@ -47,8 +47,8 @@ class KafkaDeadLetters:
         self._telemetry = telemetry
         self.partitions = 0
         """Of the topic; known once connected. Until then letters without a key go anywhere."""
-        self._acknowledged: list[Ticket] = []
-        self._again: list[tuple[Letter, Ticket, int]] = []
+        self._acknowledged: list[Ack] = []
+        self._again: list[tuple[DeadLetterRecord, Ack, int]] = []
         self._again_s = 0.0
         self._waiting_since_s: float | None = None
         self._problem: str | None = None
@@ -63,13 +63,13 @@ class KafkaDeadLetters:
         self._alone: Producer | None = None
         """Writes each letter as a batch of its own; made when the first is refused."""
 
-    def write(self, record: Record, failure: Failure, ticket: Ticket) -> None:
+    def write(self, record: Record, failure: Failure, ack: Ack) -> None:
         """Write a letter, again and again until the broker has it; never blocks."""
         written = letter(record, failure, bridge_name=self._name, version=__version__)
         # The letters of a record without a key come together, too, however often it is read again.
-        self._produce(written, ticket, zlib.crc32(str(record.position).encode()))
+        self._produce(written, ack, zlib.crc32(str(record.position).encode()))
 
-    def acknowledged(self) -> Sequence[Ticket]:
+    def acknowledged(self) -> Sequence[Ack]:
         """The tickets of letters that the broker acknowledged since the last call.
 
         Raises:
@@ -84,8 +84,8 @@ class KafkaDeadLetters:
             raise self._no_more(self._fatal)
         if self._again and time.monotonic() >= self._again_s:
             again, self._again = self._again, []
-            for failed, ticket, place in again:
-                self._produce(failed, ticket, place)
+            for failed, ack, place in again:
+                self._produce(failed, ack, place)
         done, self._acknowledged = self._acknowledged, []
         return done
 
@@ -104,32 +104,32 @@ class KafkaDeadLetters:
     def _has_unacknowledged(self) -> bool:
         return any(len(producer) > 0 for producer in self._producers())
 
-    def _produce(self, written: Letter, ticket: Ticket, place: int) -> None:
+    def _produce(self, written: DeadLetterRecord, ack: Ack, place: int) -> None:
         """Write a letter, together with others; `place` says into which partition where no key does."""
 
         def on_delivery(error: KafkaError | None, _: Message) -> None:
             if error is not None and error.code() in TOO_LARGE:
-                self._produce_alone(written, ticket, place)
+                self._produce_alone(written, ack, place)
             else:
-                self._on_delivery(error, written, ticket, place)
+                self._on_delivery(error, written, ack, place)
 
-        self._hand_over(self._producer, written, ticket, place, on_delivery)
+        self._hand_over(self._producer, written, ack, place, on_delivery)
 
-    def _produce_alone(self, written: Letter, ticket: Ticket, place: int) -> None:
+    def _produce_alone(self, written: DeadLetterRecord, ack: Ack, place: int) -> None:
         """Write a letter that was refused together with others; it may be them that are too large."""
 
         def on_delivery(error: KafkaError | None, _: Message) -> None:
-            self._on_delivery(error, written, ticket, place)
+            self._on_delivery(error, written, ack, place)
 
         if self._alone is None:
             self._alone = Producer(self._options | {"batch.num.messages": 1}, logger=SILENT)
-        self._hand_over(self._alone, written, ticket, place, on_delivery)
+        self._hand_over(self._alone, written, ack, place, on_delivery)
 
     def _hand_over(
         self,
         producer: Producer,
-        written: Letter,
-        ticket: Ticket,
+        written: DeadLetterRecord,
+        ack: Ack,
         place: int,
         on_delivery: Callable[[KafkaError | None, Message], None],
     ) -> None:
@@ -145,19 +145,19 @@ class KafkaDeadLetters:
                 on_delivery=on_delivery,
             )
         except BufferError:
-            self._write_again(written, ticket, place)
+            self._write_again(written, ack, place)
         except KafkaException as error:
-            self._on_delivery(error.args[0], written, ticket, place)
+            self._on_delivery(error.args[0], written, ack, place)
 
-    def _on_delivery(self, error: KafkaError | None, written: Letter, ticket: Ticket, place: int) -> None:
+    def _on_delivery(self, error: KafkaError | None, written: DeadLetterRecord, ack: Ack, place: int) -> None:
         if error is None:
             self._waiting_since_s = time.monotonic() if self._has_unacknowledged() else None
             if self._problem is not None:
                 self._problem = None
                 self._telemetry.dead_letter_writable()
-            self._acknowledged.append(ticket)
+            self._acknowledged.append(ack)
         elif error.code() in TOO_LARGE and (less := smaller(written)) is not None:
-            self._produce(less, ticket, place)
+            self._produce(less, ack, place)
         elif self._fatal is not None or error.code() in NOT_ALLOWED or error.fatal():
             raise self._no_more(self._fatal or error)
         else:
@@ -165,7 +165,7 @@ class KafkaDeadLetters:
             self._telemetry.dead_letter_unwritable(self._problem)
             if error.code() in NO_PARTITION:
                 self.partitions = 0  # the topic was made anew with fewer
-            self._write_again(written, ticket, place)
+            self._write_again(written, ack, place)
 
     def _no_more(self, error: KafkaError) -> DeadLetterError:
         if error.code() in NOT_ALLOWED:
@@ -177,10 +177,10 @@ class KafkaDeadLetters:
             f"the dead-letter producer cannot go on: {error.str()}. Nothing was lost; start the bridge again."
         )
 
-    def _write_again(self, written: Letter, ticket: Ticket, place: int) -> None:
+    def _write_again(self, written: DeadLetterRecord, ack: Ack, place: int) -> None:
         if not self._again:
             self._again_s = time.monotonic() + 1.0
-        self._again.append((written, ticket, place))
+        self._again.append((written, ack, place))
 
 
 def create_dead_letter_topic(settings: config.Settings, timeout_s: float) -> None:

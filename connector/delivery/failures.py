@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connector import config
-from connector.delivery.queue import Outbox, Pending, SourceQueue
+from connector.delivery.queue import EntryQueue, PendingEntry, SourceQueue
 from connector.delivery.rate import full_jitter
-from connector.delivery.source_gate import SourceGuard
+from connector.delivery.source_gate import SourceGate
 from connector.errors import Code, RefusedError
-from connector.model import Failing, Outcome, Retry
+from connector.model import FailingSource, Outcome, Retriable
 
 OF_SOURCE: Mapping[str, Code] = {
     "source_unknown": "source_unknown",
@@ -35,14 +35,14 @@ class Failures:
         self,
         retry: config.Retry,
         *,
-        outbox: Outbox,
-        guard: SourceGuard,
+        entry_queue: EntryQueue,
+        guard: SourceGate,
         has_many_sources: bool,
         clock_s: Callable[[], float],
     ) -> None:
         self._has_many_sources = has_many_sources
         self._retry = retry
-        self._outbox = outbox
+        self._entry_queue = entry_queue
         self._guard = guard
         self._clock_s = clock_s
         self._unwell: dict[SourceQueue, tuple[int, str]] = {}
@@ -59,16 +59,16 @@ class Failures:
         self._counted_s: float | None = None
         """Up to when that was counted."""
 
-    def are_others_accepted(self, pending: Pending, sent_at: int) -> bool:
+    def are_others_accepted(self, pending: PendingEntry, sent_at: int) -> bool:
         """Whether the target accepted anything since an entry last failed, or was first sent."""
         return self.acceptances > _since(pending, sent_at)
 
-    def accepted(self, accepted: Sequence[Pending], now_s: float) -> None:
+    def accepted(self, accepted: Sequence[PendingEntry], now_s: float) -> None:
         """Take note of entries that EventBridge accepted."""
         self.acceptances += 1
         self._count(now_s)
         while self._failing:
-            self._outbox.end_rest(self._failing.popitem()[0])
+            self._entry_queue.end_rest(self._failing.popitem()[0])
         for pending in accepted:
             queue = pending.lane.queue
             queue.delivered += 1
@@ -79,7 +79,7 @@ class Failures:
                 queue.fails_alone = False
                 self._guard.taken(queue)
 
-    def attempt(self, pending: Pending, outcome: Retry, sent_at: int) -> RefusedError | None:
+    def attempt(self, pending: PendingEntry, outcome: Retriable, sent_at: int) -> RefusedError | None:
         """Take note of a failed attempt; returns why the entry is given up, where it is.
 
         `sent_at` is how many `acceptances` there were when it was sent.
@@ -118,7 +118,12 @@ class Failures:
         )
 
     def rest(
-        self, batch: Sequence[Pending], outcomes: Sequence[Outcome], sent_at: int, *, accepted: int | None
+        self,
+        batch: Sequence[PendingEntry],
+        outcomes: Sequence[Outcome],
+        sent_at: int,
+        *,
+        accepted: int | None,
     ) -> int:
         """Let sources rest that fail alone; returns how many throttles that explains.
 
@@ -131,9 +136,9 @@ class Failures:
         counts as held then, so that a customer's backlog cannot fill what is needed to see that others are
         accepted.
         """
-        failing: dict[SourceQueue, list[tuple[Pending, Retry]]] = {}
+        failing: dict[SourceQueue, list[tuple[PendingEntry, Retriable]]] = {}
         for pending, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Retry) and outcome.code not in OF_SOURCE:
+            if isinstance(outcome, Retriable) and outcome.code not in OF_SOURCE:
                 failing.setdefault(pending.lane.queue, []).append((pending, outcome))
         explained = 0
         for queue, retries in failing.items():
@@ -153,10 +158,10 @@ class Failures:
                 if not self._has_many_sources:
                     continue
             if queue.rest_until_s is None:
-                self._outbox.rest(queue, self._clock_s() + backoff_s(self._retry, queue.rests + 1))
+                self._entry_queue.rest(queue, self._clock_s() + backoff_s(self._retry, queue.rests + 1))
         return explained
 
-    def age_without_others(self, entries: Iterable[Pending], now_s: float) -> None:
+    def age_without_others(self, entries: Iterable[PendingEntry], now_s: float) -> None:
         """Let entries age although nothing is accepted, where they leave no room for anything that could be.
 
         Otherwise what fails alone would block its partitions for ever. It must be most of what may leave:
@@ -167,11 +172,11 @@ class Failures:
         if self.are_blocking:
             self._count(now_s)
 
-    def sources(self) -> list[Failing]:
+    def sources(self) -> list[FailingSource]:
         """The sources that take nothing while others do, and have something waiting."""
         failing = {**self._failing, **self._unwell} if self.are_blocking else self._unwell
         return [
-            Failing(queue.source, since_ms, why, queue.inside)
+            FailingSource(queue.source, since_ms, why, queue.inside)
             for queue, (since_ms, why) in failing.items()
             if queue.inside
         ]
@@ -181,7 +186,7 @@ class Failures:
         self._unwell.pop(queue, None)
         self._failing.pop(queue, None)
 
-    def _note_unwell(self, queue: SourceQueue, said: Retry) -> None:
+    def _note_unwell(self, queue: SourceQueue, said: Retriable) -> None:
         self._unwell.setdefault(queue, _said(said))
 
     def _count(self, now_s: float) -> None:
@@ -196,17 +201,17 @@ def backoff_s(retry: config.Retry, tries: int) -> float:
     return full_jitter(tries, initial_s=retry.initial_interval, max_s=retry.max_interval)
 
 
-def fails_alone(pending: Pending) -> bool:
+def fails_alone(pending: PendingEntry) -> bool:
     """Whether an entry, or its source, failed while others were accepted."""
     return pending.failing_from_s is not None or pending.lane.queue.fails_alone
 
 
-def _since(pending: Pending, sent_at: int) -> int:
+def _since(pending: PendingEntry, sent_at: int) -> int:
     """How many acceptances there were when an entry last failed, or was first sent."""
     return sent_at if pending.failed_at is None else pending.failed_at
 
 
-def _said(retry: Retry) -> tuple[int, str]:
+def _said(retry: Retriable) -> tuple[int, str]:
     return _now_ms(), f"{retry.code}: {retry.message}"
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from enum import IntEnum
 
-from connector.ledger import Track
+from connector.ledger import OffsetTracker
 from connector.model import Entry, InactivePolicy, Record
 
 MAX_SOURCES = 10_000
@@ -31,7 +31,7 @@ def room_beside(held: float, limit: float) -> float:
     return limit - held if held <= limit / 2 else limit * limit / (4 * held)
 
 
-class Pending:
+class PendingEntry:
     """A record on its way to EventBridge, with what must be remembered about it until it is settled."""
 
     __slots__ = (
@@ -44,7 +44,7 @@ class Pending:
         "first_failure_ms",
         "lane",
         "record",
-        "track",
+        "tracker",
         "tries",
     )
 
@@ -52,9 +52,9 @@ class Pending:
     only_if_active = False
     """Not to be sent to a source of which nothing is known."""
 
-    def __init__(self, record: Record, track: Track, entry: Entry, now_s: float) -> None:
+    def __init__(self, record: Record, tracker: OffsetTracker, entry: Entry, now_s: float) -> None:
         self.record = record
-        self.track = track
+        self.tracker = tracker
         self.entry = entry
         self.added_s = now_s
         self.attempts = 0
@@ -76,7 +76,7 @@ class Pending:
         return self.record.size_bytes + len(self.entry.json)
 
 
-class Door(IntEnum):
+class Gate(IntEnum):
     """Whether the entries of a source may leave."""
 
     OPEN = 0
@@ -100,7 +100,7 @@ class SourceQueue:
     def __init__(self, source: str, policy: InactivePolicy) -> None:
         self.source = source
         self.policy = policy
-        self.door = Door.OPEN
+        self.door = Gate.OPEN
         self.inside = 0
         """Entries here or in flight."""
         self.lanes: dict[Hashable, Lane] = {}
@@ -130,7 +130,7 @@ class Lane:
     def __init__(self, key: Hashable | None, queue: SourceQueue) -> None:
         self.key = key
         self.queue = queue
-        self.waiting: list[Pending] = []
+        self.waiting: list[PendingEntry] = []
         """Not sent, in offset order. A list, as `SourceQueue.ready`."""
         self.is_busy = False
         """A request with records of this lane is in flight."""
@@ -138,7 +138,7 @@ class Lane:
         """`discard` emptied it; it is on its way out of the queues."""
 
 
-class Outbox:
+class EntryQueue:
     """Holds the entries of one target until they leave, and decides which leave together.
 
     Entries of one source and lane leave in the order they were added. Several may share a request, in
@@ -208,8 +208,8 @@ class Outbox:
         self._sequence = itertools.count()
 
     def add(
-        self, pending: Pending, lane_key: Hashable | None, policy: InactivePolicy = "send"
-    ) -> SourceQueue | Outbox | None:
+        self, pending: PendingEntry, lane_key: Hashable | None, policy: InactivePolicy = "send"
+    ) -> SourceQueue | EntryQueue | None:
         """Append an entry to its lane; a None key makes a lane of its own.
 
         Returns None when it was taken in, else what is in its way: its source, or all that waits here.
@@ -241,12 +241,12 @@ class Outbox:
             self._inside_bytes += pending.size_bytes
         return None
 
-    def next_batch(self) -> list[Pending]:
+    def next_batch(self) -> list[PendingEntry]:
         """Take the entries of the next request: source by source, oldest first, within count and bytes.
 
         Empty when nothing may leave now. The lanes taken from are busy until `release`.
         """
-        batch: list[Pending] = []
+        batch: list[PendingEntry] = []
         ring = self._ring
         if not ring:
             return batch
@@ -302,7 +302,11 @@ class Outbox:
         return self._ring[0].ready[0].waiting[0].added_s if self._ring else None
 
     def release(
-        self, batch: Sequence[Pending], *, again: Sequence[Pending], not_before_s: float | None = None
+        self,
+        batch: Sequence[PendingEntry],
+        *,
+        again: Sequence[PendingEntry],
+        not_before_s: float | None = None,
     ) -> None:
         """Free the lanes of an answered request, putting back the entries to send `again`, in order.
 
@@ -313,7 +317,7 @@ class Outbox:
         self._enter(batch, -1)
         for pending in reversed(again):
             # A partition may have been taken away meanwhile: its entries are no longer ours to send.
-            if pending.track.is_open:
+            if pending.tracker.is_open:
                 lane = pending.lane
                 lane.waiting.insert(0, pending)
                 self.unsent += 1
@@ -346,7 +350,7 @@ class Outbox:
         ends_s = [line[0][0] for line in (self._delayed, self._resting) if line]
         return min(ends_s, default=None)
 
-    def discard(self, is_unwanted: Callable[[Pending], bool]) -> list[Pending]:
+    def discard(self, is_unwanted: Callable[[PendingEntry], bool]) -> list[PendingEntry]:
         """Forget unsent entries, and return them: of partitions that were taken away, or that a shutdown
         will not send.
 
@@ -354,12 +358,12 @@ class Outbox:
         """
         return self._drop(self._lanes(self._all_queues()), is_unwanted) if self.unsent else []
 
-    def discard_waiting(self, tracks: Container[Track]) -> list[Pending]:
+    def discard_waiting(self, trackers: Container[OffsetTracker]) -> list[PendingEntry]:
         """The same for what some partitions have waiting for their next attempt, or for their source."""
         waiting = self._lanes(self._held) | {lane for _, _, lane in self._delayed}
-        return self._drop(waiting, lambda pending: pending.track in tracks)
+        return self._drop(waiting, lambda pending: pending.tracker in trackers)
 
-    def entries(self) -> Iterator[Pending]:
+    def entries(self) -> Iterator[PendingEntry]:
         """All that are here."""
         return (pending for lane in self._lanes(self._all_queues()) for pending in lane.waiting)
 
@@ -380,18 +384,18 @@ class Outbox:
         """The queues of one source: one for each policy that has met it."""
         return [queues[source] for queues in self._queues.values() if source in queues]
 
-    def set_door(self, queue: SourceQueue, door: Door) -> list[Pending]:
+    def set_door(self, queue: SourceQueue, door: Gate) -> list[PendingEntry]:
         """Say whether what waits for a source may leave; returns what was waiting when it is REFUSED.
 
         What a request carries at this moment is not touched.
         """
         queue.door = door
         self._shut_or_open(queue)
-        if door is not Door.REFUSED or not self.held(queue):
+        if door is not Gate.REFUSED or not self.held(queue):
             return []
         return sorted(self._drop(self._lanes([queue]), lambda _: True), key=lambda p: p.record.offset)
 
-    def take_out(self, queue: SourceQueue, is_unwanted: Callable[[Pending], bool]) -> list[Pending]:
+    def take_out(self, queue: SourceQueue, is_unwanted: Callable[[PendingEntry], bool]) -> list[PendingEntry]:
         """Forget unsent entries of one source, wherever they are in their lanes, and return them."""
         lanes = self._lanes([queue])
         for lane in lanes:
@@ -464,17 +468,17 @@ class Outbox:
         return (
             known is None  # it was forgotten meanwhile, and is met anew
             or not known.is_shut
-            or known.door is Door.REFUSED
+            or known.door is Gate.REFUSED
             or self._has_room_for(known, share=ROOM_SHARE)
         )
 
     def _has_room_for(self, queue: SourceQueue, *, share: float = 1.0) -> bool:
         """Whether one more entry of a source that is shut may wait here."""
-        if queue.door is Door.REFUSED:
+        if queue.door is Gate.REFUSED:
             return False
         held, held_bytes = self._held[queue]
         has_room_of_its_own = (
-            queue.door is Door.OPEN  # it rests: for that none of its records is ever dead-lettered
+            queue.door is Gate.OPEN  # it rests: for that none of its records is ever dead-lettered
             or (held < self._max_held * share and held_bytes < self._max_held_bytes * share)
         )
         return (
@@ -545,8 +549,8 @@ class Outbox:
         lanes.update(lane for _, _, lane in self._delayed if lane.queue in chosen)
         return lanes
 
-    def _drop(self, lanes: Iterable[Lane], is_unwanted: Callable[[Pending], bool]) -> list[Pending]:
-        dropped: list[Pending] = []
+    def _drop(self, lanes: Iterable[Lane], is_unwanted: Callable[[PendingEntry], bool]) -> list[PendingEntry]:
+        dropped: list[PendingEntry] = []
         touched: set[SourceQueue] = set()
         for lane in lanes:
             while lane.waiting and is_unwanted(lane.waiting[-1]):
@@ -568,7 +572,7 @@ class Outbox:
         heapq.heapify(self._delayed)
         return dropped
 
-    def _enter(self, entries: Sequence[Pending], sign: int) -> None:
+    def _enter(self, entries: Sequence[PendingEntry], sign: int) -> None:
         self._inside += sign * len(entries)
         for pending in entries:
             pending.lane.queue.inside += sign

@@ -20,7 +20,7 @@ MIN_RATE = 1.0
 """Requests per second below which throttling never pushes: something must probe for recovery."""
 
 
-class State(enum.IntEnum):
+class BreakerState(enum.IntEnum):
     """What is known of a target; the values are those of the metric `target_state`."""
 
     OK = 0
@@ -41,7 +41,7 @@ def full_jitter(
     return float(ceiling * (0.1 + 0.9 * draw()))
 
 
-class Pace:
+class RateControl:
     """Says when the next request to one target may leave.
 
     Three things hold a request back. The *rate*: throttles cut it, time without throttles restores
@@ -62,7 +62,7 @@ class Pace:
         max_interval_s: float = 0.0,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        self.state = State.OK
+        self.state = BreakerState.OK
         self.rate = max_per_second
         """Requests per second allowed now; None for no limit."""
         self._max_rate = max_per_second
@@ -84,7 +84,7 @@ class Pace:
         """Whether a request may leave at this moment."""
         if now_s < self._not_before_s:
             return False
-        if self.state is not State.OK:
+        if self.state is not BreakerState.OK:
             return in_flight == 0
         if self.rate is None:
             return True
@@ -101,8 +101,8 @@ class Pace:
 
     def sent(self, now_s: float) -> None:
         """Take note that a request left."""
-        if self.state is State.OPEN:
-            self.state = State.PROBING
+        if self.state is BreakerState.OPEN:
+            self.state = BreakerState.PROBING
         if self.rate is not None:
             self._refill(now_s)
             # A probe of a target that is down waits for no token, and must leave no debt behind.
@@ -111,7 +111,7 @@ class Pace:
 
     def answered(self, now_s: float, *, entries: int, accepted: int, throttled: int) -> None:
         """Take note of an answer that says what became of each entry."""
-        self.state = State.OK
+        self.state = BreakerState.OK
         self._failures = 0
         if accepted:
             self._throttles = 0
@@ -121,20 +121,20 @@ class Pace:
         """Take note of a request that was throttled as a whole: slow down, and wait."""
         self._throttles += 1
         self._failures = 0
-        self.state = State.OK
+        self.state = BreakerState.OK
         self._wait(now_s, retry_after_s or self._backoff_s(self._throttles))
         self._adapt(now_s, entries, entries)
 
     def failed(self, now_s: float) -> None:
         """Take note of a request without a usable answer; enough of them in a row open the breaker."""
         self._failures += 1
-        if self.state is not State.OK or self._failures >= FAILURES_TO_OPEN:
-            self.state = State.OPEN
+        if self.state is not BreakerState.OK or self._failures >= FAILURES_TO_OPEN:
+            self.state = BreakerState.OPEN
             self._wait(now_s, self._backoff_s(self._failures - FAILURES_TO_OPEN + 1))
 
     def is_backing_off(self, now_s: float) -> bool:
         """Whether the target is down, or a throttle is being waited out."""
-        return self.state is not State.OK or now_s < self._not_before_s
+        return self.state is not BreakerState.OK or now_s < self._not_before_s
 
     def _backoff_s(self, tries: int) -> float:
         return full_jitter(

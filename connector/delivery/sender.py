@@ -11,9 +11,9 @@ from typing import Literal, Protocol, assert_never
 
 from connector import config
 from connector.delivery.failures import COUNTED, OF_SOURCE, Failures, backoff_s, fails_alone
-from connector.delivery.queue import Door, Outbox, Pending, SourceQueue
-from connector.delivery.rate import Pace, State
-from connector.delivery.source_gate import SourceGuard, Watch
+from connector.delivery.queue import EntryQueue, Gate, PendingEntry, SourceQueue
+from connector.delivery.rate import BreakerState, RateControl
+from connector.delivery.source_gate import SourceGate, StateFeed
 from connector.errors import (
     HaltError,
     InvariantError,
@@ -25,8 +25,8 @@ from connector.errors import (
     TransientError,
     UnavailableError,
 )
-from connector.ledger import Track
-from connector.model import Answer, Delivered, Entry, Forbidden, InactivePolicy, Outcome, Refused, Retry
+from connector.ledger import OffsetTracker
+from connector.model import Answer, Delivered, Entry, Forbidden, InactivePolicy, Outcome, Refused, Retriable
 from connector.telemetry.metrics import RequestOutcome, TargetCondition, Telemetry
 
 SLOW_S = 2.0
@@ -47,7 +47,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Full:
+class Backpressure:
     """Why an entry has to wait outside: so much of its target, or of its source, waits already."""
 
     reason: Literal["target", "source"]
@@ -56,7 +56,7 @@ class Full:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class TargetLimits:
     """What may be in one outlet, waiting or in flight."""
 
     records: int = sys.maxsize
@@ -68,16 +68,16 @@ class Share:
 
 
 @dataclass(slots=True)
-class Judged:
+class BatchResult:
     """What an answered request means for its records. Those in neither list are sent again."""
 
-    delivered: list[Pending] = field(default_factory=list)
-    failed: list[tuple[Pending, RecordError]] = field(default_factory=list)
+    delivered: list[PendingEntry] = field(default_factory=list)
+    failed: list[tuple[PendingEntry, RecordError]] = field(default_factory=list)
     """To be dead-lettered."""
     halt: HaltError | None = None
 
 
-class Outlet:
+class TargetSender:
     """Sends to one target, and decides what is sent again, when, and in which company.
 
     Every failure has one of five verdicts: the record is at fault (dead letter), the entry is sent
@@ -92,9 +92,9 @@ class Outlet:
         *,
         sink: Sink,
         telemetry: Telemetry,
-        watch: Watch,
+        state_feed: StateFeed,
         sources: config.Sources | None = None,
-        share: Share | None = None,
+        share: TargetLimits | None = None,
         has_many_sources: bool = False,
         sends_unseen: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
@@ -108,17 +108,17 @@ class Outlet:
         self._max_in_flight = target.max_in_flight
         self._period_s = target.batch.period
         self._has_many_sources = has_many_sources
-        sources, share = sources or config.Sources(), share or Share()
+        sources, share = sources or config.Sources(), share or TargetLimits()
         self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
-        self.guard = SourceGuard(
+        self.guard = SourceGate(
             name,
-            watch=watch,
+            state_feed=state_feed,
             telemetry=telemetry,
             sends_unseen=sends_unseen,
             max_refusals=None if sends_unseen else target.retry.max_attempts,
             clock_s=clock_s,
         )
-        self._outbox = Outbox(
+        self._entry_queue = EntryQueue(
             max_count=target.batch.count,
             max_bytes=target.batch.byte_size,
             max_records=share.records,
@@ -131,10 +131,10 @@ class Outlet:
             on_new_source=self.guard.meet,
             on_source_forgotten=self._forgotten,
         )
-        self.guard.guard(self._outbox)
+        self.guard.guard(self._entry_queue)
         self._failures = Failures(
             target.retry,
-            outbox=self._outbox,
+            entry_queue=self._entry_queue,
             guard=self.guard,
             has_many_sources=has_many_sources,
             clock_s=clock_s,
@@ -143,12 +143,12 @@ class Outlet:
         """EventBridge refused who we are, and took nothing since."""
         self.settled = 0
         """Entries delivered or given up, in all."""
-        self._pace = Pace(
+        self._rate_control = RateControl(
             max_per_second=target.max_requests_per_second,
             initial_interval_s=target.retry.initial_interval,
             max_interval_s=target.retry.max_interval,
         )
-        self._in_flight: dict[int, tuple[list[Pending], float, int]] = {}
+        self._in_flight: dict[int, tuple[list[PendingEntry], float, int]] = {}
         """batch id → (its entries, when it was sent, how many `Failures.acceptances` there were then)"""
         self._batch_ids = itertools.count(1)
         self._in_vain_since_s: float | None = None
@@ -157,88 +157,90 @@ class Outlet:
         self._is_answering = True
         """The last request was answered entry by entry, and not just throttled."""
         self._condition: TargetCondition = "up"
-        telemetry.target_state(name, State.OK, "up", reason="starting")
-        self.discard = self._outbox.discard
-        self.discard_waiting = self._outbox.discard_waiting
+        telemetry.target_state(name, BreakerState.OK, "up", reason="starting")
+        self.discard = self._entry_queue.discard
+        self.discard_waiting = self._entry_queue.discard_waiting
         self.failing = self._failures.sources
 
     @property
     def is_busy(self) -> bool:
         """Whether an answer is waited for: to a request, or to a lookup that events wait for."""
-        return bool(self._in_flight) or (self.guard.is_looking and self._outbox.unsent > 0)
+        return bool(self._in_flight) or (self.guard.is_looking and self._entry_queue.unsent > 0)
 
     @property
     def has_enough(self) -> bool:
         """Whether no request may leave now, and as many full ones as may be in flight are ready."""
         if self.is_down:
-            return self._outbox.ready_lanes >= self._max_in_flight * self._outbox.max_count
-        return len(self._in_flight) >= self._max_in_flight and self._outbox.has_much(self._max_in_flight)
+            return self._entry_queue.ready_lanes >= self._max_in_flight * self._entry_queue.max_count
+        return len(self._in_flight) >= self._max_in_flight and self._entry_queue.has_much(self._max_in_flight)
 
     @property
     def is_down(self) -> bool:
         """Whether the target is taken to be down."""
-        return self._pace.state is not State.OK
+        return self._rate_control.state is not BreakerState.OK
 
     def is_held_up(self, now_s: float) -> bool:
         """Whether something outside explains that what is here waits."""
         if self.is_backing_off or self._failures.are_blocking or self.problem(now_s) is not None:
             return True
-        return self._outbox.ready_since_s is not None and self._pace.next_s(now_s) > now_s
+        return self._entry_queue.ready_since_s is not None and self._rate_control.next_s(now_s) > now_s
 
     @property
     def is_holding(self) -> bool:
         """Whether sources that are shut or fail explain what is held."""
-        return self._outbox.has_shut_doors or bool(self.failing())
+        return self._entry_queue.has_shut_doors or bool(self.failing())
 
     @property
     def is_backing_off(self) -> bool:
         """Whether nothing may leave now, since the target is down, was throttled, or has a low rate."""
         now_s = self._clock_s()
-        return self._pace.is_backing_off(now_s) or self._pace.next_s(now_s) - now_s > LOW_RATE_S
+        return (
+            self._rate_control.is_backing_off(now_s) or self._rate_control.next_s(now_s) - now_s > LOW_RATE_S
+        )
 
     def add(
-        self, pending: Pending, lane_key: Hashable | None, policy: InactivePolicy = "send"
-    ) -> RefusedError | Full | None:
+        self, pending: PendingEntry, lane_key: Hashable | None, policy: InactivePolicy = "send"
+    ) -> RefusedError | Backpressure | None:
         """Take an entry in and return None; or say why it is not to be sent, or has to wait outside."""
-        obstacle = self._outbox.add(pending, lane_key, policy)
+        obstacle = self._entry_queue.add(pending, lane_key, policy)
         if obstacle is None:
             return None
-        outbox = self._outbox
-        if isinstance(obstacle, Outbox):
-            return Full("target", lambda: outbox.has_room)
+        entry_queue = self._entry_queue
+        if isinstance(obstacle, EntryQueue):
+            return Backpressure("target", lambda: entry_queue.has_room)
         queue = obstacle
         if self._is_refused(queue):
             return self.guard.refusal(queue)
-        return Full("source", lambda: self._is_refused(queue) or outbox.may_come(queue))
+        return Backpressure("source", lambda: self._is_refused(queue) or entry_queue.may_come(queue))
 
     def _is_refused(self, queue: SourceQueue) -> bool:
         """Whether what is too much for a source is dead-lettered: only where a look found it not ACTIVE."""
-        return queue.door is Door.REFUSED or (
-            self._dead_letters_what_is_too_much and queue.door is Door.HELD and self.guard.is_inactive(queue)
+        return queue.door is Gate.REFUSED or (
+            self._dead_letters_what_is_too_much and queue.door is Gate.HELD and self.guard.is_inactive(queue)
         )
 
     def expect(self, source: str, policy: InactivePolicy) -> None:
         """Look at a source before its first record comes."""
-        self._outbox.meet(source, policy)
+        self._entry_queue.meet(source, policy)
 
-    def step(self, now_s: float) -> list[tuple[Pending, RefusedError]]:
+    def step(self, now_s: float) -> list[tuple[PendingEntry, RefusedError]]:
         """Follow what is news of the sources; returns what is not to be sent after all, and why."""
         return self.guard.step(now_s, is_down=self.is_down)
 
     @property
     def held(self) -> int:
         """How many entries wait because their source is not ACTIVE, or fails alone."""
-        return self._outbox.held_in_all
+        return self._entry_queue.held_in_all
 
     @property
     def held_bytes(self) -> int:
         """Bytes of their records, and of the events made of them."""
-        return self._outbox.held_bytes_in_all
+        return self._entry_queue.held_bytes_in_all
 
     @property
     def inside(self) -> tuple[int, int]:
         """How many entries are waiting or in flight, and their bytes where these are limited."""
-        return self._outbox.inside
+        return self._entry_queue.inside
 
     def age_without_others(self, now_s: float, *, is_blocked: bool) -> None:
         """Let the age count of what fails alone, where for want of room nothing comes in to be accepted."""
@@ -246,14 +248,14 @@ class Outlet:
         if is_blocked and self._is_answering and not self.is_down:
             self._failures.age_without_others(self._entries(), now_s)
 
-    def _entries(self) -> Iterator[Pending]:
+    def _entries(self) -> Iterator[PendingEntry]:
         """All that is waiting or in flight."""
         in_flight = (pending for batch, _, _ in self._in_flight.values() for pending in batch)
-        return itertools.chain(in_flight, self._outbox.entries())
+        return itertools.chain(in_flight, self._entry_queue.entries())
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing arrives there, in a sentence; None when all is well."""
-        if not self._in_flight and (not self._outbox.unsent or self._waits_for_customers):
+        if not self._in_flight and (not self._entry_queue.unsent or self._waits_for_customers):
             self._in_vain_since_s = None  # what failed was taken away, or is not to be sent
         since_s, why = self._in_vain_since_s, f"nothing was accepted: {self._why}"
         if trouble := self.guard.trouble:
@@ -264,24 +266,26 @@ class Outlet:
                 since_s, why = trouble[0], f"sources cannot be looked up, and their events wait: {trouble[1]}"
         if since_s is None or now_s - since_s <= SLOW_S:
             return None
-        pause_s = self._pace.next_s(now_s) - now_s
+        pause_s = self._rate_control.next_s(now_s) - now_s
         then = f"; next try in {pause_s:.0f} s" if pause_s >= 1 and not self._in_flight else ""
         return f"for {now_s - since_s:.0f} s {why}{then}"
 
     @property
     def _waits_for_customers(self) -> bool:
         """Whether all that waits is of sources that are not ACTIVE, and EventBridge is not the reason."""
-        return not (self.is_down or self.guard.is_awaited) and self._outbox.is_behind_doors
+        return not (self.is_down or self.guard.is_awaited) and self._entry_queue.is_behind_doors
 
-    def carries(self, tracks: set[Track]) -> bool:
+    def carries(self, trackers: set[OffsetTracker]) -> bool:
         """Whether records of these tracks are in flight."""
-        return any(pending.track in tracks for batch, _, _ in self._in_flight.values() for pending in batch)
+        return any(
+            pending.tracker in trackers for batch, _, _ in self._in_flight.values() for pending in batch
+        )
 
     def next_s(self, now_s: float) -> float | None:
         """When there will be something to do without an answer or a new record; None for never."""
-        due_s = [] if self._outbox.next_wake_s is None else [self._outbox.next_wake_s]
-        if self._outbox.ready_since_s is not None:
-            due_s.append(self._pace.next_s(now_s))
+        due_s = [] if self._entry_queue.next_wake_s is None else [self._entry_queue.next_wake_s]
+        if self._entry_queue.ready_since_s is not None:
+            due_s.append(self._rate_control.next_s(now_s))
         if (next_s := self.guard.next_s(now_s)) is not None:
             due_s.append(next_s)
         return min(due_s, default=None)
@@ -293,24 +297,24 @@ class Outlet:
         requests that may be in flight are. While it is busy the next one fills up, for `batch.period`
         at most.
         """
-        outbox = self._outbox
+        entry_queue = self._entry_queue
         idle_below = max(1, self._max_in_flight // 8)
-        outbox.wake(now_s)
+        entry_queue.wake(now_s)
         if self.is_down and self._may_only_probe(now_s):
             self._send([], now_s)
         while (
-            (since_s := outbox.ready_since_s) is not None
+            (since_s := entry_queue.ready_since_s) is not None
             and len(self._in_flight) < self._max_in_flight
             and (
                 len(self._in_flight) < idle_below
-                or outbox.has_full_batch()
+                or entry_queue.has_full_batch()
                 or now_s - since_s >= self._period_s
             )
-            and self._pace.may_send(now_s, len(self._in_flight))
+            and self._rate_control.may_send(now_s, len(self._in_flight))
         ):
-            batch = outbox.next_batch()
+            batch = entry_queue.next_batch()
             for pending in batch:
-                pending.track.sent_offset = max(pending.track.sent_offset, pending.record.offset)
+                pending.tracker.sent_offset = max(pending.tracker.sent_offset, pending.record.offset)
             self._send(batch, now_s)
 
     def _may_only_probe(self, now_s: float) -> bool:
@@ -320,26 +324,26 @@ class Outlet:
         would stay down for as long as nothing can be looked up, or none of its customers comes back.
         """
         return (
-            self._outbox.unsent > 0
-            and self._outbox.ready_since_s is None
-            and self._pace.may_send(now_s, len(self._in_flight))
-            and (self.guard.is_awaited or self._outbox.is_behind_doors)
+            self._entry_queue.unsent > 0
+            and self._entry_queue.ready_since_s is None
+            and self._rate_control.may_send(now_s, len(self._in_flight))
+            and (self.guard.is_awaited or self._entry_queue.is_behind_doors)
         )
 
-    def _send(self, batch: list[Pending], now_s: float) -> None:
+    def _send(self, batch: list[PendingEntry], now_s: float) -> None:
         if self._in_vain_since_s is None and not _all_alone(batch):
             self._in_vain_since_s = now_s
         batch_id = next(self._batch_ids)
         self._in_flight[batch_id] = (batch, now_s, self._failures.acceptances)
-        self._pace.sent(now_s)
+        self._rate_control.sent(now_s)
         self._sink.send(self.name, batch_id, [pending.entry for pending in batch])
 
-    def judge(self, batch_id: int, answer: Answer) -> Judged:
+    def judge(self, batch_id: int, answer: Answer) -> BatchResult:
         """Decide what becomes of each entry of an answered request."""
         batch, sent_s, sent_at = self._in_flight.pop(batch_id)
         now_s = self._clock_s()
-        judged = Judged()
-        again: Sequence[Pending] = batch
+        judged = BatchResult()
+        again: Sequence[PendingEntry] = batch
         not_before_s: float | None = None
         outcome: RequestOutcome
         match answer.error:
@@ -349,7 +353,7 @@ class Outlet:
                 outcome = "ok" if len(judged.delivered) == len(batch) else "partial"
             case ThrottledError() as error:
                 outcome = "throttled"
-                self._pace.throttled(now_s, entries=len(batch), retry_after_s=answer.retry_after_s)
+                self._rate_control.throttled(now_s, entries=len(batch), retry_after_s=answer.retry_after_s)
                 self._telemetry.entries_retried(self.name, error.code, len(batch))
             case UnavailableError() as error:
                 outcome = "unavailable"
@@ -358,7 +362,7 @@ class Outlet:
                 not_before_s = now_s + self._backoff_s(again)
             case OversizeError() | RefusedError() as error:
                 outcome = "oversize" if isinstance(error, OversizeError) else "refused"
-                self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
+                self._rate_control.answered(now_s, entries=len(batch), accepted=0, throttled=0)
                 if len(batch) == 1:
                     again = ()
                     judged.failed.append((batch[0], error))
@@ -369,7 +373,7 @@ class Outlet:
                 outcome = "halted"
                 judged.halt = error
                 # Where other targets go on, this one is down until it is put right.
-                self._pace.failed(now_s)
+                self._rate_control.failed(now_s)
                 not_before_s = now_s + self._backoff_s(again)
             case error:
                 raise InvariantError(f"an answer carried {type(error).__name__}, which has no verdict")
@@ -379,11 +383,13 @@ class Outlet:
         self.settled += len(judged.delivered) + len(judged.failed)
         self._is_answering = answer.error is None and (not _all_throttled(answer) or _all_alone(batch))
         self._follow(batch, answer, sent_s, is_in_vain=len(again) == len(batch))
-        self._outbox.release(batch, again=again, not_before_s=not_before_s)
+        self._entry_queue.release(batch, again=again, not_before_s=not_before_s)
         self._report(batch, answer, outcome, judged)
         return judged
 
-    def _follow(self, batch: Sequence[Pending], answer: Answer, sent_s: float, *, is_in_vain: bool) -> None:
+    def _follow(
+        self, batch: Sequence[PendingEntry], answer: Answer, sent_s: float, *, is_in_vain: bool
+    ) -> None:
         """Remember since when nothing is accepted, and why.
 
         Sources that fail alone are shown as that: they are no trouble of the target, also where nobody else
@@ -396,7 +402,7 @@ class Outlet:
             self._why = str(answer.error)
             if self._in_vain_since_s is None:
                 self._in_vain_since_s = sent_s
-        elif is_in_vain and isinstance(first := next(iter(answer.outcomes), None), Retry):
+        elif is_in_vain and isinstance(first := next(iter(answer.outcomes), None), Retriable):
             self._why = f"EventBridge takes no entry ({first.code}: {first.message})"
         else:
             is_waited_for = any(not _all_alone(others) for others, _, _ in self._in_flight.values())
@@ -404,7 +410,7 @@ class Outlet:
             self._why = NO_ANSWER
 
     def _report(
-        self, batch: Sequence[Pending], answer: Answer, outcome: RequestOutcome, judged: Judged
+        self, batch: Sequence[PendingEntry], answer: Answer, outcome: RequestOutcome, judged: BatchResult
     ) -> None:
         self._telemetry.request_finished(
             self.name,
@@ -422,23 +428,23 @@ class Outlet:
         now_s = self._clock_s()
         self._telemetry.target_state(
             self.name,
-            self._pace.state,
+            self._rate_control.state,
             self._condition,
             reason=str(answer.error or self._why),
-            next_try_s=max(0.0, self._pace.next_s(now_s) - now_s),
+            next_try_s=max(0.0, self._rate_control.next_s(now_s) - now_s),
         )
 
     def _judge_entries(
-        self, batch: Sequence[Pending], answer: Answer, sent_at: int, judged: Judged
-    ) -> list[Pending]:
+        self, batch: Sequence[PendingEntry], answer: Answer, sent_at: int, judged: BatchResult
+    ) -> list[PendingEntry]:
         """Sort the entries of an answer that speaks of each; returns those to send again."""
         accepted = throttled = 0
         for outcome in answer.outcomes:
             accepted += isinstance(outcome, Delivered)
-            throttled += isinstance(outcome, Retry) and outcome.throttled
+            throttled += isinstance(outcome, Retriable) and outcome.throttled
         now_s = self._clock_s()
         if accepted == len(batch):
-            self._pace.answered(now_s, entries=accepted, accepted=accepted, throttled=0)
+            self._rate_control.answered(now_s, entries=accepted, accepted=accepted, throttled=0)
             if batch:  # nothing is what a probe without entries has accepted
                 self._failures.accepted(batch, now_s)
             judged.delivered.extend(batch)
@@ -450,14 +456,16 @@ class Outlet:
         if accepted:
             self._failures.accepted(judged.delivered, now_s)
         alone = self._failures.rest(batch, outcomes, sent_at, accepted=accepted)
-        self._pace.answered(now_s, entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone)
-        again: list[Pending] = []
+        self._rate_control.answered(
+            now_s, entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone
+        )
+        again: list[PendingEntry] = []
         retried: dict[str, int] = {}
         for pending, outcome in zip(batch, outcomes, strict=True):
             match outcome:
                 case Delivered():
                     pass
-                case Retry():
+                case Retriable():
                     if (given_up := self._failures.attempt(pending, outcome, sent_at)) is not None:
                         judged.failed.append((pending, given_up))
                     else:
@@ -491,15 +499,15 @@ class Outlet:
         ):
             return outcomes
         return [
-            Retry("source_not_authorized", f"{each.code}: {each.message}")
+            Retriable("source_not_authorized", f"{each.code}: {each.message}")
             if isinstance(each, Forbidden)
             else each
             for each in outcomes
         ]
 
     def _judge_unavailable(
-        self, batch: Sequence[Pending], error: UnavailableError, sent_at: int, judged: Judged
-    ) -> list[Pending]:
+        self, batch: Sequence[PendingEntry], error: UnavailableError, sent_at: int, judged: BatchResult
+    ) -> list[PendingEntry]:
         """Decide about a request without a usable answer; returns the entries to send again.
 
         One that was refused for a source, or with an unknown code, is answered: alone an entry or source is
@@ -508,18 +516,18 @@ class Outlet:
         now_s = self._clock_s()
         sources = {pending.entry.source for pending in batch}
         if error.code in OF_SOURCE:
-            self._pace.answered(now_s, entries=len(batch), accepted=0, throttled=0)
+            self._rate_control.answered(now_s, entries=len(batch), accepted=0, throttled=0)
             is_split = len(sources) > 1
             is_found = not is_split
         else:
-            self._pace.failed(now_s)
+            self._rate_control.failed(now_s)
             # Where other requests succeed the fault may lie in one of these entries.
             is_split = any(self._failures.are_others_accepted(pending, sent_at) for pending in batch)
             is_found = len(batch) == 1
-        failed = Retry(error.code if is_found or error.code not in COUNTED else "unavailable", str(error))
+        failed = Retriable(error.code if is_found or error.code not in COUNTED else "unavailable", str(error))
         if len(sources) == 1:
             self._failures.rest(batch, [failed] * len(batch), sent_at, accepted=None)
-        again: list[Pending] = []
+        again: list[PendingEntry] = []
         for pending in batch:
             if (given_up := self._failures.attempt(pending, failed, sent_at)) is not None:
                 judged.failed.append((pending, given_up))
@@ -529,12 +537,12 @@ class Outlet:
             _split(again)
         return again
 
-    def _sent_again(self, again: Sequence[Pending], judged: Judged) -> Sequence[Pending]:
+    def _sent_again(self, again: Sequence[PendingEntry], judged: BatchResult) -> Sequence[PendingEntry]:
         """Those that may be sent again; of a source that is refused meanwhile none may."""
         kept = []
         for pending in again:
             queue = pending.lane.queue
-            if queue.door is Door.REFUSED:
+            if queue.door is Gate.REFUSED:
                 judged.failed.append((pending, self.guard.refusal(queue)))
             else:
                 kept.append(pending)
@@ -544,21 +552,21 @@ class Outlet:
         self._failures.forget(queue)
         self.guard.forgotten(queue)
 
-    def _backoff_s(self, again: Sequence[Pending]) -> float:
+    def _backoff_s(self, again: Sequence[PendingEntry]) -> float:
         return backoff_s(self._retry, max((pending.tries for pending in again), default=1))
 
 
-def _all_alone(batch: Sequence[Pending]) -> bool:
+def _all_alone(batch: Sequence[PendingEntry]) -> bool:
     """Whether a request holds nothing but entries that fail while others are accepted."""
     return bool(batch) and all(map(fails_alone, batch))
 
 
 def _all_throttled(answer: Answer) -> bool:
     outcomes = answer.outcomes
-    return bool(outcomes) and all(isinstance(each, Retry) and each.throttled for each in outcomes)
+    return bool(outcomes) and all(isinstance(each, Retriable) and each.throttled for each in outcomes)
 
 
-def _split(batch: Sequence[Pending]) -> None:
+def _split(batch: Sequence[PendingEntry]) -> None:
     """Let the next request of these entries hold half as many, until the culprit is alone."""
     for pending in batch:
         pending.batch_limit = max(1, len(batch) // 2)

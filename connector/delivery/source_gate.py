@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Protocol
 
-from connector.delivery.queue import Door, Outbox, Pending, SourceQueue
+from connector.delivery.queue import EntryQueue, Gate, PendingEntry, SourceQueue
 from connector.delivery.rate import full_jitter
 from connector.errors import RefusedError
-from connector.model import InactivePolicy, Sighting, Standing
+from connector.model import InactivePolicy, SourceReport, SourceStatus
 from connector.telemetry.metrics import Telemetry
 
 REOPEN_INITIAL_S = 0.5
@@ -25,10 +25,10 @@ URGE_INTERVAL_S = 0.5
 MAX_FORGOTTEN = 10_000
 NOT_SEEN = "it cannot be looked up"
 
-LOOKING = Sighting("LOOKING")
+LOOKING_UP = SourceStatus("LOOKING")
 
 
-class Watch(Protocol):
+class StateFeed(Protocol):
     """Looks up sources, beside everything else."""
 
     def follow(self, name: str, *, anew: bool = False) -> None:
@@ -40,7 +40,7 @@ class Watch(Protocol):
     def forget(self, name: str) -> None:
         """Look up this source no more."""
 
-    def step(self, now_s: float) -> list[tuple[str, Sighting, float]]:
+    def step(self, now_s: float) -> list[tuple[str, SourceStatus, float]]:
         """Start the lookups that are due; returns what was seen since the last call. Never blocks.
 
         With each comes when its lookup began.
@@ -80,8 +80,8 @@ class _Known:
         "since_ms",
     )
 
-    def __init__(self, since_ms: int, before: Sighting | None) -> None:
-        self.seen = LOOKING
+    def __init__(self, since_ms: int, before: SourceStatus | None) -> None:
+        self.seen = LOOKING_UP
         self.before = before
         """What was known of it when it was forgotten, where that was not ACTIVE."""
         self.since_ms = since_ms
@@ -97,7 +97,7 @@ class _Known:
         """EventBridge refused it: when to try again; infinity until the next lookup."""
 
 
-class SourceGuard:
+class SourceGate:
     """Opens and shuts the doors of one target's sources by what is known of them.
 
     A source met for the first time is held until it was looked up. One that is not ACTIVE is held or
@@ -112,7 +112,7 @@ class SourceGuard:
         self,
         target: str,
         *,
-        watch: Watch,
+        state_feed: StateFeed,
         telemetry: Telemetry,
         sends_unseen: bool = True,
         max_refusals: int | None = None,
@@ -120,7 +120,7 @@ class SourceGuard:
     ) -> None:
         """After `max_refusals` in a row what waits for a source is not sent; None for no such limit."""
         self._target = target
-        self._watch = watch
+        self._state_feed = state_feed
         self._telemetry = telemetry
         self._sends_unseen = sends_unseen
         self._max_refusals = max_refusals
@@ -134,14 +134,14 @@ class SourceGuard:
         self._aged: set[str] = set()
         self._unsure: set[str] = set()
         """Open, though a lookup that was waited for came to no answer."""
-        self._forgotten: dict[str, Sighting] = {}
+        self._forgotten: dict[str, SourceStatus] = {}
         """Sources that were forgotten while they were not ACTIVE."""
         self._urge_s = float("-inf")
         self._changed = True
 
-    def guard(self, outbox: Outbox) -> None:
+    def guard(self, entry_queue: EntryQueue) -> None:
         """Say whose doors these are; once, before anything is added."""
-        self._outbox = outbox
+        self._entry_queue = entry_queue
 
     def meet(self, queue: SourceQueue) -> None:
         """Take note of a source that the outbox meets for the first time."""
@@ -149,16 +149,16 @@ class SourceGuard:
         if known is None:
             known = self._known[queue.source] = _Known(_now_ms(), self._forgotten.pop(queue.source, None))
             self._looking.add(queue.source)
-            self._watch.follow(queue.source)
+            self._state_feed.follow(queue.source)
             self._changed = True
-        self._outbox.set_door(queue, self._door(queue.policy, known))
+        self._entry_queue.set_door(queue, self._door(queue.policy, known))
 
     def forgotten(self, queue: SourceQueue) -> None:
         """Take note that the outbox made room by forgetting a source."""
-        if queue.source in self._known and not self._outbox.queues_of(queue.source):
+        if queue.source in self._known and not self._entry_queue.queues_of(queue.source):
             known = self._known.pop(queue.source)
             # One that was forgotten before may not have been looked up since.
-            seen = known.before if known.seen is LOOKING else known.seen
+            seen = known.before if known.seen is LOOKING_UP else known.seen
             if seen is not None and seen.is_inactive:
                 self._forgotten[queue.source] = seen
                 if len(self._forgotten) > MAX_FORGOTTEN:
@@ -166,7 +166,7 @@ class SourceGuard:
             for names in (self._refused, self._looking, self._aged, self._unsure):
                 names.discard(queue.source)
             self._fresh.pop(queue.source, None)
-            self._watch.forget(queue.source)
+            self._state_feed.forget(queue.source)
             self._changed = True
 
     def refused(self, queue: SourceQueue) -> None:
@@ -177,7 +177,7 @@ class SourceGuard:
         known.refusals += 1
         known.reopen_s = float("inf")
         self._refused.add(queue.source)
-        self._watch.follow(queue.source, anew=True)
+        self._state_feed.follow(queue.source, anew=True)
         self._set_doors(queue.source, known)
 
     def taken(self, queue: SourceQueue) -> None:
@@ -185,13 +185,13 @@ class SourceGuard:
         if known := self._known.get(queue.source):
             known.refusals = 0
 
-    def step(self, now_s: float, *, is_down: bool = False) -> list[tuple[Pending, RefusedError]]:
+    def step(self, now_s: float, *, is_down: bool = False) -> list[tuple[PendingEntry, RefusedError]]:
         """Open and shut doors by what is news; returns the entries that are not to be sent, and why.
 
         While the target `is_down` what is known of its sources grows old.
         """
-        failed: list[tuple[Pending, RefusedError]] = []
-        for source, seen, began_s in self._watch.step(now_s):
+        failed: list[tuple[PendingEntry, RefusedError]] = []
+        for source, seen, began_s in self._state_feed.step(now_s):
             if known := self._known.get(source):
                 if seen.state == "UNKNOWN":
                     self._not_seen(source, known, seen, now_s)
@@ -203,37 +203,37 @@ class SourceGuard:
             self._known[source].reopen_s = None
             failed += self._apply(source, self._known[source])
         if is_down:
-            self._watch.postpone(now_s)
+            self._state_feed.postpone(now_s)
             self._grow_old(now_s)
         if self._aged and now_s >= self._urge_s:
             self._urge_s = now_s + URGE_INTERVAL_S
             for source in self._aged:
-                if any(queue.inside for queue in self._outbox.queues_of(source)):
-                    self._watch.follow(source)
+                if any(queue.inside for queue in self._entry_queue.queues_of(source)):
+                    self._state_feed.follow(source)
         return failed
 
     def next_s(self, now_s: float) -> float | None:
         """When there will be something to do here; None for never."""
         due_s = [self._known[source].reopen_s or 0.0 for source in self._refused]
-        if (next_s := self._watch.next_s(now_s)) is not None:
+        if (next_s := self._state_feed.next_s(now_s)) is not None:
             due_s.append(next_s)
         return min(due_s, default=None)
 
     @property
     def is_looking(self) -> bool:
         """Whether a lookup is in flight."""
-        return self._watch.is_looking
+        return self._state_feed.is_looking
 
-    def seen(self, source: str) -> Sighting:
+    def seen(self, source: str) -> SourceStatus:
         """What was seen of a source."""
         known = self._known.get(source)
-        return known.seen if known else LOOKING
+        return known.seen if known else LOOKING_UP
 
     def refusal(self, queue: SourceQueue) -> RefusedError:
         """Why an entry of this source is not taken in."""
         seen = self.seen(queue.source)
         what = f"its source is {seen}"
-        if queue.door is Door.HELD:
+        if queue.door is Gate.HELD:
             what = f"as much of its source is held as may be, and it is {seen}"
         missing = seen.state in {"MISSING", "DELETED"}
         return RefusedError(
@@ -244,7 +244,7 @@ class SourceGuard:
     @property
     def trouble(self) -> tuple[float, str] | None:
         """Since when lookups of sources come to no answer, and why; None while they do."""
-        return self._watch.trouble
+        return self._state_feed.trouble
 
     @property
     def is_awaited(self) -> bool:
@@ -268,22 +268,22 @@ class SourceGuard:
         changed, self._changed = self._changed, False
         return changed
 
-    def standings(self) -> Iterator[Standing]:
+    def standings(self) -> Iterator[SourceReport]:
         """Every source as it stands."""
         for source, known in self._known.items():
-            queues = self._outbox.queues_of(source)
-            yield Standing(
+            queues = self._entry_queue.queues_of(source)
+            yield SourceReport(
                 source,
                 known.seen.state,
                 known.since_ms,
                 known.seen.account,
                 known.seen.expires_ms,
                 known.seen.reason,
-                held=sum(self._outbox.held(queue) for queue in queues),
+                held=sum(self._entry_queue.held(queue) for queue in queues),
                 delivered=sum(queue.delivered for queue in queues),
             )
 
-    def _saw(self, source: str, known: _Known, seen: Sighting, began_s: float, now_s: float) -> None:
+    def _saw(self, source: str, known: _Known, seen: SourceStatus, began_s: float, now_s: float) -> None:
         """A lookup said what state a source is in."""
         was = known.seen
         self._note(source, known, seen)
@@ -299,7 +299,7 @@ class SourceGuard:
         if was.expires_ms != seen.expires_ms:
             self._changed = True
 
-    def _not_seen(self, source: str, known: _Known, seen: Sighting, now_s: float) -> None:
+    def _not_seen(self, source: str, known: _Known, seen: SourceStatus, now_s: float) -> None:
         """A source could not be looked up, or not in time. What is known of it stays."""
         match known.seen.state:
             case "LOOKING" | "UNKNOWN":
@@ -322,7 +322,7 @@ class SourceGuard:
         known.is_aged = False
         self._aged.discard(source)
 
-    def _note_refused(self, source: str, known: _Known, seen: Sighting) -> None:
+    def _note_refused(self, source: str, known: _Known, seen: SourceStatus) -> None:
         """EventBridge refused a source, and it cannot be looked up: that is all there is to know of it."""
         known.reopen_s = None
         self._refused.discard(source)
@@ -330,10 +330,10 @@ class SourceGuard:
         missing = known.seen._replace(state="MISSING", reason=reason, is_denied=False)
         self._note(source, known, missing)
 
-    def _note(self, source: str, known: _Known, seen: Sighting) -> None:
+    def _note(self, source: str, known: _Known, seen: SourceStatus) -> None:
         was, known.seen = known.seen, seen
         self._looking.discard(source)
-        delivered = sum(queue.delivered for queue in self._outbox.queues_of(source))
+        delivered = sum(queue.delivered for queue in self._entry_queue.queues_of(source))
         if was.state != seen.state:
             known.since_ms = _now_ms()
             self._changed = True
@@ -356,7 +356,7 @@ class SourceGuard:
 
         Their customers may have left meanwhile, and all that waits for them would be sent at once.
         """
-        limit_s = now_s - self._watch.max_age_s
+        limit_s = now_s - self._state_feed.max_age_s
         old = [
             *self._unsure,
             *itertools.takewhile(lambda each: self._known[each].looked_s < limit_s, self._fresh),
@@ -373,35 +373,35 @@ class SourceGuard:
     def _reopen_later(self, known: _Known, now_s: float) -> None:
         known.reopen_s = now_s + full_jitter(known.refusals, initial_s=REOPEN_INITIAL_S, max_s=REOPEN_MAX_S)
 
-    def _set_doors(self, source: str, known: _Known) -> list[tuple[SourceQueue, list[Pending]]]:
+    def _set_doors(self, source: str, known: _Known) -> list[tuple[SourceQueue, list[PendingEntry]]]:
         return [
-            (queue, self._outbox.set_door(queue, self._door(queue.policy, known)))
-            for queue in self._outbox.queues_of(source)
+            (queue, self._entry_queue.set_door(queue, self._door(queue.policy, known)))
+            for queue in self._entry_queue.queues_of(source)
         ]
 
-    def _apply(self, source: str, known: _Known) -> list[tuple[Pending, RefusedError]]:
-        failed: list[tuple[Pending, RefusedError]] = []
+    def _apply(self, source: str, known: _Known) -> list[tuple[PendingEntry, RefusedError]]:
+        failed: list[tuple[PendingEntry, RefusedError]] = []
         for queue, refused in self._set_doors(source, known):
             failed += [(pending, self.refusal(queue)) for pending in refused]
             if known.seen.is_denied and queue.policy != "send":
-                taken = self._outbox.take_out(queue, attrgetter("only_if_active"))
+                taken = self._entry_queue.take_out(queue, attrgetter("only_if_active"))
                 failed += [(pending, self.refusal(queue)) for pending in taken]
             if self._max_refusals is not None and known.refusals >= self._max_refusals:
-                taken = self._outbox.take_out(queue, lambda _: True)
+                taken = self._entry_queue.take_out(queue, lambda _: True)
                 failed += [(pending, self.refusal(queue)) for pending in taken]
         return failed
 
-    def _door(self, policy: InactivePolicy, known: _Known) -> Door:
+    def _door(self, policy: InactivePolicy, known: _Known) -> Gate:
         if policy == "send":
-            return Door.OPEN
+            return Gate.OPEN
         state = known.seen.state
         if known.seen.is_inactive:
-            return Door.HELD if policy == "hold" else Door.REFUSED
+            return Gate.HELD if policy == "hold" else Gate.REFUSED
         if state == "LOOKING" or known.is_aged or known.reopen_s is not None:
-            return Door.HELD
+            return Gate.HELD
         if state == "UNKNOWN" and not (known.seen.is_denied or self._sends_unseen):
-            return Door.HELD if policy == "hold" else Door.REFUSED
-        return Door.OPEN
+            return Gate.HELD if policy == "hold" else Gate.REFUSED
+        return Gate.OPEN
 
 
 def _now_ms() -> int:

@@ -21,7 +21,7 @@ import orjson
 from connector import config
 from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
 from connector.eventbridge import errors
-from connector.eventbridge.credentials import Resolved, Signers
+from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
 from connector.eventbridge.endpoint import _drop_frames, endpoint, transport_error
 from connector.eventbridge.errors import Refusal, Verdict
 from connector.eventbridge.http import Connections, Reply
@@ -49,7 +49,7 @@ class Publisher:
     def __init__(self, target: config.Target) -> None:
         self._target = target
         self.endpoint = endpoint(target)
-        self._signers = Signers(target, url=self.endpoint.url)
+        self._signers = CredentialProvider(target, url=self.endpoint.url)
         self._clock_offset_s = 0.0
         """What AWS's clock is ahead of ours, once an answer has shown that it matters."""
         connections = partial(
@@ -155,7 +155,7 @@ class Publisher:
         who = f"access key {resolved.signer.access_key} (found by {resolved.credentials.method})"
         return f"{who} in {self._target.region} at {self.endpoint.url}"
 
-    async def _try_out(self) -> tuple[Resolved, Answer]:
+    async def _try_out(self) -> tuple[ResolvedCredentials, Answer]:
         try:
             return await self._signers.resolved(), await self.publish(())
         finally:

@@ -43,7 +43,7 @@ RETRY_INTERVAL_S = 10.0
 """How long a failed refresh is not tried again while the credentials at hand are still good."""
 
 
-class Resolved(NamedTuple):
+class ResolvedCredentials(NamedTuple):
     """Credentials as boto3's chain found them."""
 
     credentials: Credentials
@@ -56,7 +56,7 @@ class Resolved(NamedTuple):
         )
 
 
-class Signers:
+class CredentialProvider:
     """Hands out a signer whose credentials are good, and renews them before they expire.
 
     Finding and renewing credentials calls files, STS or a metadata service, so both happen on a
@@ -77,10 +77,10 @@ class Signers:
         self._target = target
         self._clock = clock
         self._build = partial(Signer, region=target.region, url=url)
-        self._resolved: Resolved | None = None
+        self._resolved: ResolvedCredentials | None = None
         self._check_at_s = 0.0
-        self._renewal: asyncio.Future[Resolved] | None = None
-        self._hung: set[asyncio.Future[Resolved]] = set()
+        self._renewal: asyncio.Future[ResolvedCredentials] | None = None
+        self._hung: set[asyncio.Future[ResolvedCredentials]] = set()
         """Look-ups that were given up, and whose thread goes on."""
         self._had_good_ones = False
 
@@ -93,7 +93,7 @@ class Signers:
         """
         return (await self.resolved()).signer
 
-    async def resolved(self) -> Resolved:
+    async def resolved(self) -> ResolvedCredentials:
         """Credentials that have not expired, and their signer.
 
         Raises:
@@ -127,7 +127,7 @@ class Signers:
             self._resolved = None
         return await self.current()
 
-    def resolve(self, old: Resolved | None = None) -> Resolved:
+    def resolve(self, old: ResolvedCredentials | None = None) -> ResolvedCredentials:
         """Find credentials, or renew `old`. Blocks on files and the network.
 
         Where AWS refuses to renew `old` they are looked up from the start of the chain, once: what a role is
@@ -143,7 +143,7 @@ class Signers:
                 pass
         return self._resolve(None)
 
-    def _resolve(self, old: Resolved | None) -> Resolved:
+    def _resolve(self, old: ResolvedCredentials | None) -> ResolvedCredentials:
         """Find credentials, or renew `old`.
 
         Where there were good ones before, what is wrong with them now may pass: a file that is being
@@ -155,7 +155,7 @@ class Signers:
         try:
             credentials = old.credentials if old else chain(self._target)
             key, secret, token, _ = Usable(credentials).get_frozen_credentials()
-            resolved = Resolved(credentials, self._build(key or "", secret or "", token))
+            resolved = ResolvedCredentials(credentials, self._build(key or "", secret or "", token))
         except UnusableCredentialsError as error:
             if self._had_good_ones:
                 raise UnavailableError(f"{error} It is tried again.", code="credentials") from error
@@ -167,7 +167,7 @@ class Signers:
         self._had_good_ones = True
         return resolved
 
-    def _renew(self, old: Resolved | None) -> asyncio.Future[Resolved]:
+    def _renew(self, old: ResolvedCredentials | None) -> asyncio.Future[ResolvedCredentials]:
         """Resolve on a thread; everyone who asks meanwhile gets the same future.
 
         Await it through `asyncio.shield`: a cancelled request must not cancel what others wait for.
@@ -175,7 +175,7 @@ class Signers:
         loop = asyncio.get_running_loop()
         if self._renewal is not None and self._renewal.get_loop() is loop:
             return self._renewal
-        renewal: asyncio.Future[Resolved] = loop.create_future()
+        renewal: asyncio.Future[ResolvedCredentials] = loop.create_future()
         if len(self._hung) >= MAX_HUNG:
             _fail(renewal, UnavailableError(_hangs(f"{MAX_HUNG} look-ups of them hang"), code="credentials"))
             return renewal
@@ -185,7 +185,7 @@ class Signers:
         limit = loop.call_later(LOOK_UP_LIMIT_S, self._give_up, renewal)
 
         def resolve() -> None:
-            outcome: Resolved | Exception
+            outcome: ResolvedCredentials | Exception
             try:
                 outcome = self.resolve(old)
             except Exception as error:  # noqa: BLE001 - raised again for those who wait
@@ -200,7 +200,7 @@ class Signers:
             self._renewed(renewal, limit, credential_error(error))
         return renewal
 
-    def _give_up(self, renewal: asyncio.Future[Resolved]) -> None:
+    def _give_up(self, renewal: asyncio.Future[ResolvedCredentials]) -> None:
         self._renewal = None
         self._hung.add(renewal)
         said = f"their look-up has not ended within {LOOK_UP_LIMIT_S:g} s"
@@ -208,19 +208,21 @@ class Signers:
 
     def _renewed(
         self,
-        renewal: asyncio.Future[Resolved],
+        renewal: asyncio.Future[ResolvedCredentials],
         limit: asyncio.TimerHandle,
-        outcome: Resolved | Exception,
+        outcome: ResolvedCredentials | Exception,
     ) -> None:
         limit.cancel()
         if renewal in self._hung:
             self._hung.discard(renewal)
             # One that was started after it may have found newer ones.
-            if isinstance(outcome, Resolved) and (not self._resolved or self._resolved.expires_within(None)):
+            if isinstance(outcome, ResolvedCredentials) and (
+                not self._resolved or self._resolved.expires_within(None)
+            ):
                 self._resolved = outcome
             return
         self._renewal = None
-        if isinstance(outcome, Resolved):
+        if isinstance(outcome, ResolvedCredentials):
             self._resolved = outcome
             renewal.set_result(outcome)
         else:
@@ -231,7 +233,7 @@ class Signers:
             self._check_at_s = self._clock() + RETRY_INTERVAL_S
 
 
-def _fail(renewal: asyncio.Future[Resolved], error: Exception) -> None:
+def _fail(renewal: asyncio.Future[ResolvedCredentials], error: Exception) -> None:
     renewal.set_exception(error)
     renewal.exception()  # seen: behind the scenes nobody waits for it
 
@@ -345,7 +347,7 @@ def credential_error(error: Exception, *, may_pass: bool = False) -> ConnectorEr
     With `may_pass` only AWS's own refusal is a reason to stop.
     """
     # Python's HTTP client quotes a header that it refuses, as bytes: that may be the session token.
-    said = errors.without_values(_BYTES.sub("", str(error)) or type(error).__name__)
+    said = errors.redacted(_BYTES.sub("", str(error)) or type(error).__name__)
     if isinstance(error, boto.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

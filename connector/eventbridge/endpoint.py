@@ -17,11 +17,11 @@ from connector import config
 from connector.errors import ConfigError, Problem, UnavailableError
 from connector.eventbridge import errors
 from connector.eventbridge.credentials import kind_of, session
-from connector.eventbridge.http import ProxyError, ReplyError, Way
+from connector.eventbridge.http import Endpoint, ProxyError, ReplyError
 from connector.eventbridge.signer import SERVICE
 
 
-def endpoint(target: config.Target) -> Way:
+def endpoint(target: config.Target) -> Endpoint:
     """Where boto3 would send a target's requests, by which way, and whose certificates it would trust.
 
     From the settings, AWS's own configuration files and the environment.
@@ -63,7 +63,7 @@ def endpoint(target: config.Target) -> Way:
     for name, each in (("endpoint", url), ("proxy of the environment (HTTPS_PROXY or HTTP_PROXY)", proxy)):
         if each and (problem := _url_problem(each)):
             raise ConfigError([Problem("eventbridge", f"the {name} cannot be used: {problem}")])
-    return Way(url, proxy=proxy or None, tls=_tls(made) if is_tls else None)
+    return Endpoint(url, proxy=proxy or None, tls=_tls(made) if is_tls else None)
 
 
 def _url_problem(url: str) -> str | None:
@@ -110,7 +110,7 @@ def transport_error(error: OSError, target: config.Target) -> UnavailableError:
 
     Codes: tls, proxy, timeout, answer_invalid, connection.
     """
-    said = errors.without_values(str(error)) or type(error).__name__
+    said = errors.redacted(str(error)) or type(error).__name__
     match error:
         case ssl.SSLError():
             said = getattr(error, "verify_message", "") or said

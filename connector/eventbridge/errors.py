@@ -30,7 +30,7 @@ from connector.errors import (
     ThrottledError,
     UnavailableError,
 )
-from connector.model import Delivered, Forbidden, Outcome, Refused, Retry
+from connector.model import Delivered, Forbidden, Outcome, Refused, Retriable
 
 MAX_MESSAGE_CHARACTERS = 300
 MAX_READ_CHARACTERS = 2_000
@@ -202,7 +202,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
     elif verdict is None and status == 429:
         verdict = Verdict.THROTTLED
     said = f"HTTP {status}" + (f" {code}" if code else "")
-    if text := without_values(message):
+    if text := redacted(message):
         said = f"{said}: {text}"
     return Refusal(
         verdict or Verdict.UNAVAILABLE,
@@ -275,27 +275,27 @@ def outcome(result: object) -> Outcome:
     if event_id and isinstance(event_id, str) and not code:
         return Delivered(event_id)
     message = _read(result.get("ErrorMessage"))
-    text = without_values(message)
+    text = redacted(message)
     if not code:
-        return Retry(
+        return Retriable(
             "answer_invalid", f"the result holds neither an EventId nor an ErrorCode. {text}".strip()
         )
     if code in ENTRY_THROTTLED:
-        return Retry(code, text, throttled=True)
+        return Retriable(code, text, throttled=True)
     if code in ENTRY_RETRIED:
-        return Retry(code, text)
+        return Retriable(code, text)
     if code == "ResourceNotFoundException" or _SOURCE_UNKNOWN.search(message):
-        return Retry("source_unknown", f"{_capped(code)}: {text}")
+        return Retriable("source_unknown", f"{_capped(code)}: {text}")
     if code in SOURCE_NOT_AUTHORIZED:
-        return Retry("source_not_authorized", f"{code}: {text}")
+        return Retriable("source_not_authorized", f"{code}: {text}")
     if code in DETAIL_TYPE_NOT_AUTHORIZED:
-        return Retry("detail_type_not_authorized", f"{code}: {text}")
+        return Retriable("detail_type_not_authorized", f"{code}: {text}")
     if code in ENTRY_REFUSED:
         return Refused(code, text)
     if code in ENTRY_FORBIDDEN:
         return Forbidden(code, text)
     # Codes that nobody listed are not metric labels: that set must stay closed.
-    return Retry("unknown", f"{_capped(code)}: {text}")
+    return Retriable("unknown", f"{_capped(code)}: {text}")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -307,7 +307,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def without_values(message: str) -> str:
+def redacted(message: str) -> str:
     """Cut a message of AWS to one line without what it quotes: that may be the record's own values.
 
     What a validation error says of the rule is kept:

@@ -25,7 +25,7 @@ HAPPY_EYEBALLS_DELAY_S = 0.25
 """After which the next address of a host is tried as well; RFC 8305."""
 
 
-class Way(NamedTuple):
+class Endpoint(NamedTuple):
     """Where requests go, and by which way."""
 
     url: str
@@ -59,7 +59,13 @@ class Connections:
     """
 
     def __init__(
-        self, way: Way, *, limit: int, connect_timeout_s: float, read_timeout_s: float, max_reply_bytes: int
+        self,
+        way: Endpoint,
+        *,
+        limit: int,
+        connect_timeout_s: float,
+        read_timeout_s: float,
+        max_reply_bytes: int,
     ) -> None:
         self._way = way
         self._connect_timeout_s = connect_timeout_s

@@ -15,7 +15,7 @@ TURNS = 2
 """How often the loop goes round to bring what has arrived at its sockets to whoever awaits it."""
 
 
-class Calls:
+class Requests:
     """Makes the calls to all targets, many at a time; the `Sink` of bridge and replay. For one thread.
 
     On a thread of their own the calls would cost half as much again, for themselves and for the rest: the

@@ -11,7 +11,7 @@ import orjson
 
 from connector.errors import DecodeError
 from connector.formats.avro_schema import Compiled, Read
-from connector.formats.schema_registry import SchemaRegistry
+from connector.formats.schema_registry import SchemaRegistryClient
 from connector.model import Decode, Json
 
 _HEADER_BYTES = 5
@@ -32,7 +32,7 @@ _GUESSES = {
 }
 
 
-def _confluent(registry: SchemaRegistry, compiled: Callable[[Sequence[Json], str], Compiled]) -> Decode:
+def _confluent(registry: SchemaRegistryClient, compiled: Callable[[Sequence[Json], str], Compiled]) -> Decode:
     # By the header as it stands in the record: one look-up says that it is one, and which schema it names.
     readers: dict[bytes, Read] = {}
     sizes_bytes: dict[bytes, int] = {}

@@ -15,13 +15,13 @@ from connector.formats.avro_schema import compile_reader, reader_schema
 from connector.formats.avro_types import base64_text
 from connector.formats.confluent import _confluent
 from connector.formats.json_text import _decode_json, _decode_string
-from connector.formats.schema_registry import SchemaRegistry
+from connector.formats.schema_registry import SchemaRegistryClient
 from connector.model import Decode, Json
 
 T = TypeVar("T")
 
 
-def decoder(format: config.Format, registry: SchemaRegistry | None, *, path: str) -> Decode:  # noqa: A002
+def decoder(format: config.Format, registry: SchemaRegistryClient | None, *, path: str) -> Decode:  # noqa: A002
     """Give the function that decodes what `format` describes. It is for one thread at a time.
 
     `path` is where the format stands in the configuration, as `topics.orders.value`. `registry` is
@@ -41,7 +41,7 @@ def decoder(format: config.Format, registry: SchemaRegistry | None, *, path: str
             return _avro(format, registry, path)
 
 
-def _avro(format: config.Format, registry: SchemaRegistry | None, path: str) -> Decode:  # noqa: A002
+def _avro(format: config.Format, registry: SchemaRegistryClient | None, path: str) -> Decode:  # noqa: A002
     problems: list[Problem] = []
 
     def of_file(file: Path | None, key: str, use: Callable[[Json], T]) -> T | None:

@@ -64,7 +64,7 @@ class _Attempts:
         self.reason, self.queued, self.again_at_s = reason, False, time.monotonic() + pause_s
 
 
-class SchemaRegistry:
+class SchemaRegistryClient:
     """Gives schemas by id without ever waiting for the network.
 
     What is not known yet is fetched by one background thread, and only while somebody asks. A schema

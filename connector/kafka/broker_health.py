@@ -15,7 +15,7 @@ COORDINATOR = "GroupCoordinator"
 """librdkafka's name for its own connection to the group's coordinator."""
 
 
-class Silence:
+class UnresponsiveBrokers:
     """Notices a broker of ours that owes an answer and sends nothing.
 
     Ours are those that lead what is assigned to us, and the group's coordinator. A healthy one answers each

@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from connector import config
 from connector.errors import HaltError, UnavailableError
-from connector.kafka.broker_health import Silence
+from connector.kafka.broker_health import UnresponsiveBrokers
 from connector.kafka.client import (
     NO_TOPIC,
     SILENT,
@@ -79,8 +79,8 @@ _RESET = re.compile(r"(?P<topic>\S+) \[(?P<partition>\d+)\]: offset reset \(at o
 T = TypeVar("T")
 
 
-class Listener(Protocol):
-    """Told about the assignment; called inside `KafkaSource.poll`, on the same thread."""
+class RebalanceListener(Protocol):
+    """Told about the assignment; called inside `KafkaConsumer.poll`, on the same thread."""
 
     def on_assigned(self, partitions: Sequence[Partition]) -> None: ...
     def on_revoked(self, partitions: Sequence[Partition]) -> None: ...
@@ -88,7 +88,7 @@ class Listener(Protocol):
     def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None: ...
 
 
-class KafkaSource:
+class KafkaConsumer:
     """One member of the consumer group; the `Source` of the bridge.
 
     All methods are called from the bridge thread. Rebalance callbacks run inside `poll`, or inside `close`
@@ -109,7 +109,7 @@ class KafkaSource:
         self._rejoined_s = float("-inf")
         self._ends: dict[Partition, int] = {}
         fetch_wait_ms = int(settings.kafka.options.get("fetch.wait.max.ms", FETCH_WAIT_MS))
-        self._silence = Silence(fetch_wait_s=fetch_wait_ms / 1000)
+        self._silence = UnresponsiveBrokers(fetch_wait_s=fetch_wait_ms / 1000)
         self._resets: dict[Partition, int] = {}
         """The offset that did not exist any more, until the first record after it is seen."""
         self._brokers_up = True
@@ -133,7 +133,7 @@ class KafkaSource:
                 raise
             raise UnavailableError(f"Kafka does not answer: {self._why_down}", code="kafka") from error
 
-    def subscribe(self, listener: Listener) -> None:
+    def subscribe(self, listener: RebalanceListener) -> None:
         """Join the group; from now on `poll` brings records and calls the listener."""
         self._listener = listener
 
@@ -198,7 +198,7 @@ class KafkaSource:
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 
     def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
-        """Commit; the result comes to `Listener.on_committed`, before returning when `wait_s` is not 0.
+        """Commit; the result comes to `on_committed`, before returning when `wait_s` is not 0.
 
         No answer within that time is a commit that failed. It may still happen, and repeats at worst. Inside
         a rebalance it takes as long as the brokers do.

@@ -64,7 +64,7 @@ that was there none of it is an answer: it is asked again, and in the end it is 
 RETRY_S = 0.2
 
 
-class _Reader:
+class Reader:
     """A consumer that is assigned what it reads: no group, no commits."""
 
     def __init__(self, settings: config.Settings) -> None:

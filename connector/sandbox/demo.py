@@ -146,7 +146,7 @@ def demo(*, records: int = 4000, keep: bool = False) -> int:
 def _run(folder: Path, records: int, *, keep: bool, talk: Console, out: Console) -> list[str]:
     """Starts everything, follows it and ends it; answers what went wrong."""
     account = Account()
-    with Sandbox() as sandbox, Bridge(sandbox, folder) as bridge, process.before_ending(bridge.kill):
+    with Sandbox() as sandbox, DemoBridge(sandbox, folder) as bridge, process.before_ending(bridge.kill):
         talk.print(
             f"Kafka {sandbox.broker.bootstrap}, schema registry {sandbox.registry.url}, "
             f"EventBridge {sandbox.eventbridge.url}, bridge process {bridge.pid}",
@@ -164,7 +164,7 @@ def _run(folder: Path, records: int, *, keep: bool, talk: Console, out: Console)
         return problems or _uncommitted(sandbox)
 
 
-class Bridge:
+class DemoBridge:
     """The real bridge as a child process, with what it logs in a file."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
@@ -241,7 +241,7 @@ def _produce(sandbox: Sandbox, account: Account, count: int) -> None:
         raise RuntimeError(f"the sandbox's broker took {len(account.produced)} of {count} records")
 
 
-def _watch(sandbox: Sandbox, bridge: Bridge, account: Account, talk: Console) -> list[str]:
+def _watch(sandbox: Sandbox, bridge: DemoBridge, account: Account, talk: Console) -> list[str]:
     """Follows what the bridge does until every record is accounted for; answers what stopped it earlier."""
     letters = Consumer({"bootstrap.servers": sandbox.broker.bootstrap, "group.id": "demo"})
     letters.assign([TopicPartition(orders.DEAD_LETTER_TOPIC, 0, OFFSET_BEGINNING)])
@@ -320,7 +320,7 @@ def _report(account: Account, eventbridge: FakeEventBridge, out: Console) -> Non
         out.print_json(orjson.dumps(shown).decode())
 
 
-def _show_around(sandbox: Sandbox, bridge: Bridge, folder: Path, talk: Console) -> None:
+def _show_around(sandbox: Sandbox, bridge: DemoBridge, folder: Path, talk: Console) -> None:
     talk.print(
         f"Still running. Ctrl-C ends it.\n"
         f"  bridge       curl {bridge.url}/metrics\n"

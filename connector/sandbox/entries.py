@@ -29,7 +29,7 @@ _REQUIRED = ("Source", "DetailType", "Detail")
 Entry = Mapping[str, Any]
 
 
-class Refused(NamedTuple):
+class EntryRefusal(NamedTuple):
     """Why one entry is not taken."""
 
     code: str
@@ -72,22 +72,22 @@ def check_request(members: Mapping[str, Any], *, max_bytes: int) -> Sequence[Ent
     return entries
 
 
-def check_entry(entry: Entry) -> Refused | None:
+def check_entry(entry: Entry) -> EntryRefusal | None:
     """Why this well-formed entry is refused; None where it is taken."""
     detail = entry.get("Detail")
     if detail is None or not entry.get("Source") or not entry.get("DetailType"):
         missing = next(name for name in _REQUIRED if not entry.get(name))
-        return Refused(
+        return EntryRefusal(
             "InvalidArgument", f"Parameter {missing} is not valid. Reason: {missing} is a required argument."
         )
     if len(entry["DetailType"]) > 128:
-        return Refused(
+        return EntryRefusal(
             "InvalidArgument",
             "Parameter DetailType is not valid. Reason: DetailType must have length less than or equal "
             "to 128.",
         )
     if not _is_object(detail):
-        return Refused("MalformedDetail", "Detail is malformed.")
+        return EntryRefusal("MalformedDetail", "Detail is malformed.")
     return None
 
 

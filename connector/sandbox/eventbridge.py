@@ -39,7 +39,7 @@ from connector.sandbox import awsjson, control, entries
 from connector.sandbox.awsjson import ApiError, Credential
 from connector.sandbox.faults import Chance, Fault, Script
 from connector.sandbox.server import HttpServer, reset
-from connector.sandbox.sources import CUSTOMER, Sources, State
+from connector.sandbox.sources import CUSTOMER, FakeSources, State
 
 ACCESS_KEY_ID = "AKIDSANDBOX"
 SECRET_ACCESS_KEY = "sandbox-secret-access-key"
@@ -48,7 +48,7 @@ SEEN_AFTER_S = 1.0
 _TARGET_PREFIX = "AWSEvents."
 _LOOK = "ListPartnerEventSourceAccounts"
 _ACCEPTING = frozenset({"ACTIVE", "PENDING"})
-_UNKNOWN_SOURCE = entries.Refused("ResourceNotFoundException", "Event Bus Not Found.")
+_UNKNOWN_SOURCE = entries.EntryRefusal("ResourceNotFoundException", "Event Bus Not Found.")
 
 
 class ReceivedEvent(NamedTuple):
@@ -340,9 +340,9 @@ class FakeEventBridge(HttpServer):
             received_s=batch.received_s,
         )
 
-    def _in(self, region: str) -> Sources:
+    def _in(self, region: str) -> FakeSources:
         if region not in self._regions:
-            self._regions[region] = Sources(region, auto_create=self._auto_create)
+            self._regions[region] = FakeSources(region, auto_create=self._auto_create)
         return self._regions[region]
 
     def _now_s(self) -> float:
@@ -356,7 +356,7 @@ class FakeEventBridge(HttpServer):
     def _forget(self) -> None:
         self._counts = Counts()
         self._chance = Chance(Script())
-        self._regions: dict[str, Sources] = {}
+        self._regions: dict[str, FakeSources] = {}
         self._batches: list[_Batch] = []
         self._dropped: list[DroppedEvent] = []
         self._seen_inactive: dict[tuple[str, str, str], float] = {}

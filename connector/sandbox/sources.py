@@ -31,7 +31,7 @@ _ACCOUNT_PATTERN = r"\d{12}"
 
 
 @dataclass(slots=True)
-class Source:
+class FakeSource:
     """A partner event source as its customer sees it."""
 
     name: str
@@ -57,13 +57,13 @@ def arn(region: str, name: str) -> str:
     return f"arn:aws:events:{region}::event-source/{name}"
 
 
-class Sources:
+class FakeSources:
     """The sources of one Region. Every call answers its members or raises ApiError."""
 
     def __init__(self, region: str, *, auto_create: bool) -> None:
         self.region = region
         self._auto_create = auto_create
-        self._sources: dict[str, Source] = {}
+        self._sources: dict[str, FakeSource] = {}
         self._removed: set[str] = set()
         self._calls: dict[str, Callable[[Members, float], dict[str, object]]] = {
             "CreatePartnerEventSource": self._create,
@@ -104,14 +104,14 @@ class Sources:
         else:
             self._put(name, account, state, now_s)
 
-    def all(self, now_s: float) -> Sequence[Source]:
+    def all(self, now_s: float) -> Sequence[FakeSource]:
         """Every source, by name."""
         alive = (self._alive(name, now_s) for name in sorted(self._sources))
         return [source for source in alive if source]
 
-    def _put(self, name: str, account: str, state: State, now_s: float) -> Source:
+    def _put(self, name: str, account: str, state: State, now_s: float) -> FakeSource:
         self._removed.discard(name)
-        source = Source(name, account, state, now_s, now_s + _PENDING_DAYS * 86400, state != "PENDING")
+        source = FakeSource(name, account, state, now_s, now_s + _PENDING_DAYS * 86400, state != "PENDING")
         self._sources[name] = source
         return source
 
@@ -119,14 +119,14 @@ class Sources:
         self._sources.pop(name, None)
         self._removed.add(name)
 
-    def _alive(self, name: str, now_s: float) -> Source | None:
+    def _alive(self, name: str, now_s: float) -> FakeSource | None:
         source = self._sources.get(name)
         if source and source.state == "PENDING" and now_s > source.expires_s:
             self._remove(name)
             return None
         return source
 
-    def _named(self, members: Members, now_s: float, key: str = "Name") -> Source:
+    def _named(self, members: Members, now_s: float, key: str = "Name") -> FakeSource:
         name = _source_name(members, key)
         source = self._alive(name, now_s)
         if source is None:
@@ -227,7 +227,7 @@ class Sources:
         return {}
 
     @staticmethod
-    def _make_pending(source: Source, now_s: float) -> None:
+    def _make_pending(source: FakeSource, now_s: float) -> None:
         source.state, source.expires_s = "PENDING", now_s + _PENDING_DAYS * 86400
 
 

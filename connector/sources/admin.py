@@ -14,7 +14,16 @@ from connector import config
 from connector.errors import ConnectorError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.entry import entry
-from connector.model import MEANINGS, Delivered, Event, Refused, Retry, Sighting, SourceState, iso_second
+from connector.model import (
+    MEANINGS,
+    Delivered,
+    Event,
+    Refused,
+    Retriable,
+    SourceState,
+    SourceStatus,
+    iso_second,
+)
 from connector.sources.api import SourceApi, SourceCalls, SourceError
 from connector.sources.customers import Change
 
@@ -35,7 +44,7 @@ class Row(NamedTuple):
     source: str
     target: str
     region: str
-    seen: Sighting
+    seen: SourceStatus
 
 
 class Pong(NamedTuple):
@@ -55,7 +64,7 @@ class Pong(NamedTuple):
         return self.event_id is not None and self.state in {"ACTIVE", "UNKNOWN"}
 
 
-class SourceDesk:
+class SourceAdmin:
     """Works on the sources of some targets. What fails is told in `problems`, and the rest goes on."""
 
     def __init__(self, targets: Mapping[str, config.Target], *, patience_s: float | None = None) -> None:
@@ -98,7 +107,7 @@ class SourceDesk:
         (name,) = self._calls
         if not self._change(name, source, partial(_created, source=source, account=account)):
             return None
-        unseen = Sighting("UNKNOWN", reason="it was created and cannot be looked up")
+        unseen = SourceStatus("UNKNOWN", reason="it was created and cannot be looked up")
         return self._row(name, source, self._try(name, methodcaller("look", source)) or unseen)
 
     def delete(self, row: Row) -> bool:
@@ -129,7 +138,7 @@ class SourceDesk:
     def ping(self, source: str) -> Pong | None:
         """Send one event that says that it is a test; None where no answer came."""
         ((name, target),) = self.targets.items()
-        seen = self._try(name, methodcaller("look", source)) or Sighting("UNKNOWN")
+        seen = self._try(name, methodcaller("look", source)) or SourceStatus("UNKNOWN")
         ping_id = f"ping-{uuid.uuid4()}"
         detail = {
             "id": ping_id,
@@ -157,7 +166,7 @@ class SourceDesk:
                 )
             case Delivered():
                 text = "EventBridge took it. Whether anybody gets it is not known: it cannot be looked up."
-            case Retry(code, message) | Refused(code, message):
+            case Retriable(code, message) | Refused(code, message):
                 text = f"EventBridge refused it ({code}: {message}). The source is {seen}."
             case forbidden:
                 text = (
@@ -165,7 +174,7 @@ class SourceDesk:
                 )
         return Pong(source, name, target.region, seen.state, event_id, ping_id, text)
 
-    def _row(self, name: str, source: str, seen: Sighting) -> Row:
+    def _row(self, name: str, source: str, seen: SourceStatus) -> Row:
         return Row(source, name, self.targets[name].region, seen)
 
     def _try(self, name: str, call: Call[T]) -> T | None:

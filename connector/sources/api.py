@@ -19,7 +19,7 @@ from connector.delivery.rate import full_jitter
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.errors import Refusal
-from connector.model import END_OF_TIME_S, Sighting, SourceState
+from connector.model import END_OF_TIME_S, SourceState, SourceStatus
 
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0
@@ -79,7 +79,7 @@ class SourceApi:
         self._interval_s = 1.0 / calls_per_second if calls_per_second else 0.0
         self._next_call_s = 0.0
 
-    async def look(self, name: str) -> Sighting:
+    async def look(self, name: str) -> SourceStatus:
         """What state a source is in; MISSING where there is none."""
         found: list[dict[str, Any]] = []
         try:
@@ -89,10 +89,10 @@ class SourceApi:
                 found += page
         except SourceError as error:
             if error.code == "ResourceNotFoundException":
-                return Sighting("MISSING")
+                return SourceStatus("MISSING")
             raise
         # There is one account a source. Were there several, one that is served is what counts.
-        return min(map(_sighting, found), key=_rank, default=Sighting("MISSING"))
+        return min(map(_sighting, found), key=_rank, default=SourceStatus("MISSING"))
 
     async def names(self, prefix: str) -> list[str]:
         """The names of all sources that begin with `prefix`, which needs `aws.partner/<partner>/`."""
@@ -182,10 +182,10 @@ class SourceCalls:
         self._runner.close()
 
 
-def _sighting(account: Mapping[str, Any]) -> Sighting:
+def _sighting(account: Mapping[str, Any]) -> SourceStatus:
     named = _text(account, "State")
     state = _STATES.get(named, "OTHER")
-    return Sighting(
+    return SourceStatus(
         state,
         account=account.get("Account"),
         created_ms=_ms(account.get("CreationTime")),
@@ -199,7 +199,7 @@ def _sighting(account: Mapping[str, Any]) -> Sighting:
     )
 
 
-def _rank(seen: Sighting) -> int:
+def _rank(seen: SourceStatus) -> int:
     return list(_STATES).index(seen.state) if seen.state in _STATES else len(_STATES)
 
 

@@ -17,7 +17,7 @@ from connector import config
 from connector.config.problems import did_you_mean
 from connector.errors import ConfigError, Problem
 from connector.eventbridge.entry import MAX_SOURCE_CHARACTERS, SOURCE_NAME
-from connector.model import Sighting
+from connector.model import SourceStatus
 
 COLUMNS = ("source", "account", "target", "region")
 _PREFIX = re.compile(r"aws\.partner/[.\-_A-Za-z0-9]+/[/.\-_A-Za-z0-9]*")
@@ -208,7 +208,7 @@ class Customers:
 
 
 def changes(
-    customers: Sequence[Customer], existing: Mapping[tuple[str, str], Sighting], *, prune: bool
+    customers: Sequence[Customer], existing: Mapping[tuple[str, str], SourceStatus], *, prune: bool
 ) -> list[Change]:
     """What must be done so that the sources are those of the list; `existing` by target and name.
 

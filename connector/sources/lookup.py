@@ -6,9 +6,9 @@ import time
 
 from connector import config
 from connector.eventbridge.client import publishers
-from connector.eventbridge.requests import Calls
-from connector.model import Sighting
-from connector.sources.poller import NO_ANSWER, watches
+from connector.eventbridge.requests import Requests
+from connector.model import SourceStatus
+from connector.sources.poller import NO_ANSWER, state_feeds
 from connector.telemetry.metrics import Telemetry
 
 WAIT_S = 0.05
@@ -19,7 +19,7 @@ MAX_SILENT = 3
 """So many sources without an answer in a row, and no further one is waited for."""
 
 
-class Lookups:
+class CachedStates:
     """Looks up sources as the bridge and a replay do, one after the other, and waits for each. Close it.
 
     Raises:
@@ -28,14 +28,14 @@ class Lookups:
 
     def __init__(self, settings: config.Settings) -> None:
         to_targets = publishers(settings)
-        self._calls = Calls(to_targets)
-        self._watches = watches(settings, to_targets, start=self._calls.start, telemetry=Telemetry())
+        self._calls = Requests(to_targets)
+        self._watches = state_feeds(settings, to_targets, start=self._calls.start, telemetry=Telemetry())
         self._refresh_s = settings.sources.refresh_interval
-        self._seen: dict[tuple[str, str], tuple[float, Sighting]] = {}
+        self._seen: dict[tuple[str, str], tuple[float, SourceStatus]] = {}
         self._silent: dict[str, int] = {}
         """Target → its sources in a row that came to no answer in time: not every one waits as long."""
 
-    def __call__(self, target: str, source: str) -> Sighting:
+    def __call__(self, target: str, source: str) -> SourceStatus:
         """What state a source is in; UNKNOWN where that cannot be had, or not in time."""
         looked_s, seen = self._seen.get((target, source), (float("-inf"), None))
         if seen is None or time.monotonic() - looked_s > self._refresh_s:
@@ -53,12 +53,12 @@ class Lookups:
         """Close every connection."""
         self._calls.close()
 
-    def _wait_for(self, target: str, source: str, patience_s: float) -> Sighting:
+    def _wait_for(self, target: str, source: str, patience_s: float) -> SourceStatus:
         """What a lookup finds; the watch's own patience ends as well, after `sources.first_look_timeout`."""
         watch = self._watches[target]
         until_s = time.monotonic() + patience_s
         watch.follow(source)
-        seen = Sighting("UNKNOWN", reason=NO_ANSWER)
+        seen = SourceStatus("UNKNOWN", reason=NO_ANSWER)
         is_found = False
         while not is_found and time.monotonic() <= until_s:
             for name, found, _ in watch.step(time.monotonic()):

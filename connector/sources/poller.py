@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from connector import config
-from connector.delivery.rate import Pace
+from connector.delivery.rate import RateControl
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.eventbridge.client import CONTROL_CALLS, Publisher
-from connector.model import Sighting
+from connector.model import SourceStatus
 from connector.sources.api import SourceApi
 from connector.telemetry.metrics import Telemetry
 
@@ -26,7 +26,7 @@ RETRY_MAX_S = 5.0
 """Pauses between two lookups of one source that fail, doubled each time."""
 
 
-class Schedule:
+class PollSchedule:
     """Says which source to look up next: one whose events wait for it first, then by age of the last lookup.
 
     Every source is looked up again after `refresh_s`; where there are more than the allowed rate can
@@ -195,10 +195,10 @@ MAX_PAUSE_S = 5.0
 NO_ANSWER = "no lookup of it was answered in time"
 
 
-class Looker(Protocol):
+class StateReader(Protocol):
     """What the watch needs of the control plane."""
 
-    async def look(self, name: str) -> Sighting: ...
+    async def look(self, name: str) -> SourceStatus: ...
     async def create(self, name: str, account: str) -> None: ...
 
 
@@ -206,7 +206,7 @@ Start = Callable[[Coroutine[Any, Any, None]], None]
 """Runs a coroutine beside the calls; never blocks."""
 
 
-class SourceWatch:
+class StatePoller:
     """Follows sources and says what is seen of them, and what keeps it from seeing."""
 
     def __init__(
@@ -214,7 +214,7 @@ class SourceWatch:
         target: str,
         settings: config.Sources,
         *,
-        api: Looker,
+        api: StateReader,
         start: Start,
         telemetry: Telemetry,
         accounts: Callable[[], Mapping[str, str]] = dict,
@@ -232,9 +232,11 @@ class SourceWatch:
         self.trouble: tuple[float, str] | None = None
         """Since when lookups come to no answer, and why."""
         self._in_flight = 0
-        self._news: list[tuple[str, Sighting, float]] = []
-        self._schedule = Schedule(refresh_s=settings.refresh_interval, patience_s=settings.first_look_timeout)
-        self._pace = Pace(
+        self._news: list[tuple[str, SourceStatus, float]] = []
+        self._schedule = PollSchedule(
+            refresh_s=settings.refresh_interval, patience_s=settings.first_look_timeout
+        )
+        self._pace = RateControl(
             max_per_second=settings.lookups_per_second,
             initial_interval_s=0.5,
             max_interval_s=min(settings.refresh_interval, MAX_PAUSE_S),
@@ -251,7 +253,7 @@ class SourceWatch:
         """Look up this source no more."""
         self._schedule.forget(name)
 
-    def step(self, now_s: float) -> list[tuple[str, Sighting, float]]:
+    def step(self, now_s: float) -> list[tuple[str, SourceStatus, float]]:
         """Start the lookups that are due; returns what was seen since the last call, in order.
 
         With each comes when its lookup began: that is the moment of which it speaks.
@@ -268,7 +270,7 @@ class SourceWatch:
             self._start(self._look(name))
         for name in self._schedule.overdue(now_s):
             reason = f"{NO_ANSWER} ({self.trouble[1]})" if self.trouble else NO_ANSWER
-            self._news.append((name, Sighting("UNKNOWN", reason=reason), now_s))
+            self._news.append((name, SourceStatus("UNKNOWN", reason=reason), now_s))
             self._telemetry.source_not_seen(self._target, reason)
         news, self._news = self._news, []
         return news
@@ -310,7 +312,7 @@ class SourceWatch:
             # Not for us to see. The data plane decides whether the bridge may go on at all.
             self._answered()
             if self._schedule.denied(name, self._clock_s()):
-                denied = Sighting("UNKNOWN", reason=str(error), is_denied=True)
+                denied = SourceStatus("UNKNOWN", reason=str(error), is_denied=True)
                 self._news.append((name, denied, began_s))
             self._telemetry.source_looked(self._target, "denied", reason=str(error))
         except ConnectorError as error:
@@ -327,7 +329,7 @@ class SourceWatch:
             self._schedule.ended(name)
             self._in_flight -= 1
 
-    async def _create(self, name: str, account: str) -> Sighting | None:
+    async def _create(self, name: str, account: str) -> SourceStatus | None:
         try:
             await self._api.create(name, account)
         except ConnectorError as error:
@@ -348,17 +350,17 @@ class SourceWatch:
         self._telemetry.source_looked(self._target, outcome, reason=str(error))
 
 
-def watches(
+def state_feeds(
     settings: config.Settings,
     publishers: Mapping[str, Publisher],
     *,
     start: Start,
     telemetry: Telemetry,
     accounts: Callable[[str], Mapping[str, str]] = lambda _: {},
-) -> dict[str, SourceWatch]:
+) -> dict[str, StatePoller]:
     """A watch for each target, by its name; `accounts` says for each what to create when it is missing."""
     return {
-        name: SourceWatch(
+        name: StatePoller(
             name,
             settings.sources,
             api=SourceApi(publisher),

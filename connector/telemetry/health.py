@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from connector.model import Failing, Json, Standing, iso_second
+from connector.model import FailingSource, Json, SourceReport, iso_second
 
 BEAT_LIMIT_S = 60.0
 """A poll loop that did not beat for this long hangs. Longer than any drain, which beats as well."""
@@ -37,9 +37,9 @@ class Health:
         self._is_stopping = False
         self._problems: dict[str, str] = {}
         self._failures: dict[str, dict[str, Json]] = {}
-        self._sources: dict[str, Collection[Standing]] = {}
+        self._sources: dict[str, Collection[SourceReport]] = {}
         self._targets_down: Mapping[str, str] = {}
-        self._failing: dict[str, Collection[Failing]] = {}
+        self._failing: dict[str, Collection[FailingSource]] = {}
 
     def beat(self, now_s: float | None = None) -> None:
         """The poll loop came round, now."""
@@ -66,7 +66,7 @@ class Health:
         if len(self._failures) > MAX_TOPICS:
             del self._failures[next(iter(self._failures))]
 
-    def sources(self, target: str, standings: Collection[Standing]) -> None:
+    def sources(self, target: str, standings: Collection[SourceReport]) -> None:
         """The sources of a target stand like this. It is shown, and does not make the bridge unready."""
         self._sources[target] = standings
 
@@ -74,7 +74,7 @@ class Health:
         """These targets take nothing, each for a reason. It is shown, and is no reason while others do."""
         self._targets_down = problems
 
-    def sources_failing(self, target: str, sources: Collection[Failing]) -> None:
+    def sources_failing(self, target: str, sources: Collection[FailingSource]) -> None:
         """These sources of a target take nothing while others do. It is shown, and is no reason."""
         self._failing[target] = sources
 

@@ -11,7 +11,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from connector.process import traceback_without_values
+from connector.process import redacted_traceback
 
 LOGGER = "connector"
 """The standard library's logger all lines of the bridge go through."""
@@ -133,7 +133,7 @@ def _traceback_without_values(_logger: WrappedLogger, _method: str, event: Event
     if isinstance(raised, tuple):
         raised = raised[1]
     if isinstance(raised, BaseException):
-        event["exception"] = traceback_without_values(raised)
+        event["exception"] = redacted_traceback(raised)
     return event
 
 

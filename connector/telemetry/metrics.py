@@ -24,7 +24,16 @@ from prometheus_client.registry import Collector
 
 from connector import __version__
 from connector.errors import Code, ConnectorError, InvariantError, Problem
-from connector.model import INACTIVE, STATES, Failing, Partition, Position, Sighting, SourceState, Standing
+from connector.model import (
+    INACTIVE,
+    STATES,
+    FailingSource,
+    Partition,
+    Position,
+    SourceReport,
+    SourceState,
+    SourceStatus,
+)
 from connector.telemetry.log import _Allowance, _capped, _logger
 
 FilterReason: TypeAlias = Literal["filter", "tombstone"]
@@ -291,7 +300,7 @@ class Telemetry:
     # Sources
 
     def source_changed(
-        self, target: str, source: str, *, was: SourceState, now: Sighting, unsure: int
+        self, target: str, source: str, *, was: SourceState, now: SourceStatus, unsure: int
     ) -> None:
         """A source is in another state. `unsure` events were accepted since the last lookup."""
         if unsure:
@@ -315,7 +324,7 @@ class Telemetry:
         """So many records wait because their source takes none now."""
         self._held[(target,)].set(records)
 
-    def sources(self, target: str, standings: Collection[Standing]) -> None:
+    def sources(self, target: str, standings: Collection[SourceReport]) -> None:
         """All sources of a target stand like this."""
         counts: dict[str, int] = dict.fromkeys(STATES, 0)
         for each in standings:
@@ -331,7 +340,7 @@ class Telemetry:
         }
         self._show(self._source_expires, target, expires)
 
-    def sources_failing(self, target: str, sources: Collection[Failing]) -> None:
+    def sources_failing(self, target: str, sources: Collection[FailingSource]) -> None:
         """These sources of a target take nothing while others do."""
         shown = list(sources)[:MAX_SOURCE_SERIES]
         self._show(self._source_failing, target, {(each.source,): 1 for each in shown})

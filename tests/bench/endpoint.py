@@ -116,7 +116,7 @@ class Endpoint:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    process.calm()
+    process.tune_gc()
     with TimedEventBridge(port=parser.parse_args().port):
         threading.Event().wait()  # until it is killed
 

@@ -14,7 +14,7 @@ from statistics import median
 
 from confluent_kafka import Producer
 
-from connector.dead_letters.format import Failure, Letter, letter
+from connector.dead_letters.format import DeadLetterRecord, Failure, letter
 from connector.model import Partition, Record
 from tests.bench import records
 from tests.bench.process import BenchError, Process
@@ -183,7 +183,7 @@ def _fill(client: Mapping[str, str], topic: str, origin: Partition, count: int, 
         raise BenchError("the broker did not take all letters")
 
 
-def _letter(record: Record) -> Letter:
+def _letter(record: Record) -> DeadLetterRecord:
     failure = Failure(
         code="template_null",
         stage="TRANSFORMATION",

@@ -16,15 +16,15 @@ from confluent_kafka import Message
 
 from connector import config
 from connector.bridge import POLL_RECORDS
-from connector.delivery.queue import Pending
-from connector.delivery.sender import Outlet
+from connector.delivery.queue import PendingEntry
+from connector.delivery.sender import TargetSender
 from connector.errors import UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.entry import entry
-from connector.eventbridge.requests import Calls
+from connector.eventbridge.requests import Requests
 from connector.formats.decoder import decoder
-from connector.formats.schema_registry import SchemaRegistry
-from connector.kafka.consumer import KafkaSource
+from connector.formats.schema_registry import SchemaRegistryClient
+from connector.kafka.consumer import KafkaConsumer
 from connector.ledger import Ledger
 from connector.mapping.event import Mapping as TopicMapping
 from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
@@ -62,7 +62,7 @@ class Stages:
         self._endpoint = endpoint
         self._telemetry = Telemetry()
         assert self._settings.schema_registry is not None
-        self._registry = SchemaRegistry(self._settings.schema_registry)
+        self._registry = SchemaRegistryClient(self._settings.schema_registry)
         self._partitions = [Partition(name, number) for number in range(PARTITIONS)]
         self._records = [_record(number, schema_id, name) for number in range(RECORDS)]
         wait_until(lambda: self._knows(schema_id), what="the registry answers", timeout_s=10)
@@ -149,42 +149,48 @@ class Stages:
         ledger.assign(self._partitions)
         began_s = time.process_time()
         for start in range(0, RECORDS, POLL_RECORDS):
-            tracks = [
+            trackers = [
                 (
                     ledger.begin(record.partition, record.offset, size_bytes=record.size_bytes, now_s=0.0),
                     record,
                 )
                 for record in self._records[start : start + POLL_RECORDS]
             ]
-            for track, record in tracks:
-                assert track is not None
-                ledger.settle(track, record.offset)
+            for tracker, record in trackers:
+                assert tracker is not None
+                ledger.settle(tracker, record.offset)
         return time.process_time() - began_s
 
     def _outlet(self, entries: Sequence[Entry]) -> float:
         sink = _Sink()
-        outlet = Outlet(
-            "default", self._settings.eventbridge, sink=sink, telemetry=self._telemetry, watch=FakeWatch()
+        sender = TargetSender(
+            "default",
+            self._settings.eventbridge,
+            sink=sink,
+            telemetry=self._telemetry,
+            state_feed=FakeWatch(),
         )
         ledger = Ledger()
         ledger.assign(self._partitions)
         lane = Pipeline(self._settings, self._registry).ordering
-        tracks = ledger.tracks
+        trackers = ledger.trackers
         began_s = time.process_time()
         now_s = time.monotonic()
         for start in range(0, RECORDS, POLL_RECORDS):
             for number in range(start, start + POLL_RECORDS):
                 record = self._records[number]
-                outlet.add(Pending(record, tracks[record.partition], entries[number], now_s), lane(record))
-            outlet.send(now_s)
+                sender.add(
+                    PendingEntry(record, trackers[record.partition], entries[number], now_s), lane(record)
+                )
+            sender.send(now_s)
             while sink.sent:
                 batch_id, count = sink.sent.pop()
-                outlet.judge(batch_id, _accepted(count))
-                outlet.send(now_s)
+                sender.judge(batch_id, _accepted(count))
+                sender.send(now_s)
         return time.process_time() - began_s
 
     def _calls(self, entries: Sequence[Entry]) -> float:
-        calls = Calls({"default": Publisher(self._settings.eventbridge)})
+        calls = Requests({"default": Publisher(self._settings.eventbridge)})
         try:
             began_s = time.process_time()
             answered = sent = 0
@@ -202,7 +208,7 @@ class Stages:
 
 
 def _poll(settings: config.Settings, count: int) -> float:
-    source = KafkaSource(settings, telemetry=Telemetry())
+    source = KafkaConsumer(settings, telemetry=Telemetry())
     try:
         source.subscribe(_Listener())
         polled = 0

@@ -20,7 +20,7 @@ import pytest
 from connector import config
 from connector.errors import UnavailableError
 from connector.eventbridge.client import Publisher
-from connector.eventbridge.requests import Calls
+from connector.eventbridge.requests import Requests
 from connector.model import Answer, Delivered, Entry
 from tests.endpoint import Endpoint, Play, Proxy, Received, accept, drip, hang, raw, reset
 from tests.services.certificates import Authority
@@ -348,7 +348,7 @@ def test_a_stop_does_not_wait_for_a_name_server(aws: pytest.MonkeyPatch) -> None
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     aws.setattr(socket, "getaddrinfo", hangs)
-    calls = Calls({"default": publisher("https://events.example.com")})
+    calls = Requests({"default": publisher("https://events.example.com")})
     calls.send("default", 1, ENTRIES)
     ((_, _, got),) = calls.answers(DEADLINE_S)
     calls.send("default", 2, ENTRIES)

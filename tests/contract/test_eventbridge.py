@@ -33,7 +33,7 @@ from connector.eventbridge import credentials
 from connector.eventbridge.client import MAX_ANSWER_BYTES, Publisher
 from connector.eventbridge.endpoint import endpoint
 from connector.eventbridge.entry import entry
-from connector.model import Answer, Delivered, Entry, Event, Refused, Retry
+from connector.model import Answer, Delivered, Entry, Event, Refused, Retriable
 from tests.endpoint import Endpoint, Play, Proxy, Received, accept, answer, drip, error, hang, raw, reset
 
 OVER_LIMIT = "Total size of the entries in the request is over the limit."
@@ -113,7 +113,7 @@ def test_a_partial_failure_is_told_entry_by_entry() -> None:
     assert [
         Delivered("1"),
         Refused("MalformedDetail", "Detail is malformed."),
-        Retry("InternalFailure", "Internal Service Failure"),
+        Retriable("InternalFailure", "Internal Service Failure"),
     ] == got.outcomes
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from connector import config
 from connector.sandbox.eventbridge import FakeEventBridge
-from connector.sources.lookup import Lookups
+from connector.sources.lookup import CachedStates
 from tests.bridge_process import AWS_ENVIRON
 
 PREFIX = "aws.partner/example.com"
@@ -26,7 +26,7 @@ def aws() -> Iterator[FakeEventBridge]:
 
 
 @pytest.fixture
-def look(aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lookups]:
+def look(aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CachedStates]:
     for name, value in AWS_ENVIRON.items():
         monkeypatch.setenv(name, value)
     file = tmp_path / "bridge.yaml"
@@ -42,11 +42,11 @@ topics:
     event: {{source: "{PREFIX}/${{value.tenant}}", detail_type: Order}}
 """
     )
-    with closing(Lookups(config.load(file, {}))) as look:
+    with closing(CachedStates(config.load(file, {}))) as look:
         yield look
 
 
-def test_each_source_is_looked_up_once(look: Lookups, aws: FakeEventBridge) -> None:
+def test_each_source_is_looked_up_once(look: CachedStates, aws: FakeEventBridge) -> None:
     aws.set_source(REGION, f"{PREFIX}/acme", "ACTIVE")
     aws.set_source(REGION, f"{PREFIX}/blue", "PENDING")
     names = ("acme", "blue", "corp") * 2
@@ -55,7 +55,7 @@ def test_each_source_is_looked_up_once(look: Lookups, aws: FakeEventBridge) -> N
     assert 3 == aws.counts().requests[LOOKUP]
 
 
-def test_a_throttled_lookup_is_waited_for(look: Lookups, aws: FakeEventBridge) -> None:
+def test_a_throttled_lookup_is_waited_for(look: CachedStates, aws: FakeEventBridge) -> None:
     """It says nothing about the source."""
     aws.set_source(REGION, f"{PREFIX}/blue", "PENDING")
     aws.script({"faults": [{"kind": "throttle", "operation": LOOKUP, "times": 1}]})
@@ -63,7 +63,9 @@ def test_a_throttled_lookup_is_waited_for(look: Lookups, aws: FakeEventBridge) -
     assert "PENDING" == look("default", f"{PREFIX}/blue").state
 
 
-def test_many_sources_that_cannot_be_looked_up_take_no_time_each(look: Lookups, aws: FakeEventBridge) -> None:
+def test_many_sources_that_cannot_be_looked_up_take_no_time_each(
+    look: CachedStates, aws: FakeEventBridge
+) -> None:
     """The first one is waited for, and a few more shortly."""
     aws.script({"down": True})
     began_s = time.monotonic()
@@ -73,7 +75,7 @@ def test_many_sources_that_cannot_be_looked_up_take_no_time_each(look: Lookups, 
     assert time.monotonic() - began_s < 20
 
 
-def test_a_state_that_is_new_is_told_by_its_name(look: Lookups, aws: FakeEventBridge) -> None:
+def test_a_state_that_is_new_is_told_by_its_name(look: CachedStates, aws: FakeEventBridge) -> None:
     aws.set_source(REGION, f"{PREFIX}/acme", "SLEEPING")  # type: ignore[arg-type]
     seen = look("default", f"{PREFIX}/acme")
 

@@ -20,13 +20,13 @@ import connector
 from connector import config
 from connector.dead_letters import topics
 from connector.dead_letters.format import Failure, label, letter
-from connector.dead_letters.resolutions import Resolution, Resolved, State
+from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import Selection, scan
-from connector.dead_letters.topics import LetterTopic, ResolutionTopic
+from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import UnavailableError
 from connector.kafka.client import record_of
-from connector.ledger import Ticket, Track
+from connector.ledger import Ack, OffsetTracker
 from connector.model import Partition, Position, Record
 from connector.sandbox import orders
 from connector.sandbox.broker import Broker
@@ -88,13 +88,13 @@ def test_letters_are_found_by_time_and_resolved(settings: config.Settings) -> No
         producer.produce(LETTERS, b"x", timestamp=now_ms - 1000 * number, partition=0)
     producer.flush()
 
-    with closing(LetterTopic(settings)) as letters, closing(ResolutionTopic(settings)) as resolutions:
+    with closing(DeadLetterTopic(settings)) as letters, closing(ResolutionTopic(settings)) as resolutions:
         ranges = letters.snapshot()
         resolutions.ensure(len(ranges))
         first = Position(Partition(LETTERS, 0), 0)
-        resolutions.write(first, Resolution(state=State.DISCARDED, at_ms=now_ms, written_ms=now_ms))
+        resolutions.write(first, Resolution(state=DeadLetterState.DISCARDED, at_ms=now_ms, written_ms=now_ms))
         resolutions.flush(10)
-        resolved = Resolved(LETTERS, ranges)
+        resolved = ResolutionTable(LETTERS, ranges)
         resolutions.read_into(resolved)
         since = Selection(since_ms=now_ms - 4500)
         found = [each for batch in scan(letters, resolved, since, ranges, max_replays=3) for each in batch]
@@ -111,10 +111,10 @@ def test_letters_of_a_record_without_a_key_come_to_one_partition(settings: confi
         def write(records: Sequence[Record], partitions: int) -> None:
             writer = KafkaDeadLetters(settings, telemetry=Telemetry())
             writer.partitions = partitions
-            track = Track(Partition("notes", 0))
+            tracker = OffsetTracker(Partition("notes", 0))
             for record in records:
-                writer.write(record, FAILURE, (track, record.offset))
-            done: list[Ticket] = []
+                writer.write(record, FAILURE, (tracker, record.offset))
+            done: list[Ack] = []
 
             def is_written() -> bool:
                 done.extend(writer.acknowledged())
@@ -162,7 +162,7 @@ def discarded(settings: config.Settings, count: int) -> None:
     with closing(ResolutionTopic(settings)) as resolutions:
         for offset in range(count):
             position = Position(Partition(LETTERS, 0), offset)
-            resolutions.write(position, Resolution(state=State.DISCARDED, at_ms=0, written_ms=0))
+            resolutions.write(position, Resolution(state=DeadLetterState.DISCARDED, at_ms=0, written_ms=0))
         resolutions.flush(10)
 
 
@@ -172,13 +172,13 @@ def test_a_broker_that_does_not_know_a_partition_now_is_asked_again(
     """That is not the end of the partition: what was resolved would look open, and be sent again."""
     discarded(settings, 300)
     stumble(monkeypatch, errors=3)
-    resolved = Resolved(LETTERS, {0: (0, 300)})
+    resolved = ResolutionTable(LETTERS, {0: (0, 300)})
 
     with closing(ResolutionTopic(settings)) as resolutions:
         assert 0 == resolutions.read_into(resolved)
 
     states = {resolved.state(Position(Partition(LETTERS, 0), offset), 0) for offset in range(300)}
-    assert {State.DISCARDED} == states
+    assert {DeadLetterState.DISCARDED} == states
 
 
 def test_a_partition_that_nobody_knows_in_the_end_was_not_read(
@@ -192,9 +192,9 @@ def test_a_partition_that_nobody_knows_in_the_end_was_not_read(
     stumble(monkeypatch, errors=1_000_000)
     monkeypatch.setattr(topics, "PATIENCE_S", 0.5)
 
-    with closing(ResolutionTopic(settings)) as resolutions, closing(LetterTopic(settings)) as letters:
+    with closing(ResolutionTopic(settings)) as resolutions, closing(DeadLetterTopic(settings)) as letters:
         with pytest.raises(UnavailableError, match=r"resolutions: nothing arrived for .* Unknown topic"):
-            resolutions.read_into(Resolved(LETTERS, {0: (0, 3)}))
+            resolutions.read_into(ResolutionTable(LETTERS, {0: (0, 3)}))
         with pytest.raises(UnavailableError, match=r"nothing arrived for .* Unknown topic"):
             list(letters.read(letters.snapshot()))
 
@@ -202,7 +202,7 @@ def test_a_partition_that_nobody_knows_in_the_end_was_not_read(
 def test_a_topic_that_does_not_exist_has_no_resolutions(settings: config.Settings) -> None:
     """Nobody resolved anything yet."""
     other = settings.dead_letter.model_copy(update={"resolutions_topic": "nowhere"})
-    resolved = Resolved(LETTERS, {0: (0, 3)})
+    resolved = ResolutionTable(LETTERS, {0: (0, 3)})
 
     with closing(ResolutionTopic(settings.model_copy(update={"dead_letter": other}))) as resolutions:
         assert 0 == resolutions.read_into(resolved)

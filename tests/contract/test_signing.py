@@ -19,7 +19,7 @@ import pytest
 from connector import config
 from connector.errors import NotAuthorizedError, UnavailableError
 from connector.eventbridge import credentials
-from connector.eventbridge.credentials import Signers
+from connector.eventbridge.credentials import CredentialProvider
 from connector.eventbridge.signer import Signer
 from tests.endpoint import Endpoint, Play, answer
 
@@ -39,11 +39,11 @@ def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def signers(*, step_s: float = 60.0, **settings: Any) -> Signers:
+def signers(*, step_s: float = 60.0, **settings: Any) -> CredentialProvider:
     """Whose clock moves by a step whenever it is read."""
     target = config.Target(region="eu-central-1", **settings)
     url = "https://events.eu-central-1.amazonaws.com/"
-    return Signers(target, url=url, clock=itertools.count(0, step_s).__next__)
+    return CredentialProvider(target, url=url, clock=itertools.count(0, step_s).__next__)
 
 
 async def until(ask: Callable[[], Awaitable[object]], expected: object) -> None:
@@ -114,7 +114,7 @@ def source(tmp_path: Path) -> Iterator[Source]:
     made.release(*range(10))
 
 
-async def key_of(one: Signers) -> str:
+async def key_of(one: CredentialProvider) -> str:
     return (await one.current()).access_key
 
 
@@ -232,7 +232,7 @@ def test_a_source_that_is_down_at_start_is_waited_for(source: Source) -> None:
 LIMIT_S = 0.4
 
 
-async def key_or_none(one: Signers) -> str | None:
+async def key_or_none(one: CredentialProvider) -> str | None:
     with contextlib.suppress(UnavailableError):
         return await key_of(one)
     return None

@@ -23,7 +23,7 @@ from moto.server import ThreadedMotoServer
 
 from connector import config
 from connector.eventbridge.client import Publisher
-from connector.eventbridge.credentials import Signers
+from connector.eventbridge.credentials import CredentialProvider
 from connector.eventbridge.entry import entry
 from connector.eventbridge.errors import Refusal
 from connector.eventbridge.signer import CONTENT_TYPE, Signer
@@ -247,7 +247,7 @@ def test_a_role_is_assumed_from_a_real_sts(token: str | None, monkeypatch: pytes
         target = config.Target(
             region=REGION, role_arn="arn:aws:iam::123456789012:role/partner-bridge", external_id="customer-7"
         )
-        resolved = Signers(target, url="https://events.eu-central-1.amazonaws.com/").resolve()
+        resolved = CredentialProvider(target, url="https://events.eu-central-1.amazonaws.com/").resolve()
     finally:
         server.stop()
 

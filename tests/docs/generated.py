@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector.cli import app
 from connector.errors import MEANINGS
-from connector.model import Partition, Position, Sighting, Standing
+from connector.model import Partition, Position, SourceReport, SourceStatus
 from connector.telemetry.metrics import Telemetry
 from tests.chart.values_schema import VALUES, values_schema
 
@@ -86,8 +86,8 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.request_finished("default", outcome="ok", seconds=0.1, entries=1, size_bytes=1)
     telemetry.target_state("default", 0, "up", reason="")
     telemetry.dead_letters_open({"avro_invalid": 0})
-    pending = Standing("aws.partner/a/b", "PENDING", 0, None, 0, None, held=0, delivered=0)
-    telemetry.source_changed("default", pending.source, was="ACTIVE", now=Sighting("PENDING"), unsure=1)
+    pending = SourceReport("aws.partner/a/b", "PENDING", 0, None, 0, None, held=0, delivered=0)
+    telemetry.source_changed("default", pending.source, was="ACTIVE", now=SourceStatus("PENDING"), unsure=1)
     telemetry.sources("default", [pending])
     telemetry.held("default", 0)
     telemetry.source_looked("default", "ok")

@@ -18,9 +18,9 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from connector import config
 from connector.cli import app
 from connector.dead_letters import topics
-from connector.dead_letters.format import Failure, Letter, letter, without_value
-from connector.dead_letters.resolutions import Resolution, State
-from connector.dead_letters.topics import LetterTopic, ResolutionTopic
+from connector.dead_letters.format import DeadLetterRecord, Failure, letter, without_value
+from connector.dead_letters.resolutions import DeadLetterState, Resolution
+from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.errors import Code, UnavailableError
 from connector.model import Headers, Json, Partition, Position, Record
 from tests.services.child import wait_until
@@ -85,7 +85,7 @@ class Support:
             app.main(["dead-letters", *arguments, "--config", str(self.file)])
         return Ran(ended.value.code, out.getvalue(), err.getvalue())
 
-    def write(self, *letters: Letter, partition: int = 0, at_ms: int = 0) -> list[str]:
+    def write(self, *letters: DeadLetterRecord, partition: int = 0, at_ms: int = 0) -> list[str]:
         """Puts letters into one partition, and answers their ids."""
         sent = [
             Sent(self.topic, each.value, each.key, each.headers, partition, at_ms or AT_MS + number)
@@ -106,7 +106,7 @@ class Support:
         attempts: int = 0,
         bridge: str | None = None,
         replay_count: int = 0,
-    ) -> Letter:
+    ) -> DeadLetterRecord:
         """The letter of a note that `NOTES` can map by now; of another record each time."""
         content = note(number, tenant=tenant, card=SECRET) if value is None else value
         count = (("partner-bridge.replay-count", b"%d" % replay_count),)
@@ -239,7 +239,7 @@ def test_a_topic_can_be_read_again_and_in_parts(support: Support) -> None:
         support.write(*[support.letter(n) for n in range(count)], partition=partition)
     settings = config.load(support.file, {})
 
-    with closing(LetterTopic(settings)) as letters:
+    with closing(DeadLetterTopic(settings)) as letters:
         ranges = letters.snapshot()
         reads = [sum(map(len, letters.read(part))) for part in (ranges, ranges, {1: (0, 1)}, {2: (5, 9)})]
 
@@ -269,9 +269,9 @@ def test_what_is_no_letter_is_counted_and_stops_no_other(support: Support) -> No
         ("__connect.errors.exception.message", b"Error converting byte[] to Kafka Connect data"),
     )
     ids = support.write(
-        Letter(b"k", b"v", ()),
-        Letter(b"k", b"v", connect[:2]),
-        Letter(b"k", note(1), connect),
+        DeadLetterRecord(b"k", b"v", ()),
+        DeadLetterRecord(b"k", b"v", connect[:2]),
+        DeadLetterRecord(b"k", note(1), connect),
         support.letter(bridge="other-bridge"),
         support.letter(),
     )
@@ -615,7 +615,7 @@ def test_a_resolutions_topic_that_is_deleted_while_it_is_read_was_not_read(
         for offset in range(30_000):
             letter = Position(Partition(support.topic, offset % 3), offset)
             resolutions.write(
-                letter, Resolution(State.DELIVERED, AT_MS, AT_MS, event_id=secrets.token_hex(150))
+                letter, Resolution(DeadLetterState.DELIVERED, AT_MS, AT_MS, event_id=secrets.token_hex(150))
             )
         resolutions.flush(30)
 
@@ -635,7 +635,7 @@ def test_a_running_bridge_counts_open_letters_when_told_to(support: Support) -> 
     tombstones = [support.letter(n, code="tombstone") for n in range(7)]
     support.write(*tombstones, support.letter())
     support.write(*tombstones[:3], partition=2)  # a bridge was killed before it committed
-    support.write(Letter(None, b"no letter", ()), partition=1)
+    support.write(DeadLetterRecord(None, b"no letter", ()), partition=1)
     bridge = support.world.bridge(support.configure(count_open_every="1s")).start()
 
     bridge.wait_metric("dead_letters_open", 7, code="tombstone")

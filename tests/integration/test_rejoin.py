@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, Message
 
 from connector import config
 from connector.errors import HaltError
-from connector.kafka.consumer import UNREAD_S, KafkaSource
+from connector.kafka.consumer import UNREAD_S, KafkaConsumer
 from connector.model import Partition, Position
 from connector.telemetry.metrics import Telemetry
 from tests.services.child import wait_until
@@ -38,7 +38,7 @@ class GivenUp:
 class Reading:
     """A listener that reads and remembers."""
 
-    def __init__(self, source: KafkaSource) -> None:
+    def __init__(self, source: KafkaConsumer) -> None:
         self.source = source
         self.assigned: list[Partition] = []
         self.revoked: list[Partition] = []
@@ -66,7 +66,7 @@ class Reading:
 def reading(world: World, topic: str, folder: Path, group: Mapping[str, str]) -> Iterator[Reading]:
     """Somebody reads the topic."""
     bridge = world.bridge(world.settings({topic: NOTES}, kafka={**group}))
-    source = KafkaSource(config.load(bridge.file, {}), telemetry=Telemetry())
+    source = KafkaConsumer(config.load(bridge.file, {}), telemetry=Telemetry())
     try:
         yield Reading(source)
     finally:

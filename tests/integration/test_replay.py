@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from connector.dead_letters.format import Letter
+from connector.dead_letters.format import DeadLetterRecord
 from connector.dead_letters.replay import MAX_UNRECORDED
 from connector.model import Json
 from tests.replaying import BROKEN, Replays
@@ -156,7 +156,7 @@ def test_as_many_are_delivered_as_failed_whatever_was_killed_before(replays: Rep
     bridge.sigterm()
     # What a kill leaves behind where it comes between the letters and the commit.
     left = world.topics.read(replays.topic)[:50]
-    replays.write(Letter(record.key, record.value, record.headers) for record in left)
+    replays.write(DeadLetterRecord(record.key, record.value, record.headers) for record in left)
     print(f"{replays.written()} letters of {RECORDS} records")
     replays.settings = good
 

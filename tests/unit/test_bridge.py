@@ -27,7 +27,17 @@ from connector.errors import (
     ThrottledError,
     UnavailableError,
 )
-from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Record, Refused, Retry
+from connector.model import (
+    Answer,
+    Delivered,
+    Entry,
+    Forbidden,
+    Outcome,
+    Partition,
+    Record,
+    Refused,
+    Retriable,
+)
 from connector.pipeline import Pipeline
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
@@ -62,8 +72,8 @@ class Rig:
     def __init__(self, settings: config.Settings, judge: Judge = accept) -> None:
         self.clock = FakeClock()
         self.sink = FakeSink(self.clock, judge)
-        self.watches = {name: FakeWatch() for name in settings.all_targets}
-        self.watch = self.watches["default"]
+        self.state_feeds = {name: FakeWatch() for name in settings.all_targets}
+        self.state_feed = self.state_feeds["default"]
         self.dead_letters = FakeDeadLetters()
         self.telemetry = Telemetry()
         self.health = Health(clock_s=self.clock)
@@ -71,7 +81,7 @@ class Rig:
             settings,
             pipeline=Pipeline(settings, None),
             sink=self.sink,
-            watches=self.watches,
+            state_feeds=self.state_feeds,
             dead_letters=self.dead_letters,
             telemetry=self.telemetry,
             health=self.health,
@@ -127,7 +137,7 @@ def number_of(entry: Entry) -> int:
     return int(json.loads(json.loads(entry.json)["Detail"])["n"])
 
 
-def failing(number: int, result: Retry | Refused | Forbidden) -> Judge:
+def failing(number: int, result: Retriable | Refused | Forbidden) -> Judge:
     """Accepts everything but one entry."""
     return each(lambda n: result if n == number else Delivered("id"))
 
@@ -216,7 +226,7 @@ def test_a_filtered_record_is_settled_without_being_sent(settings: config.Settin
 
 def test_only_the_failed_entries_of_an_answer_are_sent_again(settings: config.Settings) -> None:
     """A partial failure re-sends what failed and nothing else."""
-    failures: Iterator[Outcome] = iter([Retry("InternalFailure", "once"), Delivered("id")])
+    failures: Iterator[Outcome] = iter([Retriable("InternalFailure", "once"), Delivered("id")])
     rig = Rig(settings, each(lambda n: next(failures) if n == 3 else Delivered("id")))
     rig.source.put(*(record(n) for n in range(5)))
     rig.run_to_the_end()
@@ -249,7 +259,7 @@ def test_a_record_refused_with_an_unknown_code_while_others_succeed_is_dead_lett
     settings: config.Settings,
 ) -> None:
     """Its attempts count because the target is healthy."""
-    rig = Rig(settings, failing(3, Retry("unknown", "TeapotException: always")))
+    rig = Rig(settings, failing(3, Retriable("unknown", "TeapotException: always")))
     rig.source.put(*(record(n) for n in range(400)))
     rig.run_to_the_end()
 
@@ -262,7 +272,7 @@ def test_trouble_of_eventbridge_is_never_the_fault_of_the_few_records_that_suffe
     settings: config.Settings, code: str
 ) -> None:
     """However often they fail while others are accepted: for `max_age` they are tried again."""
-    rig = Rig(settings, failing(3, Retry(code, "", throttled=code == "throttled")))
+    rig = Rig(settings, failing(3, Retriable(code, "", throttled=code == "throttled")))
     rig.source.put(*(record(n) for n in range(40)))
 
     def recovers() -> bool:
@@ -280,7 +290,7 @@ def test_what_fails_for_max_age_while_others_are_accepted_is_a_dead_letter(
     settings: config.Settings,
 ) -> None:
     """Not before, and soon after."""
-    rig = Rig(with_retry(settings, max_age=60.0), failing(3, Retry("InternalFailure", "always")))
+    rig = Rig(with_retry(settings, max_age=60.0), failing(3, Retriable("InternalFailure", "always")))
     rig.source.put(*(record(n) for n in range(10)))
     rig.run(others(rig, until=lambda: rig.source.committed.get(P0) == 10))
 
@@ -290,7 +300,7 @@ def test_what_fails_for_max_age_while_others_are_accepted_is_a_dead_letter(
 
 def test_an_outage_does_not_age_what_failed_before_it(settings: config.Settings) -> None:
     """An hour in which nothing is accepted says nothing about the record that failed last before it."""
-    rig = Rig(with_retry(settings, max_age=60.0), failing(3, Retry("InternalFailure", "bad luck")))
+    rig = Rig(with_retry(settings, max_age=60.0), failing(3, Retriable("InternalFailure", "bad luck")))
     rig.source.put(*(record(n) for n in range(10)))
 
     def until() -> bool:
@@ -298,7 +308,7 @@ def test_an_outage_does_not_age_what_failed_before_it(settings: config.Settings)
             rig.sink.judge = lambda _: error(UnavailableError("connection refused"))
             rig.clock.now_s = 4_600
         elif 4_610 < rig.clock.now_s < 4_620:
-            rig.sink.judge = failing(3, Retry("InternalFailure", "bad luck"))
+            rig.sink.judge = failing(3, Retriable("InternalFailure", "bad luck"))
         elif rig.clock.now_s > 4_630:
             rig.sink.judge = accept
         return rig.source.committed.get(P0) == 10
@@ -314,7 +324,7 @@ def test_records_that_fail_alone_do_not_block_for_ever_when_nothing_else_fits(
     """They fill all that may be pending, so nothing new can be accepted by which their age would count."""
     rig = Rig(
         with_retry(settings, max_age=30.0),
-        each(lambda n: Delivered("id") if n % 10 == 0 else Retry("InternalFailure", "always")),
+        each(lambda n: Delivered("id") if n % 10 == 0 else Retriable("InternalFailure", "always")),
     )
     rig.source.put(*(record(n) for n in range(1_000)))
 
@@ -369,7 +379,7 @@ def test_a_throttled_entry_is_never_dead_lettered(settings: config.Settings) -> 
 
     def judge(number: int) -> Outcome:
         if number == 3 and next(tries, 99) < 20:
-            return Retry("ThrottlingException", "slow down", throttled=True)
+            return Retriable("ThrottlingException", "slow down", throttled=True)
         return Delivered("id")
 
     rig = Rig(settings, each(judge))
@@ -582,7 +592,7 @@ def test_a_brown_out_costs_no_good_record(
             return error(UnavailableError("HTTP 503"))
         down = share if what == "entries" else 0.0
         return outcomes(
-            [Retry("InternalFailure", "") if chance.random() < down else Delivered("id") for _ in entries]
+            [Retriable("InternalFailure", "") if chance.random() < down else Delivered("id") for _ in entries]
         )
 
     rig = Rig(with_room(settings).model_copy(update={"eventbridge": target}), judge)
@@ -598,7 +608,7 @@ def test_records_that_never_succeed_are_dead_letters_also_where_they_are_many(
     """A third of a topic that EventBridge never takes is no brown-out for ever, and no broken mapping."""
     rig = Rig(
         with_retry(with_room(settings), max_age=20.0),
-        each(lambda n: Delivered("id") if n % 3 else Retry("InternalFailure", "")),
+        each(lambda n: Delivered("id") if n % 3 else Retriable("InternalFailure", "")),
     )
     rig.source.put(*(record(n) for n in range(600)))
     rig.run(others(rig, first=1_000_001, until=lambda: len(rig.dead_letters.codes) >= 200), max_polls=50_000)
@@ -615,7 +625,7 @@ def test_what_one_source_holds_leaves_room_for_the_others(settings: config.Setti
         update={"max_pending_records": 1_000, "max_pending_bytes": 500_000}
     )
     rig = Rig(settings.model_copy(update={"sources": sources, "delivery": delivery}))
-    rig.watch.states["aws.partner/example.com/orders"] = "PENDING"
+    rig.state_feed.states["aws.partner/example.com/orders"] = "PENDING"
     rig.source.put(*(record(n, large="x" * 5_000) for n in range(100)))
     rig.run(lambda: rig.source.polls == 200)
 
@@ -697,7 +707,7 @@ def test_more_sources_than_are_remembered_lose_nothing(
         for entry in entries:
             is_first = entry.source not in refused
             refused.add(entry.source)
-            results.append(Retry("source_unknown", "no such source") if is_first else Delivered("id"))
+            results.append(Retriable("source_unknown", "no such source") if is_first else Delivered("id"))
         return outcomes(results)
 
     rig = Rig(with_room(settings).model_copy(update={"topics": {"^orders": topic}}), judge)
@@ -873,19 +883,19 @@ def test_after_a_mistake_of_its_own_the_bridge_commits_nothing_more(
         (UnavailableError("connection refused"), "connection refused"),
         (ThrottledError("EventBridge asks for a lower rate"), "lower rate"),
         (None, "not answered"),
-        (Retry("InternalFailure", "no luck"), "InternalFailure: no luck"),
+        (Retriable("InternalFailure", "no luck"), "InternalFailure: no luck"),
     ],
     ids=["down", "throttled", "silent", "entries"],
 )
 def test_an_outage_shows_within_5_s_and_says_why(
-    settings: config.Settings, answer: Exception | Retry | None, why: str
+    settings: config.Settings, answer: Exception | Retriable | None, why: str
 ) -> None:
     """Readiness tells while nothing is accepted, and again when it is over."""
 
     def judge(entries: Sequence[Entry]) -> Answer:
         if answer is None or not is_out:
             return accept(entries)
-        return outcomes([answer]) if isinstance(answer, Retry) else error(answer)
+        return outcomes([answer]) if isinstance(answer, Retriable) else error(answer)
 
     rig = Rig(settings, judge)
     is_out, began_s = True, rig.clock.now_s
@@ -926,11 +936,11 @@ def test_a_rebalance_does_not_wait_for_what_waits_for_its_next_attempt(settings:
     """It is left to the next owner at once; what is above it and was not sent is not begun any more."""
     rig = Rig(
         with_retry(settings, initial_interval=30.0, max_interval=30.0),
-        failing(3, Retry("InternalFailure", "")),
+        failing(3, Retriable("InternalFailure", "")),
     )
     rig.source.put(*(record(n, key="k" if n >= 3 else None) for n in range(50)))
 
-    (took_s,) = revoked(rig, lambda: 3 in rig.delivered_ids and not rig.bridge._outlets["default"].is_busy)
+    (took_s,) = revoked(rig, lambda: 3 in rig.delivered_ids and not rig.bridge._senders["default"].is_busy)
 
     assert took_s < 0.1
     assert {P0: 3} == rig.source.committed
@@ -943,7 +953,7 @@ def test_a_stop_does_not_wait_for_what_waits_for_its_next_attempt(settings: conf
     """Nor for what fails again while it stops."""
     rig = Rig(
         with_retry(settings, initial_interval=30.0, max_interval=30.0),
-        each(lambda n: Retry("InternalFailure", "") if n % 2 else Delivered("id")),
+        each(lambda n: Retriable("InternalFailure", "") if n % 2 else Delivered("id")),
     )
     rig.source.put(*(record(n) for n in range(40)))
     rig.run(lambda: 1 in rig.delivered_ids)
@@ -1031,7 +1041,7 @@ def test_what_is_ready_up_to_the_highest_offset_that_was_sent_still_goes(setting
 
 def test_a_stop_does_not_wait_for_what_was_given_up(settings: config.Settings) -> None:
     """A record below what was sent and settled is left, and owed no more."""
-    rig = Rig(settings, failing(0, Retry("InternalFailure", "")))
+    rig = Rig(settings, failing(0, Retriable("InternalFailure", "")))
     rig.source.put(*(record(n, key="k") for n in range(5)), *(record(n) for n in range(5, 30)))
     rig.run(lambda: 29 in rig.delivered_ids)
 

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from connector.eventbridge.requests import Calls
+from connector.eventbridge.requests import Requests
 
 
 def test_a_bug_in_what_runs_beside_the_calls_ends_the_bridge() -> None:
     """As one in a call does: a lookup that ends so must not leave sources waiting in silence."""
-    calls = Calls({})
+    calls = Requests({})
 
     async def fails() -> None:
         await asyncio.sleep(0)
@@ -27,7 +27,7 @@ def test_a_bug_in_what_runs_beside_the_calls_ends_the_bridge() -> None:
 
 def test_a_stop_does_not_wait_for_what_runs_beside_the_calls() -> None:
     """A lookup may take as long as a request may, and holds nothing that matters."""
-    calls = Calls({})
+    calls = Requests({})
     ended: list[str] = []
 
     async def hangs() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.dead_letters.cases import Newest, case_of
-from connector.dead_letters.format import Failure, Letter, letter, smaller
+from connector.dead_letters.format import DeadLetterRecord, Failure, letter, smaller
 from connector.model import Headers, Partition, Record
 
 NOW_MS = 1_795_342_502_000
@@ -29,11 +29,11 @@ FAILURE = Failure(
 )
 
 
-def write(record: Record = ORIGIN, failure: Failure = FAILURE) -> Letter:
+def write(record: Record = ORIGIN, failure: Failure = FAILURE) -> DeadLetterRecord:
     return letter(record, failure, bridge_name="orders-bridge", version="1")
 
 
-def case(written: Letter, offset: int = 0) -> int | None:
+def case(written: DeadLetterRecord, offset: int = 0) -> int | None:
     """The case of a letter in the topic; one more each time it is written."""
     place = Partition("orders.dlt", offset % 3)
     return case_of(Record(place, offset, NOW_MS + offset, written.key, written.value, written.headers))
@@ -90,7 +90,9 @@ def test_letters_of_kafka_connect_are_told_apart_by_origin_and_time() -> None:
 def test_an_earlier_header_of_the_same_name_says_nothing() -> None:
     """As everywhere the last one counts."""
     whole = write()
-    before = Letter(whole.key, whole.value, (("partner-bridge.event-id", b"forged"), *whole.headers))
+    before = DeadLetterRecord(
+        whole.key, whole.value, (("partner-bridge.event-id", b"forged"), *whole.headers)
+    )
 
     assert case(whole) == case(before)
 

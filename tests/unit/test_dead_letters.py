@@ -18,20 +18,20 @@ from connector import config
 from connector.dead_letters import selection
 from connector.dead_letters.format import Failure, letter
 from connector.dead_letters.open_count import OpenCount
-from connector.dead_letters.resolutions import Resolution, Resolved, State
+from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import (
     Cases,
-    Found,
     Ids,
     Selection,
+    StoredDeadLetter,
     Wanted,
     missing_text,
     parse_ids,
     scan,
 )
-from connector.dead_letters.totals import MAX_GROUPS, Group, Totals
+from connector.dead_letters.totals import MAX_GROUPS, Totals, TotalsRow
 from connector.errors import Code
-from connector.formats.schema_registry import SchemaRegistry
+from connector.formats.schema_registry import SchemaRegistryClient
 from connector.model import Headers, Partition, Position, Ranges, Record
 from connector.pipeline import Pipeline
 
@@ -95,19 +95,19 @@ def foreign(offset: int = 0, *headers: tuple[str, bytes | None]) -> Record:
     return Record(Partition(TOPIC, 0), offset, NOW_MS, b"key", b"value", headers)
 
 
-def resolution(state: State, *, written_ms: int = NOW_MS) -> Resolution:
+def resolution(state: DeadLetterState, *, written_ms: int = NOW_MS) -> Resolution:
     return Resolution(state=state, at_ms=NOW_MS, written_ms=written_ms)
 
 
-def table(**states: State) -> Resolved:
+def table(**states: DeadLetterState) -> ResolutionTable:
     """What became of letters of partition 0, as `_3=State.DELIVERED`."""
-    resolved = Resolved(TOPIC, {0: (0, 100)})
+    resolved = ResolutionTable(TOPIC, {0: (0, 100)})
     for name, state in states.items():
         resolved.note(at(int(name[1:])), resolution(state))
     return resolved
 
 
-def chosen(selection: Selection, *records: Record, resolved: Resolved | None = None) -> list[int]:
+def chosen(selection: Selection, *records: Record, resolved: ResolutionTable | None = None) -> list[int]:
     """The offsets of the letters that are selected."""
     match = selection.matcher(max_replays=3)
     found = [match(record, resolved or table()) for record in records]
@@ -153,7 +153,9 @@ def test_a_filter_takes_what_it_names_and_nothing_else(name: str) -> None:
 )
 def test_the_state_decides_by_what_became_of_a_letter(state: Wanted, expected: list[int]) -> None:
     """Open has the parked ones in it; `all` is the only one with those that have a newer letter."""
-    resolved = table(_1=State.DELIVERED, _2=State.DISCARDED, _3=State.DEAD_LETTERED_AGAIN)
+    resolved = table(
+        _1=DeadLetterState.DELIVERED, _2=DeadLetterState.DISCARDED, _3=DeadLetterState.DEAD_LETTERED_AGAIN
+    )
     records = [written(0), written(1), written(2), written(3), written(4, replay_count=3)]
 
     assert expected == chosen(Selection(state=state), *records, resolved=resolved)
@@ -165,7 +167,7 @@ def test_a_letter_that_was_replayed_as_often_as_allowed_is_parked() -> None:
 
     states = [match(written(replay_count=count), table()) for count in (2, 3)]
 
-    assert [State.OPEN, State.PARKED] == [found.state for found in states if found]
+    assert [DeadLetterState.OPEN, DeadLetterState.PARKED] == [found.state for found in states if found]
 
 
 def test_letters_of_a_sink_of_kafka_connect_are_letters() -> None:
@@ -243,7 +245,7 @@ def test_neither_letters_nor_their_resolutions_are_ever_input() -> None:
     """A pattern that matches everything must not send them round."""
     settings = config.load(Path(__file__).parents[2] / "examples" / "bridge.yaml", {})
     everything = {"^.*": next(iter(settings.topics.values())).model_copy(update={"filter": None})}
-    registry = SchemaRegistry(settings.schema_registry) if settings.schema_registry else None
+    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings.model_copy(update={"topics": everything}), registry)
 
     assert None is pipeline.refusal("orders.v1")
@@ -380,7 +382,7 @@ def test_a_scan_for_ids_reads_only_around_them() -> None:
 def listed(
     selection: Selection,
     *records: Record,
-    resolved: Resolved | None = None,
+    resolved: ResolutionTable | None = None,
     ranges: Ranges | None = None,
     cases: Cases | None = None,
 ) -> list[tuple[int, int]]:
@@ -412,8 +414,10 @@ def test_of_the_letters_of_one_record_the_newest_alone_is_found() -> None:
     assert [(0, 2)] == listed(Selection(since_ms=NOW_MS + 1), *TWICE)
 
 
-@pytest.mark.parametrize("state", [State.DELIVERED, State.DISCARDED, State.DEAD_LETTERED_AGAIN])
-def test_older_letters_of_a_record_follow_the_state_of_the_newest(state: State) -> None:
+@pytest.mark.parametrize(
+    "state", [DeadLetterState.DELIVERED, DeadLetterState.DISCARDED, DeadLetterState.DEAD_LETTERED_AGAIN]
+)
+def test_older_letters_of_a_record_follow_the_state_of_the_newest(state: DeadLetterState) -> None:
     """Resolved with it; and open with it, where an earlier one was resolved."""
     newest, earlier = table(), table()
     newest.note(at(2), resolution(state, written_ms=NOW_MS + 1))
@@ -485,7 +489,7 @@ def test_totals_count_by_everything_and_keep_oldest_and_newest() -> None:
         foreign(3),
     ]
     for record in records:
-        found = match(record, table(_1=State.DELIVERED))
+        found = match(record, table(_1=DeadLetterState.DELIVERED))
         assert found is not None
         totals.add(found)
 
@@ -527,7 +531,7 @@ def test_any_timestamp_can_be_counted(at_ms: int) -> None:
     assert (1 if at_ms >= 0 else 0) == totals.count
 
 
-def counts(groups: dict[str, Group]) -> dict[str, int]:
+def counts(groups: dict[str, TotalsRow]) -> dict[str, int]:
     return {value: group.count for value, group in groups.items()}
 
 
@@ -542,7 +546,11 @@ def test_open_letters_are_those_without_a_resolution(data: st.DataObject) -> Non
         written(offset, code=data.draw(st.sampled_from(["tombstone", "avro_invalid"]))) for offset in range(8)
     ]
     states = data.draw(
-        st.lists(st.sampled_from([None, State.DELIVERED, State.DISCARDED]), min_size=8, max_size=8)
+        st.lists(
+            st.sampled_from([None, DeadLetterState.DELIVERED, DeadLetterState.DISCARDED]),
+            min_size=8,
+            max_size=8,
+        )
     )
     low = data.draw(st.integers(0, 8))
     steps: list[tuple[str, int]] = [("letter", n) for n in range(8)]
@@ -591,14 +599,14 @@ def test_records_are_counted_as_open_by_their_newest_letter(data: st.DataObject)
         st.permutations([*((each, False) for each in letters), *((each, True) for each in resolved)])
     ):
         if is_resolution:
-            count.note(one.position, resolution(State.DELIVERED, written_ms=one.timestamp_ms or 0))
+            count.note(one.position, resolution(DeadLetterState.DELIVERED, written_ms=one.timestamp_ms or 0))
         else:
             # Those of a partition come in their order.
             count.add(waiting[one.partition.number].pop(0))
 
-    table = Resolved(TOPIC, {0: (0, 4), 1: (0, 4)})
+    table = ResolutionTable(TOPIC, {0: (0, 4), 1: (0, 4)})
     for each in resolved:
-        table.note(each.position, resolution(State.DELIVERED, written_ms=each.timestamp_ms or 0))
+        table.note(each.position, resolution(DeadLetterState.DELIVERED, written_ms=each.timestamp_ms or 0))
     found = scan(Letters(*letters), table, Selection(), {0: (0, 4), 1: (0, 4)}, max_replays=3)
     codes = Counter(each.label.code for batch in found for each in batch if each.label)
     assert codes == {code: number for code, number in count.counts.items() if number}
@@ -648,7 +656,7 @@ def test_a_resolution_of_an_earlier_letter_at_the_same_place_is_not_counted(come
     """The dead-letter topic was made anew; the resolutions topic remembers the old one."""
     count = OpenCount()
     count.unread({0: (0, 1)})
-    old = resolution(State.DELIVERED, written_ms=NOW_MS - 1)
+    old = resolution(DeadLetterState.DELIVERED, written_ms=NOW_MS - 1)
     if comes_first == "letter":
         count.add(written(0))
         count.note(at(0), old)
@@ -673,7 +681,7 @@ def test_codes_of_a_newer_bridge_are_counted_as_other() -> None:
 
 def test_a_found_letter_is_read_whole_when_asked_for() -> None:
     """Filters and totals look at a few headers; the letter has all."""
-    found = Found(at(0), State.OPEN, None, "why", foreign(0))
+    found = StoredDeadLetter(at(0), DeadLetterState.OPEN, None, "why", foreign(0))
 
     assert found.letter is None
     assert NOW_MS == found.written_ms

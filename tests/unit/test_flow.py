@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from connector.delivery.queue import room_beside
 from connector.errors import ThrottledError, UnavailableError
 from connector.eventbridge.errors import outcome
-from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Retry, SourceState
+from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Retriable, SourceState
 from tests.fakes import Judge, accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 from tests.unit.test_source_guard import ACME, BLUE, metric, of, written
@@ -55,7 +55,7 @@ def test_held_records_and_a_moment_of_fullness_pause_nothing_for_ever(
     """One customer is held, others fill what is left while EventBridge is down: then all goes on."""
     changes = [HOLD, limits, ("max_held_records: 30", "max_held_records: 1000")]
     rig = Rig(written(tmp_path, *changes, *([ONE_TARGET, TO_ONE] if targets == 1 else [])))
-    rig.watch.states[BLUE] = "PENDING"
+    rig.state_feed.states[BLUE] = "PENDING"
     rig.source.put(*(record(n, tenant="blue", text="x" * large) for n in range(300)))
     rig.source.put(*(record(5_000 + n, partition=P1, text="x" * large) for n in range(600)))
     rig.sink.judge = lambda _: DOWN
@@ -84,7 +84,7 @@ def test_however_many_customers_are_held_the_others_go_on(tmp_path: Path, custom
         if rig.source.polls == 100:
             assert {P0, P1} == rig.source.paused
             for tenant in tenants:
-                rig.watch.change(f"aws.partner/example.com/{tenant}", "PENDING")
+                rig.state_feed.change(f"aws.partner/example.com/{tenant}", "PENDING")
             rig.source.put(*(record(5_000 + n, partition=P1) for n in range(600)))
         if rig.source.polls == 200:
             rig.sink.judge = accept
@@ -136,7 +136,7 @@ def test_a_source_that_fails_alone_waits_alone_and_is_named(tmp_path: Path) -> N
     """Its entries are tried again now and then; the others go on at full speed behind and beside it."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
 
-    rig.sink.judge = to_blue(Retry("InternalFailure", "Internal Service Failure"))
+    rig.sink.judge = to_blue(Retriable("InternalFailure", "Internal Service Failure"))
     rig.source.put(*(record(n, tenant="blue" if n % 50 == 0 else "acme") for n in range(1_000)))
     shown: list[object] = []
 
@@ -166,7 +166,7 @@ def test_a_source_that_fails_alone_and_has_much_pauses_its_partition_and_no_othe
     """None of its records is a dead letter for that, also with `when_held_is_full: dead_letter`."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
 
-    rig.sink.judge = to_blue(Retry("InternalFailure", ""))
+    rig.sink.judge = to_blue(Retriable("InternalFailure", ""))
     rig.source.put(*(record(n, tenant="blue") for n in range(1_000)))
     rig.source.put(*(record(5_000 + n, partition=P1) for n in range(3_000)))
 
@@ -189,7 +189,9 @@ def test_a_verdict_about_one_source_closes_that_source_and_never_the_bridge(
     """Its neighbours in the request are delivered, and it is tried again, since a look finds it ACTIVE."""
     rig = Rig(written(tmp_path, (HOLD[0], HOLD[1].replace("hold", policy)), ONE_TARGET, TO_ONE))
 
-    rig.sink.judge = to_blue(Retry(code, "NotAuthorizedForSourceException: Not authorized for the source."))
+    rig.sink.judge = to_blue(
+        Retriable(code, "NotAuthorizedForSourceException: Not authorized for the source.")
+    )
     rig.source.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
 
     def until() -> bool:
@@ -295,7 +297,7 @@ def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
 ) -> None:
     """It becomes dead letters after `max_age`, is named until then, and is no bug of the bridge."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, ("max_attempts: 3", "max_attempts: 3, max_age: 1m")))
-    failed = Retry("InternalFailure", "always")
+    failed = Retriable("InternalFailure", "always")
 
     def is_bad(n: int) -> bool:
         return n % 2 == 1 if is_whole_source else n % 20 == 7
@@ -323,7 +325,7 @@ def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
 def test_what_failed_alone_does_not_age_while_the_target_is_down_or_throttled(tmp_path: Path) -> None:
     """An outage costs no good record, also where what failed before it fills all the room there is."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, ("max_attempts: 3", "max_attempts: 3, max_age: 1m")))
-    rig.sink.judge = to_blue(Retry("InternalFailure", "for now"))
+    rig.sink.judge = to_blue(Retriable("InternalFailure", "for now"))
     rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(400)))
 
     def until() -> bool:
@@ -356,13 +358,13 @@ def test_a_target_with_its_share_full_does_not_stop_the_customers_of_another(tmp
             rig.sink.is_holding = True
             rig.source.put(*(record(10_000 + n, tenant="blue", partition=P1) for n in range(1_000)))
         if rig.source.polls == 150:
-            rig.watches["default"].change(BLUE, "PENDING")
+            rig.state_feeds["default"].change(BLUE, "PENDING")
         if rig.source.polls == 155:
             rig.sink.is_holding = False
             rig.sink.answer_held()
             rig.source.put(*(record(n, tenant="acme", partition=P2) for n in range(50)))
         assert rig.bridge._ledger.pending_records <= 2 * 2_000
-        return rig.source.committed.get(P2) == 50 and rig.bridge._outlets["default"].held > 500
+        return rig.source.committed.get(P2) == 50 and rig.bridge._senders["default"].held > 500
 
     rig.run(until, max_polls=1_000)
 
@@ -377,10 +379,10 @@ def test_nothing_is_waited_for_once_all_that_failed_is_held_for_its_customer(
     rig.source.put(*(record(n, tenant="blue") for n in range(5)))
 
     def until() -> bool:
-        if len(rig.sink.requests) == failures and BLUE not in rig.watch.states:
-            rig.watch.change(BLUE, "PENDING")
+        if len(rig.sink.requests) == failures and BLUE not in rig.state_feed.states:
+            rig.state_feed.change(BLUE, "PENDING")
             rig.sink.judge = accept
-        seconds(rig, 0.1 if rig.watch.states else 0.0)
+        seconds(rig, 0.1 if rig.state_feed.states else 0.0)
         return rig.clock.now_s > 1_030 and rig.health.ready()[0]
 
     rig.run(until)
@@ -450,7 +452,7 @@ def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
                 share = 0.0
         return outcomes(
             [
-                Retry("InternalFailure", "")
+                Retriable("InternalFailure", "")
                 if draw.random() < share or entry.source in failing
                 else Delivered("id")
                 for entry in entries
@@ -483,18 +485,18 @@ def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
                 failing.update(f"aws.partner/example.com/{t}" for t in draw.sample(tenants, 2))
             states: list[SourceState] = ["ACTIVE", "PENDING"]
             name = f"aws.partner/example.com/{draw.choice(tenants)}"
-            for watch in rig.watches.values():
-                watch.change(name, draw.choice(states))
+            for state_feed in rig.state_feeds.values():
+                state_feed.change(name, draw.choice(states))
             put(P0, draw.randrange(40), tenants)
             put(P1, draw.randrange(40), tenants)
             put(P2, draw.randrange(40), well)
         if polls == 400:
             way.update(default="accept", far="accept")
             failing.clear()
-            for watch in rig.watches.values():
+            for state_feed in rig.state_feeds.values():
                 for tenant in tenants:
                     state: SourceState = "ACTIVE" if tenant in well else "PENDING"
-                    watch.change(f"aws.partner/example.com/{tenant}", state)
+                    state_feed.change(f"aws.partner/example.com/{tenant}", state)
             quiet_s = rig.clock.now_s
         if polls > 400:
             seconds(rig, 0.1)
@@ -552,7 +554,7 @@ def test_a_backlog_behind_a_rate_limit_is_not_stuck(tmp_path: Path) -> None:
 def test_a_client_that_goes_back_above_a_held_record_does_not_commit_past_it(tmp_path: Path) -> None:
     """5 is held, 100 were read, and the log was cut back to 90: 5 is not read again, so the commit waits."""
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
-    rig.watch.states[BLUE] = "PENDING"
+    rig.state_feed.states[BLUE] = "PENDING"
     rig.source.put(*(record(n, tenant="blue" if n == 5 else "acme") for n in range(100)))
 
     def until() -> bool:
@@ -562,7 +564,7 @@ def test_a_client_that_goes_back_above_a_held_record_does_not_commit_past_it(tmp
         if rig.source.polls == 400:
             assert 2 == rig.delivered_ids.count(94)
             assert {P0: 5} == rig.source.committed
-            rig.watch.change(BLUE, "ACTIVE")
+            rig.state_feed.change(BLUE, "ACTIVE")
         return rig.source.committed.get(P0) == 95
 
     rig.run(until)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from connector.kafka.broker_health import COORDINATOR, Silence
+from connector.kafka.broker_health import COORDINATOR, UnresponsiveBrokers
 
 BROKER, OTHER = "here:9092/1", "there:9092/2"
 
@@ -15,7 +15,7 @@ class Statistics:
     """librdkafka's, of a member that reads from one broker of two, each two seconds after those before."""
 
     def __init__(self) -> None:
-        self.silence = Silence(fetch_wait_s=0.5)
+        self.silence = UnresponsiveBrokers(fetch_wait_s=0.5)
         self.now_s = 100.0
         self.join_state = "steady"
         self.brokers = {name: self._broker(name) for name in (BROKER, OTHER, COORDINATOR)}

@@ -12,8 +12,8 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from connector import config
-from connector.dead_letters.topics import LetterTopic
-from connector.kafka.consumer import KafkaSource
+from connector.dead_letters.topics import DeadLetterTopic
+from connector.kafka.consumer import KafkaConsumer
 from connector.model import Partition
 from connector.telemetry.metrics import Telemetry
 
@@ -28,8 +28,8 @@ topics:
 """
 
 
-@pytest.mark.parametrize("client", [LetterTopic, partial(KafkaSource, telemetry=Telemetry())])
-def test_letters_may_be_large(tmp_path: Path, client: Callable[[config.Settings], KafkaSource]) -> None:
+@pytest.mark.parametrize("client", [DeadLetterTopic, partial(KafkaConsumer, telemetry=Telemetry())])
+def test_letters_may_be_large(tmp_path: Path, client: Callable[[config.Settings], KafkaConsumer]) -> None:
     """`message.max.bytes` is for the dead letters; what librdkafka compares with it in a reader fits."""
     file = tmp_path / "bridge.yaml"
     file.write_text(SETTINGS.replace("group.id: test", "group.id: test, message.max.bytes: 10000000"))
@@ -37,10 +37,10 @@ def test_letters_may_be_large(tmp_path: Path, client: Callable[[config.Settings]
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Iterator[KafkaSource]:
+def source(tmp_path: Path) -> Iterator[KafkaConsumer]:
     file = tmp_path / "bridge.yaml"
     file.write_text(SETTINGS)
-    source = KafkaSource(config.load(file, {}), telemetry=Telemetry())
+    source = KafkaConsumer(config.load(file, {}), telemetry=Telemetry())
     yield source
     source.close()
 
@@ -62,7 +62,7 @@ def statistics(**states: str) -> str:
     return json.dumps({"ts": 0, "brokers": {n: IDLE | b for n, b in brokers.items()}, "topics": {}})
 
 
-def test_an_outage_is_one_until_a_broker_answers(source: KafkaSource) -> None:
+def test_an_outage_is_one_until_a_broker_answers(source: KafkaConsumer) -> None:
     """Also while librdkafka has forgotten the brokers it knew, and begins with bootstrap.servers again."""
     source._on_statistics(statistics(b="TRY_CONNECT"))
     assert source.problem is None, "it is only starting"
@@ -91,7 +91,7 @@ class Committing:
         self.errors.append(error)
 
 
-def test_a_failed_commit_names_some_of_its_partitions(source: KafkaSource) -> None:
+def test_a_failed_commit_names_some_of_its_partitions(source: KafkaConsumer) -> None:
     """Enough to find the broker that is to blame, and how many more."""
     listener = source._listener = Committing()
     wanted = [TopicPartition("orders", number, 1) for number in range(5)]
@@ -102,7 +102,7 @@ def test_a_failed_commit_names_some_of_its_partitions(source: KafkaSource) -> No
 
 
 def test_a_partition_that_is_never_read_is_named(
-    source: KafkaSource, monkeypatch: pytest.MonkeyPatch
+    source: KafkaConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Assigned, not paused, brokers up, and librdkafka fetches nothing of it: that must not go unseen."""
     now_s = 1_000.0

@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import InvariantError
-from connector.ledger import Ledger, Track
+from connector.ledger import Ledger, OffsetTracker
 from connector.model import Partition
 
 P0 = Partition("orders", 0)
 P1 = Partition("orders", 1)
 
 
-def begin(ledger: Ledger, offset: int, partition: Partition = P0) -> Track:
-    track = ledger.begin(partition, offset, size_bytes=10, now_s=float(offset))
-    assert track is not None
-    return track
+def begin(ledger: Ledger, offset: int, partition: Partition = P0) -> OffsetTracker:
+    tracker = ledger.begin(partition, offset, size_bytes=10, now_s=float(offset))
+    assert tracker is not None
+    return tracker
 
 
 @pytest.fixture
@@ -34,27 +34,27 @@ def test_nothing_polled_commits_nothing(ledger: Ledger) -> None:
 
 def test_an_unsettled_record_holds_the_commit(ledger: Ledger) -> None:
     """Later records may settle first; the commit waits at the lowest unsettled one."""
-    track = begin(ledger, 5)
+    tracker = begin(ledger, 5)
     begin(ledger, 6)
-    ledger.settle(track, 6)
+    ledger.settle(tracker, 6)
 
     assert {P0: 5} == ledger.committable()
 
 
 def test_everything_settled_commits_the_next_offset(ledger: Ledger) -> None:
     """With nothing pending the next offset to poll is committed, across holes in the log."""
-    track = begin(ledger, 5)
+    tracker = begin(ledger, 5)
     begin(ledger, 9)
-    ledger.settle(track, 5)
-    ledger.settle(track, 9)
+    ledger.settle(tracker, 5)
+    ledger.settle(tracker, 9)
 
     assert {P0: 10} == ledger.committable()
 
 
 def test_what_the_broker_has_is_not_committed_again(ledger: Ledger) -> None:
     """Only news is committed, and a failed commit stays news."""
-    track = begin(ledger, 5)
-    ledger.settle(track, 5)
+    tracker = begin(ledger, 5)
+    ledger.settle(tracker, 5)
     ledger.committed({P0: 6})
 
     assert {} == ledger.committable()
@@ -62,11 +62,11 @@ def test_what_the_broker_has_is_not_committed_again(ledger: Ledger) -> None:
 
 def test_settling_what_is_not_pending_is_a_bug(ledger: Ledger) -> None:
     """Settling twice would hide a record that was never settled, so it stops the bridge."""
-    track = begin(ledger, 5)
-    ledger.settle(track, 5)
+    tracker = begin(ledger, 5)
+    ledger.settle(tracker, 5)
 
     with pytest.raises(InvariantError, match=r"orders\[0\]@5"):
-        ledger.settle(track, 5)
+        ledger.settle(tracker, 5)
 
 
 def test_a_late_outcome_for_a_revoked_partition_changes_nothing(ledger: Ledger) -> None:
@@ -122,11 +122,11 @@ def test_a_topic_that_starts_over_never_commits_an_old_offset(ledger: Ledger) ->
 
 def test_what_was_made_of_a_record_counts_until_it_is_settled(ledger: Ledger) -> None:
     """A record of a few bytes may make an event of many, and both are in memory."""
-    track = begin(ledger, 1)
+    tracker = begin(ledger, 1)
     begin(ledger, 2)
-    ledger.grow(track, 1, 500)
+    ledger.grow(tracker, 1, 500)
     assert 520 == ledger.pending_bytes
-    ledger.settle(track, 1)
+    ledger.settle(tracker, 1)
 
     assert 10 == ledger.pending_bytes
 
@@ -149,15 +149,15 @@ def test_the_commit_is_always_the_lowest_unsettled(steps: list[int], draw: objec
     ledger = Ledger()
     ledger.assign([P0])
     offsets = [sum(steps[: i + 1]) for i in range(len(steps))]
-    track = None
+    tracker = None
     for offset in offsets:
-        track = begin(ledger, offset)
-    assert track is not None
+        tracker = begin(ledger, offset)
+    assert tracker is not None
     left = list(offsets)
     draw.shuffle(left)  # type: ignore[attr-defined]
 
     while left:
-        ledger.settle(track, left.pop())
+        ledger.settle(tracker, left.pop())
         assert min(left, default=offsets[-1] + 1) == ledger.committable()[P0]
         assert len(left) * 10 == ledger.pending_bytes
 
@@ -205,34 +205,34 @@ def test_a_client_that_goes_back_twice_waits_for_each_reading(ledger: Ledger) ->
 
 def test_dropping_a_partition_closes_every_reading_of_it(ledger: Ledger) -> None:
     """However often the client went back: nothing of it counts, and no late outcome changes anything."""
-    tracks = [begin(ledger, offset) for offset in (5, 3, 0)]
+    trackers = [begin(ledger, offset) for offset in (5, 3, 0)]
     assert (3, 30) == (ledger.pending_records, ledger.pending_bytes)
     ledger.drop([P0])
 
     assert (0, 0) == (ledger.pending_records, ledger.pending_bytes)
-    assert [False] * 3 == [track.is_open for track in tracks]
+    assert [False] * 3 == [tracker.is_open for tracker in trackers]
 
 
 def test_what_was_given_up_is_not_owed(ledger: Ledger) -> None:
     """Whoever reads the partition next has it; what was sent above it and is settled makes no difference."""
-    track = begin(ledger, 5)
+    tracker = begin(ledger, 5)
     begin(ledger, 6)
-    track.sent_offset = 6
-    ledger.settle(track, 6)
-    assert track.owes
+    tracker.sent_offset = 6
+    ledger.settle(tracker, 6)
+    assert tracker.blocks_commit
 
-    track.left.add(5)
-    assert not track.owes
+    tracker.left.add(5)
+    assert not tracker.blocks_commit
 
 
 def test_what_will_be_read_again_is_not_owed(ledger: Ledger) -> None:
     """After the client went back, the later reading has it."""
     first = begin(ledger, 95)
     first.sent_offset = 95
-    assert (first.owes, first.finish_to) == (True, 95)
+    assert (first.blocks_commit, first.finish_to) == (True, 95)
 
     begin(ledger, 90)
-    assert (first.owes, first.finish_to) == (False, 89)
+    assert (first.blocks_commit, first.finish_to) == (False, 89)
 
 
 @given(
@@ -246,8 +246,8 @@ def test_however_often_the_client_goes_back_nothing_unsettled_is_passed(
     """The commit never exceeds the offset of a record whose last reading is not settled."""
     ledger = Ledger()
     ledger.assign([P0])
-    pending: list[tuple[Track, int]] = []
-    last: dict[int, tuple[Track, int]] = {}
+    pending: list[tuple[OffsetTracker, int]] = []
+    last: dict[int, tuple[OffsetTracker, int]] = {}
     place = 0
     for step in [*steps, *["settle"] * 80]:
         if isinstance(step, int):
@@ -260,12 +260,12 @@ def test_however_often_the_client_goes_back_nothing_unsettled_is_passed(
                 pending.append(last[offset])
         elif pending:
             ledger.settle(*pending.pop(draw.randrange(len(pending))))  # type: ignore[attr-defined]
-        unsettled = [offset for offset, ticket in last.items() if ticket in pending]
+        unsettled = [offset for offset, ack in last.items() if ack in pending]
         commit = ledger.committable().get(P0, 0)
         assert commit <= min(unsettled, default=commit)
         assert (len(pending), 10 * len(pending)) == (ledger.pending_records, ledger.pending_bytes)
     if last:
-        assert ledger.tracks[P0].next_offset == ledger.committable()[P0]
+        assert ledger.trackers[P0].next_offset == ledger.committable()[P0]
 
 
 def test_what_lies_at_the_offset_that_was_gone_back_to_is_read_again(ledger: Ledger) -> None:
@@ -288,14 +288,14 @@ def test_a_rebalance_drains_the_partitions_it_takes_and_no_others(ledger: Ledger
 
 def test_settled_records_are_counted(ledger: Ledger) -> None:
     """By this it is told that a paused partition makes progress."""
-    track = begin(ledger, 1)
+    tracker = begin(ledger, 1)
     begin(ledger, 2)
-    ledger.settle(track, 1)
-    ledger.settle(track, 2)
+    ledger.settle(tracker, 1)
+    ledger.settle(tracker, 2)
 
     assert 2 == ledger.settled_records
 
 
 def test_what_was_never_sent_is_not_owed(ledger: Ledger) -> None:
     """Also not the record at the very beginning of its partition."""
-    assert not begin(ledger, 0).owes
+    assert not begin(ledger, 0).blocks_commit

@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 
 from connector.dead_letters.format import (
     NAMES,
+    DeadLetterRecord,
     Failure,
-    Letter,
     UnreadableLetter,
     label,
     letter,
@@ -60,7 +60,7 @@ header_lists = st.lists(
 ).map(tuple)
 
 
-def write(record: Record = RECORD, failure: Failure = FAILURE) -> Letter:
+def write(record: Record = RECORD, failure: Failure = FAILURE) -> DeadLetterRecord:
     return letter(record, failure, bridge_name="orders-bridge", version="1.2.3")
 
 
@@ -222,7 +222,7 @@ def test_reading_the_origin_of_anything_is_safe(headers: Headers) -> None:
 # Schema
 
 
-def ours_as_object(written: Letter) -> dict[str, Any]:
+def ours_as_object(written: DeadLetterRecord) -> dict[str, Any]:
     return dict(texts(written.headers))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from connector import config
 from connector.dead_letters import open_count
-from connector.dead_letters.open_count import OpenLetters
+from connector.dead_letters.open_count import OpenCounter
 from connector.model import Ranges, Record
 from connector.telemetry.metrics import Telemetry
 from tests.services.child import wait_until
@@ -56,7 +56,7 @@ def test_a_bug_in_counting_is_said_and_counting_begins_anew(
     file = tmp_path / "bridge.yaml"
     file.write_text(SETTINGS)
     telemetry = Telemetry()
-    counting = OpenLetters(config.load(file, {}), every_s=0.01, telemetry=telemetry)
+    counting = OpenCounter(config.load(file, {}), every_s=0.01, telemetry=telemetry)
     counting.start()
     try:
         wait_until(lambda: Letters.reads > 2, what="it counts again")

@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import pytest
 
-from connector.delivery.rate import FAILURES_TO_OPEN, WINDOW_S, Pace, State, full_jitter
+from connector.delivery.rate import FAILURES_TO_OPEN, WINDOW_S, BreakerState, RateControl, full_jitter
 
 
-def pace(*, max_per_second: float | None = None) -> Pace:
+def rate_control(*, max_per_second: float | None = None) -> RateControl:
     """A pace whose jitter always draws the whole range."""
-    return Pace(max_per_second=max_per_second, initial_interval_s=0.1, max_interval_s=30.0, draw=lambda: 1.0)
+    return RateControl(
+        max_per_second=max_per_second, initial_interval_s=0.1, max_interval_s=30.0, draw=lambda: 1.0
+    )
 
 
-def sent_in(pace: Pace, start_s: float, seconds: float, *, throttled: int = 0) -> int:
+def sent_in(rate_control: RateControl, start_s: float, seconds: float, *, throttled: int = 0) -> int:
     """How many requests of 20 entries leave when the target answers each at once."""
     count = 0
     for tick in range(int(seconds * 1000)):
         now_s = start_s + tick / 1000
-        while pace.may_send(now_s, 0) and count < 100_000 and count <= tick * 2:
-            pace.sent(now_s)
-            pace.answered(now_s, entries=20, accepted=20 - throttled, throttled=throttled)
+        while rate_control.may_send(now_s, 0) and count < 100_000 and count <= tick * 2:
+            rate_control.sent(now_s)
+            rate_control.answered(now_s, entries=20, accepted=20 - throttled, throttled=throttled)
             count += 1
     return count
 
 
 def test_a_configured_rate_is_kept() -> None:
     """`max_requests_per_second` bounds what leaves, with a tenth of a second saved up at most."""
-    assert 100 <= sent_in(pace(max_per_second=50), 0.0, 2.0) <= 106
+    assert 100 <= sent_in(rate_control(max_per_second=50), 0.0, 2.0) <= 106
 
 
 def test_failures_in_a_row_open_the_breaker() -> None:
     """A target that answers nothing gets one probe at a time, after a pause."""
-    p = pace()
+    p = rate_control()
     for _ in range(FAILURES_TO_OPEN - 1):
         p.failed(0.0)
     assert p.may_send(0.0, 7)
 
     p.failed(0.0)
 
-    assert State.OPEN is p.state
+    assert BreakerState.OPEN is p.state
     assert not p.may_send(0.05, 0)
     assert p.may_send(0.11, 0)
     assert not p.may_send(0.11, 1)
@@ -46,17 +48,17 @@ def test_failures_in_a_row_open_the_breaker() -> None:
 
 def test_an_answer_between_failures_keeps_the_breaker_closed() -> None:
     """One request in a hundred that fails is not an outage."""
-    p = pace()
+    p = rate_control()
     for _ in range(FAILURES_TO_OPEN * 3):
         p.failed(0.0)
         p.answered(0.0, entries=1, accepted=1, throttled=0)
 
-    assert State.OK is p.state
+    assert BreakerState.OK is p.state
 
 
 def test_an_answered_probe_closes_the_breaker() -> None:
     """Recovery needs one answer, not a restart."""
-    p = pace()
+    p = rate_control()
     for _ in range(FAILURES_TO_OPEN):
         p.failed(0.0)
     p.sent(1.0)
@@ -64,13 +66,13 @@ def test_an_answered_probe_closes_the_breaker() -> None:
 
     p.answered(1.1, entries=20, accepted=20, throttled=0)
 
-    assert State.OK is p.state
+    assert BreakerState.OK is p.state
     assert p.may_send(1.1, 5)
 
 
 def test_probes_of_an_outage_leave_no_debt_behind() -> None:
     """At one request in 50 s a hundred probes would else be paid back for over an hour."""
-    p = pace(max_per_second=0.02)
+    p = rate_control(max_per_second=0.02)
     now_s = 0.0
     for _ in range(100):
         p.sent(now_s)
@@ -83,7 +85,7 @@ def test_probes_of_an_outage_leave_no_debt_behind() -> None:
 
 def test_failed_probes_wait_longer_each_time_up_to_the_limit() -> None:
     """An outage of hours costs one probe every `max_interval`, and recovery is seen within it."""
-    p = pace()
+    p = rate_control()
     now_s = 0.0
     waits = []
     for _ in range(FAILURES_TO_OPEN + 12):
@@ -99,17 +101,17 @@ def test_failed_probes_wait_longer_each_time_up_to_the_limit() -> None:
 
 def test_a_throttled_request_waits_as_long_as_asked() -> None:
     """`x-amz-retry-after` wins over our own backoff."""
-    p = pace()
+    p = rate_control()
     p.throttled(0.0, entries=20, retry_after_s=2.0)
 
     assert not p.may_send(1.9, 0)
     assert p.may_send(2.1, 0)
-    assert State.OK is p.state
+    assert BreakerState.OK is p.state
 
 
 def test_throttling_everything_halves_the_rate() -> None:
     """Each window in which all was throttled halves what is allowed, down to a floor."""
-    p = pace(max_per_second=100)
+    p = rate_control(max_per_second=100)
     p.throttled(0.0, entries=20, retry_after_s=None)
     p.throttled(WINDOW_S, entries=20, retry_after_s=None)
     assert 50 == p.rate
@@ -121,7 +123,7 @@ def test_throttling_everything_halves_the_rate() -> None:
 
 def test_a_few_throttled_entries_cost_little() -> None:
     """A steady 1 % of throttled entries must not bring the bridge to its knees."""
-    p = pace(max_per_second=1000)
+    p = rate_control(max_per_second=1000)
     for window in range(4000):
         now_s = window * WINDOW_S
         p.sent(now_s)
@@ -133,7 +135,7 @@ def test_a_few_throttled_entries_cost_little() -> None:
 
 def test_the_rate_comes_back_without_throttles() -> None:
     """Twenty seconds of success restore the rate, and then the limit that was not configured is gone."""
-    p = pace()
+    p = rate_control()
     for window in range(8):
         for _ in range(100):
             p.sent(window * WINDOW_S)
@@ -155,7 +157,7 @@ def test_jitter_spreads_over_the_range_and_never_retries_at_once() -> None:
 @pytest.mark.parametrize("rate", [0.5, 10.0, 100.0, 3_000.0])
 def test_no_more_than_the_rate_passes(rate: float) -> None:
     """Over ten seconds, but for what was saved up; and not much less, however rarely it is asked."""
-    paced = Pace(max_per_second=rate)
+    paced = RateControl(max_per_second=rate)
 
     passed = 0
     for tick in range(2_000):
@@ -168,7 +170,7 @@ def test_no_more_than_the_rate_passes(rate: float) -> None:
 
 def test_the_next_moment_is_that_of_the_next_token() -> None:
     """The loop waits until then, neither longer nor in a spin."""
-    p = pace(max_per_second=2)
+    p = rate_control(max_per_second=2)
     assert 5.0 == p.next_s(5.0)
 
     p.sent(5.0)
@@ -180,7 +182,7 @@ def test_the_next_moment_is_that_of_the_next_token() -> None:
 
 def test_the_next_moment_is_that_at_which_a_throttle_lets_go() -> None:
     """What EventBridge asked for counts, where it is later than the next token."""
-    p = pace()
+    p = rate_control()
     p.throttled(5.0, entries=20, retry_after_s=3.0)
 
     assert 8.0 == p.next_s(5.0)
@@ -190,7 +192,7 @@ def test_the_next_moment_is_that_at_which_a_throttle_lets_go() -> None:
 
 def test_throttles_in_a_row_wait_twice_as_long_each_until_one_is_accepted() -> None:
     """Throttles between acceptances are usual under load; throttles in a row are not."""
-    p = pace()
+    p = rate_control()
     waits_s = []
     for _ in range(3):
         p.throttled(0.0, entries=20, retry_after_s=None)
@@ -204,18 +206,18 @@ def test_throttles_in_a_row_wait_twice_as_long_each_until_one_is_accepted() -> N
 
 def test_a_target_that_is_down_is_probed_by_one_request() -> None:
     """The metric `target_state` shows which of the two it is."""
-    p = pace()
+    p = rate_control()
     for _ in range(FAILURES_TO_OPEN):
         p.failed(0.0)
     p.sent(1.0)
 
-    assert State.PROBING is p.state
+    assert BreakerState.PROBING is p.state
 
 
 @pytest.mark.parametrize(("rate", "saved_up"), [(50, 5), (2, 1)])
 def test_a_tenth_of_a_second_may_be_saved_up(rate: float, saved_up: int) -> None:
     """After an idle hour no burst leaves that the rate was to prevent."""
-    p = pace(max_per_second=rate)
+    p = rate_control(max_per_second=rate)
     p.next_s(0.0)
     left = 0
     while p.may_send(3_600.0):
@@ -227,10 +229,10 @@ def test_a_tenth_of_a_second_may_be_saved_up(rate: float, saved_up: int) -> None
 
 def test_the_first_throttle_shows_the_rate_which_then_comes_back_slowly() -> None:
     """40 requests in half a second were too much: 80 a second is the ceiling, and half of it is tried."""
-    p = pace()
+    p = rate_control()
     p.answered(0.0, entries=20, accepted=20, throttled=0)
     assert p.rate is None
-    p = pace()
+    p = rate_control()
     p._adapt(0.0, 0, 0)
     for _ in range(40):
         p.sent(0.0)
@@ -249,7 +251,7 @@ def test_the_first_throttle_shows_the_rate_which_then_comes_back_slowly() -> Non
 
 def test_a_long_window_gives_no_more_back_than_a_second() -> None:
     """Who sent nothing for an hour has not shown that more is taken now."""
-    p = pace()
+    p = rate_control()
     p._adapt(0.0, 0, 0)
     for _ in range(40):
         p.sent(0.0)
@@ -262,7 +264,7 @@ def test_a_long_window_gives_no_more_back_than_a_second() -> None:
 @pytest.mark.parametrize("answer", ["accepted", "throttled"])
 def test_failures_are_counted_anew_after_an_answer(answer: str) -> None:
     """Only those in a row say that a target is down."""
-    p = pace()
+    p = rate_control()
     for _ in range(FAILURES_TO_OPEN - 1):
         p.failed(0.0)
     if answer == "accepted":
@@ -272,4 +274,4 @@ def test_failures_are_counted_anew_after_an_answer(answer: str) -> None:
     for _ in range(FAILURES_TO_OPEN - 1):
         p.failed(0.0)
 
-    assert State.OK is p.state
+    assert BreakerState.OK is p.state

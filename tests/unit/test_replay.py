@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from connector import config
-from connector.dead_letters.dry_run import Tally, Trial, plan, tries
+from connector.dead_letters.dry_run import DryRun, ReplayCounts, plan, tries
 from connector.dead_letters.format import Failure, letter
 from connector.dead_letters.replay import MAX_PENDING_LETTERS, Limits, Replay
 from connector.dead_letters.replay_worker import slim
-from connector.dead_letters.resolutions import Resolution, Resolved, State
-from connector.dead_letters.selection import Chosen, Selection, chosen, scan
+from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
+from connector.dead_letters.selection import ReplayBatch, Selection, chosen, scan
 from connector.errors import (
     Code,
     DeadLetterError,
@@ -25,7 +25,7 @@ from connector.errors import (
     RecordError,
     UnavailableError,
 )
-from connector.ledger import Ticket
+from connector.ledger import Ack
 from connector.model import (
     Answer,
     Delivered,
@@ -36,9 +36,9 @@ from connector.model import (
     Ranges,
     Record,
     Refused,
-    Retry,
-    Sighting,
+    Retriable,
     SourceState,
+    SourceStatus,
 )
 from connector.pipeline import Pipeline
 from connector.telemetry.metrics import Telemetry
@@ -134,7 +134,7 @@ class FakeResolutions:
             raise DeadLetterError("the resolutions topic cannot be written")
 
     @property
-    def states(self) -> dict[int, State]:
+    def states(self) -> dict[int, DeadLetterState]:
         return {offset: resolution.state for offset, resolution in self.written.items()}
 
 
@@ -158,9 +158,9 @@ class Rig:
         self.letters = FakeLetters(records)
         self.ranges = dict.fromkeys({r.partition.number for r in records}, (0, 1000000))
         self.max_replays = max_replays
-        self.watches = {name: FakeWatch() for name in settings.all_targets}
-        self.watch = self.watches["default"]
-        self.trial = Trial(Pipeline(settings, None), lambda _: None)
+        self.state_feeds = {name: FakeWatch() for name in settings.all_targets}
+        self.state_feed = self.state_feeds["default"]
+        self.trial = DryRun(Pipeline(settings, None), lambda _: None)
         self.problems: list[str] = []
         """What the progress said."""
         self.replay = Replay(
@@ -171,19 +171,19 @@ class Rig:
             limits=limits,
             resolutions=self.resolutions,
             sink=self.sink,
-            watches=self.watches,
+            state_feeds=self.state_feeds,
             dead_letters=self.dead_letters,
             telemetry=Telemetry(),
             report=self.report,
             clock_s=self.clock,
         )
 
-    def report(self, _tally: Tally, problem: str | None) -> None:
+    def report(self, _tally: ReplayCounts, problem: str | None) -> None:
         if problem is not None and problem not in self.problems:
             self.problems.append(problem)
 
-    def scan(self, ranges: Ranges) -> Iterator[Chosen]:
-        resolved = Resolved(LETTERS, dict.fromkeys(self.ranges, (0, 1000)))
+    def scan(self, ranges: Ranges) -> Iterator[ReplayBatch]:
+        resolved = ResolutionTable(LETTERS, dict.fromkeys(self.ranges, (0, 1000)))
         for offset, resolution in self.resolutions.written.items():
             for number in self.ranges:
                 resolved.note(Position(Partition(LETTERS, number), offset), resolution)
@@ -208,7 +208,7 @@ class Rig:
         assert self.polls < 20_000, "it does not come to an end"
         self.on_poll(self.polls)
 
-    def run(self) -> Tally:
+    def run(self) -> ReplayCounts:
         return self.replay.run(self)
 
     @property
@@ -242,7 +242,7 @@ def test_each_letter_is_sent_once_with_the_id_of_its_first_attempt(settings: con
 
     assert list(range(100)) == sorted(rig.sent)
     assert {"template_null": 100} == tally.tried
-    assert {State.DELIVERED} == set(rig.resolutions.states.values())
+    assert {DeadLetterState.DELIVERED} == set(rig.resolutions.states.values())
     assert 100 == len(rig.resolutions.states)
     for entries in rig.sink.requests:
         for place, entry in enumerate(entries):
@@ -287,7 +287,7 @@ def test_what_fails_again_is_resolved_after_its_new_letter_is_safe(settings: con
 
     ((again, failure),) = rig.dead_letters.letters
     assert [True] == open_meanwhile
-    assert {0: State.DEAD_LETTERED_AGAIN, 1: State.DELIVERED} == rig.resolutions.states
+    assert {0: DeadLetterState.DEAD_LETTERED_AGAIN, 1: DeadLetterState.DELIVERED} == rig.resolutions.states
     assert b"1" == dict(again.headers)["partner-bridge.replay-count"]
     assert ("template_null", "first/0") == (failure.code, failure.event_id)
 
@@ -304,7 +304,7 @@ def test_what_eventbridge_refuses_becomes_a_new_letter(settings: config.Settings
 
     assert ["entry_refused"] == rig.dead_letters.codes
     assert (2, {"entry_refused": 1}) == (tally.delivered, tally.failed)
-    assert State.DEAD_LETTERED_AGAIN is rig.resolutions.states[1]
+    assert DeadLetterState.DEAD_LETTERED_AGAIN is rig.resolutions.states[1]
 
 
 def test_what_a_rule_drops_is_recorded_as_discarded(settings: config.Settings) -> None:
@@ -315,7 +315,7 @@ def test_what_a_rule_drops_is_recorded_as_discarded(settings: config.Settings) -
 
     assert [] == rig.sent
     assert {"filter": 1} == tally.dropped
-    assert {0: State.DISCARDED} == rig.resolutions.states
+    assert {0: DeadLetterState.DISCARDED} == rig.resolutions.states
 
 
 def test_the_letters_of_a_key_wait_for_each_other(settings: config.Settings) -> None:
@@ -326,7 +326,7 @@ def test_the_letters_of_a_key_wait_for_each_other(settings: config.Settings) -> 
 
     def judge(entries: Sequence[Entry]) -> Answer:
         if next(refusals, False):
-            return outcomes([Retry("InternalFailure", "later")] * len(entries))
+            return outcomes([Retriable("InternalFailure", "later")] * len(entries))
         accepted.extend(map(number_of, entries))
         return accept(entries)
 
@@ -392,7 +392,7 @@ def test_a_late_answer_for_a_lost_partition_is_recorded(settings: config.Setting
     rig.on_poll = lose
     rig.run()
 
-    assert {0: State.DELIVERED} == rig.resolutions.states
+    assert {0: DeadLetterState.DELIVERED} == rig.resolutions.states
     assert [] == rig.dead_letters.letters
 
 
@@ -458,7 +458,7 @@ def test_a_halt_records_what_was_in_flight(
     acknowledged = rig.dead_letters.acknowledged
     looks = 0
 
-    def look() -> Sequence[Ticket]:
+    def look() -> Sequence[Ack]:
         nonlocal looks
         looks += 1
         if looks == 10:
@@ -481,7 +481,7 @@ def test_a_halt_records_what_was_in_flight(
 
     assert [*range(80)] == sorted(rig.sent)
     assert (76 if refused == "answers" else 80) == len(rig.resolutions.written)
-    assert {State.DELIVERED} == set(rig.resolutions.states.values())
+    assert {DeadLetterState.DELIVERED} == set(rig.resolutions.states.values())
     assert rig.resolutions.flushed == set(rig.resolutions.written)
 
 
@@ -599,15 +599,15 @@ def test_a_schema_that_cannot_be_had_is_waited_for(
 # Sources
 
 ORDERS, BLUE = "aws.partner/example.com/orders", "aws.partner/example.com/blue"
-DENIED = Sighting("UNKNOWN", reason="AccessDeniedException", is_denied=True)
-REFUSED_SOURCE = Retry("source_unknown", "Event Bus Not Found.")
-NO_ANSWER = Sighting("UNKNOWN", reason="no lookup of it was answered in time")
+DENIED = SourceStatus("UNKNOWN", reason="AccessDeniedException", is_denied=True)
+REFUSED_SOURCE = Retriable("source_unknown", "Event Bus Not Found.")
+NO_ANSWER = SourceStatus("UNKNOWN", reason="no lookup of it was answered in time")
 
 
 def test_letters_of_a_source_that_is_not_active_are_left_open(settings: config.Settings) -> None:
     """Each is looked up before anything is sent; what is left was neither tried, nor did it fail."""
     rig = Rig([record(n, tenant="blue" if n % 2 else "orders") for n in range(40)], settings=settings)
-    rig.watch.states[BLUE] = "PENDING"
+    rig.state_feed.states[BLUE] = "PENDING"
 
     tally = rig.run()
 
@@ -623,12 +623,12 @@ def test_letters_wait_for_the_lookup_of_their_source_and_the_progress_says_so(
 ) -> None:
     """However long that takes, as long as lookups are answered: none is sent unseen."""
     rig = Rig([record(n) for n in range(40)], settings=settings)
-    rig.watch.is_blind = True
-    rig.watch.trouble = (0.0, "EventBridge asks for fewer calls")
+    rig.state_feed.is_blind = True
+    rig.state_feed.trouble = (0.0, "EventBridge asks for fewer calls")
 
     def answered() -> None:
         assert [] == rig.sent
-        rig.watch.is_blind = False
+        rig.state_feed.is_blind = False
 
     rig.at(poll_500=answered)
     rig.run()
@@ -641,8 +641,8 @@ def test_letters_wait_for_the_lookup_of_their_source_and_the_progress_says_so(
 def test_letters_are_left_open_rather_than_sent_unseen(settings: config.Settings) -> None:
     """A control plane that gives no answer is no reason to guess."""
     rig = Rig([record(n) for n in range(40)], settings=settings)
-    rig.watch.is_blind = True
-    rig.at(poll_100=lambda: rig.watch.say(ORDERS, NO_ANSWER))
+    rig.state_feed.is_blind = True
+    rig.at(poll_100=lambda: rig.state_feed.say(ORDERS, NO_ANSWER))
 
     tally = rig.run()
 
@@ -657,8 +657,8 @@ def test_without_permission_only_letters_that_no_closed_source_wrote_are_sent(
     """As the bridge would send them. Those that were written because the source was closed stay open."""
     codes: tuple[Code, ...] = ("template_null", "source_inactive", "source_unknown", "avro_invalid")
     rig = Rig([record(n, key=b"k", code=codes[n % 4]) for n in range(40)], settings=settings)
-    rig.watch.is_blind = True
-    rig.at(poll_50=lambda: rig.watch.say(ORDERS, DENIED))
+    rig.state_feed.is_blind = True
+    rig.at(poll_50=lambda: rig.state_feed.say(ORDERS, DENIED))
 
     tally = rig.run()
 
@@ -673,8 +673,8 @@ def test_letters_of_a_source_that_is_refused_and_cannot_be_looked_up_are_left_op
 ) -> None:
     """Nobody else is there whose events could be accepted, so waiting would never end."""
     rig = Rig([record(n) for n in range(4)], settings=settings)
-    rig.watch.is_blind = True
-    rig.at(**{f"poll_{n}": lambda: rig.watch.say(ORDERS, DENIED) for n in range(5, 2000, 50)})
+    rig.state_feed.is_blind = True
+    rig.at(**{f"poll_{n}": lambda: rig.state_feed.say(ORDERS, DENIED) for n in range(5, 2000, 50)})
     rig.sink.judge = lambda entries: outcomes([REFUSED_SOURCE] * len(entries))
 
     tally = rig.run()
@@ -694,7 +694,7 @@ def test_letters_of_a_source_that_is_refused_all_the_time_are_left_open(
     file = tmp_path / "policy.yaml"
     file.write_text(SETTINGS + f"    on_inactive_source: {policy}\n")
     rig = Rig([record(n) for n in range(4)], settings=config.load(file, {}))
-    rig.watch.states[ORDERS] = state
+    rig.state_feed.states[ORDERS] = state
     rig.sink.judge = lambda entries: outcomes([REFUSED_SOURCE] * len(entries))
 
     tally = rig.run()
@@ -713,11 +713,11 @@ def test_a_source_that_closes_midway_gets_what_is_in_flight_and_no_more(settings
 
     def close() -> None:
         assert 20 == len(rig.sent)
-        rig.watch.change(ORDERS, "PENDING")
+        rig.state_feed.change(ORDERS, "PENDING")
 
     def answer() -> None:
         rig.sink.judge = lambda entries: outcomes(
-            [Retry("InternalFailure", "again") if number_of(e) % 2 else Delivered("id") for e in entries]
+            [Retriable("InternalFailure", "again") if number_of(e) % 2 else Delivered("id") for e in entries]
         )
         rig.sink.is_holding = False
         rig.sink.answer_held()
@@ -737,9 +737,9 @@ def test_so_many_are_tried_though_others_are_left_for_their_source(settings: con
         settings=settings,
         limits=Limits(max_letters=7),
     )
-    rig.watch.states[BLUE] = "PENDING"
-    rig.watch.is_blind = True
-    rig.at(poll_50=lambda: setattr(rig.watch, "is_blind", False))
+    rig.state_feed.states[BLUE] = "PENDING"
+    rig.state_feed.is_blind = True
+    rig.at(poll_50=lambda: setattr(rig.state_feed, "is_blind", False))
 
     tally = rig.run()
 
@@ -750,12 +750,12 @@ def test_so_many_are_tried_though_others_are_left_for_their_source(settings: con
 def test_after_an_outage_a_replay_looks_again_before_it_sends(settings: config.Settings) -> None:
     """A customer may have left while both planes were down: the letters already taken are not sent either."""
     rig = Rig([record(n) for n in range(900)], settings=settings)
-    rig.watch.max_age_s = 5.0
+    rig.state_feed.max_age_s = 5.0
     rig.sink.judge = lambda _: Answer((), UnavailableError("down"), None, 0.01)
 
     def down() -> None:
         assert 0 < len(rig.sent)
-        rig.watch.is_blind = True
+        rig.state_feed.is_blind = True
         rig.clock.now_s += 60
 
     def up() -> None:
@@ -764,8 +764,8 @@ def test_after_an_outage_a_replay_looks_again_before_it_sends(settings: config.S
 
     def answered() -> None:
         assert [] == rig.sent
-        rig.watch.states[ORDERS] = "PENDING"
-        rig.watch.is_blind = False
+        rig.state_feed.states[ORDERS] = "PENDING"
+        rig.state_feed.is_blind = False
 
     rig.at(poll_100=down, poll_200=up, poll_300=answered)
     tally = rig.run()
@@ -777,10 +777,10 @@ def test_after_an_outage_a_replay_looks_again_before_it_sends(settings: config.S
 @pytest.mark.parametrize(
     ("seen", "code", "reason"),
     [
-        (Sighting("ACTIVE"), "template_null", None),
-        (Sighting("PENDING"), "template_null", "its source is PENDING: its customer has not"),
+        (SourceStatus("ACTIVE"), "template_null", None),
+        (SourceStatus("PENDING"), "template_null", "its source is PENDING: its customer has not"),
         (
-            Sighting("OTHER", reason="called SLEEPING"),
+            SourceStatus("OTHER", reason="called SLEEPING"),
             "template_null",
             "its source is OTHER: called SLEEPING",
         ),
@@ -790,12 +790,12 @@ def test_after_an_outage_a_replay_looks_again_before_it_sends(settings: config.S
     ],
 )
 def test_a_plan_says_what_a_replay_does(
-    settings: config.Settings, seen: Sighting, code: Code, reason: str | None
+    settings: config.Settings, seen: SourceStatus, code: Code, reason: str | None
 ) -> None:
     """Of each letter, whatever was seen of its source."""
     rig = Rig([record(0, code=code)], settings=settings)
-    rig.watch.is_blind = True
-    rig.at(poll_50=lambda: rig.watch.say(ORDERS, seen))
+    rig.state_feed.is_blind = True
+    rig.at(poll_50=lambda: rig.state_feed.say(ORDERS, seen))
     foreseen = plan(
         rig.scan(rig.ranges),
         trial=rig.trial,
@@ -845,7 +845,7 @@ def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: confi
     tally = plan(
         rig.scan(rig.ranges),
         trial=rig.trial,
-        look=lambda *_: Sighting("ACTIVE"),
+        look=lambda *_: SourceStatus("ACTIVE"),
         max_letters=None,
         report=lambda *_: None,
     )
@@ -897,7 +897,7 @@ def test_large_letters_are_tried_a_few_at_a_time(settings: config.Settings) -> N
 
 def test_reasons_are_counted_in_bounded_memory() -> None:
     """However many different ones there are."""
-    tally = Tally()
+    tally = ReplayCounts()
     for number in range(1_000):
         tally.count(tally.left, f"reason {number}")
 

@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 
 from connector.dead_letters.format import letter_id, parse_id
 from connector.dead_letters.resolutions import (
+    DeadLetterState,
     Resolution,
-    Resolved,
-    State,
+    ResolutionTable,
     UnreadableResolution,
     decode,
     encode,
@@ -28,7 +28,7 @@ SCHEMA = json.loads((SCHEMAS / "resolution.json").read_text())
 TOPIC = "orders.dlt"
 WRITTEN_MS = 1_795_342_502_000
 
-RESOLVED = (State.DELIVERED, State.DISCARDED, State.DEAD_LETTERED_AGAIN)
+RESOLVED = (DeadLetterState.DELIVERED, DeadLetterState.DISCARDED, DeadLetterState.DEAD_LETTERED_AGAIN)
 
 positions = st.builds(
     lambda number, offset: Position(Partition(TOPIC, number), offset),
@@ -51,7 +51,9 @@ def at(offset: int, number: int = 0) -> Position:
     return Position(Partition(TOPIC, number), offset)
 
 
-def resolution(state: State = State.DELIVERED, *, written_ms: int = WRITTEN_MS) -> Resolution:
+def resolution(
+    state: DeadLetterState = DeadLetterState.DELIVERED, *, written_ms: int = WRITTEN_MS
+) -> Resolution:
     return Resolution(state=state, at_ms=WRITTEN_MS + 60_000, written_ms=written_ms)
 
 
@@ -78,7 +80,10 @@ def test_the_example_of_the_schema_is_a_resolution() -> None:
     _, found = decode(letter_id(at(1042)).encode(), example)
 
     assert found is not None
-    assert (State.DELIVERED, "7f6b8a52-3a0e-4d5c-9a53-6a4f4a0c1c11") == (found.state, found.event_id)
+    assert (DeadLetterState.DELIVERED, "7f6b8a52-3a0e-4d5c-9a53-6a4f4a0c1c11") == (
+        found.state,
+        found.event_id,
+    )
 
 
 def test_a_tombstone_makes_a_letter_open_again() -> None:
@@ -132,52 +137,54 @@ def test_other_text_is_no_id(text: str) -> None:
     count=st.integers(0, 10),
 )
 def test_the_table_says_what_the_last_resolution_said(
-    notes: list[tuple[int, State | None]], low: int, count: int
+    notes: list[tuple[int, DeadLetterState | None]], low: int, count: int
 ) -> None:
     """For every letter between the two ends; outside, and where nothing was said, a letter is open."""
-    table = Resolved(TOPIC, {0: (low, low + count)})
-    last: dict[int, State] = {}
+    table = ResolutionTable(TOPIC, {0: (low, low + count)})
+    last: dict[int, DeadLetterState] = {}
 
     for offset, state in notes:
         table.note(at(offset), None if state is None else resolution(state))
-        last[offset] = state or State.OPEN
+        last[offset] = state or DeadLetterState.OPEN
 
     for offset in range(22):
-        expected = last.get(offset, State.OPEN) if low <= offset < low + count else State.OPEN
+        expected = (
+            last.get(offset, DeadLetterState.OPEN) if low <= offset < low + count else DeadLetterState.OPEN
+        )
         assert expected is table.state(at(offset), WRITTEN_MS)
 
 
 def test_a_letter_of_a_topic_made_anew_is_open() -> None:
     """The resolution at its position is about the letter that was there before."""
-    table = Resolved(TOPIC, {0: (0, 10)})
-    table.note(at(3), resolution(State.DELIVERED, written_ms=WRITTEN_MS - 1))
+    table = ResolutionTable(TOPIC, {0: (0, 10)})
+    table.note(at(3), resolution(DeadLetterState.DELIVERED, written_ms=WRITTEN_MS - 1))
 
-    assert State.OPEN is table.state(at(3), WRITTEN_MS)
+    assert DeadLetterState.OPEN is table.state(at(3), WRITTEN_MS)
 
 
 @pytest.mark.parametrize("low_bits", [0, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
 def test_a_letter_may_be_written_at_any_millisecond(low_bits: int) -> None:
     """The table keeps the low half of the time alone."""
     written_ms = (WRITTEN_MS & ~0xFFFFFFFF) | low_bits
-    table = Resolved(TOPIC, {0: (0, 10)})
-    table.note(at(3), resolution(State.DELIVERED, written_ms=written_ms))
+    table = ResolutionTable(TOPIC, {0: (0, 10)})
+    table.note(at(3), resolution(DeadLetterState.DELIVERED, written_ms=written_ms))
 
-    assert State.DELIVERED is table.state(at(3), written_ms)
+    assert DeadLetterState.DELIVERED is table.state(at(3), written_ms)
 
 
 def test_other_topics_and_partitions_change_nothing() -> None:
     """One resolutions topic may serve several dead-letter topics."""
-    table = Resolved(TOPIC, {0: (0, 10)})
+    table = ResolutionTable(TOPIC, {0: (0, 10)})
     table.note(Position(Partition("other.dlt", 0), 3), resolution())
     table.note(at(3, number=7), resolution())
 
-    assert State.OPEN is table.state(at(3), WRITTEN_MS)
-    assert State.OPEN is table.state(at(3, number=7), WRITTEN_MS)
+    assert DeadLetterState.OPEN is table.state(at(3), WRITTEN_MS)
+    assert DeadLetterState.OPEN is table.state(at(3, number=7), WRITTEN_MS)
 
 
 def test_a_million_letters_take_five_megabytes() -> None:
     """So that a million are looked at in the memory of a thousand."""
-    table = Resolved(TOPIC, {0: (5, 1_000_005)})
+    table = ResolutionTable(TOPIC, {0: (5, 1_000_005)})
 
     assert 5_000_000 >= sum(len(t) for t in table._states.values()) + sum(
         len(t) * t.itemsize for t in table._written.values()

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from connector import config
 from connector.errors import ConfigError, DecodeError, NotAuthorizedError, UnavailableError
 from connector.formats import registry_http, schema_registry
-from connector.formats.schema_registry import SchemaRegistry, Schemas
+from connector.formats.schema_registry import SchemaRegistryClient, Schemas
 from tests.scripted_registry import Respond, ScriptedRegistry, not_found, says
 
 DEADLINE_S = 5.0
@@ -37,8 +37,8 @@ def server() -> Iterator[ScriptedRegistry]:
 
 
 @contextmanager
-def registry_at(url: str, **keys: Any) -> Iterator[SchemaRegistry]:
-    client = SchemaRegistry(config.SchemaRegistry(url=url, **keys))
+def registry_at(url: str, **keys: Any) -> Iterator[SchemaRegistryClient]:
+    client = SchemaRegistryClient(config.SchemaRegistry(url=url, **keys))
     try:
         yield client
     finally:
@@ -57,19 +57,19 @@ def eventually(attempt: Callable[[], Any]) -> Any:
             threading.Event().wait(0.005)
 
 
-def fetched(client: SchemaRegistry, schema_id: int) -> list[Any]:
+def fetched(client: SchemaRegistryClient, schema_id: int) -> list[Any]:
     """The JSON of a schema, and of those that it refers to."""
     schemas: Schemas = eventually(lambda: client.get(schema_id))
     return [json.loads(schema) for schema in schemas]
 
 
-def refusal(client: SchemaRegistry, schema_id: int) -> DecodeError:
+def refusal(client: SchemaRegistryClient, schema_id: int) -> DecodeError:
     with pytest.raises(DecodeError) as caught:
         fetched(client, schema_id)
     return caught.value
 
 
-def failure(client: SchemaRegistry, schema_id: int = 1) -> str:
+def failure(client: SchemaRegistryClient, schema_id: int = 1) -> str:
     """The reason why a schema is not to be had, once the first attempt has ended."""
     until_s = time.monotonic() + DEADLINE_S
     while client.problem() is None and time.monotonic() < until_s:
@@ -177,7 +177,7 @@ def test_unknown_ids_in_a_row_get_no_grace(server: ScriptedRegistry, monkeypatch
     monkeypatch.setattr(schema_registry, "GRACE_S", 0.05)
     server.schema(1, "int")
 
-    def looks(registry: SchemaRegistry, *schema_ids: int) -> list[int]:
+    def looks(registry: SchemaRegistryClient, *schema_ids: int) -> list[int]:
         for schema_id in schema_ids:
             assert "schema_unknown" == refusal(registry, schema_id).code
         return [server.requests.count(f"/schemas/ids/{schema_id}") for schema_id in schema_ids]

@@ -9,12 +9,12 @@ from typing import cast
 import pytest
 
 from connector.eventbridge.client import Publisher
-from connector.model import Sighting
+from connector.model import SourceStatus
 from connector.sources.api import SourceApi
 from connector.telemetry.metrics import Telemetry
 
 
-def seen(expires: str) -> Sighting:
+def seen(expires: str) -> SourceStatus:
     """What a lookup finds when it is answered with this time."""
     body = f"""{{"PartnerEventSourceAccounts": [{{"Account": "111122223333", "State": "PENDING",
         "CreationTime": {expires}, "ExpirationTime": {expires}}}]}}"""

@@ -16,7 +16,7 @@ from connector import config
 from connector.bridge import POLL_RECORDS
 from connector.delivery import queue
 from connector.errors import NotAuthorizedError, RefusedError, UnavailableError
-from connector.model import Answer, Delivered, Entry, Outcome, Retry, Sighting, SourceState
+from connector.model import Answer, Delivered, Entry, Outcome, Retriable, SourceState, SourceStatus
 from tests.fakes import accept, outcomes
 from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 
@@ -42,7 +42,7 @@ topics:
       metadata: null
 """
 ACME, BLUE, CORP = (f"aws.partner/example.com/{name}" for name in ("acme", "blue", "corp"))
-UNKNOWN_SOURCE = Retry("source_unknown", "Event Bus Not Found.")
+UNKNOWN_SOURCE = Retriable("source_unknown", "Event Bus Not Found.")
 
 
 def written(folder: Path, *changes: tuple[str, str]) -> config.Settings:
@@ -103,13 +103,13 @@ def unknown(source: str) -> Callable[[Sequence[Entry]], Answer]:
 def test_the_first_records_of_a_source_wait_until_it_was_looked_at(settings: config.Settings) -> None:
     """Nothing is sent to where it might be dropped, not even at the very start."""
     rig = Rig(settings)
-    rig.watch.is_blind = True
+    rig.state_feed.is_blind = True
     rig.source.put(*(record(n) for n in range(5)))
 
     def seen() -> None:
         assert [] == rig.sink.requests
-        assert {ACME} == rig.watch.followed
-        rig.watch.is_blind = False
+        assert {ACME} == rig.state_feed.followed
+        rig.state_feed.is_blind = False
 
     rig.run(at(20, seen, rig, lambda: rig.source.committed.get(P0) == 5))
 
@@ -120,7 +120,7 @@ def test_the_first_records_of_a_source_wait_until_it_was_looked_at(settings: con
 def test_the_bridge_is_quick_while_events_wait_for_a_lookup(settings: config.Settings, waiting: int) -> None:
     """Then it looks for the answer every few ms. One that nobody waits for must not cost that CPU."""
     rig = Rig(settings)
-    rig.watch.is_blind = rig.watch.is_looking = True
+    rig.state_feed.is_blind = rig.state_feed.is_looking = True
     rig.source.put(*(record(n) for n in range(waiting)))
     began_s = rig.clock.now_s
     rig.run(lambda: rig.source.polls == 100)
@@ -131,8 +131,8 @@ def test_the_bridge_is_quick_while_events_wait_for_a_lookup(settings: config.Set
 def test_looks_that_come_to_nothing_while_events_wait_show(settings: config.Settings) -> None:
     """A bridge that sends nothing because it cannot look must not seem well."""
     rig = Rig(settings)
-    rig.watch.is_blind = True
-    rig.watch.trouble = (rig.clock(), "no answer from EventBridge")
+    rig.state_feed.is_blind = True
+    rig.state_feed.trouble = (rig.clock(), "no answer from EventBridge")
     rig.source.put(*(record(n) for n in range(5)))
     shown: list[str] = []
 
@@ -141,7 +141,7 @@ def test_looks_that_come_to_nothing_while_events_wait_show(settings: config.Sett
             rig.clock.now_s += 5
         if rig.source.polls == 30:
             shown.append(str(rig.health.ready()[1]["targets_down"]))
-            rig.watch.is_blind, rig.watch.trouble = False, None
+            rig.state_feed.is_blind, rig.state_feed.trouble = False, None
         return rig.source.committed.get(P0) == 5
 
     rig.run(until)
@@ -153,13 +153,13 @@ def test_looks_that_come_to_nothing_while_events_wait_show(settings: config.Sett
 def test_records_of_a_pending_source_wait_and_follow_in_order(holding: config.Settings) -> None:
     """The others go on meanwhile, and nothing is dead-lettered."""
     rig = Rig(holding)
-    rig.watch.states[BLUE] = "PENDING"
+    rig.state_feed.states[BLUE] = "PENDING"
     rig.source.put(*(record(n, key="k", tenant="blue" if n % 2 else "acme") for n in range(40)))
 
     def active() -> None:
         assert list(range(0, 40, 2)) == rig.delivered_ids
         assert 20 == metric(rig, "held_records", target="default")
-        rig.watch.change(BLUE, "ACTIVE")
+        rig.state_feed.change(BLUE, "ACTIVE")
 
     rig.run(at(500, active, rig, lambda: rig.source.committed.get(P0) == 40))
 
@@ -176,7 +176,7 @@ def test_many_customers_in_one_topic_dead_letter_by_default_and_never_halt(
 ) -> None:
     """However many letters in a row: that a customer did not accept is no broken mapping."""
     rig = Rig(settings)
-    rig.watch.states[BLUE] = state
+    rig.state_feed.states[BLUE] = state
     rig.source.put(*(record(n, tenant="blue") for n in range(100)), record(100))
     rig.run_to_the_end()
 
@@ -197,12 +197,14 @@ def test_one_source_for_a_topic_holds_by_default_and_is_looked_at_before_its_fir
             ("target: \"${value.target || 'default'}\"", "target: default"),
         )
     )
-    rig.watch.states[ACME] = "PENDING"
+    rig.state_feed.states[ACME] = "PENDING"
 
-    assert {ACME} == rig.watch.followed
+    assert {ACME} == rig.state_feed.followed
 
     rig.source.put(*(record(n) for n in range(10)))
-    rig.run(at(50, lambda: rig.watch.change(ACME, "ACTIVE"), rig, lambda: rig.source.committed.get(P0) == 10))
+    rig.run(
+        at(50, lambda: rig.state_feed.change(ACME, "ACTIVE"), rig, lambda: rig.source.committed.get(P0) == 10)
+    )
 
     assert list(range(10)) == rig.delivered_ids
     assert [] == rig.dead_letters.codes
@@ -217,7 +219,7 @@ def test_what_waits_when_a_source_becomes_pending_is_held_and_what_may_be_lost_i
 
     def pending() -> None:
         rig.sink.is_holding = True
-        rig.watch.change(ACME, "PENDING")
+        rig.state_feed.change(ACME, "PENDING")
         rig.source.put(*(record(n) for n in range(10, 30)))
 
     rig.run(at(50, pending, rig, lambda: rig.source.polls > 60))
@@ -236,7 +238,7 @@ def test_a_held_source_that_is_full(tmp_path: Path, when: str) -> None:
             ("max_held_records: 30", f"max_held_records: 30, when_held_is_full: {when}"),
         )
     )
-    rig.watch.states[BLUE] = "PENDING"
+    rig.state_feed.states[BLUE] = "PENDING"
     rig.source.put(*(record(n, tenant="blue") for n in range(100)))
     rig.source.put(*(record(1000 + n, partition=P1) for n in range(100)))
 
@@ -245,7 +247,7 @@ def test_a_held_source_that_is_full(tmp_path: Path, when: str) -> None:
         assert 30 == metric(rig, "held_records", target="default")
         assert (when == "pause") == (P0 in rig.source.paused)
         assert P1 not in rig.source.paused
-        rig.watch.change(BLUE, "ACTIVE")
+        rig.state_feed.change(BLUE, "ACTIVE")
 
     rig.run(at(1000, active, rig, lambda: rig.source.committed.get(P0) == 100))
 
@@ -261,7 +263,7 @@ def test_held_sources_together_leave_half_of_the_room_to_the_others(holding: con
     rig = Rig(holding)
     records = []
     for n in range(20):
-        rig.watch.states[f"aws.partner/example.com/late-{n}"] = "PENDING"
+        rig.state_feed.states[f"aws.partner/example.com/late-{n}"] = "PENDING"
         records += [record(n * 30 + i, tenant=f"late-{n}") for i in range(30)]
     rig.source.put(*records)
     rig.source.put(*(record(5000 + n, partition=P1) for n in range(300)))
@@ -273,13 +275,13 @@ def test_held_sources_together_leave_half_of_the_room_to_the_others(holding: con
 def test_a_refused_source_is_held_until_a_look_says_what_is_true(holding: config.Settings) -> None:
     """Deleted since the last look: what comes is held, nothing is dead-lettered, nobody else waits."""
     rig = Rig(holding, unknown(BLUE))
-    rig.watch.states[BLUE] = "ACTIVE"
+    rig.state_feed.states[BLUE] = "ACTIVE"
     rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(40)))
 
     def active() -> None:
         assert set(range(0, 40, 2)) == {n for n in rig.delivered_ids if n % 2 == 0}
         rig.sink.judge = accept
-        rig.watch.change(BLUE, "ACTIVE")
+        rig.state_feed.change(BLUE, "ACTIVE")
 
     rig.run(at(600, active, rig, lambda: rig.source.committed.get(P0) == 40))
 
@@ -290,7 +292,7 @@ def test_a_refused_source_is_held_until_a_look_says_what_is_true(holding: config
 def test_a_refused_source_that_cannot_be_looked_at_is_tried_now_and_then(holding: config.Settings) -> None:
     """Without permission to look, what EventBridge answers is all there is to go by."""
     rig = Rig(holding, unknown(BLUE))
-    rig.watch.states[BLUE] = "UNKNOWN"
+    rig.state_feed.states[BLUE] = "UNKNOWN"
     rig.source.put(record(0, tenant="blue"), record(1))
 
     def comes() -> None:
@@ -302,27 +304,27 @@ def test_a_refused_source_that_cannot_be_looked_at_is_tried_now_and_then(holding
     assert [] == rig.dead_letters.codes
 
 
-DENIED = Sighting("UNKNOWN", reason="AccessDeniedException", is_denied=True)
-NO_ANSWER = Sighting("UNKNOWN", reason="no lookup of it was answered in time")
+DENIED = SourceStatus("UNKNOWN", reason="AccessDeniedException", is_denied=True)
+NO_ANSWER = SourceStatus("UNKNOWN", reason="no lookup of it was answered in time")
 
 
 @pytest.mark.parametrize("news", [DENIED, NO_ANSWER], ids=["denied", "no answer"])
 @pytest.mark.parametrize("state", ["PENDING", "MISSING", "DELETED", "OTHER"])
 def test_no_failed_lookup_opens_a_source_that_was_seen_closed(
-    holding: config.Settings, state: SourceState, news: Sighting
+    holding: config.Settings, state: SourceState, news: SourceStatus
 ) -> None:
     """Whatever keeps the bridge from looking: only a lookup that says ACTIVE opens it."""
     rig = Rig(holding)
-    rig.watch.states[BLUE] = state
+    rig.state_feed.states[BLUE] = state
     rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(40)))
 
     def until() -> bool:
         if rig.source.polls in {100, 200, 300}:
-            rig.watch.say(BLUE, news)
+            rig.state_feed.say(BLUE, news)
         if rig.source.polls == 400:
             assert [] == of(rig, BLUE)
             assert 1 == metric(rig, "source_state", source=BLUE, state=state)
-            rig.watch.change(BLUE, "ACTIVE")
+            rig.state_feed.change(BLUE, "ACTIVE")
         return rig.source.polls > 400 and rig.source.committed.get(P0) == 40
 
     rig.run(until)
@@ -337,18 +339,18 @@ def test_a_source_that_was_forgotten_while_closed_is_not_opened_by_a_failed_look
     """Thousands of customers later nobody remembers its queue; that it was closed is remembered."""
     monkeypatch.setattr(queue, "MAX_SOURCES", 10)
     rig = Rig(holding)
-    rig.watch.states[BLUE] = "PENDING"
-    rig.bridge._outlets["default"].expect(BLUE, "hold")
+    rig.state_feed.states[BLUE] = "PENDING"
+    rig.bridge._senders["default"].expect(BLUE, "hold")
 
     def until() -> bool:
         if rig.source.polls == 50:
             rig.source.put(*(record(n, tenant=f"other-{n}") for n in range(40)))
         if rig.source.polls == 300:
-            assert BLUE not in rig.watch.followed
-            rig.watch.is_blind = True
+            assert BLUE not in rig.state_feed.followed
+            rig.state_feed.is_blind = True
             rig.source.put(record(40, tenant="blue"))
         if rig.source.polls == 350:
-            rig.watch.say(BLUE, DENIED)
+            rig.state_feed.say(BLUE, DENIED)
         return rig.source.polls > 450
 
     rig.run(until)
@@ -362,20 +364,20 @@ def test_what_was_seen_closed_is_known_after_it_was_forgotten_twice(
     """Though it was not looked up between."""
     monkeypatch.setattr(queue, "MAX_SOURCES", 2)
     rig = Rig(holding)
-    outlet = rig.bridge._outlets["default"]
-    rig.watch.states[BLUE] = "PENDING"
-    outlet.expect(BLUE, "hold")
-    outlet.step(1.0)
-    rig.watch.is_blind = True
+    sender = rig.bridge._senders["default"]
+    rig.state_feed.states[BLUE] = "PENDING"
+    sender.expect(BLUE, "hold")
+    sender.step(1.0)
+    rig.state_feed.is_blind = True
     for n in range(2):
         for other in range(6):
-            outlet.expect(f"aws.partner/example.com/{n}-{other}", "hold")
-        assert BLUE not in rig.watch.followed
-        outlet.expect(BLUE, "hold")
-    rig.watch.say(BLUE, DENIED)
-    outlet.step(2.0)
+            sender.expect(f"aws.partner/example.com/{n}-{other}", "hold")
+        assert BLUE not in rig.state_feed.followed
+        sender.expect(BLUE, "hold")
+    rig.state_feed.say(BLUE, DENIED)
+    sender.step(2.0)
 
-    assert "PENDING" == outlet.guard.seen(BLUE).state
+    assert "PENDING" == sender.guard.seen(BLUE).state
 
 
 def test_after_a_refusal_only_a_lookup_that_begins_then_counts(settings: config.Settings) -> None:
@@ -385,7 +387,7 @@ def test_after_a_refusal_only_a_lookup_that_begins_then_counts(settings: config.
     rig.source.put(record(0, tenant="blue"))
     rig.run(lambda: bool(rig.sink.requests) and rig.source.polls > 50)
 
-    assert BLUE in rig.watch.asked_anew
+    assert BLUE in rig.state_feed.asked_anew
 
 
 def test_what_is_known_of_a_source_is_as_old_as_the_beginning_of_its_lookup(
@@ -393,10 +395,10 @@ def test_what_is_known_of_a_source_is_as_old_as_the_beginning_of_its_lookup(
 ) -> None:
     """It speaks of that moment, however late it is answered: after an outage another comes first."""
     rig = Rig(holding)
-    rig.watch.max_age_s = 10.0
-    guard = rig.bridge._outlets["default"].guard
-    rig.bridge._outlets["default"].expect(BLUE, "hold")
-    rig.watch.began_s = 100.0
+    rig.state_feed.max_age_s = 10.0
+    guard = rig.bridge._senders["default"].guard
+    rig.bridge._senders["default"].expect(BLUE, "hold")
+    rig.state_feed.began_s = 100.0
     guard.step(109.0)
     guard.step(109.5, is_down=True)
     assert not guard.is_awaited
@@ -408,15 +410,15 @@ def test_what_is_known_of_a_source_is_as_old_as_the_beginning_of_its_lookup(
 def test_a_state_that_aws_adds_later_is_closed_and_named(settings: config.Settings) -> None:
     """Nobody knows what becomes of events for such a source, so none is sent to find out."""
     rig = Rig(settings)
-    rig.watch.is_blind = True
+    rig.state_feed.is_blind = True
     rig.source.put(record(0, tenant="blue"), record(1))
 
     def until() -> bool:
         if rig.source.polls == 50:
-            rig.watch.say(BLUE, Sighting("OTHER", reason="EventBridge calls it SLEEPING"))
-            rig.watch.is_blind = False
-            rig.watch.change(ACME, "ACTIVE")
-            rig.watch.states[BLUE] = "OTHER"
+            rig.state_feed.say(BLUE, SourceStatus("OTHER", reason="EventBridge calls it SLEEPING"))
+            rig.state_feed.is_blind = False
+            rig.state_feed.change(ACME, "ACTIVE")
+            rig.state_feed.states[BLUE] = "OTHER"
         return rig.source.committed.get(P0) == 2
 
     rig.run(until)
@@ -436,19 +438,19 @@ def test_a_source_that_eventbridge_refuses_is_closed_though_it_cannot_be_looked_
 
     def until() -> bool:
         if rig.source.polls == 50:
-            rig.watch.is_blind = True
+            rig.state_feed.is_blind = True
             rig.sink.judge = unknown(BLUE)
             rig.source.put(*(record(n, tenant="blue") for n in range(1, 10)))
         if rig.source.polls == 100:
-            rig.watch.say(BLUE, DENIED)
+            rig.state_feed.say(BLUE, DENIED)
         if rig.source.polls == 150:
-            rig.watch.say(BLUE, NO_ANSWER)
+            rig.state_feed.say(BLUE, NO_ANSWER)
         if rig.source.polls == 200:
             rig.sink.judge = accept
             assert 1 == metric(rig, "source_state", source=BLUE, state="MISSING")
         if rig.source.polls == 600:
-            rig.watch.is_blind = False
-            rig.watch.change(BLUE, "ACTIVE")
+            rig.state_feed.is_blind = False
+            rig.state_feed.change(BLUE, "ACTIVE")
         return rig.source.polls > 700
 
     rig.run(until)
@@ -462,15 +464,15 @@ def test_a_source_that_eventbridge_refuses_is_closed_though_it_cannot_be_looked_
 def test_what_was_sent_unseen_counts_as_maybe_dropped(holding: config.Settings) -> None:
     """Without a lookup nobody knew; the first one that comes says that it may all be lost."""
     rig = Rig(holding)
-    rig.watch.is_blind = True
+    rig.state_feed.is_blind = True
     rig.source.put(*(record(n) for n in range(10)))
 
     def until() -> bool:
         if rig.source.polls == 50:
-            rig.watch.say(ACME, NO_ANSWER)
+            rig.state_feed.say(ACME, NO_ANSWER)
         if rig.source.polls == 150:
             assert list(range(10)) == rig.delivered_ids
-            rig.watch.say(ACME, Sighting("PENDING"))
+            rig.state_feed.say(ACME, SourceStatus("PENDING"))
         return rig.source.polls > 200
 
     rig.run(until)
@@ -483,13 +485,13 @@ class Outage:
 
     def __init__(self, settings: config.Settings) -> None:
         self.rig = rig = Rig(settings)
-        rig.watch.max_age_s = 5.0
+        rig.state_feed.max_age_s = 5.0
         rig.source.put(record(0), record(1, tenant="blue"))
         self.steps: dict[int, Callable[[], None]] = {50: self._begin, 300: self._end}
 
     def _begin(self) -> None:
         assert {0, 1} == set(self.rig.delivered_ids)
-        self.rig.watch.is_blind = True
+        self.rig.state_feed.is_blind = True
         self.rig.sink.judge = lambda _: error(UnavailableError("down"))
         self.rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(2, 40)))
 
@@ -516,7 +518,7 @@ class Outage:
         """The target takes events again, and gets none."""
         assert [] == [*self.accepted]
         assert 0 == metric(self.rig, "target_state", target="default")
-        assert {ACME, BLUE} <= set(self.rig.watch.asked)
+        assert {ACME, BLUE} <= set(self.rig.state_feed.asked)
 
 
 def test_after_an_outage_of_both_planes_nothing_is_sent_before_it_was_looked_up_again(
@@ -524,12 +526,12 @@ def test_after_an_outage_of_both_planes_nothing_is_sent_before_it_was_looked_up_
 ) -> None:
     """A customer may have left meanwhile. The target is tried without an event; lookups come first."""
     outage = Outage(holding)
-    watch = outage.rig.watch
+    state_feed = outage.rig.state_feed
 
     def answered() -> None:
         outage.waits()
-        watch.states[BLUE] = "PENDING"
-        watch.is_blind = False
+        state_feed.states[BLUE] = "PENDING"
+        state_feed.is_blind = False
 
     outage.run({800: answered}, polls=900)
 
@@ -540,13 +542,13 @@ def test_after_an_outage_of_both_planes_nothing_is_sent_before_it_was_looked_up_
 def test_after_an_outage_lookups_that_stay_away_hold_up_nothing_for_ever(holding: config.Settings) -> None:
     """The target answers again, and the source was ACTIVE when it was last seen: it goes on, in time."""
     outage = Outage(holding)
-    watch = outage.rig.watch
+    state_feed = outage.rig.state_feed
 
     def overdue() -> None:
         outage.waits()
-        assert 0 < watch.postponed
-        watch.say(ACME, DENIED)
-        watch.say(BLUE, NO_ANSWER)
+        assert 0 < state_feed.postponed
+        state_feed.say(ACME, DENIED)
+        state_feed.say(BLUE, NO_ANSWER)
 
     outage.run({800: overdue}, polls=900)
 
@@ -556,7 +558,7 @@ def test_after_an_outage_lookups_that_stay_away_hold_up_nothing_for_ever(holding
 def test_a_short_outage_makes_nobody_wait_for_lookups(holding: config.Settings) -> None:
     """What is known is no older than it may be without an outage."""
     outage = Outage(holding)
-    outage.rig.watch.max_age_s = 60.0
+    outage.rig.state_feed.max_age_s = 60.0
     outage.run({}, polls=900)
 
     assert set(range(2, 40)) == set(outage.accepted)
@@ -568,7 +570,7 @@ def test_a_source_that_alone_is_throttled_rests_and_does_not_slow_the_target(
     """One customer's throttle is not everybody's: the rate of the target stays as it is."""
 
     def judge(entries: Sequence[Entry]) -> Answer:
-        slow = Retry("ThrottlingException", "slow", throttled=True)
+        slow = Retriable("ThrottlingException", "slow", throttled=True)
         results: list[Outcome] = [slow if entry.source == BLUE else Delivered("id") for entry in entries]
         return outcomes(results)
 
@@ -578,7 +580,7 @@ def test_a_source_that_alone_is_throttled_rests_and_does_not_slow_the_target(
 
     def recover() -> None:
         assert 7000 == rig.source.committed[P1]
-        assert None is rig.bridge._outlets["default"]._pace.rate
+        assert None is rig.bridge._senders["default"]._rate_control.rate
         rig.sink.judge = accept
 
     rig.run(at(1_500, recover, rig, lambda: rig.source.committed.get(P0) == 20))
@@ -667,7 +669,7 @@ def test_one_target_that_refuses_us_is_down_alone_and_all_together_halt(settings
 def test_a_stop_does_not_wait_for_what_is_held(holding: config.Settings) -> None:
     """It is left to the next reader, and so is the commit: the lowest offset that is not settled."""
     rig = Rig(holding)
-    rig.watch.states[BLUE] = "PENDING"
+    rig.state_feed.states[BLUE] = "PENDING"
     rig.source.put(*(record(n, tenant="blue" if n == 3 else "acme") for n in range(20)))
     rig.run(lambda: len(rig.delivered_ids) == 19)
     began_s = rig.clock.now_s
@@ -702,7 +704,7 @@ def test_whatever_becomes_of_sources_nothing_is_sent_into_the_void(
     def judge(entries: Sequence[Entry]) -> Answer:
         results: list[Outcome] = []
         for entry in entries:
-            state = rig.watch.states.get(entry.source, "ACTIVE")
+            state = rig.state_feed.states.get(entry.source, "ACTIVE")
             if state == "PENDING":
                 sent_to_pending.append(entry.source)
             if state in {"MISSING", "DELETED"}:
@@ -722,12 +724,12 @@ def test_whatever_becomes_of_sources_nothing_is_sent_into_the_void(
         if polls < 300 and polls % 20 == 0:
             source = f"aws.partner/example.com/{draw.choice(tenants)}"
             states: list[SourceState] = ["ACTIVE", "PENDING", "DELETED", "MISSING"]
-            rig.watch.change(source, draw.choice(states))
+            rig.state_feed.change(source, draw.choice(states))
             if polls == 140:
                 rig.source.put(*records[75:])
         if polls == 300:
             for tenant in tenants:
-                rig.watch.change(f"aws.partner/example.com/{tenant}", "ACTIVE")
+                rig.state_feed.change(f"aws.partner/example.com/{tenant}", "ACTIVE")
         return rig.source.committed.get(P0) == 150
 
     rig.run(until)
@@ -739,4 +741,4 @@ def test_whatever_becomes_of_sources_nothing_is_sent_into_the_void(
     for tenant in tenants:
         own = [n for n in delivered if tenant_of[n] == tenant]
         assert own == sorted(own)
-    assert (0, 0) == (rig.bridge._ledger.pending_records, rig.bridge._outlets["default"].held)
+    assert (0, 0) == (rig.bridge._ledger.pending_records, rig.bridge._senders["default"].held)

@@ -11,28 +11,28 @@ import pytest
 
 from connector import config
 from connector.errors import NotAuthorizedError, ThrottledError, UnavailableError
-from connector.model import Sighting
+from connector.model import SourceStatus
 from connector.sources.api import SourceError
-from connector.sources.poller import SourceWatch
+from connector.sources.poller import StatePoller
 from connector.telemetry.log import LOGGER
 from connector.telemetry.metrics import Telemetry
 from tests.fakes import FakeClock
 
-ACTIVE = Sighting("ACTIVE")
+ACTIVE = SourceStatus("ACTIVE")
 
 
 class FakeApi:
     """A control plane that answers from a table, or fails."""
 
     def __init__(self) -> None:
-        self.states: dict[str, Sighting] = {}
+        self.states: dict[str, SourceStatus] = {}
         self.error: Exception | None = None
         self.errors: dict[str, Exception] = {}
         """Of single sources."""
         self.looked: list[str] = []
         self.created: list[tuple[str, str]] = []
 
-    async def look(self, name: str) -> Sighting:
+    async def look(self, name: str) -> SourceStatus:
         self.looked.append(name)
         if error := self.error or self.errors.get(name):
             raise error
@@ -40,7 +40,7 @@ class FakeApi:
 
     async def create(self, name: str, account: str) -> None:
         self.created.append((name, account))
-        self.states[name] = Sighting("PENDING", account=account)
+        self.states[name] = SourceStatus("PENDING", account=account)
 
 
 def at_once(work: Coroutine[Any, Any, None]) -> None:
@@ -55,7 +55,7 @@ class Rig:
     def __init__(self, accounts: Callable[[], dict[str, str]] = dict, **settings: float) -> None:
         self.clock = FakeClock()
         self.api = FakeApi()
-        self.watch = SourceWatch(
+        self.state_feed = StatePoller(
             "default",
             config.Sources(**settings),  # type: ignore[arg-type]
             api=self.api,
@@ -67,21 +67,21 @@ class Rig:
 
     def follow(self, *names: str) -> None:
         for name in names:
-            self.watch.follow(name)
+            self.state_feed.follow(name)
 
-    def run(self, seconds: float, *, is_down: bool = False) -> list[tuple[str, Sighting]]:
+    def run(self, seconds: float, *, is_down: bool = False) -> list[tuple[str, SourceStatus]]:
         """Let so much time pass; what was seen in it."""
         end_s = self.clock.now_s + seconds
         news = []
         while self.clock.now_s < end_s:
             if is_down:
-                self.watch.postpone(self.clock.now_s)
-            news += [(name, seen) for name, seen, _ in self.watch.step(self.clock.now_s)]
+                self.state_feed.postpone(self.clock.now_s)
+            news += [(name, seen) for name, seen, _ in self.state_feed.step(self.clock.now_s)]
             self.clock.now_s += 0.01
         return news
 
 
-def states(news: list[tuple[str, Sighting]]) -> list[tuple[str, str]]:
+def states(news: list[tuple[str, SourceStatus]]) -> list[tuple[str, str]]:
     return [(name, seen.state) for name, seen in news]
 
 
@@ -135,18 +135,18 @@ def test_while_no_lookup_is_answered_a_new_source_waits_so_long_and_no_longer() 
     rig.follow("old")
     rig.run(1)
     rig.api.error = UnavailableError("no answer")
-    assert rig.watch.trouble is None
+    assert rig.state_feed.trouble is None
     rig.follow("new")
 
     assert [] == rig.run(28)
-    assert rig.watch.trouble is not None
-    assert "no answer" == rig.watch.trouble[1]
+    assert rig.state_feed.trouble is not None
+    assert "no answer" == rig.state_feed.trouble[1]
     (told,) = rig.run(60)
     assert ("new", "UNKNOWN", False) == (told[0], told[1].state, told[1].is_denied)
 
     rig.api.error = None
     assert {"new", "old"} == {name for name, seen in rig.run(120) if seen.state == "ACTIVE"}
-    assert rig.watch.trouble is None
+    assert rig.state_feed.trouble is None
 
 
 def test_patience_with_lookups_does_not_end_while_the_target_is_down() -> None:
@@ -207,7 +207,7 @@ def test_a_source_that_is_waited_for_comes_before_those_that_are_not() -> None:
 def test_a_listed_source_that_is_missing_is_created() -> None:
     """Only one that is listed, and for the account that the list says."""
     rig = Rig(accounts=lambda: {"listed": "111122223333"})
-    rig.api.states = {"listed": Sighting("MISSING"), "other": Sighting("MISSING")}
+    rig.api.states = {"listed": SourceStatus("MISSING"), "other": SourceStatus("MISSING")}
     rig.follow("listed", "other")
 
     assert [("listed", "PENDING"), ("other", "MISSING")] == states(rig.run(5))
@@ -219,9 +219,9 @@ class SlowApi(FakeApi):
 
     def __init__(self) -> None:
         super().__init__()
-        self.answers: list[asyncio.Future[Sighting]] = []
+        self.answers: list[asyncio.Future[SourceStatus]] = []
 
-    async def look(self, name: str) -> Sighting:
+    async def look(self, name: str) -> SourceStatus:
         self.looked.append(name)
         self.answers.append(asyncio.get_running_loop().create_future())
         return await self.answers[-1]
@@ -234,7 +234,7 @@ class SlowRig(Rig):
         super().__init__()
         self.api: SlowApi = SlowApi()
         self.tasks: list[asyncio.Task[None]] = []
-        self.watch = SourceWatch(
+        self.state_feed = StatePoller(
             "default",
             config.Sources(),
             api=self.api,
@@ -243,10 +243,10 @@ class SlowRig(Rig):
             clock_s=self.clock,
         )
 
-    async def step(self, seconds: float) -> list[tuple[str, Sighting, float]]:
+    async def step(self, seconds: float) -> list[tuple[str, SourceStatus, float]]:
         """Let so much time pass, with a step at its end, and the loop do what it has."""
         self.clock.now_s += seconds
-        news = self.watch.step(self.clock.now_s)
+        news = self.state_feed.step(self.clock.now_s)
         for _ in range(5):
             await asyncio.sleep(0)
         return news
@@ -282,10 +282,10 @@ def test_what_a_lookup_found_that_began_before_a_refusal_does_not_count(is_forgo
         rig.follow("a")
         await rig.step(0)
         if is_forgotten:
-            rig.watch.forget("a")
+            rig.state_feed.forget("a")
             rig.follow("a")
         else:
-            rig.watch.follow("a", anew=True)
+            rig.state_feed.follow("a", anew=True)
         assert [] == await rig.step(1)
         assert 1 == len(rig.api.answers)
 
@@ -294,7 +294,7 @@ def test_what_a_lookup_found_that_began_before_a_refusal_does_not_count(is_forgo
         assert [] == await rig.step(1)
         assert 2 == len(rig.api.answers)
 
-        rig.api.answers[1].set_result(Sighting("PENDING"))
+        rig.api.answers[1].set_result(SourceStatus("PENDING"))
         await rig.step(0)
         assert [("a", "PENDING")] == [(name, seen.state) for name, seen, _ in await rig.step(1)]
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from connector import config
 from connector.errors import ConfigError
-from connector.model import Sighting
+from connector.model import SourceStatus
 from connector.sources.customers import Customers, changes, read_customers
-from connector.sources.poller import Schedule
+from connector.sources.poller import PollSchedule
 
 ACME = "aws.partner/example.com/acme"
 BLUE = "aws.partner/example.com/blue"
@@ -37,8 +37,8 @@ def settings(tmp_path: Path) -> config.Settings:
     return config.load(file, {})
 
 
-def schedule() -> Schedule:
-    return Schedule(refresh_s=60, patience_s=30)
+def schedule() -> PollSchedule:
+    return PollSchedule(refresh_s=60, patience_s=30)
 
 
 def test_a_source_that_was_never_looked_at_comes_before_those_that_are_looked_at_again() -> None:
@@ -95,7 +95,7 @@ def test_waiting_in_line_is_not_too_long_while_looks_are_answered() -> None:
 @given(st.lists(st.sampled_from("abcdefgh"), min_size=1), st.integers(1, 5))
 def test_every_source_has_its_turn(asked: list[str], failing_every: int) -> None:
     """Whatever is asked for and fails, nobody is looked at twice before everybody was once."""
-    line = Schedule(refresh_s=1000, patience_s=1000)
+    line = PollSchedule(refresh_s=1000, patience_s=1000)
     for name in asked:
         line.follow(name, 0)
     looked: list[str | None] = []
@@ -182,10 +182,10 @@ def test_what_must_change(settings: config.Settings, tmp_path: Path) -> None:
     rows = [f"aws.partner/example.com/{name},111122223333" for name in ("a", "b", "c", "d")]
     file.write_text("\n".join(["source,account", *rows]))
     existing = {
-        ("default", "aws.partner/example.com/a"): Sighting("ACTIVE", account="111122223333"),
-        ("default", "aws.partner/example.com/b"): Sighting("DELETED", account="111122223333"),
-        ("default", "aws.partner/example.com/c"): Sighting("PENDING", account="999922223333"),
-        ("us", "aws.partner/example.com/a"): Sighting("ACTIVE", account="111122223333"),
+        ("default", "aws.partner/example.com/a"): SourceStatus("ACTIVE", account="111122223333"),
+        ("default", "aws.partner/example.com/b"): SourceStatus("DELETED", account="111122223333"),
+        ("default", "aws.partner/example.com/c"): SourceStatus("PENDING", account="999922223333"),
+        ("us", "aws.partner/example.com/a"): SourceStatus("ACTIVE", account="111122223333"),
     }
     customers = read_customers(file, settings)
 

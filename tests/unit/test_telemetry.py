@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from connector.errors import HaltError, Problem
-from connector.model import Failing, Partition, Position, Sighting, Standing
+from connector.model import FailingSource, Partition, Position, SourceReport, SourceStatus
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import (
     DELIVERY_SECONDS,
@@ -107,11 +107,13 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.request_finished("default", outcome="ok", seconds=0.02, entries=20, size_bytes=5000)
     telemetry.events_delivered("orders", "default", [0.03, 2.0])
     telemetry.target_state("default", 2, "down", reason="no answer")
-    pending = Standing("aws.partner/a/b", "PENDING", 1_000, "111122223333", 2_000, None, held=3, delivered=4)
-    telemetry.source_changed("default", pending.source, was="ACTIVE", now=Sighting("PENDING"), unsure=2)
+    pending = SourceReport(
+        "aws.partner/a/b", "PENDING", 1_000, "111122223333", 2_000, None, held=3, delivered=4
+    )
+    telemetry.source_changed("default", pending.source, was="ACTIVE", now=SourceStatus("PENDING"), unsure=2)
     telemetry.sources("default", [pending])
     telemetry.held("default", 3)
-    telemetry.sources_failing("default", [Failing("aws.partner/a/b", 1_000, "InternalFailure: no", 3)])
+    telemetry.sources_failing("default", [FailingSource("aws.partner/a/b", 1_000, "InternalFailure: no", 3)])
     telemetry.source_looked("default", "denied", reason="no permission")
     telemetry.source_created("default", pending.source)
     telemetry.source_not_created("default", pending.source, "limit")

@@ -16,8 +16,8 @@ from connector.errors import (
     TransientError,
     UnavailableError,
 )
-from connector.eventbridge.errors import Verdict, outcome, outcomes, refusal, without_values
-from connector.model import Delivered, Forbidden, Outcome, Refused, Retry
+from connector.eventbridge.errors import Verdict, outcome, outcomes, redacted, refusal
+from connector.model import Delivered, Forbidden, Outcome, Refused, Retriable
 
 OVER_LIMIT = "Total size of the entries in the request is over the limit."
 CONSTRAINT = "failed to satisfy constraint: Member must have length less than or equal to 20"
@@ -138,38 +138,38 @@ def test_results_are_aligned_with_their_entries_whatever_the_count_of_failures_s
     results = [{"EventId": "1"}, {"ErrorCode": "InternalFailure", "ErrorMessage": "x"}, {"EventId": "3"}]
     body = json.dumps({"FailedEntryCount": 0, "Entries": results}).encode()
 
-    assert [Delivered("1"), Retry("InternalFailure", "x"), Delivered("3")] == outcomes(body, 3)
+    assert [Delivered("1"), Retriable("InternalFailure", "x"), Delivered("3")] == outcomes(body, 3)
 
 
 @pytest.mark.parametrize(
     ("expected", "code", "message"),
     [
         (
-            Retry("ThrottlingException", "Rate exceeded", throttled=True),
+            Retriable("ThrottlingException", "Rate exceeded", throttled=True),
             "ThrottlingException",
             "Rate exceeded",
         ),
-        (Retry("InternalFailure", ""), "InternalFailure", None),
+        (Retriable("InternalFailure", ""), "InternalFailure", None),
         (Refused("MalformedDetail", "Malformed."), "MalformedDetail", "Malformed."),
         (Forbidden("InvalidAccountIdException", "No."), "InvalidAccountIdException", "No."),
         (
-            Retry("source_not_authorized", "NotAuthorizedForSourceException: No."),
+            Retriable("source_not_authorized", "NotAuthorizedForSourceException: No."),
             "NotAuthorizedForSourceException",
             "No.",
         ),
         (
-            Retry("detail_type_not_authorized", "NotAuthorizedForDetailTypeException: "),
+            Retriable("detail_type_not_authorized", "NotAuthorizedForDetailTypeException: "),
             "NotAuthorizedForDetailTypeException",
             None,
         ),
-        (Retry("source_unknown", "ResourceNotFoundException: "), "ResourceNotFoundException", None),
-        (Retry("source_unknown", "X: Event Bus Not Found"), "X", "Event Bus Not Found"),
+        (Retriable("source_unknown", "ResourceNotFoundException: "), "ResourceNotFoundException", None),
+        (Retriable("source_unknown", "X: Event Bus Not Found"), "X", "Event Bus Not Found"),
         (
-            Retry("source_unknown", "InvalidArgument: Event source does not exist."),
+            Retriable("source_unknown", "InvalidArgument: Event source does not exist."),
             "InvalidArgument",
             "Event source does not exist.",
         ),
-        (Retry("unknown", "TeapotException: stout"), "TeapotException", "stout"),
+        (Retriable("unknown", "TeapotException: stout"), "TeapotException", "stout"),
     ],
 )
 def test_an_entry_has_the_verdict_of_its_code(expected: Outcome, code: str, message: str | None) -> None:
@@ -180,12 +180,12 @@ def test_an_entry_has_the_verdict_of_its_code(expected: Outcome, code: str, mess
 @pytest.mark.parametrize(
     "expected",
     [
-        Retry("InternalFailure", "later"),
+        Retriable("InternalFailure", "later"),
         Refused("MalformedDetail", "later"),
-        Retry("unknown", "Teapot: later"),
+        Retriable("unknown", "Teapot: later"),
     ],
 )
-def test_an_entry_with_an_event_id_and_an_error_was_not_taken(expected: Retry | Refused) -> None:
+def test_an_entry_with_an_event_id_and_an_error_was_not_taken(expected: Retriable | Refused) -> None:
     """The answer contradicts itself. A duplicate can be recognised; a lost event cannot be had again."""
     code = "Teapot" if expected.code == "unknown" else expected.code
 
@@ -203,7 +203,7 @@ def test_a_result_that_says_nothing_is_tried_again(result: object) -> None:
     """Neither an EventId nor an ErrorCode: the safe reading is that it was not taken."""
     got = outcome(result)
 
-    assert isinstance(got, Retry)
+    assert isinstance(got, Retriable)
     assert "answer_invalid" == got.code
 
 
@@ -221,13 +221,13 @@ def test_a_result_that_says_nothing_is_tried_again(result: object) -> None:
 )
 def test_what_aws_quotes_does_not_get_into_messages(message: str) -> None:
     """AWS repeats values of the record in its errors; messages end up in logs and headers."""
-    assert "SECRET" not in without_values(message)
+    assert "SECRET" not in redacted(message)
     assert "SECRET" not in str(refused(400, "ValidationException", message))
 
 
 def test_the_rule_that_was_broken_survives() -> None:
     """Without its value a validation error still says where and why."""
-    assert "entries: Member must have length less than or equal to 20" == without_values(
+    assert "entries: Member must have length less than or equal to 20" == redacted(
         f"1 validation error detected: Value 'x' at 'entries' {CONSTRAINT}"
     )
 
@@ -253,11 +253,11 @@ def test_no_answer_takes_long_to_understand(words: str) -> None:
     found = [outcome({"ErrorCode": "X", "ErrorMessage": long})]
     found += outcomes(json.dumps({"Entries": short}).encode(), 20)
     error = refused(400, "ValidationException", long)
-    without_values(long)
+    redacted(long)
 
     assert 1 > time.process_time() - began_s
     assert 300 >= len(str(error)) - len("EventBridge refused the request (HTTP 400 ValidationException: )")
-    assert all(isinstance(each, Retry) and 310 > len(each.message) for each in found)
+    assert all(isinstance(each, Retriable) and 310 > len(each.message) for each in found)
 
 
 @pytest.mark.parametrize("where", ["ErrorCode", "ErrorMessage"])
@@ -266,11 +266,11 @@ def test_what_is_no_text_says_nothing(where: str) -> None:
     nested = b"[" * 1_020 + b"]" * 1_020
     (found,) = outcomes(b'{"Entries":[{"%s":%s}]}' % (where.encode(), nested), 1)
 
-    assert isinstance(found, Retry)
+    assert isinstance(found, Retriable)
     assert "answer_invalid" == found.code
     assert Verdict.UNAVAILABLE is refusal(400, {}, b'{"__type":%s,"message":%s}' % (nested, nested)).verdict
 
 
 def test_messages_are_capped() -> None:
     """A long message of AWS must not fill logs and headers."""
-    assert 300 == len(without_values("x" * 1000))
+    assert 300 == len(redacted("x" * 1000))
