@@ -258,7 +258,7 @@ class Bridge:
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         """Everything but polling: answers, acknowledgements, retries, sending."""
         for target, batch_id, answer in self._sink.answers(timeout_s):
-            self._judge(self._senders[target], batch_id, answer)
+            self._handle_answer(self._senders[target], batch_id, answer)
         send = send and self._halt is None  # whoever refuses us would refuse the next one, too
         # Also without letters of ours: one of a partition that was lost may be under way.
         self._take_acknowledged()
@@ -370,13 +370,13 @@ class Bridge:
 
     # Answers back
 
-    def _judge(self, sender: TargetSender, batch_id: int, answer: Answer) -> None:
-        judged = sender.judge(batch_id, answer)
-        if judged.delivered:
+    def _handle_answer(self, sender: TargetSender, batch_id: int, answer: Answer) -> None:
+        result = sender.handle_answer(batch_id, answer)
+        if result.delivered:
             self._consecutive_letters = 0
             clock_ms = time.time() * 1000
             waits: dict[str, list[float]] = {}
-            for pending in judged.delivered:
+            for pending in result.delivered:
                 record = pending.record
                 self._ledger.settle(pending.tracker, record.offset)
                 waits.setdefault(record.partition.topic, []).append(
@@ -384,11 +384,11 @@ class Bridge:
                 )
             for topic, seconds in waits.items():
                 self._telemetry.events_delivered(topic, sender.name, seconds)
-        for pending, error in judged.failed:
+        for pending, error in result.failed:
             self._dead_letter(pending.record, pending.tracker, error, pending, answer)
         # One target of several that refuses us is down for its own records; going on helps the others.
-        if judged.halt and all(sender.refuses_us for sender in self._all_senders):
-            self._halt = judged.halt
+        if result.halt and all(sender.refuses_us for sender in self._all_senders):
+            self._halt = result.halt
 
     # Dead letters
 
@@ -632,8 +632,8 @@ class Bridge:
             failing = sender.failing()
             telemetry.sources_failing(sender.name, failing)
             self._health.sources_failing(sender.name, failing)
-            if is_due or sender.guard.changed():
-                standings = list(sender.guard.standings())
+            if is_due or sender.source_gate.changed():
+                standings = list(sender.source_gate.standings())
                 telemetry.sources(sender.name, standings)
                 self._health.sources(sender.name, standings)
         if is_due:

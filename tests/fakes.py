@@ -28,7 +28,7 @@ class FakeClock:
 class FakeWatch:
     """Sees every source in the state it was told, ACTIVE otherwise, with the next step."""
 
-    is_looking = False
+    is_looking_up = False
 
     def __init__(self) -> None:
         self.states: dict[str, SourceState] = {}

@@ -72,7 +72,7 @@ def _source_checks(settings: config.Settings, name: str, where: str) -> Iterator
     with closing(SourceCalls(settings.all_targets[name], patience_s=5.0)) as calls:
         for source in sorted(known):
             try:
-                seen = calls.run(methodcaller("look", source))
+                seen = calls.run(methodcaller("look_up", source))
             except ConnectorError as error:
                 yield CheckResult(f"source {source}{where}", ok=False, text=str(error))
             else:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from connector import config, process
 from connector.cli.options import EXIT_CHECK_FAILED, EXIT_DONE, print_json
-from connector.dead_letters.dry_run import DryRun, Look, NotReplayable, foreseen
+from connector.dead_letters.dry_run import DryRun, LookUp, NotReplayable, foreseen
 from connector.dead_letters.format import CODE_CONNECT, NAMES, DeadLetter, letter_id
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import Cases, Ids, Selection, StoredDeadLetter, missing_text, scan
@@ -64,7 +64,7 @@ class DeadLetterSession:
         self.pipeline = Pipeline(settings, self._registry)
         self._lookups: CachedStates | None = None
 
-    def look(self, target: str, source: str) -> SourceStatus:
+    def look_up(self, target: str, source: str) -> SourceStatus:
         """What state a source is in.
 
         Raises:
@@ -325,7 +325,7 @@ def _report(
     for name, decode in (("key", desk.pipeline.decode_key), ("value", desk.pipeline.decode_value)):
         decoded = _decoded(decode, letter.record)
         report[name] = decoded if payload else _shape(decoded)
-    return report | {"now": _prospect(trial, letter, desk.look, payload=payload)}
+    return report | {"now": _prospect(trial, letter, desk.look_up, payload=payload)}
 
 
 class _Undecodable(dict[str, Json]):
@@ -339,10 +339,10 @@ def _decoded(decode: Callable[[Record], Json], record: Record) -> Json:
         return _Undecodable(cannot_be_decoded=str(error))
 
 
-def _prospect(trial: DryRun, letter: DeadLetter, look: Look, *, payload: bool) -> Json:
+def _prospect(trial: DryRun, letter: DeadLetter, look_up: LookUp, *, payload: bool) -> Json:
     """What the configuration as it is now makes of a letter."""
     try:
-        (_, result), seen = _patiently(lambda: foreseen(letter, trial, look))
+        (_, result), seen = _patiently(lambda: foreseen(letter, trial, look_up))
     except UnavailableError as error:
         return {"outcome": "cannot be said now", "why": str(error)}
     match result:

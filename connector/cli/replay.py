@@ -70,7 +70,7 @@ class ReplaySession:
             return plan(
                 self._chosen(self._desk.ranges, shown, timeout_s=0.1),
                 trial=self._trial,
-                look=self._desk.look,
+                look_up=self._desk.look_up,
                 max_letters=self._request.limits.max_letters,
                 report=shown,
             )

@@ -196,7 +196,7 @@ def status(
     settings = settings_of(config)
     desk = _desk(context, settings, target, region)
     sent, _ = _sent(settings, bridge)
-    rows = desk.look(name)
+    rows = desk.look_up(name)
     if as_json:
         print_json({"sources": [_row_json(row, sent) for row in rows], "problems": desk.problems})
     else:
@@ -264,7 +264,7 @@ def delete(
     """
     settings = settings_of(config)
     desk = _one(context, settings, target, region)
-    rows = [row for row in desk.look(name) if row.seen.state not in {"MISSING", "DELETED"}]
+    rows = [row for row in desk.look_up(name) if row.seen.state not in {"MISSING", "DELETED"}]
     for row in rows:
         if not as_json:
             _print_status(row, {})

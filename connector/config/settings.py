@@ -215,7 +215,7 @@ class Sources(Group):
         description="Looks per second and target, at most. AWS allows 50 calls a second of its control plane "
         "to everything in the account and Region together.",
     )
-    first_look_timeout: Seconds = Field(
+    first_lookup_timeout: Seconds = Field(
         default=30.0,
         ge=0.1,
         description="How long records wait for a lookup of their source while none is answered; then they "

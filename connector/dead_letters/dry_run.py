@@ -49,7 +49,7 @@ class PreparedBatch(NamedTuple):
     """Why the letter that comes next cannot be tried yet."""
 
 
-Look: TypeAlias = "Callable[[str, str], SourceStatus]"
+LookUp: TypeAlias = "Callable[[str, str], SourceStatus]"
 """Says what state a source is in, by target and name."""
 
 
@@ -202,7 +202,7 @@ Report = Callable[[ReplayCounts, str | None], None]
 
 
 def plan(
-    batches: Iterable[ReplayBatch], *, trial: DryRun, look: Look, max_letters: int | None, report: Report
+    batches: Iterable[ReplayBatch], *, trial: DryRun, look_up: LookUp, max_letters: int | None, report: Report
 ) -> ReplayCounts:
     """What a replay of these would do. Changes nothing, and sends nothing."""
     tally = ReplayCounts()
@@ -213,7 +213,7 @@ def plan(
         for letter in batch.letters:
             if tally.tried_in_all == max_letters:
                 return tally
-            while (is_unknown := not _foresee(letter, trial, look, tally)) and patience_s > 0:
+            while (is_unknown := not _foresee(letter, trial, look_up, tally)) and patience_s > 0:
                 patience_s -= SCHEMA_WAIT_S
                 time.sleep(SCHEMA_WAIT_S)  # the schema is on its way, on another thread
             if is_unknown:
@@ -221,7 +221,7 @@ def plan(
     return tally
 
 
-def foreseen(letter: DeadLetter, trial: DryRun, look: Look) -> tuple[Prepared, SourceStatus | None]:
+def foreseen(letter: DeadLetter, trial: DryRun, look_up: LookUp) -> tuple[Prepared, SourceStatus | None]:
     """A letter tried, and what was seen of its source; CannotTry where a replay would not send it for that.
 
     Raises:
@@ -231,16 +231,16 @@ def foreseen(letter: DeadLetter, trial: DryRun, look: Look) -> tuple[Prepared, S
     entry = tried.result
     if not isinstance(entry, Entry) or trial.policy(tried.letter, entry) == "send":
         return tried, None
-    seen = look(entry.target, entry.source)
+    seen = look_up(entry.target, entry.source)
     if reason := why_left_open(seen, letter.label.code):
         return Prepared(tried.letter, NotReplayable(reason)), seen
     return tried, seen
 
 
-def _foresee(letter: DeadLetter, trial: DryRun, look: Look, tally: ReplayCounts) -> bool:
+def _foresee(letter: DeadLetter, trial: DryRun, look_up: LookUp, tally: ReplayCounts) -> bool:
     """Note what would become of a letter; False when that cannot be said yet."""
     try:
-        (letter, result), seen = foreseen(letter, trial, look)
+        (letter, result), seen = foreseen(letter, trial, look_up)
     except UnavailableError:
         return False
     match result:

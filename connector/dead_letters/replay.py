@@ -238,7 +238,7 @@ class Replay:
 
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         for target, batch_id, answer in self._sink.answers(timeout_s):
-            self._judge(self._senders[target], batch_id, answer)
+            self._handle_answer(self._senders[target], batch_id, answer)
         self._take_acknowledged()
         now_s = self._clock_s()
         for sender in self._senders.values():
@@ -255,12 +255,12 @@ class Replay:
     def _waits(self) -> str | None:
         """What letters wait for before they are sent, in words."""
         for sender in self._senders.values():
-            if sender.held and sender.guard.is_awaited:
-                if sender.guard.is_only_refused:
+            if sender.held and sender.source_gate.is_awaited:
+                if sender.source_gate.is_only_refused:
                     return (
                         f"{sender.held:,} letters wait, since EventBridge refuses the events of their sources"
                     )
-                why = f": {sender.guard.trouble[1]}" if sender.guard.trouble else ""
+                why = f": {sender.source_gate.trouble[1]}" if sender.source_gate.trouble else ""
                 return f"{sender.held:,} letters wait for lookups of their sources{why}"
         return None
 
@@ -329,7 +329,7 @@ class Replay:
                 resent, sender = ReplayedEntry(letter, tracker, result, now_s), self._senders[result.target]
                 is_sent = self._trial.policy(letter, result) == "send"
                 if (
-                    not is_sent and resent.only_if_active and sender.guard.seen(result.source).is_denied
+                    not is_sent and resent.only_if_active and sender.source_gate.seen(result.source).is_denied
                 ) or sender.add(resent, lane, "send" if is_sent else "dead_letter"):
                     self._leave(sender, resent)
             case Dropped():
@@ -341,33 +341,33 @@ class Replay:
 
     # Answers back
 
-    def _judge(self, sender: TargetSender, batch_id: int, answer: Answer) -> None:
-        judged = sender.judge(batch_id, answer)
+    def _handle_answer(self, sender: TargetSender, batch_id: int, answer: Answer) -> None:
+        result = sender.handle_answer(batch_id, answer)
         self._problem = None if answer.error is None else str(answer.error)
         event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))
-        for pending, event_id in zip(judged.delivered, event_ids, strict=True):
+        for pending, event_id in zip(result.delivered, event_ids, strict=True):
             resent = cast("ReplayedEntry", pending)
             self.tally.delivered += 1
             self._consecutive = 0
-            seen = sender.guard.seen(resent.entry.source)
+            seen = sender.source_gate.seen(resent.entry.source)
             if seen.is_denied and resent.lane.queue.policy != "send":
                 self.tally.count(self.tally.unseen, str(seen.reason))
             # Also when the partition was lost meanwhile: it is true, and whoever reads it will not send it.
             self._record(resent.letter, resent.tracker, DeadLetterState.DELIVERED, event_id=event_id)
-        for pending, error in judged.failed:
+        for pending, error in result.failed:
             resent = cast("ReplayedEntry", pending)
-            if resent.lane.queue.door is Gate.REFUSED:
+            if resent.lane.queue.gate is Gate.REFUSED:
                 self._leave(sender, resent)
                 continue
             self._fail(resent.letter, resent.tracker, error, pending=resent, request_id=answer.request_id)
-        if judged.halt is not None:
-            self._halted(judged.halt)
+        if result.halt is not None:
+            self._halted(result.halt)
 
     def _leave(self, sender: TargetSender, resent: ReplayedEntry) -> None:
         """Leave a letter open whose source is not seen to be ACTIVE: it was not sent, and did not fail."""
         if not resent.tracker.is_open:
             return
-        code, seen = resent.letter.label.code, sender.guard.seen(resent.entry.source)
+        code, seen = resent.letter.label.code, sender.source_gate.seen(resent.entry.source)
         reason = why_left_open(seen, code) or (
             "EventBridge refuses the events of its source, which a lookup shows to be ACTIVE"
             if seen.state == "ACTIVE"

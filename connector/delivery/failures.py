@@ -36,14 +36,14 @@ class Failures:
         retry: config.Retry,
         *,
         entry_queue: EntryQueue,
-        guard: SourceGate,
+        source_gate: SourceGate,
         has_many_sources: bool,
         clock_s: Callable[[], float],
     ) -> None:
         self._has_many_sources = has_many_sources
         self._retry = retry
         self._entry_queue = entry_queue
-        self._guard = guard
+        self._source_gate = source_gate
         self._clock_s = clock_s
         self._unwell: dict[SourceQueue, tuple[int, str]] = {}
         """Sources that fail alone, or that EventBridge refused, and that did not take an event since: since
@@ -77,7 +77,7 @@ class Failures:
                 del self._unwell[queue]
                 queue.rests = 0
                 queue.fails_alone = False
-                self._guard.taken(queue)
+                self._source_gate.taken(queue)
 
     def attempt(self, pending: PendingEntry, outcome: Retriable, sent_at: int) -> RefusedError | None:
         """Take note of a failed attempt; returns why the entry is given up, where it is.
@@ -100,7 +100,7 @@ class Failures:
             pending.failing_from_s = self._accepting_s
         if outcome.code in OF_SOURCE and not has_taken:
             self._note_unwell(queue, outcome)
-            self._guard.refused(queue)
+            self._source_gate.refused(queue)
             if queue.policy == "hold":
                 return None
         if outcome.code in COUNTED:
@@ -167,7 +167,7 @@ class Failures:
         Otherwise what fails alone would block its partitions for ever. It must be most of what may leave:
         where the rest outweighs it nobody can tell this from an outage.
         """
-        alone = [fails_alone(pending) for pending in entries if not pending.lane.queue.door]
+        alone = [fails_alone(pending) for pending in entries if not pending.lane.queue.gate]
         self.are_blocking = 0 < len(alone) <= 2 * sum(alone)
         if self.are_blocking:
             self._count(now_s)

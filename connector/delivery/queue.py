@@ -93,14 +93,25 @@ class SourceQueue:
     """
 
     __slots__ = (
-        "delivered", "door", "fails_alone", "inside", "is_listed", "is_shut", "lanes", "policy", "ready",
-        "rest_until_s", "rests", "source", "taken_at",
+        "delivered",
+        "fails_alone",
+        "gate",
+        "inside",
+        "is_listed",
+        "is_shut",
+        "lanes",
+        "policy",
+        "ready",
+        "rest_until_s",
+        "rests",
+        "source",
+        "taken_at",
     )  # fmt: skip
 
     def __init__(self, source: str, policy: InactivePolicy) -> None:
         self.source = source
         self.policy = policy
-        self.door = Gate.OPEN
+        self.gate = Gate.OPEN
         self.inside = 0
         """Entries here or in flight."""
         self.lanes: dict[Hashable, Lane] = {}
@@ -342,7 +353,7 @@ class EntryQueue:
             until_s, _, queue = heapq.heappop(self._resting)
             if queue.rest_until_s == until_s:
                 queue.rest_until_s = None
-                self._shut_or_open(queue)
+                self._close_or_open(queue)
 
     @property
     def next_wake_s(self) -> float | None:
@@ -384,14 +395,14 @@ class EntryQueue:
         """The queues of one source: one for each policy that has met it."""
         return [queues[source] for queues in self._queues.values() if source in queues]
 
-    def set_door(self, queue: SourceQueue, door: Gate) -> list[PendingEntry]:
+    def set_gate(self, queue: SourceQueue, gate: Gate) -> list[PendingEntry]:
         """Say whether what waits for a source may leave; returns what was waiting when it is REFUSED.
 
         What a request carries at this moment is not touched.
         """
-        queue.door = door
-        self._shut_or_open(queue)
-        if door is not Gate.REFUSED or not self.held(queue):
+        queue.gate = gate
+        self._close_or_open(queue)
+        if gate is not Gate.REFUSED or not self.held(queue):
             return []
         return sorted(self._drop(self._lanes([queue]), lambda _: True), key=lambda p: p.record.offset)
 
@@ -407,13 +418,13 @@ class EntryQueue:
         queue.rests += 1
         queue.rest_until_s = until_s
         heapq.heappush(self._resting, (until_s, next(self._sequence), queue))
-        self._shut_or_open(queue)
+        self._close_or_open(queue)
 
     def end_rest(self, queue: SourceQueue) -> None:
         """Give a source its turns again, as if it had never rested."""
         queue.rests = 0
         queue.rest_until_s = None
-        self._shut_or_open(queue)
+        self._close_or_open(queue)
 
     def has_much(self, batches: int) -> bool:
         """Whether so many full requests are ready that reading on would not make sending any faster.
@@ -426,16 +437,16 @@ class EntryQueue:
         )
 
     @property
-    def is_behind_doors(self) -> bool:
+    def is_behind_gates(self) -> bool:
         """Whether everything unsent is of sources whose doors are shut."""
         return self.held_in_all == self.unsent and not any(
-            held and not queue.door for queue, (held, _) in self._held.items()
+            held and not queue.gate for queue, (held, _) in self._held.items()
         )
 
     @property
-    def has_shut_doors(self) -> bool:
+    def has_closed_gates(self) -> bool:
         """Whether something is held behind the door of its source, rather than resting."""
-        return any(held and queue.door for queue, (held, _) in self._held.items())
+        return any(held and queue.gate for queue, (held, _) in self._held.items())
 
     @property
     def inside(self) -> tuple[int, int]:
@@ -468,17 +479,17 @@ class EntryQueue:
         return (
             known is None  # it was forgotten meanwhile, and is met anew
             or not known.is_shut
-            or known.door is Gate.REFUSED
+            or known.gate is Gate.REFUSED
             or self._has_room_for(known, share=ROOM_SHARE)
         )
 
     def _has_room_for(self, queue: SourceQueue, *, share: float = 1.0) -> bool:
         """Whether one more entry of a source that is shut may wait here."""
-        if queue.door is Gate.REFUSED:
+        if queue.gate is Gate.REFUSED:
             return False
         held, held_bytes = self._held[queue]
         has_room_of_its_own = (
-            queue.door is Gate.OPEN  # it rests: for that none of its records is ever dead-lettered
+            queue.gate is Gate.OPEN  # it rests: for that none of its records is ever dead-lettered
             or (held < self._max_held * share and held_bytes < self._max_held_bytes * share)
         )
         return (
@@ -493,9 +504,9 @@ class EntryQueue:
         self.held_in_all += count
         self.held_bytes_in_all += size_bytes
 
-    def _shut_or_open(self, queue: SourceQueue) -> None:
+    def _close_or_open(self, queue: SourceQueue) -> None:
         """Bring turns and counts in line with the door, and with whether it rests."""
-        was_shut, queue.is_shut = queue.is_shut, bool(queue.door) or queue.rest_until_s is not None
+        was_shut, queue.is_shut = queue.is_shut, bool(queue.gate) or queue.rest_until_s is not None
         if queue.is_shut and not was_shut:
             self._unlist(queue)
             waiting = [pending for lane in self._lanes([queue]) for pending in lane.waiting]

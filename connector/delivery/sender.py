@@ -110,7 +110,7 @@ class TargetSender:
         self._has_many_sources = has_many_sources
         sources, share = sources or config.Sources(), share or TargetLimits()
         self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
-        self.guard = SourceGate(
+        self.source_gate = SourceGate(
             name,
             state_feed=state_feed,
             telemetry=telemetry,
@@ -128,14 +128,14 @@ class TargetSender:
             max_held_in_all=share.held_records,
             max_held_bytes_in_all=share.held_bytes,
             has_many_sources=has_many_sources,
-            on_new_source=self.guard.meet,
+            on_new_source=self.source_gate.meet,
             on_source_forgotten=self._forgotten,
         )
-        self.guard.guard(self._entry_queue)
+        self.source_gate.source_gate(self._entry_queue)
         self._failures = Failures(
             target.retry,
             entry_queue=self._entry_queue,
-            guard=self.guard,
+            source_gate=self.source_gate,
             has_many_sources=has_many_sources,
             clock_s=clock_s,
         )
@@ -165,7 +165,7 @@ class TargetSender:
     @property
     def is_busy(self) -> bool:
         """Whether an answer is waited for: to a request, or to a lookup that events wait for."""
-        return bool(self._in_flight) or (self.guard.is_looking and self._entry_queue.unsent > 0)
+        return bool(self._in_flight) or (self.source_gate.is_looking_up and self._entry_queue.unsent > 0)
 
     @property
     def has_enough(self) -> bool:
@@ -188,7 +188,7 @@ class TargetSender:
     @property
     def is_holding(self) -> bool:
         """Whether sources that are shut or fail explain what is held."""
-        return self._entry_queue.has_shut_doors or bool(self.failing())
+        return self._entry_queue.has_closed_gates or bool(self.failing())
 
     @property
     def is_backing_off(self) -> bool:
@@ -210,13 +210,15 @@ class TargetSender:
             return Backpressure("target", lambda: entry_queue.has_room)
         queue = obstacle
         if self._is_refused(queue):
-            return self.guard.refusal(queue)
+            return self.source_gate.refusal(queue)
         return Backpressure("source", lambda: self._is_refused(queue) or entry_queue.may_come(queue))
 
     def _is_refused(self, queue: SourceQueue) -> bool:
         """Whether what is too much for a source is dead-lettered: only where a look found it not ACTIVE."""
-        return queue.door is Gate.REFUSED or (
-            self._dead_letters_what_is_too_much and queue.door is Gate.HELD and self.guard.is_inactive(queue)
+        return queue.gate is Gate.REFUSED or (
+            self._dead_letters_what_is_too_much
+            and queue.gate is Gate.HELD
+            and self.source_gate.is_inactive(queue)
         )
 
     def expect(self, source: str, policy: InactivePolicy) -> None:
@@ -225,7 +227,7 @@ class TargetSender:
 
     def step(self, now_s: float) -> list[tuple[PendingEntry, RefusedError]]:
         """Follow what is news of the sources; returns what is not to be sent after all, and why."""
-        return self.guard.step(now_s, is_down=self.is_down)
+        return self.source_gate.step(now_s, is_down=self.is_down)
 
     @property
     def held(self) -> int:
@@ -258,11 +260,11 @@ class TargetSender:
         if not self._in_flight and (not self._entry_queue.unsent or self._waits_for_customers):
             self._in_vain_since_s = None  # what failed was taken away, or is not to be sent
         since_s, why = self._in_vain_since_s, f"nothing was accepted: {self._why}"
-        if trouble := self.guard.trouble:
+        if trouble := self.source_gate.trouble:
             # Lookups of sources fail as the events would, and before them.
             if since_s is not None:
                 since_s = min(since_s, trouble[0])
-            elif self.held and self.guard.is_awaited:
+            elif self.held and self.source_gate.is_awaited:
                 since_s, why = trouble[0], f"sources cannot be looked up, and their events wait: {trouble[1]}"
         if since_s is None or now_s - since_s <= SLOW_S:
             return None
@@ -273,7 +275,7 @@ class TargetSender:
     @property
     def _waits_for_customers(self) -> bool:
         """Whether all that waits is of sources that are not ACTIVE, and EventBridge is not the reason."""
-        return not (self.is_down or self.guard.is_awaited) and self._entry_queue.is_behind_doors
+        return not (self.is_down or self.source_gate.is_awaited) and self._entry_queue.is_behind_gates
 
     def carries(self, trackers: set[OffsetTracker]) -> bool:
         """Whether records of these tracks are in flight."""
@@ -286,7 +288,7 @@ class TargetSender:
         due_s = [] if self._entry_queue.next_wake_s is None else [self._entry_queue.next_wake_s]
         if self._entry_queue.ready_since_s is not None:
             due_s.append(self._rate_control.next_s(now_s))
-        if (next_s := self.guard.next_s(now_s)) is not None:
+        if (next_s := self.source_gate.next_s(now_s)) is not None:
             due_s.append(next_s)
         return min(due_s, default=None)
 
@@ -327,7 +329,7 @@ class TargetSender:
             self._entry_queue.unsent > 0
             and self._entry_queue.ready_since_s is None
             and self._rate_control.may_send(now_s, len(self._in_flight))
-            and (self.guard.is_awaited or self._entry_queue.is_behind_doors)
+            and (self.source_gate.is_awaited or self._entry_queue.is_behind_gates)
         )
 
     def _send(self, batch: list[PendingEntry], now_s: float) -> None:
@@ -338,7 +340,7 @@ class TargetSender:
         self._rate_control.sent(now_s)
         self._sink.send(self.name, batch_id, [pending.entry for pending in batch])
 
-    def judge(self, batch_id: int, answer: Answer) -> BatchResult:
+    def handle_answer(self, batch_id: int, answer: Answer) -> BatchResult:
         """Decide what becomes of each entry of an answered request."""
         batch, sent_s, sent_at = self._in_flight.pop(batch_id)
         now_s = self._clock_s()
@@ -348,7 +350,7 @@ class TargetSender:
         outcome: RequestOutcome
         match answer.error:
             case None:
-                again = self._judge_entries(batch, answer, sent_at, judged)
+                again = self._handle_results(batch, answer, sent_at, judged)
                 not_before_s = now_s + self._backoff_s(again)
                 outcome = "ok" if len(judged.delivered) == len(batch) else "partial"
             case ThrottledError() as error:
@@ -357,7 +359,7 @@ class TargetSender:
                 self._telemetry.entries_retried(self.name, error.code, len(batch))
             case UnavailableError() as error:
                 outcome = "unavailable"
-                again = self._judge_unavailable(batch, error, sent_at, judged)
+                again = self._handle_no_answer(batch, error, sent_at, judged)
                 self._telemetry.entries_retried(self.name, error.code, len(again))
                 not_before_s = now_s + self._backoff_s(again)
             case OversizeError() | RefusedError() as error:
@@ -434,7 +436,7 @@ class TargetSender:
             next_try_s=max(0.0, self._rate_control.next_s(now_s) - now_s),
         )
 
-    def _judge_entries(
+    def _handle_results(
         self, batch: Sequence[PendingEntry], answer: Answer, sent_at: int, judged: BatchResult
     ) -> list[PendingEntry]:
         """Sort the entries of an answer that speaks of each; returns those to send again."""
@@ -505,7 +507,7 @@ class TargetSender:
             for each in outcomes
         ]
 
-    def _judge_unavailable(
+    def _handle_no_answer(
         self, batch: Sequence[PendingEntry], error: UnavailableError, sent_at: int, judged: BatchResult
     ) -> list[PendingEntry]:
         """Decide about a request without a usable answer; returns the entries to send again.
@@ -542,15 +544,15 @@ class TargetSender:
         kept = []
         for pending in again:
             queue = pending.lane.queue
-            if queue.door is Gate.REFUSED:
-                judged.failed.append((pending, self.guard.refusal(queue)))
+            if queue.gate is Gate.REFUSED:
+                judged.failed.append((pending, self.source_gate.refusal(queue)))
             else:
                 kept.append(pending)
         return kept
 
     def _forgotten(self, queue: SourceQueue) -> None:
         self._failures.forget(queue)
-        self.guard.forgotten(queue)
+        self.source_gate.forgotten(queue)
 
     def _backoff_s(self, again: Sequence[PendingEntry]) -> float:
         return backoff_s(self._retry, max((pending.tries for pending in again), default=1))

@@ -54,7 +54,7 @@ class StateFeed(Protocol):
         """When there will be a lookup to start; None for never."""
 
     @property
-    def is_looking(self) -> bool:
+    def is_looking_up(self) -> bool:
         """Whether a lookup is in flight."""
 
     @property
@@ -73,7 +73,7 @@ class _Known:
         "before",
         "delivered_when_seen",
         "is_aged",
-        "looked_s",
+        "looked_up_s",
         "refusals",
         "reopen_s",
         "seen",
@@ -85,7 +85,7 @@ class _Known:
         self.before = before
         """What was known of it when it was forgotten, where that was not ACTIVE."""
         self.since_ms = since_ms
-        self.looked_s = float("-inf")
+        self.looked_up_s = float("-inf")
         """When the last lookup began that said what state it is in."""
         self.is_aged = False
         """The target is or was down, and that lookup is too old: another comes first."""
@@ -129,7 +129,7 @@ class SourceGate:
         self._refused: set[str] = set()
         self._fresh: dict[str, None] = {}
         """Sources by their last lookup, the oldest first; those that are aged are not among them."""
-        self._looking: set[str] = set()
+        self._looking_up: set[str] = set()
         """Sources that wait for their first lookup."""
         self._aged: set[str] = set()
         self._unsure: set[str] = set()
@@ -139,7 +139,7 @@ class SourceGate:
         self._urge_s = float("-inf")
         self._changed = True
 
-    def guard(self, entry_queue: EntryQueue) -> None:
+    def source_gate(self, entry_queue: EntryQueue) -> None:
         """Say whose doors these are; once, before anything is added."""
         self._entry_queue = entry_queue
 
@@ -148,10 +148,10 @@ class SourceGate:
         known = self._known.get(queue.source)
         if known is None:
             known = self._known[queue.source] = _Known(_now_ms(), self._forgotten.pop(queue.source, None))
-            self._looking.add(queue.source)
+            self._looking_up.add(queue.source)
             self._state_feed.follow(queue.source)
             self._changed = True
-        self._entry_queue.set_door(queue, self._door(queue.policy, known))
+        self._entry_queue.set_gate(queue, self._gate(queue.policy, known))
 
     def forgotten(self, queue: SourceQueue) -> None:
         """Take note that the outbox made room by forgetting a source."""
@@ -163,7 +163,7 @@ class SourceGate:
                 self._forgotten[queue.source] = seen
                 if len(self._forgotten) > MAX_FORGOTTEN:
                     del self._forgotten[next(iter(self._forgotten))]
-            for names in (self._refused, self._looking, self._aged, self._unsure):
+            for names in (self._refused, self._looking_up, self._aged, self._unsure):
                 names.discard(queue.source)
             self._fresh.pop(queue.source, None)
             self._state_feed.forget(queue.source)
@@ -178,7 +178,7 @@ class SourceGate:
         known.reopen_s = float("inf")
         self._refused.add(queue.source)
         self._state_feed.follow(queue.source, anew=True)
-        self._set_doors(queue.source, known)
+        self._set_gates(queue.source, known)
 
     def taken(self, queue: SourceQueue) -> None:
         """Take note that EventBridge took an event again of a source that it refused before."""
@@ -220,9 +220,9 @@ class SourceGate:
         return min(due_s, default=None)
 
     @property
-    def is_looking(self) -> bool:
+    def is_looking_up(self) -> bool:
         """Whether a lookup is in flight."""
-        return self._state_feed.is_looking
+        return self._state_feed.is_looking_up
 
     def seen(self, source: str) -> SourceStatus:
         """What was seen of a source."""
@@ -233,7 +233,7 @@ class SourceGate:
         """Why an entry of this source is not taken in."""
         seen = self.seen(queue.source)
         what = f"its source is {seen}"
-        if queue.door is Gate.HELD:
+        if queue.gate is Gate.HELD:
             what = f"as much of its source is held as may be, and it is {seen}"
         missing = seen.state in {"MISSING", "DELETED"}
         return RefusedError(
@@ -249,12 +249,12 @@ class SourceGate:
     @property
     def is_awaited(self) -> bool:
         """Whether the events of some source wait for a lookup."""
-        return bool(self._looking or self._aged or self._refused)
+        return bool(self._looking_up or self._aged or self._refused)
 
     @property
     def is_only_refused(self) -> bool:
         """Whether no lookup is waited for: EventBridge refuses sources that are tried again later."""
-        return not (self._looking or self._aged) and all(
+        return not (self._looking_up or self._aged) and all(
             self._known[source].reopen_s != float("inf") for source in self._refused
         )
 
@@ -332,7 +332,7 @@ class SourceGate:
 
     def _note(self, source: str, known: _Known, seen: SourceStatus) -> None:
         was, known.seen = known.seen, seen
-        self._looking.discard(source)
+        self._looking_up.discard(source)
         delivered = sum(queue.delivered for queue in self._entry_queue.queues_of(source))
         if was.state != seen.state:
             known.since_ms = _now_ms()
@@ -345,7 +345,7 @@ class SourceGate:
             known.delivered_when_seen = delivered
 
     def _is_fresh(self, source: str, known: _Known, began_s: float) -> None:
-        known.looked_s = began_s
+        known.looked_up_s = began_s
         known.is_aged = False
         self._aged.discard(source)
         self._fresh.pop(source, None)
@@ -359,13 +359,13 @@ class SourceGate:
         limit_s = now_s - self._state_feed.max_age_s
         old = [
             *self._unsure,
-            *itertools.takewhile(lambda each: self._known[each].looked_s < limit_s, self._fresh),
+            *itertools.takewhile(lambda each: self._known[each].looked_up_s < limit_s, self._fresh),
         ]
         for source in old:
             self._fresh.pop(source, None)
             self._aged.add(source)
             self._known[source].is_aged = True
-            self._set_doors(source, self._known[source])
+            self._set_gates(source, self._known[source])
         self._unsure.clear()
         if old:
             self._urge_s = now_s
@@ -373,15 +373,15 @@ class SourceGate:
     def _reopen_later(self, known: _Known, now_s: float) -> None:
         known.reopen_s = now_s + full_jitter(known.refusals, initial_s=REOPEN_INITIAL_S, max_s=REOPEN_MAX_S)
 
-    def _set_doors(self, source: str, known: _Known) -> list[tuple[SourceQueue, list[PendingEntry]]]:
+    def _set_gates(self, source: str, known: _Known) -> list[tuple[SourceQueue, list[PendingEntry]]]:
         return [
-            (queue, self._entry_queue.set_door(queue, self._door(queue.policy, known)))
+            (queue, self._entry_queue.set_gate(queue, self._gate(queue.policy, known)))
             for queue in self._entry_queue.queues_of(source)
         ]
 
     def _apply(self, source: str, known: _Known) -> list[tuple[PendingEntry, RefusedError]]:
         failed: list[tuple[PendingEntry, RefusedError]] = []
-        for queue, refused in self._set_doors(source, known):
+        for queue, refused in self._set_gates(source, known):
             failed += [(pending, self.refusal(queue)) for pending in refused]
             if known.seen.is_denied and queue.policy != "send":
                 taken = self._entry_queue.take_out(queue, attrgetter("only_if_active"))
@@ -391,7 +391,7 @@ class SourceGate:
                 failed += [(pending, self.refusal(queue)) for pending in taken]
         return failed
 
-    def _door(self, policy: InactivePolicy, known: _Known) -> Gate:
+    def _gate(self, policy: InactivePolicy, known: _Known) -> Gate:
         if policy == "send":
             return Gate.OPEN
         state = known.seen.state

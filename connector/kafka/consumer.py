@@ -116,7 +116,7 @@ class KafkaConsumer:
         self._why_down: str | None = None
         self._topic_problems: dict[str, str] = {}
         self._look: Future[set[str]] | None = None
-        self._look_due_s = 0.0
+        self._lookup_due_s = 0.0
         self._consumer = self._new_consumer()
 
     def metadata(self, timeout_s: float) -> ClusterMetadata:
@@ -401,8 +401,8 @@ class KafkaConsumer:
                 for topic in elsewhere & self._look.result():
                     del self._topic_problems[topic]
             self._look = None
-        elif elsewhere and time.monotonic() >= self._look_due_s:
-            self._look_due_s = time.monotonic() + LOOK_INTERVAL_S
+        elif elsewhere and time.monotonic() >= self._lookup_due_s:
+            self._lookup_due_s = time.monotonic() + LOOK_INTERVAL_S
             self._look = aside(partial(_existing_topics, self._settings), "topics")
 
     def _on_log(self, record: logging.LogRecord) -> None:

@@ -92,14 +92,14 @@ class SourceAdmin:
             try:
                 found = {source for prefix in prefixes for source in calls.run(methodcaller("names", prefix))}
                 for source in sorted(found):
-                    yield self._row(name, source, calls.run(methodcaller("look", source)))
+                    yield self._row(name, source, calls.run(methodcaller("look_up", source)))
             except ConnectorError as error:
                 self.unseen.append(name)
                 self.problems.append(f"{name}: {error}")
 
-    def look(self, source: str) -> list[Row]:
+    def look_up(self, source: str) -> list[Row]:
         """This source in every target that answers."""
-        seen = ((name, self._try(name, methodcaller("look", source))) for name in self._calls)
+        seen = ((name, self._try(name, methodcaller("look_up", source))) for name in self._calls)
         return [self._row(name, source, sighting) for name, sighting in seen if sighting]
 
     def create(self, source: str, account: str) -> Row | None:
@@ -108,7 +108,7 @@ class SourceAdmin:
         if not self._change(name, source, partial(_created, source=source, account=account)):
             return None
         unseen = SourceStatus("UNKNOWN", reason="it was created and cannot be looked up")
-        return self._row(name, source, self._try(name, methodcaller("look", source)) or unseen)
+        return self._row(name, source, self._try(name, methodcaller("look_up", source)) or unseen)
 
     def delete(self, row: Row) -> bool:
         """Delete a source; whether that worked."""
@@ -138,7 +138,7 @@ class SourceAdmin:
     def ping(self, source: str) -> Pong | None:
         """Send one event that says that it is a test; None where no answer came."""
         ((name, target),) = self.targets.items()
-        seen = self._try(name, methodcaller("look", source)) or SourceStatus("UNKNOWN")
+        seen = self._try(name, methodcaller("look_up", source)) or SourceStatus("UNKNOWN")
         ping_id = f"ping-{uuid.uuid4()}"
         detail = {
             "id": ping_id,
@@ -200,7 +200,7 @@ async def _created(api: SourceApi, *, source: str, account: str) -> None:
         # It may have been made before, or since the plan; for the same account that is what was wanted.
         if error.code != "ResourceAlreadyExistsException":
             raise
-        if (found := (await api.look(source)).account) not in {None, account}:
+        if (found := (await api.look_up(source)).account) not in {None, account}:
             text = (
                 f"it belongs to account {found}, not {account}. A source has one customer: choose another "
                 "name, or delete this one first."

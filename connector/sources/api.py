@@ -79,7 +79,7 @@ class SourceApi:
         self._interval_s = 1.0 / calls_per_second if calls_per_second else 0.0
         self._next_call_s = 0.0
 
-    async def look(self, name: str) -> SourceStatus:
+    async def look_up(self, name: str) -> SourceStatus:
         """What state a source is in; MISSING where there is none."""
         found: list[dict[str, Any]] = []
         try:

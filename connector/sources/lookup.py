@@ -37,8 +37,8 @@ class CachedStates:
 
     def __call__(self, target: str, source: str) -> SourceStatus:
         """What state a source is in; UNKNOWN where that cannot be had, or not in time."""
-        looked_s, seen = self._seen.get((target, source), (float("-inf"), None))
-        if seen is None or time.monotonic() - looked_s > self._refresh_s:
+        looked_up_s, seen = self._seen.get((target, source), (float("-inf"), None))
+        if seen is None or time.monotonic() - looked_up_s > self._refresh_s:
             silent = self._silent.get(target, 0)
             patience_s = float("inf") if not silent else NEXT_PATIENCE_S if silent < MAX_SILENT else 0.0
             seen = self._wait_for(target, source, patience_s)
@@ -54,7 +54,7 @@ class CachedStates:
         self._calls.close()
 
     def _wait_for(self, target: str, source: str, patience_s: float) -> SourceStatus:
-        """What a lookup finds; the watch's own patience ends as well, after `sources.first_look_timeout`."""
+        """What a lookup finds; ends also after `sources.first_lookup_timeout`."""
         watch = self._watches[target]
         until_s = time.monotonic() + patience_s
         watch.follow(source)

@@ -198,7 +198,7 @@ NO_ANSWER = "no lookup of it was answered in time"
 class StateReader(Protocol):
     """What the watch needs of the control plane."""
 
-    async def look(self, name: str) -> SourceStatus: ...
+    async def look_up(self, name: str) -> SourceStatus: ...
     async def create(self, name: str, account: str) -> None: ...
 
 
@@ -234,7 +234,7 @@ class StatePoller:
         self._in_flight = 0
         self._news: list[tuple[str, SourceStatus, float]] = []
         self._schedule = PollSchedule(
-            refresh_s=settings.refresh_interval, patience_s=settings.first_look_timeout
+            refresh_s=settings.refresh_interval, patience_s=settings.first_lookup_timeout
         )
         self._pace = RateControl(
             max_per_second=settings.lookups_per_second,
@@ -267,7 +267,7 @@ class StatePoller:
             self._pace.sent(now_s)
             self._schedule.started(name)
             self._in_flight += 1
-            self._start(self._look(name))
+            self._start(self._look_up(name))
         for name in self._schedule.overdue(now_s):
             reason = f"{NO_ANSWER} ({self.trouble[1]})" if self.trouble else NO_ANSWER
             self._news.append((name, SourceStatus("UNKNOWN", reason=reason), now_s))
@@ -287,7 +287,7 @@ class StatePoller:
         return max(due_s, self._pace.next_s(now_s))
 
     @property
-    def is_looking(self) -> bool:
+    def is_looking_up(self) -> bool:
         """Whether a lookup is in flight."""
         return self._in_flight > 0
 
@@ -296,10 +296,10 @@ class StatePoller:
         """How old the last lookup of a source may be while all goes well."""
         return max(self._refresh_s, len(self._schedule) / self._per_second) + 1.0
 
-    async def _look(self, name: str) -> None:
+    async def _look_up(self, name: str) -> None:
         began_s = self._clock_s()
         try:
-            seen = await self._api.look(name)
+            seen = await self._api.look_up(name)
             if seen.state == "MISSING" and (account := self._accounts().get(name)):
                 seen = await self._create(name, account) or seen
         except ThrottledError as error:
@@ -314,17 +314,17 @@ class StatePoller:
             if self._schedule.denied(name, self._clock_s()):
                 denied = SourceStatus("UNKNOWN", reason=str(error), is_denied=True)
                 self._news.append((name, denied, began_s))
-            self._telemetry.source_looked(self._target, "denied", reason=str(error))
+            self._telemetry.source_looked_up(self._target, "denied", reason=str(error))
         except ConnectorError as error:
             # An answer, though none about the state. Of this source alone, as far as anybody knows.
             self._answered()
             self._schedule.failed(name, self._clock_s())
-            self._telemetry.source_looked(self._target, "unavailable", reason=str(error))
+            self._telemetry.source_looked_up(self._target, "unavailable", reason=str(error))
         else:
             self._answered()
             if self._schedule.answered(name, self._clock_s()):
                 self._news.append((name, seen, began_s))
-            self._telemetry.source_looked(self._target, "ok")
+            self._telemetry.source_looked_up(self._target, "ok")
         finally:
             self._schedule.ended(name)
             self._in_flight -= 1
@@ -336,7 +336,7 @@ class StatePoller:
             self._telemetry.source_not_created(self._target, name, str(error))
             return None
         self._telemetry.source_created(self._target, name)
-        return await self._api.look(name)
+        return await self._api.look_up(name)
 
     def _answered(self) -> None:
         self.trouble = None
@@ -347,7 +347,7 @@ class StatePoller:
     ) -> None:
         self.trouble = (self.trouble[0] if self.trouble else began_s, str(error))
         self._schedule.failed(name, self._clock_s(), is_its_own=outcome == "unavailable")
-        self._telemetry.source_looked(self._target, outcome, reason=str(error))
+        self._telemetry.source_looked_up(self._target, outcome, reason=str(error))
 
 
 def state_feeds(

@@ -40,7 +40,7 @@ FilterReason: TypeAlias = Literal["filter", "tombstone"]
 PauseReason: TypeAlias = Literal[
     "pending", "slow", "schema_registry", "target", "source", "dead_letter", "excluded"
 ]
-LookOutcome: TypeAlias = Literal["ok", "throttled", "unavailable", "denied"]
+LookupOutcome: TypeAlias = Literal["ok", "throttled", "unavailable", "denied"]
 RequestOutcome: TypeAlias = Literal[
     "ok", "partial", "throttled", "unavailable", "refused", "oversize", "halted"
 ]
@@ -150,7 +150,7 @@ class Telemetry:
         )
         self._sources = gauge("sources", "Sources in use.", "target", "state")
         self._held = gauge("held_records", "Records that wait because their source takes none now.", "target")
-        self._looks = counter("source_looks", "Looks at the state of a source.", "target", "outcome")
+        self._looks = counter("source_lookups", "Looks at the state of a source.", "target", "outcome")
         self._unsure = counter(
             "events_maybe_dropped",
             "Events accepted between the last look at a source and the one that found it not ACTIVE.",
@@ -352,7 +352,7 @@ class Telemetry:
         for labels, value in values.items():
             series[target, *labels].set(value)
 
-    def source_looked(self, target: str, outcome: LookOutcome, *, reason: str = "") -> None:
+    def source_looked_up(self, target: str, outcome: LookupOutcome, *, reason: str = "") -> None:
         """A lookup of a source ended so. What keeps the bridge from looking up is said once, until it can."""
         self._looks[target, outcome].inc()
         if outcome == "ok" and target in self._unseeing:

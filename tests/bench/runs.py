@@ -363,12 +363,12 @@ class Bench:
         seen = -1
         seen_s = time.monotonic()
         while True:
-            look = self._look(process)
-            if look.accepted >= wanted:
-                return look
-            if look.accepted > seen:
-                seen, seen_s = look.accepted, look.at_s
-            if look.at_s - seen_s > PATIENCE_S:
+            look_up = self._look(process)
+            if look_up.accepted >= wanted:
+                return look_up
+            if look_up.accepted > seen:
+                seen, seen_s = look_up.accepted, look_up.at_s
+            if look_up.at_s - seen_s > PATIENCE_S:
                 raise BenchError(
                     f"{process.name} stands still at {seen} of {wanted} events:\n{process.tail()}"
                 )

@@ -185,7 +185,7 @@ class Stages:
             sender.send(now_s)
             while sink.sent:
                 batch_id, count = sink.sent.pop()
-                sender.judge(batch_id, _accepted(count))
+                sender.handle_answer(batch_id, _accepted(count))
                 sender.send(now_s)
         return time.process_time() - began_s
 

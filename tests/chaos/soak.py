@@ -54,7 +54,7 @@ class Growth(NamedTuple):
         )
 
 
-def look(pid: int, at_s: float) -> Look:
+def look_up(pid: int, at_s: float) -> Look:
     status = Path(f"/proc/{pid}/status").read_text()
     threads = int(status.partition("Threads:")[2].split()[0])
     return Look(at_s, rss_mb(pid), sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()), threads)
@@ -108,7 +108,7 @@ def main() -> None:
             began_s = time.monotonic()
             while not over.wait(1.0):
                 if watched.running and (now_s := time.monotonic() - began_s) < seconds:
-                    looks.append(look(watched.child.pid, now_s))
+                    looks.append(look_up(watched.child.pid, now_s))
                     if len(looks) % 60 == 1:
                         print(f"{now_s / 60:.0f} min: {looks[-1]}", flush=True)
 

@@ -20,7 +20,7 @@ from connector.config.load import json_schema
 ROOT = Path(__file__).parents[2]
 VALUES = ROOT / "helm" / "values.yaml"
 
-ASKED_FOR_BY_THE_CHART = ("Config", "Kafka", "DeadLetter", "Target", "Topic", "EventTemplate")
+ASKED_FOR_BY_THE_CHART = ("Config", "Kafka", "DeadLetterSettings", "Target", "Topic", "EventTemplate")
 """Groups whose required keys `_validations.tpl` asks for, naming the fix."""
 
 _TYPES: dict[type, str] = {bool: "boolean", int: "integer", str: "string", list: "array"}

@@ -337,26 +337,26 @@ def test_what_is_dropped_is_told_apart_by_what_its_caller_had_been_told(
             client.put_partner_events(Entries=[entry(), entry()])
             return [event.is_though_seen for event in aws.dropped()[before:]]
 
-        def look() -> None:
+        def look_up() -> None:
             one.list_partner_event_source_accounts(EventSourceName=SOURCE)
 
         aws.set_source(REGION, SOURCE, "PENDING")
         assert [False, False] == seen_by(one)
-        look()
+        look_up()
         assert [True, True] == seen_by(one)
         assert [False, False] == seen_by(other)
 
         aws.set_source(REGION, SOURCE, "ACTIVE")
         assert [] == seen_by(one)
-        look()
+        look_up()
         aws.set_source(REGION, SOURCE, "PENDING")
         assert [False, False] == seen_by(one)
         aws.script({"faults": [{"kind": "internal_error", "operation": "*", "times": 1}]})
         with pytest.raises(ClientError):
-            look()
+            look_up()
         assert [False, False] == seen_by(one)
-        look()
-        look()
+        look_up()
+        look_up()
 
         assert [True, True] == seen_by(one)
         assert (12, 4) == (aws.counts().dropped, aws.counts().dropped_though_seen)

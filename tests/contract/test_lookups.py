@@ -26,7 +26,7 @@ def aws() -> Iterator[FakeEventBridge]:
 
 
 @pytest.fixture
-def look(aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CachedStates]:
+def look_up(aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CachedStates]:
     for name, value in AWS_ENVIRON.items():
         monkeypatch.setenv(name, value)
     file = tmp_path / "bridge.yaml"
@@ -35,49 +35,49 @@ def look(aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 kafka: {{bootstrap.servers: localhost:1, group.id: test}}
 eventbridge: {{region: {REGION}, endpoint_url: "{aws.url}"}}
 dead_letter: {{topic: dlt}}
-sources: {{lookups_per_second: 50, first_look_timeout: 2s}}
+sources: {{lookups_per_second: 50, first_lookup_timeout: 2s}}
 topics:
   orders:
     value: {{format: json}}
     event: {{source: "{PREFIX}/${{value.tenant}}", detail_type: Order}}
 """
     )
-    with closing(CachedStates(config.load(file, {}))) as look:
-        yield look
+    with closing(CachedStates(config.load(file, {}))) as look_up:
+        yield look_up
 
 
-def test_each_source_is_looked_up_once(look: CachedStates, aws: FakeEventBridge) -> None:
+def test_each_source_is_looked_up_once(look_up: CachedStates, aws: FakeEventBridge) -> None:
     aws.set_source(REGION, f"{PREFIX}/acme", "ACTIVE")
     aws.set_source(REGION, f"{PREFIX}/blue", "PENDING")
     names = ("acme", "blue", "corp") * 2
 
-    assert ["ACTIVE", "PENDING", "MISSING"] * 2 == [look("default", f"{PREFIX}/{n}").state for n in names]
+    assert ["ACTIVE", "PENDING", "MISSING"] * 2 == [look_up("default", f"{PREFIX}/{n}").state for n in names]
     assert 3 == aws.counts().requests[LOOKUP]
 
 
-def test_a_throttled_lookup_is_waited_for(look: CachedStates, aws: FakeEventBridge) -> None:
+def test_a_throttled_lookup_is_waited_for(look_up: CachedStates, aws: FakeEventBridge) -> None:
     """It says nothing about the source."""
     aws.set_source(REGION, f"{PREFIX}/blue", "PENDING")
     aws.script({"faults": [{"kind": "throttle", "operation": LOOKUP, "times": 1}]})
 
-    assert "PENDING" == look("default", f"{PREFIX}/blue").state
+    assert "PENDING" == look_up("default", f"{PREFIX}/blue").state
 
 
 def test_many_sources_that_cannot_be_looked_up_take_no_time_each(
-    look: CachedStates, aws: FakeEventBridge
+    look_up: CachedStates, aws: FakeEventBridge
 ) -> None:
     """The first one is waited for, and a few more shortly."""
     aws.script({"down": True})
     began_s = time.monotonic()
-    seen = [look("default", f"{PREFIX}/customer-{n}") for n in range(100)]
+    seen = [look_up("default", f"{PREFIX}/customer-{n}") for n in range(100)]
 
     assert {("UNKNOWN", False)} == {(each.state, each.is_denied) for each in seen}
     assert time.monotonic() - began_s < 20
 
 
-def test_a_state_that_is_new_is_told_by_its_name(look: CachedStates, aws: FakeEventBridge) -> None:
+def test_a_state_that_is_new_is_told_by_its_name(look_up: CachedStates, aws: FakeEventBridge) -> None:
     aws.set_source(REGION, f"{PREFIX}/acme", "SLEEPING")  # type: ignore[arg-type]
-    seen = look("default", f"{PREFIX}/acme")
+    seen = look_up("default", f"{PREFIX}/acme")
 
     assert ("OTHER", True) == (seen.state, seen.is_inactive)
     assert "EventBridge calls it SLEEPING" in str(seen)

@@ -90,7 +90,7 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.source_changed("default", pending.source, was="ACTIVE", now=SourceStatus("PENDING"), unsure=1)
     telemetry.sources("default", [pending])
     telemetry.held("default", 0)
-    telemetry.source_looked("default", "ok")
+    telemetry.source_looked_up("default", "ok")
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)
     telemetry.offsets_reset(partition, from_offset=0, to_offset=1)

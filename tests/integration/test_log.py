@@ -58,7 +58,7 @@ def test_throttling_is_named_with_the_next_try_and_up_comes_with_an_acceptance(w
     """The pause after a throttle is the bridge's own, and it says so."""
     (partition,) = world.topic("notes")
     bridge = world.bridge(
-        world.settings({partition.topic: NOTES}, sources={"first_look_timeout": "1s"})
+        world.settings({partition.topic: NOTES}, sources={"first_lookup_timeout": "1s"})
     ).start()
     world.produce([Sent(partition.topic, note(0), b"key")])
     world.wait_accepted(1)

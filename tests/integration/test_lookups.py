@@ -44,9 +44,9 @@ def holding(world: World, records: int) -> tuple[BridgeProcess, dict[Position, b
 
 def wait_looked(bridge: BridgeProcess, more: int, **labels: str) -> None:
     """Waits for so many further lookups with this outcome."""
-    before = bridge.metric("source_looks_total", **labels)
+    before = bridge.metric("source_lookups_total", **labels)
     wait_until(
-        lambda: bridge.metric("source_looks_total", **labels) >= before + more,
+        lambda: bridge.metric("source_lookups_total", **labels) >= before + more,
         what=lambda: f"{more} lookups {labels}\n{bridge.log()}",
     )
 
@@ -311,7 +311,7 @@ def test_failed_lookups_are_no_reason_to_send(replays: Replays) -> None:
 def test_a_replay_leaves_letters_open_where_nothing_can_be_looked_up(replays: Replays) -> None:
     """Both say why, and agree: what the plan says, and what is done."""
     aws = replays.world.aws
-    replays.settings["sources"] = {"first_look_timeout": "2s"}
+    replays.settings["sources"] = {"first_lookup_timeout": "2s"}
     replays.write(replays.letter(n) for n in range(20))
     replays.write(replays.letter(20 + n, code="source_inactive") for n in range(10))
     aws.script({"faults": [{"kind": "unavailable", "operation": LOOKUP}]})

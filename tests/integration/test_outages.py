@@ -85,7 +85,7 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, name
                 "retry": {"initial_interval": "20ms", "max_interval": "500ms", "max_attempts": 3},
             },
             delivery={"commit_interval": "200ms", "max_pending_records": 500},
-            sources={"first_look_timeout": "2s"},
+            sources={"first_lookup_timeout": "2s"},
         )
     )
     if fault is None:

@@ -320,7 +320,7 @@ def test_a_certificate_that_does_not_prove_the_other_side_is_refused(
                 kafka={"group.id": f"{world.name}-{number}"},
                 schema_registry={"url": registry.url, "ca": str(authority.file)},
                 eventbridge={"endpoint_url": aws.url, "ca_bundle": str(authority.file)},
-                sources={"first_look_timeout": "1s"},
+                sources={"first_lookup_timeout": "1s"},
             )
             bridge = world.bridge(settings, name=f"bridge-{number}").start(ready=False)
             address = registry.url.removeprefix("https://")

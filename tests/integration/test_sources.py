@@ -110,7 +110,8 @@ def test_without_the_permission_to_look_events_are_sent_and_it_is_said_once(worl
     world.wait_settled([partition])
     bridge.wait_metric("sources", 3, state="UNKNOWN")
     wait_until(
-        lambda: bridge.metric("source_looks_total", outcome="denied") >= 6, what="sources are looked at again"
+        lambda: bridge.metric("source_lookups_total", outcome="denied") >= 6,
+        what="sources are looked at again",
     )
     bridge.sigterm()
 

@@ -93,8 +93,8 @@ class Child:
         environ: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        guard = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
-        self._command = [*guard, *command]
+        source_gate = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+        self._command = [*source_gate, *command]
         self._environ = {**os.environ, **(environ or {})}
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None

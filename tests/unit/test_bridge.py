@@ -107,14 +107,14 @@ class Rig:
         ends = {record.partition: record.offset + 1 for record in records}
         self.run(lambda: ends.items() <= self.source.committed.items())
 
-    def run_held(self, look: Callable[[], None]) -> None:
+    def run_held(self, look_up: Callable[[], None]) -> None:
         """Run to the end, with EventBridge not answering until somebody took a look at the 50th poll."""
         ends = {partition: waiting[-1].offset + 1 for partition, waiting in self.source.records.items()}
         self.sink.is_holding = True
 
         def until() -> bool:
             if self.source.polls == 50:
-                look()
+                look_up()
                 self.sink.is_holding = False
             if self.source.polls >= 50:
                 self.sink.answer_held()
@@ -500,10 +500,10 @@ def test_too_much_pending_pauses_and_goes_on_later(settings: config.Settings) ->
     rig = Rig(settings)
     rig.source.put(*(record(n) for n in range(500)))
 
-    def look() -> None:
+    def look_up() -> None:
         assert {P0, P1} == rig.source.paused
 
-    rig.run_held(look)
+    rig.run_held(look_up)
 
     assert set() == rig.source.paused
 
@@ -518,10 +518,10 @@ def test_headers_and_events_count_as_pending(settings: config.Settings, what: st
     with_escapes = (record(n, escaped="\\" * 25_000) for n in range(20))
     rig.source.put(*(with_headers if what == "headers" else with_escapes))
 
-    def look() -> None:
+    def look_up() -> None:
         assert {P0, P1} == rig.source.paused
 
-    rig.run_held(look)
+    rig.run_held(look_up)
 
     assert list(range(20)) == rig.delivered_ids
 
@@ -722,10 +722,10 @@ def test_records_of_one_key_are_never_in_two_requests_at_once(settings: config.S
     rig = Rig(settings)
     rig.source.put(*(record(n, key="a") for n in range(45)))
 
-    def look() -> None:
+    def look_up() -> None:
         assert 1 == len(rig.sink.requests)
 
-    rig.run_held(look)
+    rig.run_held(look_up)
 
     assert list(range(45)) == rig.delivered_ids
 

@@ -20,8 +20,8 @@ WAYS = {
 def test_what_python_prints_by_itself_holds_no_values(way: str) -> None:
     """Not only commands fail: threads do, and destructors, and Python quotes what each of them choked on."""
     program = (
-        "import sys, threading\nfrom connector import process as bugs\n"
-        f"bugs.tell_instead_of_python()\nCANARY = {CANARY!r}[:]\n{WAYS[way]}"
+        "import sys, threading\nfrom connector import process\n"
+        f"process.install_excepthooks()\nCANARY = {CANARY!r}[:]\n{WAYS[way]}"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
 
@@ -33,7 +33,7 @@ def test_what_python_prints_by_itself_holds_no_values(way: str) -> None:
 def test_an_exit_is_no_bug() -> None:
     """A thread that ends itself says nothing, as without us."""
     program = (
-        "import sys, threading\nfrom connector import process as bugs\nbugs.tell_instead_of_python()\n"
+        "import sys, threading\nfrom connector import process\nprocess.install_excepthooks()\n"
         "t = threading.Thread(target=sys.exit); t.start(); t.join()"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

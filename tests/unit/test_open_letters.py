@@ -51,7 +51,7 @@ def test_a_bug_in_counting_is_said_and_counting_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A dead thread would show its last number for the life of the process."""
-    monkeypatch.setattr(open_count, "LetterTopic", Letters)
+    monkeypatch.setattr(open_count, "DeadLetterTopic", Letters)
     monkeypatch.setattr(open_count, "ResolutionTopic", Letters)
     file = tmp_path / "bridge.yaml"
     file.write_text(SETTINGS)

@@ -138,13 +138,13 @@ def test_a_source_with_something_on_its_way_makes_no_room(monkeypatch: pytest.Mo
     blue = entry_queue.meet("blue", "dead_letter")
     entry_queue.add(pending(0, source="blue"), None, "dead_letter")
     batch = entry_queue.next_batch()
-    entry_queue.set_door(blue, Gate.HELD)
+    entry_queue.set_gate(blue, Gate.HELD)
     entry_queue.release(batch, again=batch, not_before_s=1.0)
     for number in range(10):
         entry_queue.meet(f"other-{number}", "dead_letter")
 
     assert [blue] == entry_queue.queues_of("blue")
-    entry_queue.set_door(blue, Gate.OPEN)
+    entry_queue.set_gate(blue, Gate.OPEN)
     entry_queue.wake(2.0)
     assert [0] == offsets(entry_queue.next_batch())
 
@@ -154,8 +154,8 @@ def test_who_waits_for_a_source_that_made_room_may_come(monkeypatch: pytest.Monk
     monkeypatch.setattr(queue, "MAX_SOURCES", 3)
     entry_queue = EntryQueue(max_count=20, max_bytes=1000, max_held_in_all=1)
     full, other = entry_queue.meet("full", "hold"), entry_queue.meet("other", "hold")
-    entry_queue.set_door(full, Gate.HELD)
-    entry_queue.set_door(other, Gate.HELD)
+    entry_queue.set_gate(full, Gate.HELD)
+    entry_queue.set_gate(other, Gate.HELD)
     entry_queue.add(pending(0, source="full"), None, "hold")
     assert other is entry_queue.add(pending(1, source="other"), None, "hold")
     assert not entry_queue.may_come(other)
@@ -262,11 +262,11 @@ def test_whatever_doors_do_nothing_is_lost_doubled_or_miscounted(steps: list[tup
                     here.add(offset)
                 offset += 1
             case "hold":
-                entry_queue.set_door(queue, Gate.HELD)
+                entry_queue.set_gate(queue, Gate.HELD)
             case "refuse":
-                here -= {p.record.offset for p in entry_queue.set_door(queue, Gate.REFUSED)}
+                here -= {p.record.offset for p in entry_queue.set_gate(queue, Gate.REFUSED)}
             case "open":
-                entry_queue.set_door(queue, Gate.OPEN)
+                entry_queue.set_gate(queue, Gate.OPEN)
             case "rest":
                 entry_queue.rest(queue, now_s + 3)
             case "send":
@@ -280,7 +280,7 @@ def test_whatever_doors_do_nothing_is_lost_doubled_or_miscounted(steps: list[tup
         assert sum(map(entry_queue.held, shut)) == entry_queue.held_in_all <= 15
 
     for number in range(4):
-        entry_queue.set_door(entry_queue.meet(f"source-{number}", "hold"), Gate.OPEN)
+        entry_queue.set_gate(entry_queue.meet(f"source-{number}", "hold"), Gate.OPEN)
     entry_queue.wake(len(steps) + 3)
     while batch := entry_queue.next_batch():
         here -= set(offsets(batch))
@@ -294,7 +294,7 @@ def test_what_is_discarded_of_held_entries_makes_room_for_others() -> None:
     tracker = OffsetTracker(P0)
     entry_queue = EntryQueue(max_count=20, max_bytes=1000, max_held_bytes=10, max_held_bytes_in_all=10)
     queue = entry_queue.meet("s", "hold")
-    entry_queue.set_door(queue, Gate.HELD)
+    entry_queue.set_gate(queue, Gate.HELD)
     held = [pending(offset, tracker=tracker) for offset in range(9)]
     taken = [each for each in held if entry_queue.add(each, None, "hold") is None]
     assert 0 < len(taken) < len(held)
@@ -311,7 +311,7 @@ def test_all_sources_together_hold_no_more_bytes_than_is_allowed() -> None:
     entry_queue = EntryQueue(max_count=20, max_bytes=1000, max_held_bytes=100, max_held_bytes_in_all=10)
     for number in range(20):
         queue = entry_queue.meet(f"s-{number}", "hold")
-        entry_queue.set_door(queue, Gate.HELD)
+        entry_queue.set_gate(queue, Gate.HELD)
         entry_queue.add(pending(number, source=queue.source), None, "hold")
 
     assert 10 <= entry_queue.held_bytes_in_all <= 10 + pending(0).size_bytes
@@ -323,7 +323,7 @@ def test_what_is_held_leaves_the_others_their_room() -> None:
     entry_queue = EntryQueue(max_count=20, max_bytes=1000, max_records=20, max_held_in_all=10)
     for offset in range(12):
         entry_queue.add(pending(offset, source="held"), None, "hold")
-    entry_queue.set_door(entry_queue.meet("held", "hold"), Gate.HELD)
+    entry_queue.set_gate(entry_queue.meet("held", "hold"), Gate.HELD)
     assert 12 == entry_queue.held_in_all
     others = [entry_queue.add(pending(100 + n, source="other"), None, "hold") for n in range(12)]
     assert [None] * 9 + [entry_queue] * 3 == others

@@ -256,14 +256,14 @@ def test_nothing_is_recorded_before_the_answer(settings: config.Settings) -> Non
     rig.sink.is_holding = True
     seen: list[int] = []
 
-    def look(polls: int) -> None:
+    def look_up(polls: int) -> None:
         rig.assign_at_first(polls)
         if polls == 50:
             seen.extend([len(rig.sent), len(rig.resolutions.written)])
             rig.sink.is_holding = False
             rig.sink.answer_held()
 
-    rig.on_poll = look
+    rig.on_poll = look_up
     rig.run()
 
     assert [5, 0] == seen
@@ -276,13 +276,13 @@ def test_what_fails_again_is_resolved_after_its_new_letter_is_safe(settings: con
     rig.dead_letters.is_down = True
     open_meanwhile: list[bool] = []
 
-    def look(polls: int) -> None:
+    def look_up(polls: int) -> None:
         rig.assign_at_first(polls)
         if polls == 50:
             open_meanwhile.append(0 not in rig.resolutions.written)
             rig.dead_letters.is_down = False
 
-    rig.on_poll = look
+    rig.on_poll = look_up
     rig.run()
 
     ((again, failure),) = rig.dead_letters.letters
@@ -458,7 +458,7 @@ def test_a_halt_records_what_was_in_flight(
     acknowledged = rig.dead_letters.acknowledged
     looks = 0
 
-    def look() -> Sequence[Ack]:
+    def look_up() -> Sequence[Ack]:
         nonlocal looks
         looks += 1
         if looks == 10:
@@ -468,7 +468,7 @@ def test_a_halt_records_what_was_in_flight(
             raise DeadLetterError("this user may not write letters")
         return acknowledged()
 
-    monkeypatch.setattr(rig.dead_letters, "acknowledged", look)
+    monkeypatch.setattr(rig.dead_letters, "acknowledged", look_up)
     if refused == "write":
         monkeypatch.setattr(rig.dead_letters, "write", raises("this user may not write letters"))
     if refused == "answers":
@@ -491,14 +491,14 @@ def test_a_halt_waits_no_longer_than_stopping_may_take(settings: config.Settings
     rig.sink.is_holding = True
     began_s = 0.0
 
-    def look(polls: int) -> None:
+    def look_up(polls: int) -> None:
         nonlocal began_s
         rig.assign_at_first(polls)
         if polls == 5:
             began_s = rig.clock()
             rig.dead_letters.refuses = True
 
-    rig.on_poll = look
+    rig.on_poll = look_up
     with pytest.raises(DeadLetterError, match="may not write letters"):
         rig.run()
 
@@ -543,14 +543,14 @@ def test_little_is_held_while_eventbridge_is_silent(settings: config.Settings) -
     rig.sink.is_holding = True
     tried: list[int] = []
 
-    def look(polls: int) -> None:
+    def look_up(polls: int) -> None:
         rig.assign_at_first(polls)
         if polls == 200:
             tried.append(rig.replay.tally.tried_in_all)
             rig.sink.is_holding = False
             rig.sink.answer_held()
 
-    rig.on_poll = look
+    rig.on_poll = look_up
     rig.run()
 
     assert [MAX_PENDING_LETTERS] == tried
@@ -563,13 +563,13 @@ def test_nothing_more_is_sent_while_too_little_is_recorded(settings: config.Sett
     rig.resolutions.unwritten = 1_000
     sent: list[int] = []
 
-    def look(polls: int) -> None:
+    def look_up(polls: int) -> None:
         rig.assign_at_first(polls)
         if polls == 100:
             sent.append(len(rig.sent))
             rig.resolutions.unwritten = 0
 
-    rig.on_poll = look
+    rig.on_poll = look_up
     rig.run()
 
     assert [0] == sent
@@ -799,7 +799,7 @@ def test_a_plan_says_what_a_replay_does(
     foreseen = plan(
         rig.scan(rig.ranges),
         trial=rig.trial,
-        look=lambda *_: seen,
+        look_up=lambda *_: seen,
         max_letters=None,
         report=lambda *_: None,
     )
@@ -845,7 +845,7 @@ def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: confi
     tally = plan(
         rig.scan(rig.ranges),
         trial=rig.trial,
-        look=lambda *_: SourceStatus("ACTIVE"),
+        look_up=lambda *_: SourceStatus("ACTIVE"),
         max_letters=None,
         report=lambda *_: None,
     )

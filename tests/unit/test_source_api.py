@@ -23,7 +23,7 @@ def seen(expires: str) -> SourceStatus:
         return SimpleNamespace(body=body.encode())
 
     api = SourceApi(cast("Publisher", SimpleNamespace(call=call, region="eu-central-1")))
-    return asyncio.run(api.look("aws.partner/example.com/acme"))
+    return asyncio.run(api.look_up("aws.partner/example.com/acme"))
 
 
 @pytest.mark.parametrize("expires", ["1e300", "1e18", "-1", "253402300800", '"soon"', "null", "[]"])

@@ -120,7 +120,7 @@ def test_the_first_records_of_a_source_wait_until_it_was_looked_at(settings: con
 def test_the_bridge_is_quick_while_events_wait_for_a_lookup(settings: config.Settings, waiting: int) -> None:
     """Then it looks for the answer every few ms. One that nobody waits for must not cost that CPU."""
     rig = Rig(settings)
-    rig.state_feed.is_blind = rig.state_feed.is_looking = True
+    rig.state_feed.is_blind = rig.state_feed.is_looking_up = True
     rig.source.put(*(record(n) for n in range(waiting)))
     began_s = rig.clock.now_s
     rig.run(lambda: rig.source.polls == 100)
@@ -377,7 +377,7 @@ def test_what_was_seen_closed_is_known_after_it_was_forgotten_twice(
     rig.state_feed.say(BLUE, DENIED)
     sender.step(2.0)
 
-    assert "PENDING" == sender.guard.seen(BLUE).state
+    assert "PENDING" == sender.source_gate.seen(BLUE).state
 
 
 def test_after_a_refusal_only_a_lookup_that_begins_then_counts(settings: config.Settings) -> None:
@@ -396,15 +396,15 @@ def test_what_is_known_of_a_source_is_as_old_as_the_beginning_of_its_lookup(
     """It speaks of that moment, however late it is answered: after an outage another comes first."""
     rig = Rig(holding)
     rig.state_feed.max_age_s = 10.0
-    guard = rig.bridge._senders["default"].guard
+    source_gate = rig.bridge._senders["default"].source_gate
     rig.bridge._senders["default"].expect(BLUE, "hold")
     rig.state_feed.began_s = 100.0
-    guard.step(109.0)
-    guard.step(109.5, is_down=True)
-    assert not guard.is_awaited
+    source_gate.step(109.0)
+    source_gate.step(109.5, is_down=True)
+    assert not source_gate.is_awaited
 
-    guard.step(110.5, is_down=True)
-    assert guard.is_awaited
+    source_gate.step(110.5, is_down=True)
+    assert source_gate.is_awaited
 
 
 def test_a_state_that_aws_adds_later_is_closed_and_named(settings: config.Settings) -> None:

@@ -32,7 +32,7 @@ class FakeApi:
         self.looked: list[str] = []
         self.created: list[tuple[str, str]] = []
 
-    async def look(self, name: str) -> SourceStatus:
+    async def look_up(self, name: str) -> SourceStatus:
         self.looked.append(name)
         if error := self.error or self.errors.get(name):
             raise error
@@ -131,7 +131,7 @@ def test_without_permission_it_is_said_of_each_source_and_once_in_the_log(
 
 def test_while_no_lookup_is_answered_a_new_source_waits_so_long_and_no_longer() -> None:
     """A control plane that is down must not hold up events for ever."""
-    rig = Rig(first_look_timeout=30.0, refresh_interval=60.0)
+    rig = Rig(first_lookup_timeout=30.0, refresh_interval=60.0)
     rig.follow("old")
     rig.run(1)
     rig.api.error = UnavailableError("no answer")
@@ -151,7 +151,7 @@ def test_while_no_lookup_is_answered_a_new_source_waits_so_long_and_no_longer() 
 
 def test_patience_with_lookups_does_not_end_while_the_target_is_down() -> None:
     """Nothing can be sent then: waiting costs nothing, and both planes tend to come back together."""
-    rig = Rig(first_look_timeout=30.0)
+    rig = Rig(first_lookup_timeout=30.0)
     rig.api.error = UnavailableError("no answer")
     rig.follow("a")
 
@@ -179,7 +179,7 @@ def test_one_source_whose_lookups_fail_alone_neither_waits_for_ever_nor_stops_th
 ) -> None:
     """Others are answered all the time, so it is not the control plane that is down; nor is the log full."""
     caplog.set_level(logging.INFO, logger=LOGGER)
-    rig = Rig(first_look_timeout=30.0, refresh_interval=5.0)
+    rig = Rig(first_lookup_timeout=30.0, refresh_interval=5.0)
     rig.api.errors["odd"] = error
     rig.follow("odd", *map(str, range(20)))
 
@@ -221,7 +221,7 @@ class SlowApi(FakeApi):
         super().__init__()
         self.answers: list[asyncio.Future[SourceStatus]] = []
 
-    async def look(self, name: str) -> SourceStatus:
+    async def look_up(self, name: str) -> SourceStatus:
         self.looked.append(name)
         self.answers.append(asyncio.get_running_loop().create_future())
         return await self.answers[-1]
@@ -306,7 +306,7 @@ def test_sources_that_are_unseen_since_all_lookups_are_throttled_are_logged_once
 ) -> None:
     """Their events are sent from then on, so somebody has to hear of it."""
     caplog.set_level(logging.WARNING, logger=LOGGER)
-    rig = Rig(first_look_timeout=30.0)
+    rig = Rig(first_lookup_timeout=30.0)
     rig.api.error = ThrottledError("Rate exceeded")
     rig.follow("a", "b")
     assert [] == rig.run(29)

@@ -114,7 +114,7 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.sources("default", [pending])
     telemetry.held("default", 3)
     telemetry.sources_failing("default", [FailingSource("aws.partner/a/b", 1_000, "InternalFailure: no", 3)])
-    telemetry.source_looked("default", "denied", reason="no permission")
+    telemetry.source_looked_up("default", "denied", reason="no permission")
     telemetry.source_created("default", pending.source)
     telemetry.source_not_created("default", pending.source, "limit")
     telemetry.pending(12, 3400)
@@ -180,7 +180,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "source_failing": ("gauge", {"target", "source"}),
         "sources": ("gauge", {"target", "state"}),
         "held_records": ("gauge", {"target"}),
-        "source_looks": ("counter", {"target", "outcome"}),
+        "source_lookups": ("counter", {"target", "outcome"}),
         "events_maybe_dropped": ("counter", {"target"}),
         "commits": ("counter", {"outcome"}),
         "rebalances": ("counter", {"kind"}),
