@@ -28,8 +28,8 @@ from connector.formats.avro_schema import reader_schema
 from connector.formats.schema_registry import SchemaRegistryClient, Schemas
 from connector.model import Entry, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
+from tests.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
 from tests.memory import peak_rss_kb
-from tests.unit.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
 
 MEMORY_BYTES = 2_000_000_000
 MAX_SECONDS = 1.0

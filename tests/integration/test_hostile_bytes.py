@@ -12,11 +12,11 @@ import yaml
 
 from connector.model import Json, Position
 from connector.sandbox.registry import FakeRegistry
+from tests.avro_bombs import BOMBS, NODE, encoded, record_of
 from tests.memory import peak_rss_kb
 from tests.services import raw_headers
 from tests.services.kafka import Kafka
 from tests.topics import Sent
-from tests.unit.avro_bombs import BOMBS, NODE, encoded, record_of
 from tests.world import NOTES, TEXT_KEY, World, note, positions
 
 MB = 1_000_000

@@ -17,7 +17,7 @@ from connector.cli import app, check
 from connector.cli.check import CheckResult
 from connector.errors import HaltError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 EXAMPLE = str(ROOT / "examples" / "bridge.yaml")
 CANARY = "canary-card"
 
@@ -87,7 +87,7 @@ def test_a_bug_shows_where_it_is_and_no_values(terminal: Terminal, monkeypatch: 
     ran = terminal.run("check", "--config", EXAMPLE)
 
     assert (1, "") == (ran.code, ran.out)
-    assert "test_cli.py" in ran.err
+    assert "test_app.py" in ran.err
     assert "ValueError\nThis is a bug in partner-bridge." in ran.err
     assert CANARY not in ran.err
 

@@ -33,7 +33,7 @@ from connector.formats.avro_types import NonFinite
 from connector.formats.decoder import decoder
 from connector.formats.schema_registry import Schemas
 from connector.model import Json
-from tests.unit.avro_bombs import BOMBS, NODE, chain, decoded, encoded, fixed, logical, record_of
+from tests.avro_bombs import BOMBS, NODE, chain, decoded, encoded, fixed, logical, record_of
 
 ORDER = {
     "type": "record",
@@ -546,7 +546,7 @@ def test_a_block_may_say_its_size_in_bytes() -> None:
 def test_no_bytes_can_kill_or_hold_up_the_process() -> None:
     """Each bomb, with 1 GB of memory, is one refused record, within a second of the processor."""
     child = subprocess.run(
-        [sys.executable, "-m", "tests.unit.avro_bombs"],
+        [sys.executable, "-m", "tests.avro_bombs"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -20,7 +20,7 @@ from connector.config.settings import Settings
 from connector.errors import ConfigError, Problem
 from tests.docs.settings import settings_table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 MINIMAL = """
 kafka:

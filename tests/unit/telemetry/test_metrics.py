@@ -570,7 +570,7 @@ def test_a_bug_is_logged_with_its_traceback_and_without_values(telemetry: Teleme
     [line] = logs.lines
 
     assert CANARY not in logs.getvalue()
-    assert "test_telemetry.py" in line["exception"]
+    assert "test_metrics.py" in line["exception"]
     assert "ValueError\n" in line["exception"]
     assert "HaltError: the bridge's own words" in line["exception"]
     assert line["exception"].endswith("KeyError")

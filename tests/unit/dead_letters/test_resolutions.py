@@ -22,7 +22,7 @@ from connector.dead_letters.resolutions import (
 )
 from connector.model import Partition, Position
 
-SCHEMAS = Path(__file__).parents[2] / "schemas"
+SCHEMAS = Path(__file__).parents[3] / "schemas"
 SCHEMA = json.loads((SCHEMAS / "resolution.json").read_text())
 
 TOPIC = "orders.dlt"

@@ -243,7 +243,7 @@ def test_no_header_stops_a_scan(headers: list[tuple[str, bytes | None]]) -> None
 
 def test_neither_letters_nor_their_resolutions_are_ever_input() -> None:
     """A pattern that matches everything must not send them round."""
-    settings = config.load(Path(__file__).parents[2] / "examples" / "bridge.yaml", {})
+    settings = config.load(Path(__file__).parents[3] / "examples" / "bridge.yaml", {})
     everything = {"^.*": next(iter(settings.topics.values())).model_copy(update={"filter": None})}
     registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
     pipeline = Pipeline(settings.model_copy(update={"topics": everything}), registry)

@@ -26,7 +26,7 @@ from connector.dead_letters.format import (
 from connector.errors import CODES
 from connector.model import Headers, Partition, Position, Record
 
-SCHEMAS = Path(__file__).parents[2] / "schemas"
+SCHEMAS = Path(__file__).parents[3] / "schemas"
 SCHEMA = json.loads((SCHEMAS / "dead-letter.json").read_text())
 
 RECORD = Record(
