@@ -16,7 +16,8 @@ from typing import Protocol
 
 from connector import config, process
 from connector.dead_letters.format import DeadLetters, Failure
-from connector.delivery.queue import PendingEntry, room_beside
+from connector.delivery.pending import PendingEntry
+from connector.delivery.queue import room_beside
 from connector.delivery.sender import Sink, TargetLimits, TargetSender
 from connector.delivery.source_gate import StateFeed
 from connector.errors import (

@@ -31,7 +31,7 @@ from connector.dead_letters.dry_run import (
 )
 from connector.dead_letters.format import REPLAY_COUNT, DeadLetter, DeadLetters, Failure
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
-from connector.delivery.queue import Gate, PendingEntry
+from connector.delivery.pending import Gate, PendingEntry
 from connector.delivery.rate import RateControl
 from connector.delivery.sender import Sink, TargetSender
 from connector.delivery.source_gate import StateFeed

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connector import config
-from connector.delivery.queue import EntryQueue, PendingEntry, SourceQueue
+from connector.delivery.pending import PendingEntry, SourceQueue
+from connector.delivery.queue import EntryQueue
 from connector.delivery.rate import full_jitter
 from connector.delivery.source_gate import SourceGate
 from connector.errors import Code, RefusedError

@@ -11,7 +11,8 @@ from typing import Literal, Protocol, assert_never
 
 from connector import config
 from connector.delivery.failures import COUNTED, OF_SOURCE, Failures, backoff_s, fails_alone
-from connector.delivery.queue import EntryQueue, Gate, PendingEntry, SourceQueue
+from connector.delivery.pending import Gate, PendingEntry, SourceQueue
+from connector.delivery.queue import EntryQueue
 from connector.delivery.rate import BreakerState, RateControl
 from connector.delivery.source_gate import SourceGate, StateFeed
 from connector.errors import (
@@ -131,7 +132,7 @@ class TargetSender:
             on_new_source=self.source_gate.meet,
             on_source_forgotten=self._forgotten,
         )
-        self.source_gate.source_gate(self._entry_queue)
+        self.source_gate.attach(self._entry_queue)
         self._failures = Failures(
             target.retry,
             entry_queue=self._entry_queue,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Protocol
 
-from connector.delivery.queue import EntryQueue, Gate, PendingEntry, SourceQueue
+from connector.delivery.pending import Gate, PendingEntry, SourceQueue
+from connector.delivery.queue import EntryQueue
 from connector.delivery.rate import full_jitter
 from connector.errors import RefusedError
 from connector.model import InactivePolicy, SourceReport, SourceStatus
@@ -139,7 +140,7 @@ class SourceGate:
         self._urge_s = float("-inf")
         self._changed = True
 
-    def source_gate(self, entry_queue: EntryQueue) -> None:
+    def attach(self, entry_queue: EntryQueue) -> None:
         """Say whose doors these are; once, before anything is added."""
         self._entry_queue = entry_queue
 

@@ -16,7 +16,7 @@ from confluent_kafka import Message
 
 from connector import config
 from connector.bridge import POLL_RECORDS
-from connector.delivery.queue import PendingEntry
+from connector.delivery.pending import PendingEntry
 from connector.delivery.sender import TargetSender
 from connector.errors import UnavailableError
 from connector.eventbridge.client import Publisher

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.delivery import queue
-from connector.delivery.queue import EntryQueue, Gate, PendingEntry
+from connector.delivery.pending import Gate, PendingEntry
+from connector.delivery.queue import EntryQueue
 from connector.ledger import OffsetTracker
 from connector.model import Entry, Partition, Record
 
