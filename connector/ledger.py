@@ -17,10 +17,10 @@ class OffsetTracker:
     """
 
     __slots__ = (
+        "abandoned",
         "before",
         "committed",
         "is_open",
-        "left",
         "next_offset",
         "partition",
         "read_again_from",
@@ -42,7 +42,7 @@ class OffsetTracker:
         so no commit waits for this one there."""
         self.sent_offset = -1
         """The highest offset of this track that was ever part of a request."""
-        self.left: set[int] = set()
+        self.abandoned: set[int] = set()
         """Offsets given up at a stop or rebalance: whoever reads the partition next has them."""
         self.committed: int | None = None
         """What this track last committed."""
@@ -79,7 +79,7 @@ class OffsetTracker:
     @property
     def blocks_commit(self) -> bool:
         """Whether something that was not given up lies below what was sent, and holds the commit back."""
-        lowest = min((offset for offset in self.unsettled if offset not in self.left), default=None)
+        lowest = min((offset for offset in self.unsettled if offset not in self.abandoned), default=None)
         return lowest is not None and lowest <= self.sent_offset and not self.is_read_again(lowest)
 
     @property
@@ -88,7 +88,7 @@ class OffsetTracker:
 
         Past it nothing was sent, or the commit stays below anyway, or the client reads it again.
         """
-        ends = [self.sent_offset, *self.left]
+        ends = [self.sent_offset, *self.abandoned]
         if self.read_again_from is not None:
             ends.append(self.read_again_from - 1)
         return min(ends)

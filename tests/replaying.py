@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from connector.dead_letters.format import OURS, DeadLetterRecord, Failure, letter, without_value
+from connector.dead_letters.format import OURS, DeadLetterRecord, letter, without_value
+from connector.delivery.settlement import Failure
 from connector.errors import Code
 from connector.model import Headers, Json, Partition, Record
 from tests.bridge_process import AWS_ENVIRON

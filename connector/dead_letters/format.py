@@ -6,36 +6,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from connector.delivery.settlement import Failure
 from connector.errors import (
-    Code,
     ConnectorError,
     Stage,
 )
-from connector.ledger import Ack
 from connector.model import Headers, Partition, Position, Record, partition_of
-
-
-class DeadLetters(Protocol):
-    """The dead-letter topic."""
-
-    def write(self, record: Record, failure: Failure, ack: Ack) -> None:
-        """Write a letter, again and again until the broker has it; never blocks."""
-
-    def acknowledged(self) -> Sequence[Ack]:
-        """The tickets of letters that the broker acknowledged since the last call.
-
-        Raises:
-            DeadLetterError: none can be written any more.
-        """
-
-    @property
-    def problem(self) -> str | None:
-        """Why letters are not being acknowledged, in a sentence; None when all is well."""
-
 
 CONNECT = "__connect.errors."
 OURS = "partner-bridge."
@@ -84,32 +64,6 @@ NAMES = frozenset(
 _OMITTED = frozenset({_VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED})
 RESENT = (EVENT_ID, _FIRST)
 """The headers that are asked for, beyond the label, when a letter is sent again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a record could not be delivered.
-
-    No text in it holds a field value of the record, but for `source` and `detail_type`, which the
-    mapping made of them and which name the event in EventBridge.
-    """
-
-    code: Code
-    stage: Stage
-    message: str
-    exception_class: str
-    attempts: int
-    """Failed attempts to send it; 0 when it never got that far."""
-    first_failure_ms: int
-    """Unix time in milliseconds, as is `last_failure_ms`."""
-    last_failure_ms: int
-    request_id: str | None
-    """EventBridge's id of the last request it was part of."""
-    target: str | None
-    source: str | None
-    detail_type: str | None
-    event_id: str | None
-    """The stable id of the event, made from the record's position."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,14 +29,15 @@ from connector.dead_letters.dry_run import (
     Report,
     why_left_open,
 )
-from connector.dead_letters.format import REPLAY_COUNT, DeadLetter, DeadLetters, Failure
+from connector.dead_letters.format import REPLAY_COUNT, DeadLetter
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
 from connector.delivery.pending import Gate, PendingEntry
 from connector.delivery.rate import RateControl
 from connector.delivery.sender import Sink, TargetSender
+from connector.delivery.settlement import BUSY_WAIT_S, DeadLetters, Failure, Flood, Settlement
 from connector.delivery.source_gate import StateFeed
 from connector.errors import OF_SOURCES, DeadLetterError, HaltError, RecordError, UnavailableError
-from connector.ledger import Ack, Ledger, OffsetTracker
+from connector.ledger import Ledger, OffsetTracker
 from connector.model import Answer, Delivered, Entry, Partition, Position, Ranges
 from connector.pipeline import Dropped
 from connector.telemetry.metrics import Telemetry
@@ -52,9 +53,13 @@ they are what a kill makes go twice."""
 TAKE = 100
 """Letters taken in one go; a few ms, the longest that an answer waits."""
 
-BUSY_WAIT_S = 0.005
 STALL_WAIT_S = 0.05
 REPORT_INTERVAL_S = 0.25
+
+FLOOD = Flood(
+    "letters in a row failed again",
+    "That is not corrected yet: correct it, and look at the plan before;",
+)
 
 WAITING = "waiting for its turn: another replay is at work, or was killed some seconds ago"
 
@@ -143,7 +148,6 @@ class Replay:
         """
         self.tally = ReplayCounts()
         self._topic = settings.dead_letter.topic
-        self._max_consecutive = settings.dead_letter.max_consecutive
         self._drain_timeout_s = settings.delivery.shutdown_timeout
         self._ranges = ranges
         self._starts = {number: low for number, (low, _) in ranges.items()}
@@ -178,15 +182,14 @@ class Replay:
         self._batches: Iterator[PreparedBatch] | None = None
         self._tried: deque[tuple[Prepared, OffsetTracker]] = deque()
         """Tried and not taken yet."""
-        self._again: dict[Ack, tuple[DeadLetter, str]] = {}
-        """Failed again, with the new letter on its way to the broker, and its code."""
-        self._consecutive = 0
+        self._settlement: Settlement[tuple[DeadLetter, str]] = Settlement(
+            self._senders.values(), dead_letters=dead_letters, settings=settings, flood=FLOOD, clock_s=clock_s
+        )
         self._problem: str | None = WAITING
         self._stalled_until_s = float("-inf")
         self._report_due_s = float("-inf")
         self._is_read = False
         self._stopping = False
-        self._halt: HaltError | None = None
 
     def stop(self) -> None:
         """Ask `run` to bring what is in flight to an end, record it, and return."""
@@ -199,11 +202,11 @@ class Replay:
             HaltError: going on would only fail. What was sent is recorded by then.
         """
         try:
-            while not (self._stopping or self._halt or self._is_done):
+            while not (self._stopping or self._settlement.halt or self._is_done):
                 guard.poll(0.0)
                 self._pump(0.0 if self._take(self._clock_s()) else BUSY_WAIT_S)
         except HaltError as error:
-            self._halted(error)
+            self._settlement.halted(error)
         self.tally.is_stopped = self._stopping and not self._is_done
         if self._is_read:
             elsewhere = self._ranges.keys() - {partition.number for partition in self._ledger.trackers}
@@ -211,17 +214,14 @@ class Replay:
         try:
             self._drain(set(self._ledger.trackers.values()))
         except HaltError as error:
-            if self._halt is not None and str(self._halt) != str(error):
-                error = HaltError(f"{self._halt} Besides: {error}")
-            self._halt = error
+            first = self._settlement.halt
+            if first is not None and str(first) != str(error):
+                error = HaltError(f"{first} Besides: {error}")
+            self._settlement.halt = error
         self._report(self.tally, None)
-        if self._halt is not None:
-            raise self._halt
+        if self._settlement.halt is not None:
+            raise self._settlement.halt
         return self.tally
-
-    def _halted(self, error: HaltError) -> None:
-        """Keep why it must end, rather than raise it: what is in flight is recorded first."""
-        self._halt = self._halt or error
 
     @property
     def _is_enough(self) -> bool:
@@ -239,12 +239,13 @@ class Replay:
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         for target, batch_id, answer in self._sink.answers(timeout_s):
             self._handle_answer(self._senders[target], batch_id, answer)
-        self._take_acknowledged()
+        for (tracker, _), (letter, code) in self._settlement.acknowledged():
+            self._record(letter, tracker, DeadLetterState.DEAD_LETTERED_AGAIN, reason=code)
         now_s = self._clock_s()
         for sender in self._senders.values():
             for pending, _ in sender.step(now_s):
                 self._leave(sender, cast("ReplayedEntry", pending))
-        if send and not self._halt and self._resolutions.unwritten < MAX_UNRECORDED:
+        if send and not self._settlement.halt and self._resolutions.unwritten < MAX_UNRECORDED:
             for sender in self._senders.values():
                 sender.send(now_s)
         if now_s >= self._report_due_s:
@@ -272,7 +273,7 @@ class Replay:
             return False
         room = MAX_PENDING_LETTERS - self._ledger.pending_records - self._resolutions.unwritten
         for count in range(min(TAKE, room)):
-            if self._halt or self._is_enough or self._ledger.pending_bytes >= MAX_PENDING_BYTES:
+            if self._settlement.halt or self._is_enough or self._ledger.pending_bytes >= MAX_PENDING_BYTES:
                 return count > 0
             if not (self._tried or self._read()) or not self._rate_control.may_send(now_s):
                 return count > 0
@@ -348,7 +349,7 @@ class Replay:
         for pending, event_id in zip(result.delivered, event_ids, strict=True):
             resent = cast("ReplayedEntry", pending)
             self.tally.delivered += 1
-            self._consecutive = 0
+            self._settlement.delivered()
             seen = sender.source_gate.seen(resent.entry.source)
             if seen.is_denied and resent.lane.queue.policy != "send":
                 self.tally.count(self.tally.unseen, str(seen.reason))
@@ -361,7 +362,7 @@ class Replay:
                 continue
             self._fail(resent.letter, resent.tracker, error, pending=resent, request_id=answer.request_id)
         if result.halt is not None:
-            self._halted(result.halt)
+            self._settlement.halted(result.halt)
 
     def _leave(self, sender: TargetSender, resent: ReplayedEntry) -> None:
         """Leave a letter open whose source is not seen to be ACTIVE: it was not sent, and did not fail."""
@@ -388,53 +389,20 @@ class Replay:
         """Write the new letter of one that failed again; the old one is resolved once the broker has it."""
         if not tracker.is_open:
             return
-        failure = Failure(
-            code=error.code,
-            stage=error.stage,
-            message=str(error),
-            exception_class=type(error).__name__,
-            attempts=letter.label.attempts + (pending.tries if pending else 0),
-            first_failure_ms=letter.first_failure_ms,
-            last_failure_ms=int(time.time() * 1000),
-            request_id=request_id,
-            target=pending.entry.target if pending else None,
-            source=pending.entry.source if pending else None,
-            detail_type=pending.entry.detail_type if pending else None,
+        failure = Failure.of(
+            error,
             event_id=self._trial.event_id(letter),
+            pending=pending,
+            request_id=request_id,
+            earlier_attempts=letter.label.attempts,
+            first_failure_ms=letter.first_failure_ms,
         )
         self.tally.count(self.tally.failed, error.code)
         self.tally.messages.setdefault(error.code, str(error))
         replays = (REPLAY_COUNT, b"%d" % (letter.label.replay_count + 1))
         record = letter.record._replace(headers=(*letter.record.headers, replays))
-        ack = (tracker, letter.id.offset)
-        try:
-            self._dead_letters.write(record, failure, ack)
-        except DeadLetterError as halt:
-            self._halted(halt)  # it stays open
-            return
-        self._again[ack] = (letter, error.code)
-        self._consecutive += 1
-        if self._consecutive > self._max_consecutive and self._halt is None:
-            self._halt = DeadLetterError(
-                f"{self._consecutive} letters in a row failed again and none was delivered between them, the "
-                f"last with {error.code}: {str(error).rstrip('.')}. That is not corrected yet: correct it, "
-                "and look at the plan before; or raise dead_letter.max_consecutive."
-            )
-
-    def _take_acknowledged(self) -> None:
-        try:
-            acknowledged = self._dead_letters.acknowledged()
-        except DeadLetterError as error:
-            self._halted(error)
-            self._again.clear()  # none comes any more, and the letters they are of stay open
-            return
-        for ack in acknowledged:
-            self._letter_acknowledged(ack)
-
-    def _letter_acknowledged(self, ack: Ack) -> None:
-        if (known := self._again.pop(ack, None)) is not None:
-            letter, code = known
-            self._record(letter, ack[0], DeadLetterState.DEAD_LETTERED_AGAIN, reason=code)
+        # Where it cannot be written the old letter stays open.
+        self._settlement.dead_letter(record, failure, (tracker, letter.id.offset), (letter, error.code))
 
     def _record(
         self,
@@ -450,7 +418,7 @@ class Replay:
         try:
             self._resolutions.write(letter.id, resolution)
         except DeadLetterError as error:
-            self._halted(error)  # the others can perhaps be recorded
+            self._settlement.halted(error)  # the others can perhaps be recorded
         self._ledger.settle(tracker, letter.id.offset)
 
     # Assignment: called by the guard inside `poll`
@@ -477,16 +445,15 @@ class Replay:
 
     def _drain(self, trackers: set[OffsetTracker]) -> None:
         """Bring what is in flight to an end within one deadline. What no request carries stays open."""
-        deadline_s = self._clock_s() + self._drain_timeout_s
-        while self._is_draining(trackers) and self._clock_s() < deadline_s:
-            self._pump(BUSY_WAIT_S, send=False)
+        until_s = self._clock_s() + self._drain_timeout_s
+        deadline_s = self._settlement.drain(
+            trackers,
+            deadline_s=lambda: until_s,
+            sends=False,
+            pump=lambda timeout_s, send: self._pump(timeout_s, send=send),
+        )
         self._forget(trackers)
         self._resolutions.flush(max(1.0, deadline_s - self._clock_s()))
-
-    def _is_draining(self, trackers: set[OffsetTracker]) -> bool:
-        return any(sender.carries(trackers) for sender in self._senders.values()) or any(
-            tracker in trackers for tracker, _ in self._again
-        )
 
     def _forget(self, trackers: set[OffsetTracker]) -> None:
         for tracker in trackers:
@@ -494,9 +461,7 @@ class Replay:
                 tracker.committable or self._starts[tracker.partition.number]
             )
         self._ledger.drop([tracker.partition for tracker in trackers])
-        for sender in self._senders.values():
-            sender.discard(lambda pending: not pending.tracker.is_open)
-        self._again = {ack: known for ack, known in self._again.items() if ack[0].is_open}
+        self._settlement.forget_closed()
         self._read_anew()
 
     def _read_anew(self) -> None:

@@ -7,7 +7,10 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+from connector import config
 from connector.delivery.pending import Gate, Lane, PendingEntry, SourceQueue
 from connector.ledger import OffsetTracker
 from connector.model import InactivePolicy
@@ -29,6 +32,39 @@ def room_beside(held: float, limit: float) -> float:
     held records must not keep the others out, and what they take in all must not grow without end.
     """
     return limit - held if held <= limit / 2 else limit * limit / (4 * held)
+
+
+@dataclass(frozen=True, slots=True)
+class Backpressure:
+    """Why an entry has to wait outside: so much of its target, or of its source, waits already."""
+
+    reason: Literal["target", "source"]
+    has_room: Callable[[], bool]
+    """Whether it may come now."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetLimits:
+    """What one target may hold, waiting or in flight."""
+
+    records: int = sys.maxsize
+    record_bytes: int = sys.maxsize
+    held_records: int = sys.maxsize
+    """Of all sources together that take nothing now, and the next."""
+    held_bytes: int = sys.maxsize
+    """As EventBridge counts the size of events."""
+
+    @classmethod
+    def share(cls, delivery: config.Delivery, *, targets: int) -> TargetLimits:
+        """An equal part for each target, so that one that is down leaves the others theirs."""
+        records, size_bytes = delivery.max_pending_records // targets, delivery.max_pending_bytes // targets
+        is_alone = targets == 1
+        return cls(
+            records=sys.maxsize if is_alone else max(1, records),  # alone, the ledger's limits are enough
+            record_bytes=sys.maxsize if is_alone else size_bytes,
+            held_records=max(1, records // 2),
+            held_bytes=size_bytes // 2,
+        )
 
 
 class EntryQueue:

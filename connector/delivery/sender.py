@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, assert_never
+from typing import Protocol, assert_never
 
 from connector import config
 from connector.delivery.failures import COUNTED, OF_SOURCE, Failures, backoff_s, fails_alone
 from connector.delivery.pending import Gate, PendingEntry, SourceQueue
-from connector.delivery.queue import EntryQueue
+from connector.delivery.queue import Backpressure, EntryQueue, TargetLimits
 from connector.delivery.rate import BreakerState, RateControl
 from connector.delivery.source_gate import SourceGate, StateFeed
 from connector.errors import (
@@ -47,27 +46,6 @@ class Sink(Protocol):
         """The answers that came in, with target and batch; waits for the first one at most `timeout_s`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backpressure:
-    """Why an entry has to wait outside: so much of its target, or of its source, waits already."""
-
-    reason: Literal["target", "source"]
-    has_room: Callable[[], bool]
-    """Whether it may come now."""
-
-
-@dataclass(frozen=True, slots=True)
-class TargetLimits:
-    """What may be in one outlet, waiting or in flight."""
-
-    records: int = sys.maxsize
-    record_bytes: int = sys.maxsize
-    held_records: int = sys.maxsize
-    """Of all sources together that take nothing now, and the next."""
-    held_bytes: int = sys.maxsize
-    """As EventBridge counts the size of events."""
-
-
 @dataclass(slots=True)
 class BatchResult:
     """What an answered request means for its records. Those in neither list are sent again."""
@@ -95,7 +73,7 @@ class TargetSender:
         telemetry: Telemetry,
         state_feed: StateFeed,
         sources: config.Sources | None = None,
-        share: TargetLimits | None = None,
+        limits: TargetLimits | None = None,
         has_many_sources: bool = False,
         sends_unseen: bool = True,
         clock_s: Callable[[], float] = time.monotonic,
@@ -109,7 +87,7 @@ class TargetSender:
         self._max_in_flight = target.max_in_flight
         self._period_s = target.batch.period
         self._has_many_sources = has_many_sources
-        sources, share = sources or config.Sources(), share or TargetLimits()
+        sources, limits = sources or config.Sources(), limits or TargetLimits()
         self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
         self.source_gate = SourceGate(
             name,
@@ -122,12 +100,12 @@ class TargetSender:
         self._entry_queue = EntryQueue(
             max_count=target.batch.count,
             max_bytes=target.batch.byte_size,
-            max_records=share.records,
-            max_record_bytes=share.record_bytes,
+            max_records=limits.records,
+            max_record_bytes=limits.record_bytes,
             max_held=sources.max_held_records,
             max_held_bytes=sources.max_held_bytes,
-            max_held_in_all=share.held_records,
-            max_held_bytes_in_all=share.held_bytes,
+            max_held_in_all=limits.held_records,
+            max_held_bytes_in_all=limits.held_bytes,
             has_many_sources=has_many_sources,
             on_new_source=self.source_gate.meet,
             on_source_forgotten=self._forgotten,
@@ -278,7 +256,7 @@ class TargetSender:
         """Whether all that waits is of sources that are not ACTIVE, and EventBridge is not the reason."""
         return not (self.is_down or self.source_gate.is_awaited) and self._entry_queue.is_behind_gates
 
-    def carries(self, trackers: set[OffsetTracker]) -> bool:
+    def carries(self, trackers: Set[OffsetTracker]) -> bool:
         """Whether records of these tracks are in flight."""
         return any(
             pending.tracker in trackers for batch, _, _ in self._in_flight.values() for pending in batch
@@ -345,22 +323,22 @@ class TargetSender:
         """Decide what becomes of each entry of an answered request."""
         batch, sent_s, sent_at = self._in_flight.pop(batch_id)
         now_s = self._clock_s()
-        judged = BatchResult()
+        result = BatchResult()
         again: Sequence[PendingEntry] = batch
         not_before_s: float | None = None
         outcome: RequestOutcome
         match answer.error:
             case None:
-                again = self._handle_results(batch, answer, sent_at, judged)
+                again = self._handle_results(batch, answer, sent_at, result)
                 not_before_s = now_s + self._backoff_s(again)
-                outcome = "ok" if len(judged.delivered) == len(batch) else "partial"
+                outcome = "ok" if len(result.delivered) == len(batch) else "partial"
             case ThrottledError() as error:
                 outcome = "throttled"
                 self._rate_control.throttled(now_s, entries=len(batch), retry_after_s=answer.retry_after_s)
                 self._telemetry.entries_retried(self.name, error.code, len(batch))
             case UnavailableError() as error:
                 outcome = "unavailable"
-                again = self._handle_no_answer(batch, error, sent_at, judged)
+                again = self._handle_no_answer(batch, error, sent_at, result)
                 self._telemetry.entries_retried(self.name, error.code, len(again))
                 not_before_s = now_s + self._backoff_s(again)
             case OversizeError() | RefusedError() as error:
@@ -368,27 +346,27 @@ class TargetSender:
                 self._rate_control.answered(now_s, entries=len(batch), accepted=0, throttled=0)
                 if len(batch) == 1:
                     again = ()
-                    judged.failed.append((batch[0], error))
+                    result.failed.append((batch[0], error))
                 else:
                     _split(batch)
                     self._telemetry.entries_retried(self.name, error.code, len(batch))
             case HaltError() as error:
                 outcome = "halted"
-                judged.halt = error
+                result.halt = error
                 # Where other targets go on, this one is down until it is put right.
                 self._rate_control.failed(now_s)
                 not_before_s = now_s + self._backoff_s(again)
             case error:
                 raise InvariantError(f"an answer carried {type(error).__name__}, which has no verdict")
         if again:
-            again = self._sent_again(again, judged)
-        self.refuses_us = judged.halt is not None or (self.refuses_us and not judged.delivered)
-        self.settled += len(judged.delivered) + len(judged.failed)
+            again = self._sent_again(again, result)
+        self.refuses_us = result.halt is not None or (self.refuses_us and not result.delivered)
+        self.settled += len(result.delivered) + len(result.failed)
         self._is_answering = answer.error is None and (not _all_throttled(answer) or _all_alone(batch))
         self._follow(batch, answer, sent_s, is_in_vain=len(again) == len(batch))
         self._entry_queue.release(batch, again=again, not_before_s=not_before_s)
-        self._report(batch, answer, outcome, judged)
-        return judged
+        self._report(batch, answer, outcome, result)
+        return result
 
     def _follow(
         self, batch: Sequence[PendingEntry], answer: Answer, sent_s: float, *, is_in_vain: bool
@@ -413,7 +391,7 @@ class TargetSender:
             self._why = NO_ANSWER
 
     def _report(
-        self, batch: Sequence[PendingEntry], answer: Answer, outcome: RequestOutcome, judged: BatchResult
+        self, batch: Sequence[PendingEntry], answer: Answer, outcome: RequestOutcome, result: BatchResult
     ) -> None:
         self._telemetry.request_finished(
             self.name,
@@ -422,7 +400,7 @@ class TargetSender:
             entries=len(batch),
             size_bytes=sum(pending.entry.size_bytes for pending in batch),
         )
-        if judged.delivered:
+        if result.delivered:
             self._condition = "up"
         elif self.is_down:
             self._condition = "down"
@@ -438,7 +416,7 @@ class TargetSender:
         )
 
     def _handle_results(
-        self, batch: Sequence[PendingEntry], answer: Answer, sent_at: int, judged: BatchResult
+        self, batch: Sequence[PendingEntry], answer: Answer, sent_at: int, result: BatchResult
     ) -> list[PendingEntry]:
         """Sort the entries of an answer that speaks of each; returns those to send again."""
         accepted = throttled = 0
@@ -450,14 +428,14 @@ class TargetSender:
             self._rate_control.answered(now_s, entries=accepted, accepted=accepted, throttled=0)
             if batch:  # nothing is what a probe without entries has accepted
                 self._failures.accepted(batch, now_s)
-            judged.delivered.extend(batch)
+            result.delivered.extend(batch)
             return []
         outcomes = self._of_sources(answer.outcomes)
-        judged.delivered.extend(
+        result.delivered.extend(
             p for p, each in zip(batch, outcomes, strict=True) if isinstance(each, Delivered)
         )
         if accepted:
-            self._failures.accepted(judged.delivered, now_s)
+            self._failures.accepted(result.delivered, now_s)
         alone = self._failures.rest(batch, outcomes, sent_at, accepted=accepted)
         self._rate_control.answered(
             now_s, entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone
@@ -470,16 +448,16 @@ class TargetSender:
                     pass
                 case Retriable():
                     if (given_up := self._failures.attempt(pending, outcome, sent_at)) is not None:
-                        judged.failed.append((pending, given_up))
+                        result.failed.append((pending, given_up))
                     else:
                         retried[outcome.code] = retried.get(outcome.code, 0) + 1
                         again.append(pending)
                 case Refused(code, message):
                     reason = f"EventBridge refused the entry: {code}: {message}"
-                    judged.failed.append((pending, RefusedError("entry_refused", reason)))
+                    result.failed.append((pending, RefusedError("entry_refused", reason)))
                 case Forbidden(code, message):
                     again.append(pending)
-                    judged.halt = NotAuthorizedError(
+                    result.halt = NotAuthorizedError(
                         f"EventBridge refuses entries with {code}: {message}. Nothing was lost; correct the "
                         "account, role or registration and start again."
                     )
@@ -509,7 +487,7 @@ class TargetSender:
         ]
 
     def _handle_no_answer(
-        self, batch: Sequence[PendingEntry], error: UnavailableError, sent_at: int, judged: BatchResult
+        self, batch: Sequence[PendingEntry], error: UnavailableError, sent_at: int, result: BatchResult
     ) -> list[PendingEntry]:
         """Decide about a request without a usable answer; returns the entries to send again.
 
@@ -533,20 +511,20 @@ class TargetSender:
         again: list[PendingEntry] = []
         for pending in batch:
             if (given_up := self._failures.attempt(pending, failed, sent_at)) is not None:
-                judged.failed.append((pending, given_up))
+                result.failed.append((pending, given_up))
             else:
                 again.append(pending)
         if is_split:
             _split(again)
         return again
 
-    def _sent_again(self, again: Sequence[PendingEntry], judged: BatchResult) -> Sequence[PendingEntry]:
+    def _sent_again(self, again: Sequence[PendingEntry], result: BatchResult) -> Sequence[PendingEntry]:
         """Those that may be sent again; of a source that is refused meanwhile none may."""
         kept = []
         for pending in again:
             queue = pending.lane.queue
             if queue.gate is Gate.REFUSED:
-                judged.failed.append((pending, self.source_gate.refusal(queue)))
+                result.failed.append((pending, self.source_gate.refusal(queue)))
             else:
                 kept.append(pending)
         return kept

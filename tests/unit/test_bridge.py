@@ -511,8 +511,8 @@ def test_too_much_pending_pauses_and_goes_on_later(settings: config.Settings) ->
 @pytest.mark.parametrize("what", ["headers", "event"])
 def test_headers_and_events_count_as_pending(settings: config.Settings, what: str) -> None:
     """Memory is bounded also where keys and values are the least of it."""
-    rig = Rig(settings)
-    rig.bridge._delivery = settings.delivery.model_copy(update={"max_pending_bytes": 1024**2})
+    delivery = settings.delivery.model_copy(update={"max_pending_bytes": 1024**2})
+    rig = Rig(settings.model_copy(update={"delivery": delivery}))
     with_headers = (record(n)._replace(headers=(("h", bytes(100_000)),)) for n in range(20))
     # A backslash is two characters in the record's JSON, and four in the event's.
     with_escapes = (record(n, escaped="\\" * 25_000) for n in range(20))

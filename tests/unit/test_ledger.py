@@ -221,7 +221,7 @@ def test_what_was_given_up_is_not_owed(ledger: Ledger) -> None:
     ledger.settle(tracker, 6)
     assert tracker.blocks_commit
 
-    tracker.left.add(5)
+    tracker.abandoned.add(5)
     assert not tracker.blocks_commit
 
 

@@ -12,11 +12,12 @@ import pytest
 
 from connector import config
 from connector.dead_letters.dry_run import DryRun, ReplayCounts, plan, tries
-from connector.dead_letters.format import Failure, letter
+from connector.dead_letters.format import letter
 from connector.dead_letters.replay import MAX_PENDING_LETTERS, Limits, Replay
 from connector.dead_letters.replay_worker import slim
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import ReplayBatch, Selection, chosen, scan
+from connector.delivery.settlement import Failure
 from connector.errors import (
     Code,
     DeadLetterError,

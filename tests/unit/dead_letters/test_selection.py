@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from connector import config
 from connector.dead_letters import selection
-from connector.dead_letters.format import Failure, letter
+from connector.dead_letters.format import letter
 from connector.dead_letters.open_count import OpenCount
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import (
@@ -30,6 +30,7 @@ from connector.dead_letters.selection import (
     scan,
 )
 from connector.dead_letters.totals import MAX_GROUPS, Totals, TotalsRow
+from connector.delivery.settlement import Failure
 from connector.errors import Code
 from connector.formats.schema_registry import SchemaRegistryClient
 from connector.model import Headers, Partition, Position, Ranges, Record

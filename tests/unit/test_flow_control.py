@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from connector.flow_control import STUCK_S, Pauses
 from connector.model import Partition
-from connector.pauses import STUCK_S, Pauses
 from connector.telemetry.metrics import PauseReason
 
 P0, P1 = Partition("orders", 0), Partition("orders", 1)
