@@ -21,7 +21,8 @@ Anything else that escapes is a bug: exit 1, with a traceback.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from enum import StrEnum
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, get_args
 
 Code: TypeAlias = Literal[
     # bytes → value
@@ -102,8 +103,26 @@ MEANINGS: dict[Code, str] = {
 """What each code means, in a sentence; also the table in README."""
 
 
+class Verdict(StrEnum):
+    """What the bridge does about a request that failed; also a label of the metric `requests_total`."""
+
+    THROTTLED = "throttled"
+    """Send less, and the same again later."""
+    UNAVAILABLE = "unavailable"
+    """The same again later."""
+    OVERSIZE = "oversize"
+    """Split the request; dead-letter a single entry."""
+    REFUSED = "refused"
+    """Something in it is wrong: split it; dead-letter a single entry."""
+    HALTED = "halted"
+    """Stop: the next request would fare no better."""
+
+
 class ConnectorError(Exception):
     """Base of every error the bridge raises on purpose."""
+
+    verdict: ClassVar[Verdict | None] = None
+    """Where it is the error of a request: what the bridge does about it."""
 
 
 class Problem(NamedTuple):
@@ -136,9 +155,13 @@ class TransientError(ConnectorError):
 class ThrottledError(TransientError):
     """EventBridge asks for a lower rate."""
 
+    verdict = Verdict.THROTTLED
+
 
 class UnavailableError(TransientError):
     """No answer came, or one that does not say what became of the entries."""
+
+    verdict = Verdict.UNAVAILABLE
 
 
 class RecordError(ConnectorError):
@@ -172,15 +195,21 @@ class MappingError(RecordError):
 class OversizeError(RecordError):
     """The event is over a size limit of EventBridge."""
 
+    verdict = Verdict.OVERSIZE
+
 
 class RefusedError(RecordError):
     """EventBridge refused this entry, or a request because of something in it."""
+
+    verdict = Verdict.REFUSED
 
     stage: Stage = "TASK_PUT"
 
 
 class HaltError(ConnectorError):
     """Going on would lose or flood: drain, commit what is settled, exit 3."""
+
+    verdict = Verdict.HALTED
 
 
 class NotAuthorizedError(HaltError):

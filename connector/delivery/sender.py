@@ -27,7 +27,7 @@ from connector.errors import (
 )
 from connector.ledger import OffsetTracker
 from connector.model import Answer, Delivered, Entry, Forbidden, InactivePolicy, Outcome, Refused, Retriable
-from connector.telemetry.metrics import RequestOutcome, TargetCondition, Telemetry
+from connector.telemetry.metrics import TargetCondition, Telemetry
 
 SLOW_S = 2.0
 """After so long without a usable answer there is a problem, also where no request has failed yet."""
@@ -326,23 +326,18 @@ class TargetSender:
         result = BatchResult()
         again: Sequence[PendingEntry] = batch
         not_before_s: float | None = None
-        outcome: RequestOutcome
         match answer.error:
             case None:
                 again = self._handle_results(batch, answer, sent_at, result)
                 not_before_s = now_s + self._backoff_s(again)
-                outcome = "ok" if len(result.delivered) == len(batch) else "partial"
             case ThrottledError() as error:
-                outcome = "throttled"
                 self._rate_control.throttled(now_s, entries=len(batch), retry_after_s=answer.retry_after_s)
                 self._telemetry.entries_retried(self.name, error.code, len(batch))
             case UnavailableError() as error:
-                outcome = "unavailable"
                 again = self._handle_no_answer(batch, error, sent_at, result)
                 self._telemetry.entries_retried(self.name, error.code, len(again))
                 not_before_s = now_s + self._backoff_s(again)
             case OversizeError() | RefusedError() as error:
-                outcome = "oversize" if isinstance(error, OversizeError) else "refused"
                 self._rate_control.answered(now_s, entries=len(batch), accepted=0, throttled=0)
                 if len(batch) == 1:
                     again = ()
@@ -351,7 +346,6 @@ class TargetSender:
                     _split(batch)
                     self._telemetry.entries_retried(self.name, error.code, len(batch))
             case HaltError() as error:
-                outcome = "halted"
                 result.halt = error
                 # Where other targets go on, this one is down until it is put right.
                 self._rate_control.failed(now_s)
@@ -365,7 +359,7 @@ class TargetSender:
         self._is_answering = answer.error is None and (not _all_throttled(answer) or _all_alone(batch))
         self._follow(batch, answer, sent_s, is_in_vain=len(again) == len(batch))
         self._entry_queue.release(batch, again=again, not_before_s=not_before_s)
-        self._report(batch, answer, outcome, result)
+        self._report(batch, answer, result)
         return result
 
     def _follow(
@@ -390,12 +384,11 @@ class TargetSender:
             self._in_vain_since_s = self._clock_s() if is_waited_for else None
             self._why = NO_ANSWER
 
-    def _report(
-        self, batch: Sequence[PendingEntry], answer: Answer, outcome: RequestOutcome, result: BatchResult
-    ) -> None:
+    def _report(self, batch: Sequence[PendingEntry], answer: Answer, result: BatchResult) -> None:
+        error = answer.error
         self._telemetry.request_finished(
             self.name,
-            outcome=outcome,
+            outcome=(error and error.verdict) or ("ok" if len(result.delivered) == len(batch) else "partial"),
             seconds=answer.seconds,
             entries=len(batch),
             size_bytes=sum(pending.entry.size_bytes for pending in batch),
@@ -404,14 +397,14 @@ class TargetSender:
             self._condition = "up"
         elif self.is_down:
             self._condition = "down"
-        elif outcome == "throttled" or _all_throttled(answer):
+        elif isinstance(error, ThrottledError) or _all_throttled(answer):
             self._condition = "throttled"
         now_s = self._clock_s()
         self._telemetry.target_state(
             self.name,
             self._rate_control.state,
             self._condition,
-            reason=str(answer.error or self._why),
+            reason=str(error or self._why),
             next_try_s=max(0.0, self._rate_control.next_s(now_s) - now_s),
         )
 

@@ -23,7 +23,7 @@ from connector.errors import ConfigError, ConnectorError, Problem, RefusedError,
 from connector.eventbridge import errors
 from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
 from connector.eventbridge.endpoint import _drop_frames, endpoint, transport_error
-from connector.eventbridge.errors import Refusal, Verdict
+from connector.eventbridge.errors import Refusal, Remedy
 from connector.eventbridge.http import Connections, Reply
 from connector.eventbridge.signer import PUT_PARTNER_EVENTS
 from connector.model import Answer, Entry
@@ -109,7 +109,7 @@ class Publisher:
         credentials when they had expired, and with the clock corrected by the answer's date. Each of the
         two happens once.
         """
-        remedies = {Verdict.RENEW, Verdict.CLOCK}
+        remedies = {*Remedy}
         signer = await self._signers.current()
         while True:
             offset_s = self._clock_offset_s
@@ -118,15 +118,15 @@ class Publisher:
             if reply.status == 200:
                 return reply, None
             refusal = errors.refusal(reply.status, reply.headers, reply.body)
-            if refusal.verdict is Verdict.CLOCK:
+            if refusal.remedy is Remedy.FIX_CLOCK:
                 self._correct_clock(reply)
-            if refusal.verdict not in remedies:
+            if refusal.remedy not in remedies:
                 if abs(self._clock_offset_s - offset_s) > CLOCK_JUMP_S:
                     jumps = UnavailableError("EventBridge's clock jumps; it will be tried again")
-                    refusal = refusal._replace(verdict=Verdict.UNAVAILABLE, error=jumps)
+                    refusal = refusal._replace(error=jumps)
                 return reply, refusal
-            remedies.discard(refusal.verdict)
-            if refusal.verdict is Verdict.RENEW:
+            remedies.discard(refusal.remedy)
+            if refusal.remedy is Remedy.REFRESH_CREDENTIALS:
                 signer = await self._signers.replace(signer)
 
     def publish_once(self, entries: Sequence[Entry]) -> Answer:

@@ -25,9 +25,15 @@ from botocore.credentials import (
 )
 
 from connector import config
-from connector.errors import ConfigError, ConnectorError, NotAuthorizedError, Problem, UnavailableError
+from connector.errors import (
+    ConfigError,
+    ConnectorError,
+    NotAuthorizedError,
+    Problem,
+    UnavailableError,
+    Verdict,
+)
 from connector.eventbridge import errors
-from connector.eventbridge.errors import Verdict
 from connector.eventbridge.signer import Signer
 
 CHECK_INTERVAL_S = 1.0

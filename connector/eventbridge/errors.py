@@ -29,6 +29,7 @@ from connector.errors import (
     RefusedError,
     ThrottledError,
     UnavailableError,
+    Verdict,
 )
 from connector.model import Delivered, Forbidden, Outcome, Refused, Retriable
 
@@ -39,23 +40,12 @@ MAX_RETRY_AFTER_S = 300.0
 """A longer wait is taken for a mistake; the bridge has pauses of its own."""
 
 
-class Verdict(Enum):
-    """What the bridge does about the error of a request."""
+class Remedy(Enum):
+    """Before it halts, the bridge tries once more with this put right."""
 
-    THROTTLED = auto()
-    """Send less, and the same again later."""
-    UNAVAILABLE = auto()
-    """Nobody's fault: the same again later."""
-    TOO_LARGE = auto()
-    """Split the request; a single entry is dead-lettered."""
-    REFUSED = auto()
-    """Something in it is wrong: split it; a single entry is dead-lettered."""
-    STOP = auto()
-    """The next request would fare no better."""
-    RENEW = auto()
-    """New credentials and one more try; then STOP."""
-    CLOCK = auto()
-    """Correct the clock by the answer's date and one more try; then STOP."""
+    REFRESH_CREDENTIALS = auto()
+    FIX_CLOCK = auto()
+    """By the date of the answer."""
 
 
 _PERMISSION = (
@@ -101,7 +91,7 @@ _REQUEST_TABLE: tuple[tuple[Verdict, str, str], ...] = (
     (Verdict.UNAVAILABLE, "", """ConcurrentModificationException"""),
     # common; seen
     (
-        Verdict.TOO_LARGE,
+        Verdict.OVERSIZE,
         "",
         """RequestEntityTooLargeException RequestEntityTooLarge RequestTooLarge""",
     ),
@@ -113,13 +103,13 @@ _REQUEST_TABLE: tuple[tuple[Verdict, str, str], ...] = (
     ),
     # common
     (
-        Verdict.STOP,
+        Verdict.HALTED,
         _PERMISSION,
         """AccessDeniedException AccessDenied NotAuthorized UnauthorizedOperation AuthorizationError""",
     ),
-    (Verdict.STOP, _ACCOUNT, """OptInRequired SubscriptionRequiredException"""),
+    (Verdict.HALTED, _ACCOUNT, """OptInRequired SubscriptionRequiredException"""),
     (
-        Verdict.STOP,
+        Verdict.HALTED,
         _CREDENTIALS,
         """UnrecognizedClientException InvalidClientTokenId InvalidAccessKeyId AuthFailure
         IncompleteSignature IncompleteSignatureException MissingAuthenticationToken
@@ -127,16 +117,16 @@ _REQUEST_TABLE: tuple[tuple[Verdict, str, str], ...] = (
     ),
     # common; sigv4; the model says that an expired token is an InvalidToken
     (
-        Verdict.RENEW,
+        Verdict.HALTED,
         _EXPIRED,
         """ExpiredToken ExpiredTokenException InvalidToken TokenRefreshRequired""",
     ),
-    (Verdict.CLOCK, _CLOCK, """RequestExpired RequestTimeTooSkewed RequestInTheFuture"""),
+    (Verdict.HALTED, _CLOCK, """RequestExpired RequestTimeTooSkewed RequestInTheFuture"""),
     # model
-    (Verdict.STOP, _REGION, """OperationDisabledException"""),
+    (Verdict.HALTED, _REGION, """OperationDisabledException"""),
     # common
     (
-        Verdict.STOP,
+        Verdict.HALTED,
         _ENDPOINT,
         """SerializationException MalformedHttpRequestException UnknownOperationException
         UnsupportedOperation InvalidAction MissingAction InvalidQueryParameter MalformedQueryString""",
@@ -146,6 +136,13 @@ REQUEST: Mapping[str, tuple[Verdict, str]] = {
     code: (verdict, advice) for verdict, advice, codes in _REQUEST_TABLE for code in codes.split()
 }
 """Error code of a request → what it means, and where the bridge must stop what to do about it."""
+
+REMEDIES: Mapping[str, Remedy] = {
+    code: remedy
+    for code, (_, advice) in REQUEST.items()
+    for remedy, why in ((Remedy.REFRESH_CREDENTIALS, _EXPIRED), (Remedy.FIX_CLOCK, _CLOCK))
+    if advice is why
+}
 
 _OVER_LIMIT = re.compile(r"total size of the entries.* over the limit", re.IGNORECASE | re.DOTALL)
 """seen: an HTTP 400 ValidationException that means what 413 does."""
@@ -175,9 +172,9 @@ the first text."""
 class Refusal(NamedTuple):
     """An answer other than 200."""
 
-    verdict: Verdict
     error: ConnectorError
     """What it comes to where nothing more can be tried."""
+    remedy: Remedy | None = None
     retry_after_s: float | None = None
     code: str = ""
     """AWS's own, where the answer has one."""
@@ -195,18 +192,19 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
     """
     code, message = _code_and_message(headers, body)
     verdict, advice = REQUEST.get(code, (None, ""))
+    remedy = REMEDIES.get(code)
     if status == 413 or (verdict is Verdict.REFUSED and _OVER_LIMIT.search(message)):
-        verdict = Verdict.TOO_LARGE
+        verdict = Verdict.OVERSIZE
     elif code in {"InvalidSignatureException", "SignatureDoesNotMatch"} and _SKEWED.search(message):
-        verdict, advice = Verdict.CLOCK, _CLOCK
+        verdict, advice, remedy = Verdict.HALTED, _CLOCK, Remedy.FIX_CLOCK
     elif verdict is None and status == 429:
         verdict = Verdict.THROTTLED
     said = f"HTTP {status}" + (f" {code}" if code else "")
     if text := redacted(message):
         said = f"{said}: {text}"
     return Refusal(
-        verdict or Verdict.UNAVAILABLE,
         _error(verdict, code, status=status, said=said, advice=advice),
+        remedy,
         retry_after_s(headers),
         code,
         said,
@@ -220,11 +218,11 @@ def _error(verdict: Verdict | None, code: str, *, status: int, said: str, advice
             return ThrottledError(
                 f"EventBridge asks for a lower rate ({said})", code=code if code in REQUEST else "throttled"
             )
-        case Verdict.TOO_LARGE:
+        case Verdict.OVERSIZE:
             return OversizeError("request_too_large", f"EventBridge finds the request too large ({said})")
         case Verdict.REFUSED:
             return RefusedError("request_refused", f"EventBridge refused the request ({said})")
-        case Verdict.STOP | Verdict.RENEW | Verdict.CLOCK:
+        case Verdict.HALTED:
             return NotAuthorizedError(f"EventBridge refuses every request ({said}). {advice}")
         case Verdict.UNAVAILABLE:
             return UnavailableError(f"EventBridge is not available ({said})", code=code)

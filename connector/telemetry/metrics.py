@@ -23,7 +23,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
 from connector import __version__
-from connector.errors import Code, ConnectorError, InvariantError, Problem
+from connector.errors import Code, ConnectorError, InvariantError, Problem, Verdict
 from connector.model import (
     INACTIVE,
     STATES,
@@ -41,9 +41,7 @@ PauseReason: TypeAlias = Literal[
     "pending", "slow", "schema_registry", "target", "source", "dead_letter", "excluded"
 ]
 LookupOutcome: TypeAlias = Literal["ok", "throttled", "unavailable", "denied"]
-RequestOutcome: TypeAlias = Literal[
-    "ok", "partial", "throttled", "unavailable", "refused", "oversize", "halted"
-]
+RequestOutcome: TypeAlias = Literal["ok", "partial"] | Verdict
 CommitOutcome: TypeAlias = Literal["ok", "failed"]
 TargetCondition: TypeAlias = Literal["up", "throttled", "down"]
 """`up`: it accepts events. `throttled`: it asks for less, and has accepted nothing since."""
@@ -280,7 +278,7 @@ class Telemetry:
         Logged when its condition changes; that it is throttled once a minute, which is usual under load.
         """
         if (target,) not in self._target_state:
-            for outcome in get_args(RequestOutcome):
+            for outcome in ("ok", "partial", *Verdict):
                 self._requests[target, outcome].inc(0)
         self._target_state[(target,)].set(state)
         was = self._conditions.get(target, "up")

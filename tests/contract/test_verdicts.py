@@ -13,7 +13,7 @@ from botocore import exceptions
 from botocore.retries.standard import ThrottledRetryableChecker, TransientRetryableChecker
 
 from connector import config
-from connector.errors import TransientError, UnavailableError
+from connector.errors import TransientError, UnavailableError, Verdict
 from connector.eventbridge.credentials import PERMANENT
 from connector.eventbridge.endpoint import transport_error
 from connector.eventbridge.errors import (
@@ -24,7 +24,6 @@ from connector.eventbridge.errors import (
     ENTRY_THROTTLED,
     REQUEST,
     SOURCE_NOT_AUTHORIZED,
-    Verdict,
     refusal,
 )
 

@@ -15,8 +15,9 @@ from connector.errors import (
     ThrottledError,
     TransientError,
     UnavailableError,
+    Verdict,
 )
-from connector.eventbridge.errors import Verdict, outcome, outcomes, redacted, refusal
+from connector.eventbridge.errors import Remedy, outcome, outcomes, redacted, refusal
 from connector.model import Delivered, Forbidden, Outcome, Refused, Retriable
 
 OVER_LIMIT = "Total size of the entries in the request is over the limit."
@@ -77,7 +78,7 @@ def test_a_signature_refused_for_its_date_is_a_matter_of_the_clock(message: str)
     """The same code means a wrong secret or a wrong clock; only the message tells them apart."""
     body = json.dumps({"__type": "InvalidSignatureException", "message": message}).encode()
 
-    assert Verdict.CLOCK is refusal(400, {}, body).verdict
+    assert Remedy.FIX_CLOCK is refusal(400, {}, body).remedy
     assert "clock" in str(refusal(400, {}, body).error)
 
 
@@ -117,7 +118,7 @@ def test_the_wait_that_eventbridge_asks_for_is_passed_on(
 )
 def test_the_code_is_found_in_each_place_where_aws_puts_it(body: bytes, headers: dict[str, str]) -> None:
     """Namespaces, URLs and headers around a code do not hide it."""
-    assert Verdict.THROTTLED is refusal(400, headers, body).verdict
+    assert Verdict.THROTTLED is refusal(400, headers, body).error.verdict
 
 
 @pytest.mark.parametrize(
@@ -268,7 +269,10 @@ def test_what_is_no_text_says_nothing(where: str) -> None:
 
     assert isinstance(found, Retriable)
     assert "answer_invalid" == found.code
-    assert Verdict.UNAVAILABLE is refusal(400, {}, b'{"__type":%s,"message":%s}' % (nested, nested)).verdict
+    assert (
+        Verdict.UNAVAILABLE
+        is refusal(400, {}, b'{"__type":%s,"message":%s}' % (nested, nested)).error.verdict
+    )
 
 
 def test_messages_are_capped() -> None:
