@@ -42,8 +42,8 @@ LAST_COMMIT_S = 1.0
 """A commit that ends a drain has so long at least, however late it is."""
 
 LETTERS_COMMIT_S = 0.2
-"""Offsets are committed so soon after a letter was acknowledged: whoever reads its record again would write
-it again."""
+"""Offsets are committed this soon after a dead letter was acknowledged: a reader that starts before the
+commit writes it again."""
 
 REPORT_INTERVAL_S = 1.0
 """How often the gauges are brought up to date."""
@@ -194,7 +194,7 @@ class Bridge:
         """Everything but polling: answers, acknowledgements, retries, sending."""
         for target, batch_id, answer in self._sink.answers(timeout_s):
             self._handle_answer(self._senders[target], batch_id, answer)
-        send = send and self._settlement.halt is None  # whoever refuses us would refuse the next one, too
+        send = send and self._settlement.halt is None  # the next request would be refused, too
         self._settle_dead_letters()
         now_s = self._clock_s()
         for sender in self._all_senders:
@@ -387,12 +387,12 @@ class Bridge:
         self._forget(partitions)
 
     def on_lost(self, partitions: Sequence[Partition]) -> None:
-        """Forget these at once: somebody else reads them already, so a commit would be wrong."""
+        """Forget these at once: another consumer reads them already, so a commit would be wrong."""
         self._telemetry.rebalanced("lost", partitions)
         self._forget(partitions)
 
     def on_committed(self, offsets: Mapping[Partition, int], error: str | None) -> None:
-        """Take note of a commit's result; a failed one is repeated with the next."""
+        """Remember what was committed; a commit that failed is repeated with the next."""
         self._telemetry.committed("ok" if error is None else "failed", len(offsets), reason=error)
         if error is None:
             self._ledger.committed(offsets)

@@ -2,7 +2,7 @@
 
     ConnectorError
     ├── ConfigError           before start; carries every problem at once            → exit 2
-    ├── TransientError        nobody's fault: the same again after a pause
+    ├── TransientError        the record is not at fault: the same again after a pause
     │   ├── ThrottledError        EventBridge asks for less
     │   └── UnavailableError      no answer, or none that can be trusted
     ├── RecordError           this record can never succeed                          → dead-letter topic

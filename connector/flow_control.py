@@ -72,11 +72,11 @@ class FlowControl:
         next, so one that was revoked while paused comes back so, and would be stuck."""
 
     def assigned(self, partition: Partition) -> None:
-        """Take note of a partition that may be paused from an earlier assignment."""
+        """Resume this partition with the next `change`, in case an earlier assignment left it paused."""
         self._fresh.add(partition)
 
     def forget(self, partitions: Collection[Partition]) -> None:
-        """Take note that these were taken away."""
+        """Drop all state of partitions that were taken away."""
         for partition in partitions:
             self.stalled.pop(partition, None)
             self._pauses.forget(partition)
@@ -203,7 +203,7 @@ class Pauses:
     ) -> tuple[set[Partition], set[Partition]]:
         """Pause these from now on, and no others; returns which are to be paused, and which to be resumed.
 
-        Of `fresh` ones nobody knows whether they are paused.
+        Of `fresh` ones it is not known whether they are paused.
         """
         pause = wanted.keys() - self.reasons.keys()
         resume = (self.reasons.keys() | set(fresh)) - wanted.keys()

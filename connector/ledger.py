@@ -12,8 +12,8 @@ from connector.model import Partition
 class OffsetTracker:
     """One assignment of one partition: what was polled from it and is not settled yet.
 
-    A partition that is revoked and comes back gets a new track. Whoever still holds the old one
-    holds something closed: settling on it changes nothing.
+    A partition that is revoked and comes back gets a new tracker. The old one is closed: settling on it
+    changes nothing.
     """
 
     __slots__ = (
@@ -38,17 +38,17 @@ class OffsetTracker:
         self.next_offset: int | None = None
         """One past the offset polled last; None before the first record."""
         self.read_again_from: int | None = None
-        """The lowest offset that the client went back to since: a later track has what lies at or above it,
+        """The lowest offset that the client went back to since: a later tracker has what lies at or above it,
         so no commit waits for this one there."""
         self.sent_offset = -1
-        """The highest offset of this track that was ever part of a request."""
+        """The highest offset of this tracker that was ever part of a request."""
         self.abandoned: set[int] = set()
-        """Offsets given up at a stop or rebalance: whoever reads the partition next has them."""
+        """Offsets left to the next reader of the partition, at a stop or rebalance."""
         self.committed: int | None = None
-        """What this track last committed."""
+        """The offset that this tracker committed last."""
 
     def readings(self) -> Iterator[OffsetTracker]:
-        """This track and those before it that the commit may still have to wait for, last first."""
+        """This tracker and those before it that the commit may still have to wait for, last first."""
         tracker: OffsetTracker | None = self
         while tracker is not None:
             yield tracker
@@ -58,7 +58,7 @@ class OffsetTracker:
     def committable(self) -> int | None:
         """The lowest unsettled offset, or the next one to be polled; None while nothing was polled.
 
-        Only polled offsets are looked at. Compaction and transaction markers leave holes, and a
+        Only polled offsets count. Compaction and transaction markers leave holes, and a
         hole is nothing to wait for.
         """
         return min(
@@ -68,7 +68,7 @@ class OffsetTracker:
 
     @property
     def lowest(self) -> int | None:
-        """The lowest offset of this track alone that holds the commit back."""
+        """The lowest offset of this tracker alone that holds the commit back."""
         lowest = min(self.unsettled, default=None)
         return None if lowest is None or self.is_read_again(lowest) else lowest
 
@@ -78,13 +78,13 @@ class OffsetTracker:
 
     @property
     def blocks_commit(self) -> bool:
-        """Whether something that was not given up lies below what was sent, and holds the commit back."""
+        """Whether an unsettled record below the highest sent offset, not abandoned, holds the commit back."""
         lowest = min((offset for offset in self.unsettled if offset not in self.abandoned), default=None)
         return lowest is not None and lowest <= self.sent_offset and not self.is_read_again(lowest)
 
     @property
     def finish_to(self) -> int:
-        """The highest offset worth sending before this track ends.
+        """The highest offset worth sending before this tracker ends.
 
         Past it nothing was sent, or the commit stays below anyway, or the client reads it again.
         """
@@ -105,7 +105,7 @@ class OffsetTracker:
 
 
 Ack: TypeAlias = "tuple[OffsetTracker, int]"
-"""What is settled, by track and offset, once a dead letter is acknowledged."""
+"""The tracker and offset to settle once a dead letter is acknowledged."""
 
 
 class Ledger:
@@ -127,7 +127,7 @@ class Ledger:
         """Since the start."""
 
     def assign(self, partitions: Iterable[Partition]) -> None:
-        """Start a fresh track for each partition, closing an older one."""
+        """Start a new tracker for each partition, closing an older one."""
         for partition in partitions:
             self.drop([partition])
             self.trackers[partition] = OffsetTracker(partition)
@@ -135,10 +135,10 @@ class Ledger:
     def begin(
         self, partition: Partition, offset: int, *, size_bytes: int, now_s: float
     ) -> OffsetTracker | None:
-        """Take note of a polled record; None when its partition was taken away since it was fetched.
+        """Begin a polled record; returns None when its partition was taken away since it was fetched.
 
         Where the client went back, the topic was made anew or truncated: a record may have the offset of
-        another one that is still being worked on. Both are, each on a track of its own. What lies below the
+        another one that is still being worked on. Both are, each on a tracker of its own. What lies below the
         offset that it went back to is not read again, so the commit waits for it as before; where the topic
         was made anew nothing does, since reading begins at its start.
         """
@@ -166,7 +166,7 @@ class Ledger:
     def settle(self, tracker: OffsetTracker, offset: int) -> None:
         """Mark a record as settled.
 
-        Nothing happens on a closed track: its partition belongs to somebody else now.
+        Nothing happens on a closed tracker: its partition belongs to another consumer now.
 
         Raises:
             InvariantError: the offset was not begun, or was settled before.
@@ -181,7 +181,7 @@ class Ledger:
         self.pending_bytes -= begun[0]
 
     def readings(self, partitions: Collection[Partition] | None = None) -> set[OffsetTracker]:
-        """Every track of some partitions, or of all, that has something unsettled or may get it."""
+        """Every tracker of some partitions, or of all, that has something unsettled or may get it."""
         chosen = self.trackers.values() if partitions is None else self._trackers_of(partitions)
         return {reading for tracker in chosen for reading in tracker.readings()}
 
@@ -195,13 +195,13 @@ class Ledger:
         }
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
-        """Take note that the broker has these offsets."""
+        """Remember that the broker has these offsets."""
         for partition, offset in offsets.items():
             if tracker := self.trackers.get(partition):
                 tracker.committed = offset
 
     def drop(self, partitions: Iterable[Partition]) -> None:
-        """Forget partitions: close their tracks, whatever is unsettled."""
+        """Forget partitions: close their trackers, whatever is unsettled."""
         for current in self._trackers_of(partitions):
             del self.trackers[current.partition]
             for tracker in current.readings():

@@ -174,7 +174,7 @@ class Forbidden:
 
 
 Outcome: TypeAlias = Delivered | Retriable | Refused | Forbidden
-"""What became of one entry; outcomes are index-aligned with the entries of their request."""
+"""The result of one entry; outcomes are index-aligned with the entries of their request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ InactivePolicy: TypeAlias = Literal["hold", "dead_letter", "send"]
 """What becomes of the records of a source that is not ACTIVE."""
 
 INACTIVE: frozenset[SourceState] = frozenset({"PENDING", "DELETED", "MISSING", "OTHER"})
-"""States in which an event would be dropped or refused, as far as anybody knows."""
+"""States in which an event would be dropped or refused, as far as is known."""
 
 MEANINGS: dict[SourceState, str] = {
     "ACTIVE": "its customer receives what is sent",
@@ -224,7 +224,7 @@ MEANINGS: dict[SourceState, str] = {
 
 
 class SourceStatus(NamedTuple):
-    """What one look at a source found."""
+    """The state of a source as one lookup found it."""
 
     state: SourceState
     account: str | None = None
@@ -236,7 +236,7 @@ class SourceStatus(NamedTuple):
     reason: str | None = None
     """Why the state is UNKNOWN; of one that we do not know, what EventBridge calls it."""
     is_denied: bool = False
-    """UNKNOWN, since we may not look: the next lookup would fare no better."""
+    """UNKNOWN for want of permission to look it up: the next lookup would fare no better."""
 
     @property
     def is_inactive(self) -> bool:

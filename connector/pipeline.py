@@ -94,7 +94,7 @@ class Pipeline:
         return sorted(t for t in existing if pattern in self._matching(t) and self.refusal(t) is None)
 
     def ordering(self, record: Record) -> Hashable | None:
-        """What this record must stay in order with: equal values wait for each other, None for nobody."""
+        """The key of its order: records with equal values wait for each other, None waits for no other."""
         return self.route(record.partition.topic).lane(record)
 
     def event_id(self, record: Record) -> str:
@@ -214,7 +214,7 @@ class Route:
         return entry(event, max_event_bytes=target.max_event_bytes, target=event.target)
 
     def _key(self, record: Record) -> Json:
-        # A key that no expression looks at is not decoded: a stray key must not cost the record.
+        # A key that no expression uses is not decoded: a stray key must not cost the record.
         if record.key is None or not self._mapping.uses_key:
             return None
         try:

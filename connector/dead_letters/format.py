@@ -146,7 +146,7 @@ class UnreadableLetter(ConnectorError):  # noqa: N818 - it names what was found
 
 
 class DeadLetterInfo(NamedTuple):
-    """What filters and totals look at, read in a fifth of the time that a whole letter takes."""
+    """The headers that filters and totals need, read in a fifth of the time of a whole dead letter."""
 
     code: str
     """One of `errors.CODES`, or `connect`, or one that a newer version of the bridge knows."""
@@ -200,7 +200,7 @@ class DeadLetter(NamedTuple):
 
 
 def label(written: Record) -> DeadLetterInfo:
-    """Read what filters and totals look at of a record of the dead-letter topic.
+    """Read the headers that filters and totals need.
 
     Raises:
         UnreadableLetter: the headers do not say where the record came from.

@@ -58,7 +58,7 @@ REPORT_INTERVAL_S = 0.25
 
 FLOOD = Flood(
     "letters in a row failed again",
-    "That is not corrected yet: correct it, and look at the plan before;",
+    "That is not corrected yet: correct it, and read the plan before;",
 )
 
 WAITING = "waiting for its turn: another replay is at work, or was killed some seconds ago"
@@ -82,7 +82,7 @@ class Resolutions(Protocol):
         """Resolutions that the broker has not acknowledged up to now."""
 
     def write(self, letter: Position, resolution: Resolution) -> None:
-        """Record what became of a letter; waits only while there is no room for it.
+        """Record the resolution of a dead letter; waits only while there is no room for it.
 
         Raises:
             DeadLetterError: an earlier one could not be written.
@@ -144,7 +144,7 @@ class Replay:
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tries` brings the selected letters of these ranges, after it read what is resolved there, and what
-        became of them at the trial. `state_feeds` look up the sources of each target, by its name.
+        came of them in the dry run. `state_feeds` look up the sources of each target, by its name.
         """
         self.tally = ReplayCounts()
         self._topic = settings.dead_letter.topic
@@ -195,7 +195,7 @@ class Replay:
         """Ask `run` to bring what is in flight to an end, record it, and return."""
         self._stopping = True
 
-    def run(self, guard: ReplayMembership) -> ReplayCounts:
+    def run(self, group: ReplayMembership) -> ReplayCounts:
         """Replay until all is done or `stop` is called.
 
         Raises:
@@ -203,7 +203,7 @@ class Replay:
         """
         try:
             while not (self._stopping or self._settlement.halt or self._is_done):
-                guard.poll(0.0)
+                group.poll(0.0)
                 self._pump(0.0 if self._take(self._clock_s()) else BUSY_WAIT_S)
         except HaltError as error:
             self._settlement.halted(error)
@@ -353,7 +353,7 @@ class Replay:
             seen = sender.source_gate.seen(resent.entry.source)
             if seen.is_denied and resent.lane.queue.policy != "send":
                 self.tally.count(self.tally.unseen, str(seen.reason))
-            # Also when the partition was lost meanwhile: it is true, and whoever reads it will not send it.
+            # Also when the partition was lost meanwhile: it is true, and the next reader will not send it.
             self._record(resent.letter, resent.tracker, DeadLetterState.DELIVERED, event_id=event_id)
         for pending, error in result.failed:
             resent = cast("ReplayedEntry", pending)
@@ -421,7 +421,7 @@ class Replay:
             self._settlement.halted(error)  # the others can perhaps be recorded
         self._ledger.settle(tracker, letter.id.offset)
 
-    # Assignment: called by the guard inside `poll`
+    # Assignment: called by the group inside `poll`
 
     def on_assigned(self, partitions: Collection[int]) -> None:
         """Begin with the letters of these partitions, as soon as what is resolved there was read."""

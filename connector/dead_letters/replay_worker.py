@@ -145,7 +145,7 @@ def _ending_with(reader: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def slim(tried: Prepared) -> Prepared:
-    """The same without the headers that nobody asks for when a letter is sent again."""
+    """The same without the headers that a replay does not need."""
     letter, result = tried
     ours = {name: letter.ours[name] for name in RESENT if name in letter.ours}
     return Prepared(letter._replace(ours=ours), result)

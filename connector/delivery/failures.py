@@ -54,7 +54,7 @@ class Failures:
         self.are_blocking = False
         """What fails alone leaves no room for anything that could be accepted."""
         self.acceptances = 0
-        """Answers that accepted something, in all: by this it is told what was accepted since."""
+        """Answers that accepted something, in all; two readings say whether others were accepted meanwhile."""
         self._accepting_s = 0.0
         """For how long events were accepted, in all: the clock by which entries age."""
         self._counted_s: float | None = None
@@ -65,7 +65,7 @@ class Failures:
         return self.acceptances > _since(pending, sent_at)
 
     def accepted(self, accepted: Sequence[PendingEntry], now_s: float) -> None:
-        """Take note of entries that EventBridge accepted."""
+        """Count entries that EventBridge accepted, and end the rest of their sources."""
         self.acceptances += 1
         self._count(now_s)
         while self._failing:
@@ -81,13 +81,13 @@ class Failures:
                 self._source_gate.taken(queue)
 
     def attempt(self, pending: PendingEntry, outcome: Retriable, sent_at: int) -> RefusedError | None:
-        """Take note of a failed attempt; returns why the entry is given up, where it is.
+        """Count a failed attempt; returns the reason where the entry is given up.
 
         `sent_at` is how many `acceptances` there were when it was sent.
 
-        A refusal, or a code that nobody knows, counts as an attempt if others were accepted since the entry
+        A refusal, or an unknown code, counts as an attempt if others were accepted since the entry
         was sent, or since it last failed; otherwise the target is at fault. A source that is refused is held
-        until a look says what is true of it, and under `hold` for ever; where it took others meanwhile the
+        until a lookup says what is true of it, and under `hold` for ever; where it took others meanwhile the
         entry is at fault.
         """
         queue = pending.lane.queue
@@ -133,9 +133,8 @@ class Failures:
         A source fails alone when it took nothing since it was tried last, and others did; or when it did
         before, and took nothing since. Throttles are the target's but where the same answer accepts others.
 
-        Whoever fails together with all others rests as well, until one of them is accepted. What waits for it
-        counts as held then, so that a customer's backlog cannot fill what is needed to see that others are
-        accepted.
+        A source that fails together with all others rests as well, until one of them is accepted. Its entries
+        count as held then, so that one customer's backlog leaves room for entries that could be accepted.
         """
         failing: dict[SourceQueue, list[tuple[PendingEntry, Retriable]]] = {}
         for pending, outcome in zip(batch, outcomes, strict=True):
@@ -166,7 +165,7 @@ class Failures:
         """Let entries age although nothing is accepted, where they leave no room for anything that could be.
 
         Otherwise what fails alone would block its partitions for ever. It must be most of what may leave:
-        where the rest outweighs it nobody can tell this from an outage.
+        where the rest outweighs it this cannot be told from an outage.
         """
         alone = [fails_alone(pending) for pending in entries if not pending.lane.queue.gate]
         self.are_blocking = 0 < len(alone) <= 2 * sum(alone)
@@ -183,7 +182,7 @@ class Failures:
         ]
 
     def forget(self, queue: SourceQueue) -> None:
-        """Take note that the outbox made room by forgetting a source."""
+        """Forget a source that the queue forgot, to make room."""
         self._unwell.pop(queue, None)
         self._failing.pop(queue, None)
 

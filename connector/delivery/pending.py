@@ -99,7 +99,7 @@ class SourceQueue:
         self.is_listed = False
         """It has its turns."""
         self.is_shut = False
-        """Nothing of it leaves, because of its door, or because it rests."""
+        """Nothing of it leaves: its gate is closed, or it rests."""
         self.rest_until_s: float | None = None
         """It sits out its turns, because this source fails."""
         self.rests = 0

@@ -19,10 +19,10 @@ MAX_SOURCES = 10_000
 """Sources remembered; those with nothing waiting make room."""
 
 MAX_READ_AHEAD = 5_000
-"""Lanes ready with which nothing more is read, whoever's they are."""
+"""Stop polling once this many lanes are ready, over all sources."""
 
 ROOM_SHARE = 0.5
-"""Who waited for room goes on once what fills it fell to this share, as a pause costs what was prefetched."""
+"""Resume at this fraction of the limit: every pause discards the prefetched records."""
 
 
 def room_beside(held: float, limit: float) -> float:
@@ -98,7 +98,7 @@ class EntryQueue:
         on_source_forgotten: Callable[[SourceQueue], None] = lambda _: None,
     ) -> None:
         """`max_records` limits what is here or in flight, `max_held` what one source that is not ACTIVE may
-        hold, and `max_held_in_all` what all sources that are shut may hold together.
+        hold, and `max_held_in_all` what all sources that are closed may hold together.
         """
         self.max_count = max_count
         self.max_bytes = max_bytes
@@ -131,7 +131,7 @@ class EntryQueue:
         self._delayed: list[tuple[float, int, Lane]] = []
         self._resting: list[tuple[float, int, SourceQueue]] = []
         self._held: dict[SourceQueue, tuple[int, int]] = {}
-        """Of sources that are shut: entries, and their bytes."""
+        """Of sources that are closed: entries, and their bytes."""
         self.held_in_all = 0
         self.held_bytes_in_all = 0
         self._sequence = itertools.count()
@@ -356,14 +356,14 @@ class EntryQueue:
 
     @property
     def is_behind_gates(self) -> bool:
-        """Whether everything unsent is of sources whose doors are shut."""
+        """Whether everything unsent is of sources whose gates are closed."""
         return self.held_in_all == self.unsent and not any(
             held and not queue.gate for queue, (held, _) in self._held.items()
         )
 
     @property
     def has_closed_gates(self) -> bool:
-        """Whether something is held behind the door of its source, rather than resting."""
+        """Whether something is held behind the gate of its source, rather than resting."""
         return any(held and queue.gate for queue, (held, _) in self._held.items())
 
     @property
@@ -402,7 +402,7 @@ class EntryQueue:
         )
 
     def _has_room_for(self, queue: SourceQueue, *, share: float = 1.0) -> bool:
-        """Whether one more entry of a source that is shut may wait here."""
+        """Whether one more entry of a closed source may wait here."""
         if queue.gate is Gate.REFUSED:
             return False
         held, held_bytes = self._held[queue]
@@ -423,7 +423,7 @@ class EntryQueue:
         self.held_bytes_in_all += size_bytes
 
     def _close_or_open(self, queue: SourceQueue) -> None:
-        """Bring turns and counts in line with the door, and with whether it rests."""
+        """Bring turns and counts in line with the gate, and with whether it rests."""
         was_shut, queue.is_shut = queue.is_shut, bool(queue.gate) or queue.rest_until_s is not None
         if queue.is_shut and not was_shut:
             self._unlist(queue)

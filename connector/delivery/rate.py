@@ -100,7 +100,7 @@ class RateControl:
         return max(now_s + wait_s, self._not_before_s)
 
     def sent(self, now_s: float) -> None:
-        """Take note that a request left."""
+        """Count a request that was sent."""
         if self.state is BreakerState.OPEN:
             self.state = BreakerState.PROBING
         if self.rate is not None:
@@ -110,7 +110,7 @@ class RateControl:
         self._window_requests += 1
 
     def answered(self, now_s: float, *, entries: int, accepted: int, throttled: int) -> None:
-        """Take note of an answer that says what became of each entry."""
+        """Adapt the rate to an answer that has a result for each entry."""
         self.state = BreakerState.OK
         self._failures = 0
         if accepted:
@@ -118,7 +118,7 @@ class RateControl:
         self._adapt(now_s, entries, throttled)
 
     def throttled(self, now_s: float, *, entries: int, retry_after_s: float | None) -> None:
-        """Take note of a request that was throttled as a whole: slow down, and wait."""
+        """Slow down, and wait: a request was throttled as a whole."""
         self._throttles += 1
         self._failures = 0
         self.state = BreakerState.OK
@@ -126,7 +126,7 @@ class RateControl:
         self._adapt(now_s, entries, entries)
 
     def failed(self, now_s: float) -> None:
-        """Take note of a request without a usable answer; enough of them in a row open the breaker."""
+        """Back off after a request without a usable answer; enough of them in a row open the breaker."""
         self._failures += 1
         if self.state is not BreakerState.OK or self._failures >= FAILURES_TO_OPEN:
             self.state = BreakerState.OPEN
@@ -147,7 +147,7 @@ class RateControl:
     def _refill(self, now_s: float) -> None:
         assert self.rate is not None  # noqa: S101 - callers checked
         since_s = now_s - self._refilled_s if self._refilled_s is not None else 0.0
-        # A tenth of a second may be saved up, so that a loop that looks every few ms keeps the rate.
+        # A tenth of a second may be saved up, so that a loop that polls every few ms keeps the rate.
         self._tokens = min(max(1.0, self.rate / 10), self._tokens + since_s * self.rate)
         self._refilled_s = now_s
 

@@ -1,4 +1,4 @@
-"""One target's way out: what waits for it, what is in flight, and what an answer means for each record."""
+"""Sends entries to one target: queueing, requests in flight, retries, and a result for each record."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TargetSender:
     """Sends to one target, and decides what is sent again, when, and in which company.
 
     Every failure has one of five verdicts: the record is at fault (dead letter), the entry is sent
-    again, its source is refused or fails alone (it waits, the others go on), the target is down (nobody's
+    again, its source is refused or fails alone (it waits, the others go on), the target is down (no record's
     fault: pause), or the bridge must halt.
     """
 
@@ -166,7 +166,7 @@ class TargetSender:
 
     @property
     def is_holding(self) -> bool:
-        """Whether sources that are shut or fail explain what is held."""
+        """Whether sources that are closed or fail explain what is held."""
         return self._entry_queue.has_closed_gates or bool(self.failing())
 
     @property
@@ -193,7 +193,7 @@ class TargetSender:
         return Backpressure("source", lambda: self._is_refused(queue) or entry_queue.may_come(queue))
 
     def _is_refused(self, queue: SourceQueue) -> bool:
-        """Whether what is too much for a source is dead-lettered: only where a look found it not ACTIVE."""
+        """Whether what is too much for a source is dead-lettered: only where a lookup found it not ACTIVE."""
         return queue.gate is Gate.REFUSED or (
             self._dead_letters_what_is_too_much
             and queue.gate is Gate.HELD
@@ -201,11 +201,11 @@ class TargetSender:
         )
 
     def expect(self, source: str, policy: InactivePolicy) -> None:
-        """Look at a source before its first record comes."""
+        """Have a source looked up before its first record comes."""
         self._entry_queue.meet(source, policy)
 
     def step(self, now_s: float) -> list[tuple[PendingEntry, RefusedError]]:
-        """Follow what is news of the sources; returns what is not to be sent after all, and why."""
+        """Apply new states of sources; returns the entries not to be sent after all, and why."""
         return self.source_gate.step(now_s, is_down=self.is_down)
 
     @property
@@ -257,7 +257,7 @@ class TargetSender:
         return not (self.is_down or self.source_gate.is_awaited) and self._entry_queue.is_behind_gates
 
     def carries(self, trackers: Set[OffsetTracker]) -> bool:
-        """Whether records of these tracks are in flight."""
+        """Whether records of these trackers are in flight."""
         return any(
             pending.tracker in trackers for batch, _, _ in self._in_flight.values() for pending in batch
         )
@@ -299,10 +299,10 @@ class TargetSender:
             self._send(batch, now_s)
 
     def _may_only_probe(self, now_s: float) -> bool:
-        """Whether all that waits for a target that is down is of sources whose doors are shut.
+        """Whether all that waits for a target that is down is of sources whose gates are closed.
 
-        Then a request without entries asks whether it is up again: it reaches nobody. Without it the target
-        would stay down for as long as nothing can be looked up, or none of its customers comes back.
+        Then a request without entries, which reaches no customer, shows whether it is up again. Without it the
+        target would stay down for as long as nothing can be looked up, or none of its customers comes back.
         """
         return (
             self._entry_queue.unsent > 0
@@ -320,7 +320,7 @@ class TargetSender:
         self._sink.send(self.name, batch_id, [pending.entry for pending in batch])
 
     def handle_answer(self, batch_id: int, answer: Answer) -> BatchResult:
-        """Decide what becomes of each entry of an answered request."""
+        """Decide for each entry of an answered request: delivered, failed, or sent again."""
         batch, sent_s, sent_at = self._in_flight.pop(batch_id)
         now_s = self._clock_s()
         result = BatchResult()
@@ -367,7 +367,7 @@ class TargetSender:
     ) -> None:
         """Remember since when nothing is accepted, and why.
 
-        Sources that fail alone are shown as that: they are no trouble of the target, also where nobody else
+        Sources that fail alone are shown as that: they are no trouble of the target, also where no other
         has anything to send.
         """
         if is_in_vain and not self.is_down and _all_alone(batch):

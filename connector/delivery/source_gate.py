@@ -1,6 +1,6 @@
-"""Keeps events away from sources that would drop or refuse them: what is known of each, and what follows.
+"""Keeps events away from sources that would drop or refuse them.
 
-Runs on the bridge thread and waits for nothing: the lookups are made beside it, and come as news.
+Runs on the bridge thread and waits for nothing: lookups are made beside it, and their results come in.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REOPEN_INITIAL_S = 0.5
 REOPEN_MAX_S = 60.0
 """Pauses between two tries of a source that EventBridge refuses, where a lookup shows no reason for it."""
 URGE_INTERVAL_S = 0.5
-"""How often it is looked which sources have events that wait since what is known of them is too old."""
+"""How often sources are checked whose events wait because their last lookup is too old."""
 MAX_FORGOTTEN = 10_000
 NOT_SEEN = "it cannot be looked up"
 
@@ -49,7 +49,7 @@ class StateFeed(Protocol):
         """
 
     def postpone(self, now_s: float) -> None:
-        """The target is down: nobody's patience with lookups ends at this moment."""
+        """The target is down: lookups get more time."""
 
     def next_s(self, now_s: float) -> float | None:
         """When there will be a lookup to start; None for never."""
@@ -99,12 +99,12 @@ class _Known:
 
 
 class SourceGate:
-    """Opens and shuts the doors of one target's sources by what is known of them.
+    """Opens and closes the gates of one target's sources by their states.
 
     A source met for the first time is held until it was looked up. One that is not ACTIVE is held or
-    refused, as the policy of its topic says; `send` leaves the door open.
+    refused, as the policy of its topic says; `send` leaves the gate open.
 
-    No failure, refusal or age of a lookup opens a door that was shut: only a lookup that says ACTIVE does.
+    No failure, refusal or age of a lookup opens a gate that was closed: only a lookup that says ACTIVE does.
     A source of which nothing was ever known, and that cannot be looked up, is open: the bridge must not stop
     for want of a permission. Without `sends_unseen` that is so only where the permission is missing.
     """
@@ -141,11 +141,11 @@ class SourceGate:
         self._changed = True
 
     def attach(self, entry_queue: EntryQueue) -> None:
-        """Say whose doors these are; once, before anything is added."""
+        """Control the gates of this queue; to be called once, before anything is added."""
         self._entry_queue = entry_queue
 
     def meet(self, queue: SourceQueue) -> None:
-        """Take note of a source that the outbox meets for the first time."""
+        """Follow a source that the queue meets for the first time."""
         known = self._known.get(queue.source)
         if known is None:
             known = self._known[queue.source] = _Known(_now_ms(), self._forgotten.pop(queue.source, None))
@@ -155,7 +155,7 @@ class SourceGate:
         self._entry_queue.set_gate(queue, self._gate(queue.policy, known))
 
     def forgotten(self, queue: SourceQueue) -> None:
-        """Take note that the outbox made room by forgetting a source."""
+        """Follow a source no more that the queue forgot, to make room."""
         if queue.source in self._known and not self._entry_queue.queues_of(queue.source):
             known = self._known.pop(queue.source)
             # One that was forgotten before may not have been looked up since.
@@ -171,7 +171,7 @@ class SourceGate:
             self._changed = True
 
     def refused(self, queue: SourceQueue) -> None:
-        """Take note that EventBridge says that there is no such source: hold it, and look."""
+        """Hold a source that EventBridge refused as unknown, and have it looked up."""
         known = self._known.get(queue.source)
         if known is None or known.reopen_s is not None:
             return
@@ -182,12 +182,12 @@ class SourceGate:
         self._set_gates(queue.source, known)
 
     def taken(self, queue: SourceQueue) -> None:
-        """Take note that EventBridge took an event again of a source that it refused before."""
+        """Forget the refusals of a source: EventBridge took an event of it again."""
         if known := self._known.get(queue.source):
             known.refusals = 0
 
     def step(self, now_s: float, *, is_down: bool = False) -> list[tuple[PendingEntry, RefusedError]]:
-        """Open and shut doors by what is news; returns the entries that are not to be sent, and why.
+        """Open and close gates by new states; returns the entries that are not to be sent, and why.
 
         While the target `is_down` what is known of its sources grows old.
         """
@@ -324,7 +324,7 @@ class SourceGate:
         self._aged.discard(source)
 
     def _note_refused(self, source: str, known: _Known, seen: SourceStatus) -> None:
-        """EventBridge refused a source, and it cannot be looked up: that is all there is to know of it."""
+        """EventBridge refused a source, and it cannot be looked up: nothing more can be known of it."""
         known.reopen_s = None
         self._refused.discard(source)
         reason = f"EventBridge refuses its events as those of no source, and {seen.reason or NOT_SEEN}"
@@ -353,7 +353,7 @@ class SourceGate:
         self._fresh[source] = None
 
     def _grow_old(self, now_s: float) -> None:
-        """Shut the doors of sources whose last lookup is older than it would be without the outage.
+        """Close the gates of sources whose last lookup is older than it would be without the outage.
 
         Their customers may have left meanwhile, and all that waits for them would be sent at once.
         """
