@@ -54,7 +54,7 @@ class Failures:
         self.are_blocking = False
         """What fails alone leaves no room for anything that could be accepted."""
         self.acceptances = 0
-        """Answers that accepted something, in all; two readings say whether others were accepted meanwhile."""
+        """Answers that accepted something, in all; two readings show whether others were accepted."""
         self._accepting_s = 0.0
         """For how long events were accepted, in all: the clock by which entries age."""
         self._counted_s: float | None = None

@@ -301,7 +301,7 @@ class TargetSender:
     def _may_only_probe(self, now_s: float) -> bool:
         """Whether all that waits for a target that is down is of sources whose gates are closed.
 
-        Then a request without entries, which reaches no customer, shows whether it is up again. Without it the
+        Then a request without entries, which reaches no customer, shows whether it is up. Without it the
         target would stay down for as long as nothing can be looked up, or none of its customers comes back.
         """
         return (
