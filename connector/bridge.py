@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from connector import config, process
+from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Failure, Flood, Settlement
 from connector.delivery.pending import PendingEntry
 from connector.delivery.sender import Sink, TargetSender
-from connector.delivery.settlement import BUSY_WAIT_S, DeadLetters, Failure, Flood, Settlement
 from connector.delivery.source_gate import StateFeed
 from connector.delivery.targets import senders
 from connector.errors import HaltError, InvariantError, RecordError, UnavailableError

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from connector.delivery.settlement import Failure
+from connector.dead_letters.settlement import Failure
 from connector.errors import (
     ConnectorError,
     Stage,

@@ -31,10 +31,10 @@ from connector.dead_letters.dry_run import (
 )
 from connector.dead_letters.format import REPLAY_COUNT, DeadLetter
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
+from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Failure, Flood, Settlement
 from connector.delivery.pending import Gate, PendingEntry
 from connector.delivery.rate import RateControl
 from connector.delivery.sender import Sink, TargetSender
-from connector.delivery.settlement import BUSY_WAIT_S, DeadLetters, Failure, Flood, Settlement
 from connector.delivery.source_gate import StateFeed
 from connector.errors import OF_SOURCES, DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, OffsetTracker

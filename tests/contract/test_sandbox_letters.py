@@ -22,9 +22,9 @@ from connector.dead_letters import topics
 from connector.dead_letters.format import label, letter
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import Selection, scan
+from connector.dead_letters.settlement import Failure
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.writer import KafkaDeadLetters
-from connector.delivery.settlement import Failure
 from connector.errors import UnavailableError
 from connector.kafka.client import record_of
 from connector.ledger import Ack, OffsetTracker

@@ -20,8 +20,8 @@ from connector.cli import app
 from connector.dead_letters import topics
 from connector.dead_letters.format import DeadLetterRecord, letter, without_value
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
+from connector.dead_letters.settlement import Failure
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
-from connector.delivery.settlement import Failure
 from connector.errors import Code, UnavailableError
 from connector.model import Headers, Json, Partition, Position, Record
 from tests.services.child import wait_until

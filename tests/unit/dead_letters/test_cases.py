@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from connector.dead_letters.cases import Newest, case_of
 from connector.dead_letters.format import DeadLetterRecord, letter, smaller
-from connector.delivery.settlement import Failure
+from connector.dead_letters.settlement import Failure
 from connector.model import Headers, Partition, Record
 
 NOW_MS = 1_795_342_502_000

@@ -22,7 +22,7 @@ from connector.dead_letters.format import (
     smaller,
     without_value,
 )
-from connector.delivery.settlement import Failure
+from connector.dead_letters.settlement import Failure
 from connector.errors import CODES
 from connector.model import Headers, Partition, Position, Record
 

@@ -17,7 +17,7 @@ from connector.dead_letters.replay import MAX_PENDING_LETTERS, Limits, Replay
 from connector.dead_letters.replay_worker import slim
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import ReplayBatch, Selection, chosen, scan
-from connector.delivery.settlement import Failure
+from connector.dead_letters.settlement import Failure
 from connector.errors import (
     Code,
     DeadLetterError,

@@ -29,8 +29,8 @@ from connector.dead_letters.selection import (
     parse_ids,
     scan,
 )
+from connector.dead_letters.settlement import Failure
 from connector.dead_letters.totals import MAX_GROUPS, Totals, TotalsRow
-from connector.delivery.settlement import Failure
 from connector.errors import Code
 from connector.formats.schema_registry import SchemaRegistryClient
 from connector.model import Headers, Partition, Position, Ranges, Record
