@@ -21,25 +21,16 @@ from connector.telemetry import server
 from connector.telemetry.health import BEAT_LIMIT_S, MAX_TOPICS, Health
 from connector.telemetry.metrics import Telemetry
 from connector.telemetry.server import Server
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.fakes import FakeClock
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def running(clock: Clock) -> Health:
+def running(clock: FakeClock) -> Health:
     """A bridge that has its partitions and beats."""
     state = Health(clock_s=clock)
     state.assigned(3)
@@ -80,7 +71,7 @@ async def get(session: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
 # State
 
 
-def test_live_while_the_loop_beats(clock: Clock) -> None:
+def test_live_while_the_loop_beats(clock: FakeClock) -> None:
     """A loop that hangs is restarted; one that beats is not, whatever else is wrong."""
     state = Health(clock_s=clock)
     state.report("kafka", "all brokers are down")
@@ -102,7 +93,7 @@ def test_live_while_the_loop_beats(clock: Clock) -> None:
     assert state.live()[0]
 
 
-def test_ready_once_the_group_answered(clock: Clock) -> None:
+def test_ready_once_the_group_answered(clock: FakeClock) -> None:
     """A member without partitions is idle, and that is well."""
     state = Health(clock_s=clock)
 
@@ -127,7 +118,7 @@ def test_a_problem_holds_until_it_is_gone(running: Health) -> None:
     assert set() == reasons(running)
 
 
-def test_a_bridge_that_stops_or_hangs_is_not_ready(running: Health, clock: Clock) -> None:
+def test_a_bridge_that_stops_or_hangs_is_not_ready(running: Health, clock: FakeClock) -> None:
     """It takes no more work."""
     clock.now_s += BEAT_LIMIT_S + 1
 
@@ -170,7 +161,7 @@ def test_errors_are_bounded(running: Health) -> None:
 # HTTP
 
 
-def test_probes_answer_by_status_and_say_why(running: Health, clock: Clock) -> None:
+def test_probes_answer_by_status_and_say_why(running: Health, clock: FakeClock) -> None:
     """Kubernetes reads the status, people read the JSON."""
 
     async def use(_: Server, session: aiohttp.ClientSession) -> None:

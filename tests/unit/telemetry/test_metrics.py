@@ -25,19 +25,10 @@ from connector.telemetry.metrics import (
     TargetCondition,
     Telemetry,
 )
+from tests.fakes import FakeClock
 
 ORDERS = Partition("orders", 3)
 CANARY = "canary-4711-ssn"
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class Logs(io.StringIO):
@@ -76,12 +67,12 @@ def logs() -> Logs:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def telemetry(clock: Clock) -> Telemetry:
+def telemetry(clock: FakeClock) -> Telemetry:
     return Telemetry(librdkafka="2.16.0", clock_s=clock)
 
 
@@ -338,7 +329,7 @@ def test_a_line_has_time_level_event_and_fields(telemetry: Telemetry, logs: Logs
 
 
 def test_dead_letters_of_one_code_get_ten_lines_a_minute(
-    telemetry: Telemetry, logs: Logs, clock: Clock
+    telemetry: Telemetry, logs: Logs, clock: FakeClock
 ) -> None:
     """A broken producer must not fill the disk, nor hide a second kind of failure."""
     for offset in range(LETTER_LINES + 25):
@@ -401,7 +392,7 @@ def test_a_target_that_throttles_after_an_outage_is_not_up(telemetry: Telemetry,
 
 
 def test_throttles_under_load_are_logged_once_a_minute(
-    telemetry: Telemetry, logs: Logs, clock: Clock
+    telemetry: Telemetry, logs: Logs, clock: FakeClock
 ) -> None:
     """A bridge at the limit of its account is throttled and served in turns."""
     for _ in range(2):
@@ -509,7 +500,7 @@ def test_a_reset_says_how_many_records_are_gone(
 
 
 def test_repeated_retries_and_failed_commits_are_logged_once_a_minute(
-    telemetry: Telemetry, logs: Logs, clock: Clock
+    telemetry: Telemetry, logs: Logs, clock: FakeClock
 ) -> None:
     """Throttling goes on for long and says the same each time."""
     for _ in range(2):
