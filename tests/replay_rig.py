@@ -12,19 +12,8 @@ from connector.dead_letters.format import Failure, letter
 from connector.dead_letters.replay import Limits, Replay
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import ReplayBatch, Selection, chosen, scan
-from connector.errors import (
-    Code,
-    DeadLetterError,
-)
-from connector.model import (
-    Entry,
-    Partition,
-    Position,
-    Ranges,
-    Record,
-    Retriable,
-    SourceStatus,
-)
+from connector.errors import Code, DeadLetterError
+from connector.model import Entry, Partition, Position, Ranges, Record, Retriable, SourceStatus
 from connector.pipeline import Pipeline
 from connector.telemetry.metrics import Telemetry
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch

@@ -9,17 +9,8 @@ from itertools import pairwise
 import pytest
 
 from connector import config
-from connector.errors import (
-    DeadLetterError,
-    HaltError,
-    InvariantError,
-    NotAuthorizedError,
-)
-from connector.model import (
-    Forbidden,
-    Partition,
-    Record,
-)
+from connector.errors import DeadLetterError, HaltError, InvariantError, NotAuthorizedError
+from connector.model import Forbidden, Partition, Record
 from tests.fakes import Judge
 from tests.rig import P0, P1, Rig, each, error, record
 

@@ -10,20 +10,8 @@ import pytest
 
 from connector import config
 from connector.delivery import queue
-from connector.errors import (
-    OversizeError,
-    RefusedError,
-    ThrottledError,
-    UnavailableError,
-)
-from connector.model import (
-    Answer,
-    Delivered,
-    Entry,
-    Outcome,
-    Refused,
-    Retriable,
-)
+from connector.errors import OversizeError, RefusedError, ThrottledError, UnavailableError
+from connector.model import Answer, Delivered, Entry, Outcome, Refused, Retriable
 from tests.fakes import accept, outcomes
 from tests.rig import P0, Rig, each, error, failing, number_of, others, record, with_retry, with_room
 

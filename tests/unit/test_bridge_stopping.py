@@ -7,16 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from connector import config
-from connector.errors import (
-    RefusedError,
-    UnavailableError,
-)
-from connector.model import (
-    Answer,
-    Delivered,
-    Partition,
-    Retriable,
-)
+from connector.errors import RefusedError, UnavailableError
+from connector.model import Answer, Delivered, Partition, Retriable
 from tests.fakes import accept
 from tests.rig import P0, P1, Rig, each, error, failing, record, with_retry
 

@@ -6,12 +6,8 @@ import pytest
 
 from connector import config
 from connector.dead_letters.dry_run import ReplayCounts, plan, tries
-from connector.errors import (
-    Code,
-)
-from connector.model import (
-    SourceStatus,
-)
+from connector.errors import Code
+from connector.model import SourceStatus
 from tests.replay_rig import DENIED, NO_ANSWER, ORDERS, Rig, record
 
 

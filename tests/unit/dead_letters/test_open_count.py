@@ -15,10 +15,7 @@ from connector import config
 from connector.dead_letters import open_count
 from connector.dead_letters.open_count import OpenCount, OpenCounter
 from connector.dead_letters.resolutions import DeadLetterState, ResolutionTable
-from connector.dead_letters.selection import (
-    Selection,
-    scan,
-)
+from connector.dead_letters.selection import Selection, scan
 from connector.model import Ranges, Record
 from connector.telemetry.metrics import Telemetry
 from tests.services.child import wait_until

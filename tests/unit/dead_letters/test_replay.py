@@ -9,20 +9,9 @@ import pytest
 from connector import config
 from connector.dead_letters.replay import MAX_PENDING_LETTERS, Limits
 from connector.dead_letters.resolutions import DeadLetterState
-from connector.errors import (
-    DeadLetterError,
-    HaltError,
-    NotAuthorizedError,
-    UnavailableError,
-)
+from connector.errors import DeadLetterError, HaltError, NotAuthorizedError, UnavailableError
 from connector.ledger import Ack
-from connector.model import (
-    Answer,
-    Entry,
-    Forbidden,
-    Refused,
-    Retriable,
-)
+from connector.model import Answer, Entry, Forbidden, Refused, Retriable
 from tests.fakes import accept, outcomes
 from tests.replay_rig import Rig, detail, number_of, record
 

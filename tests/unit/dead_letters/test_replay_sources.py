@@ -8,16 +8,8 @@ import pytest
 
 from connector import config
 from connector.dead_letters.replay import Limits
-from connector.errors import (
-    Code,
-    UnavailableError,
-)
-from connector.model import (
-    Answer,
-    Delivered,
-    Retriable,
-    SourceState,
-)
+from connector.errors import Code, UnavailableError
+from connector.model import Answer, Delivered, Retriable, SourceState
 from tests.fakes import accept, outcomes
 from tests.replay_rig import BLUE, DENIED, NO_ANSWER, ORDERS, REFUSED_SOURCE, SETTINGS, Rig, number_of, record
 

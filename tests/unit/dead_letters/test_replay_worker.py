@@ -9,12 +9,8 @@ import pytest
 from connector import config
 from connector.dead_letters.dry_run import tries
 from connector.dead_letters.replay_worker import slim
-from connector.errors import (
-    RecordError,
-)
-from connector.model import (
-    Record,
-)
+from connector.errors import RecordError
+from connector.model import Record
 from tests.replay_rig import Rig, record
 
 

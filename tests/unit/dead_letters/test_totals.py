@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.dead_letters.resolutions import DeadLetterState
-from connector.dead_letters.selection import (
-    Selection,
-)
+from connector.dead_letters.selection import Selection
 from connector.dead_letters.totals import MAX_GROUPS, Totals, TotalsRow
 from tests.stored_letters import NOW_MS, foreign, table, written
 

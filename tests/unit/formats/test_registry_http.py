@@ -19,15 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from connector.errors import ConfigError
 from connector.formats import registry_http
-from tests.scripted_registry import (
-    DEADLINE_S,
-    Respond,
-    ScriptedRegistry,
-    failure,
-    fetched,
-    registry_at,
-    says,
-)
+from tests.scripted_registry import DEADLINE_S, Respond, ScriptedRegistry, failure, fetched, registry_at, says
 
 
 def test_a_url_may_have_a_path_and_credentials_go_along(server: ScriptedRegistry) -> None:

@@ -12,14 +12,7 @@ import pytest
 from connector.errors import DecodeError, NotAuthorizedError, UnavailableError
 from connector.formats import schema_registry
 from connector.formats.schema_registry import SchemaRegistryClient
-from tests.scripted_registry import (
-    DEADLINE_S,
-    ScriptedRegistry,
-    fetched,
-    not_found,
-    registry_at,
-    says,
-)
+from tests.scripted_registry import DEADLINE_S, ScriptedRegistry, fetched, not_found, registry_at, says
 
 
 def refusal(client: SchemaRegistryClient, schema_id: int) -> DecodeError:

@@ -9,9 +9,7 @@ import pytest
 
 from connector.telemetry.health import Health
 from connector.telemetry.log import configure_logging
-from connector.telemetry.metrics import (
-    Telemetry,
-)
+from connector.telemetry.metrics import Telemetry
 from tests.fakes import FakeClock
 from tests.logs import Logs
 

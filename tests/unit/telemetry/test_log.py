@@ -10,9 +10,7 @@ import pytest
 from connector.errors import HaltError
 from connector.model import Partition, Position
 from connector.telemetry.log import configure_logging
-from connector.telemetry.metrics import (
-    Telemetry,
-)
+from connector.telemetry.metrics import Telemetry
 from tests.logs import Logs
 
 ORDERS = Partition("orders", 3)

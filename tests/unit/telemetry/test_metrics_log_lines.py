@@ -6,13 +6,7 @@ import pytest
 
 from connector.errors import HaltError, Problem
 from connector.model import Partition, Position
-from connector.telemetry.metrics import (
-    KAFKA_LINES,
-    LETTER_LINES,
-    LONG_STALL_S,
-    TargetCondition,
-    Telemetry,
-)
+from connector.telemetry.metrics import KAFKA_LINES, LETTER_LINES, LONG_STALL_S, TargetCondition, Telemetry
 from tests.fakes import FakeClock
 from tests.logs import Logs
 
