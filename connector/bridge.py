@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from connector import config, process
-from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Failure, Flood, Settlement
+from connector.dead_letters.format import Failure
+from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Flood, Settlement
 from connector.delivery.pending import PendingEntry
 from connector.delivery.sender import Sink, TargetSender
 from connector.delivery.source_gate import StateFeed

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from connector.bridge import Bridge
-from connector.dead_letters.settlement import Failure
+from connector.dead_letters.format import Failure
 from connector.errors import DeadLetterError
 from connector.ledger import Ack
 from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record, SourceState, SourceStatus

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from connector.dead_letters.format import OURS, DeadLetterRecord, letter, without_value
-from connector.dead_letters.settlement import Failure
+from connector.dead_letters.format import OURS, DeadLetterRecord, Failure, letter, without_value
 from connector.errors import Code
 from connector.model import Headers, Json, Partition, Record
 from tests.bridge_process import AWS_ENVIRON

@@ -7,9 +7,16 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import Any, Self
+
+import pytest
+
+from connector import config
+from connector.errors import UnavailableError
+from connector.formats.schema_registry import SchemaRegistryClient, Schemas
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
 
@@ -89,3 +96,47 @@ def drips(size_bytes: int) -> Respond:
 
 
 not_found = says(404, {"error_code": 40403, "message": "Schema not found"})
+
+
+DEADLINE_S = 5.0
+
+
+@contextmanager
+def registry_at(url: str, **keys: Any) -> Iterator[SchemaRegistryClient]:
+    client = SchemaRegistryClient(config.SchemaRegistry(url=url, **keys))
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def eventually(attempt: Callable[[], Any]) -> Any:
+    """What `attempt` gives once it raises UnavailableError no more."""
+    until_s = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return attempt()
+        except UnavailableError:
+            if time.monotonic() > until_s:
+                raise
+            threading.Event().wait(0.005)
+
+
+def fetched(client: SchemaRegistryClient, schema_id: int) -> list[Any]:
+    """The JSON of a schema, and of those that it refers to."""
+    schemas: Schemas = eventually(lambda: client.get(schema_id))
+    return [json.loads(schema) for schema in schemas]
+
+
+def failure(client: SchemaRegistryClient, schema_id: int = 1) -> str:
+    """The reason why a schema is not to be had, once the first attempt has ended."""
+    until_s = time.monotonic() + DEADLINE_S
+    while client.problem() is None and time.monotonic() < until_s:
+        with pytest.raises(UnavailableError):
+            client.get(schema_id)
+        threading.Event().wait(0.005)
+    with pytest.raises(UnavailableError) as caught:
+        client.get(schema_id)
+    assert "schema_registry" == caught.value.code
+    assert client.problem() == str(caught.value)
+    return str(caught.value)

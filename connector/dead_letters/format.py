@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from connector.dead_letters.settlement import Failure
+from connector.delivery.pending import PendingEntry
 from connector.errors import (
+    Code,
     ConnectorError,
+    RecordError,
     Stage,
 )
 from connector.model import Headers, Partition, Position, Record, partition_of
@@ -64,6 +67,61 @@ NAMES = frozenset(
 _OMITTED = frozenset({_VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED})
 RESENT = (EVENT_ID, _FIRST)
 """The headers that are asked for, beyond the label, when a letter is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record could not be delivered.
+
+    No text in it holds a field value of the record, but for `source` and `detail_type`, which the
+    mapping made of them and which name the event in EventBridge.
+    """
+
+    code: Code
+    stage: Stage
+    message: str
+    exception_class: str
+    attempts: int
+    """Failed attempts to send it; 0 when it never got that far."""
+    first_failure_ms: int
+    """Unix time in milliseconds, as is `last_failure_ms`."""
+    last_failure_ms: int
+    request_id: str | None
+    """EventBridge's id of the last request it was part of."""
+    target: str | None
+    source: str | None
+    detail_type: str | None
+    event_id: str | None
+    """The stable id of the event, made from the record's position."""
+
+    @classmethod
+    def of(
+        cls,
+        error: RecordError,
+        *,
+        event_id: str | None,
+        pending: PendingEntry | None = None,
+        request_id: str | None = None,
+        earlier_attempts: int = 0,
+        first_failure_ms: int | None = None,
+    ) -> Failure:
+        """Describe an error; `earlier_attempts` and `first_failure_ms` are of an earlier dead letter."""
+        now_ms = int(time.time() * 1000)
+        entry = pending.entry if pending else None
+        return cls(
+            code=error.code,
+            stage=error.stage,
+            message=str(error),
+            exception_class=type(error).__name__,
+            attempts=earlier_attempts + (pending.tries if pending else 0),
+            first_failure_ms=first_failure_ms or (pending and pending.first_failure_ms) or now_ms,
+            last_failure_ms=now_ms,
+            request_id=request_id,
+            target=entry.target if entry else None,
+            source=entry.source if entry else None,
+            detail_type=entry.detail_type if entry else None,
+            event_id=event_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)

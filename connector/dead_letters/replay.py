@@ -29,9 +29,9 @@ from connector.dead_letters.dry_run import (
     Report,
     why_left_open,
 )
-from connector.dead_letters.format import REPLAY_COUNT, DeadLetter
+from connector.dead_letters.format import REPLAY_COUNT, DeadLetter, Failure
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
-from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Failure, Flood, Settlement
+from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Flood, Settlement
 from connector.delivery.pending import Gate, PendingEntry
 from connector.delivery.rate import RateControl
 from connector.delivery.sender import Sink, TargetSender

@@ -6,15 +6,14 @@ row are a flood, and what a drain waits for.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from connector import config
-from connector.delivery.pending import PendingEntry
+from connector.dead_letters.format import Failure
 from connector.delivery.sender import TargetSender
-from connector.errors import OF_SOURCES, Code, DeadLetterError, HaltError, RecordError, Stage
+from connector.errors import OF_SOURCES, DeadLetterError, HaltError
 from connector.ledger import Ack, OffsetTracker
 from connector.model import Record
 
@@ -26,61 +25,6 @@ BUSY_WAIT_S = 0.005
 NOT_OF_MAPPING = OF_SOURCES | {"retries_exhausted"}
 """Codes that say nothing about mapping or topic, however many there are. Customers who did not accept their
 sources are no broken mapping, and must not halt the others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a record could not be delivered.
-
-    No text in it holds a field value of the record, but for `source` and `detail_type`, which the
-    mapping made of them and which name the event in EventBridge.
-    """
-
-    code: Code
-    stage: Stage
-    message: str
-    exception_class: str
-    attempts: int
-    """Failed attempts to send it; 0 when it never got that far."""
-    first_failure_ms: int
-    """Unix time in milliseconds, as is `last_failure_ms`."""
-    last_failure_ms: int
-    request_id: str | None
-    """EventBridge's id of the last request it was part of."""
-    target: str | None
-    source: str | None
-    detail_type: str | None
-    event_id: str | None
-    """The stable id of the event, made from the record's position."""
-
-    @classmethod
-    def of(
-        cls,
-        error: RecordError,
-        *,
-        event_id: str | None,
-        pending: PendingEntry | None = None,
-        request_id: str | None = None,
-        earlier_attempts: int = 0,
-        first_failure_ms: int | None = None,
-    ) -> Failure:
-        """Describe an error; `earlier_attempts` and `first_failure_ms` are of an earlier dead letter."""
-        now_ms = int(time.time() * 1000)
-        entry = pending.entry if pending else None
-        return cls(
-            code=error.code,
-            stage=error.stage,
-            message=str(error),
-            exception_class=type(error).__name__,
-            attempts=earlier_attempts + (pending.tries if pending else 0),
-            first_failure_ms=first_failure_ms or (pending and pending.first_failure_ms) or now_ms,
-            last_failure_ms=now_ms,
-            request_id=request_id,
-            target=entry.target if entry else None,
-            source=entry.source if entry else None,
-            detail_type=entry.detail_type if entry else None,
-            event_id=event_id,
-        )
 
 
 class DeadLetters(Protocol):

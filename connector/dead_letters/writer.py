@@ -10,8 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from connector import __version__, config
-from connector.dead_letters.format import DeadLetterRecord, letter, smaller
-from connector.dead_letters.settlement import Failure
+from connector.dead_letters.format import DeadLetterRecord, Failure, letter, smaller
 from connector.errors import DeadLetterError
 from connector.kafka.client import NO_TOPIC, SILENT, client_options, without_consumer
 from connector.ledger import Ack

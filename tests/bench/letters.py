@@ -14,8 +14,7 @@ from statistics import median
 
 from confluent_kafka import Producer
 
-from connector.dead_letters.format import DeadLetterRecord, letter
-from connector.dead_letters.settlement import Failure
+from connector.dead_letters.format import DeadLetterRecord, Failure, letter
 from connector.model import Partition, Record
 from tests.bench import records
 from tests.bench.process import BenchError, Process

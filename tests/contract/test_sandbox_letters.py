@@ -19,10 +19,9 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 import connector
 from connector import config
 from connector.dead_letters import topics
-from connector.dead_letters.format import label, letter
+from connector.dead_letters.format import Failure, label, letter
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import Selection, scan
-from connector.dead_letters.settlement import Failure
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import UnavailableError

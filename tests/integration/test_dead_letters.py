@@ -18,9 +18,8 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from connector import config
 from connector.cli import app
 from connector.dead_letters import topics
-from connector.dead_letters.format import DeadLetterRecord, letter, without_value
+from connector.dead_letters.format import DeadLetterRecord, Failure, letter, without_value
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
-from connector.dead_letters.settlement import Failure
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.errors import Code, UnavailableError
 from connector.model import Headers, Json, Partition, Position, Record

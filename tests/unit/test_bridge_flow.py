@@ -16,8 +16,8 @@ from connector.errors import ThrottledError, UnavailableError
 from connector.eventbridge.errors import outcome
 from connector.model import Answer, Delivered, Entry, Forbidden, Outcome, Partition, Retriable, SourceState
 from tests.fakes import Judge, accept, outcomes
+from tests.rig import P0, P1, Rig, error, number_of, record
 from tests.unit.delivery.test_source_gate import ACME, BLUE, metric, of, written
-from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
 
 P2 = Partition("orders", 2)
 HOLD = ("    target:", "    on_inactive_source: hold\n    target:")

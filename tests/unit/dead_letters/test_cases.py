@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.dead_letters.cases import Newest, case_of
-from connector.dead_letters.format import DeadLetterRecord, letter, smaller
-from connector.dead_letters.settlement import Failure
+from connector.dead_letters.format import DeadLetterRecord, Failure, letter, smaller
 from connector.model import Headers, Partition, Record
 
 NOW_MS = 1_795_342_502_000

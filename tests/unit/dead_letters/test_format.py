@@ -16,13 +16,13 @@ from jsonschema import Draft202012Validator
 from connector.dead_letters.format import (
     NAMES,
     DeadLetterRecord,
+    Failure,
     UnreadableLetter,
     label,
     letter,
     smaller,
     without_value,
 )
-from connector.dead_letters.settlement import Failure
 from connector.errors import CODES
 from connector.model import Headers, Partition, Position, Record
 

@@ -1,24 +1,16 @@
-"""Which letters a selection is about, what totals say of them, and how many are open."""
+"""Which letters a selection is about: filters, ids, and the newest letter of each record."""
 
 from __future__ import annotations
 
 import io
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from connector import config
 from connector.dead_letters import selection
-from connector.dead_letters.format import letter
-from connector.dead_letters.open_count import OpenCount
-from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
+from connector.dead_letters.resolutions import DeadLetterState, ResolutionTable
 from connector.dead_letters.selection import (
     Cases,
     Ids,
@@ -29,83 +21,9 @@ from connector.dead_letters.selection import (
     parse_ids,
     scan,
 )
-from connector.dead_letters.settlement import Failure
-from connector.dead_letters.totals import MAX_GROUPS, Totals, TotalsRow
-from connector.errors import Code
-from connector.formats.schema_registry import SchemaRegistryClient
-from connector.model import Headers, Partition, Position, Ranges, Record
-from connector.pipeline import Pipeline
-
-TOPIC = "orders.dlt"
-ORIGIN = Position(Partition("orders", 3), 1042)
-NOW_MS = 1_795_342_502_000
-
-FAILURE = Failure(
-    code="template_null",
-    stage="TRANSFORMATION",
-    message="a template found nothing",
-    exception_class="MappingError",
-    attempts=0,
-    first_failure_ms=NOW_MS,
-    last_failure_ms=NOW_MS,
-    request_id=None,
-    target=None,
-    source="aws.partner/example.com/acme",
-    detail_type="Order PAID",
-    event_id="c/orders/0/0",
-)
-CONNECT: Headers = (
-    ("trace", b"1"),
-    ("__connect.errors.topic", b"orders"),
-    ("__connect.errors.partition", b"3"),
-    ("__connect.errors.offset", b"99"),
-    ("__connect.errors.connector.name", b"old-sink"),
-    ("__connect.errors.exception.class.name", b"org.apache.kafka.connect.errors.DataException"),
-    ("__connect.errors.exception.stacktrace", b"at com.example"),
-)
-
-
-def at(offset: int, number: int = 0) -> Position:
-    return Position(Partition(TOPIC, number), offset)
-
-
-def written(
-    offset: int = 0,
-    *,
-    number: int = 0,
-    origin: Position = ORIGIN,
-    key: bytes | None = b"key",
-    at_ms: int = NOW_MS,
-    code: Code = "template_null",
-    attempts: int = 0,
-    source: str | None = "aws.partner/example.com/acme",
-    detail_type: str | None = "Order PAID",
-    replay_count: int = 0,
-    event_id: str | None = None,
-) -> Record:
-    """A record of the dead-letter topic; by default each place has the letter of another record."""
-    headers = () if not replay_count else (("partner-bridge.replay-count", b"%d" % replay_count),)
-    record = Record(origin.partition, origin.offset, NOW_MS, key, b"value", headers)
-    failure = replace(FAILURE, code=code, attempts=attempts, source=source, detail_type=detail_type)
-    failure = replace(failure, event_id=event_id or f"c/orders/{number}/{offset}")
-    made = letter(record, failure, bridge_name="orders-bridge", version="1")
-    return Record(Partition(TOPIC, number), offset, at_ms, made.key, made.value, made.headers)
-
-
-def foreign(offset: int = 0, *headers: tuple[str, bytes | None]) -> Record:
-    return Record(Partition(TOPIC, 0), offset, NOW_MS, b"key", b"value", headers)
-
-
-def resolution(state: DeadLetterState, *, written_ms: int = NOW_MS) -> Resolution:
-    return Resolution(state=state, at_ms=NOW_MS, written_ms=written_ms)
-
-
-def table(**states: DeadLetterState) -> ResolutionTable:
-    """What became of letters of partition 0, as `_3=State.DELIVERED`."""
-    resolved = ResolutionTable(TOPIC, {0: (0, 100)})
-    for name, state in states.items():
-        resolved.note(at(int(name[1:])), resolution(state))
-    return resolved
+from connector.dead_letters.totals import Totals
+from connector.model import Partition, Position, Ranges, Record
+from tests.stored_letters import CONNECT, NOW_MS, TOPIC, Letters, at, foreign, resolution, table, written
 
 
 def chosen(selection: Selection, *records: Record, resolved: ResolutionTable | None = None) -> list[int]:
@@ -242,21 +160,6 @@ def test_no_header_stops_a_scan(headers: list[tuple[str, bytes | None]]) -> None
     assert 1 == totals.count
 
 
-def test_neither_letters_nor_their_resolutions_are_ever_input() -> None:
-    """A pattern that matches everything must not send them round."""
-    settings = config.load(Path(__file__).parents[3] / "examples" / "bridge.yaml", {})
-    everything = {"^.*": next(iter(settings.topics.values())).model_copy(update={"filter": None})}
-    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings.model_copy(update={"topics": everything}), registry)
-
-    assert None is pipeline.refusal("orders.v1")
-    assert "it is the dead-letter topic" == pipeline.refusal(settings.dead_letter.topic)
-    resolutions = f"{settings.dead_letter.topic}.resolutions"
-    assert "it is the topic of resolutions of dead letters" == pipeline.refusal(resolutions)
-    if registry is not None:
-        registry.close()
-
-
 # Ids
 
 
@@ -339,25 +242,7 @@ def test_a_missing_letter_is_explained() -> None:
     ] == [missing_text(letter, ranges) for letter in (at(1, 1), at(20), at(9), at(15))]
 
 
-# Scans and totals
-
-
-class Letters:
-    """A dead-letter topic in memory, which remembers what was read of it."""
-
-    def __init__(self, *records: Record) -> None:
-        self._records = records
-        self.reads: list[tuple[Ranges, int | None]] = []
-
-    def read(
-        self, ranges: Ranges, *, since_ms: int | None, limit: int, timeout_s: float
-    ) -> Iterator[Sequence[Record]]:
-        self.reads.append((ranges, since_ms))
-        for record in self._records:
-            low, high = ranges.get(record.partition.number, (0, 0))
-            if low <= record.offset < high and (record.timestamp_ms or 0) >= (since_ms or 0):
-                yield [record]
-        yield []
+# Scans
 
 
 def test_a_scan_for_ids_reads_only_around_them() -> None:
@@ -477,207 +362,6 @@ def test_a_scan_that_was_given_up_begins_anew() -> None:
 def test_what_is_no_letter_is_of_no_record() -> None:
     """Each is found, however alike they are."""
     assert [(0, n) for n in range(5)] == listed(Selection(), *UNREADABLE)
-
-
-def test_totals_count_by_everything_and_keep_oldest_and_newest() -> None:
-    """The groups of a dimension add up to all letters that have it."""
-    totals = Totals()
-    match = Selection(state="all").matcher(max_replays=3)
-    records = [
-        written(0, at_ms=NOW_MS + 5),
-        written(1, at_ms=NOW_MS, code="avro_invalid", source=None, detail_type=None),
-        written(2, at_ms=NOW_MS + 3_600_000, code="avro_invalid"),
-        foreign(3),
-    ]
-    for record in records:
-        found = match(record, table(_1=DeadLetterState.DELIVERED))
-        assert found is not None
-        totals.add(found)
-
-    assert 4 == totals.count
-    assert {"template_null": 1, "avro_invalid": 2, "unreadable": 1} == counts(totals.by("code"))
-    assert {"orders": 3} == counts(totals.by("topic"))
-    assert {"aws.partner/example.com/acme": 2} == counts(totals.by("source"))
-    assert {"Order PAID": 2} == counts(totals.by("detail_type"))
-    assert {"2026-11-22T10:00Z": 3, "2026-11-22T11:00Z": 1} == counts(totals.by("hour"))
-    assert {"open": 3, "delivered": 1} == counts(totals.by("state"))
-    of_code = totals.by("code")["avro_invalid"]
-    assert (NOW_MS, NOW_MS + 3_600_000) == (of_code.oldest_ms, of_code.newest_ms)
-    (everything,) = totals.by("all").values()
-    assert (NOW_MS, NOW_MS + 3_600_000) == (everything.oldest_ms, everything.newest_ms)
-
-
-def test_totals_stay_small_whatever_the_letters_say() -> None:
-    """Sources are made by the mapping, as many as there are customers; the sum stays right."""
-    totals = Totals()
-    match = Selection().matcher(max_replays=3)
-    for number in range(MAX_GROUPS + 500):
-        found = match(written(number, source=f"aws.partner/example.com/{number}"), table())
-        assert found is not None
-        totals.add(found)
-
-    assert MAX_GROUPS + 1 == len(totals.by("source"))
-    assert 500 == totals.by("source")["other"].count
-    assert MAX_GROUPS + 500 == sum(counts(totals.by("source")).values())
-
-
-@pytest.mark.parametrize("at_ms", [0, -5, 2**62])
-def test_any_timestamp_can_be_counted(at_ms: int) -> None:
-    """A producer may write any time, and Kafka keeps it."""
-    totals = Totals()
-    found = Selection().matcher(max_replays=3)(written(at_ms=at_ms), table())
-    if found is not None:
-        totals.add(found)
-
-    assert (1 if at_ms >= 0 else 0) == totals.count
-
-
-def counts(groups: dict[str, TotalsRow]) -> dict[str, int]:
-    return {value: group.count for value, group in groups.items()}
-
-
-# Open letters while the bridge runs
-
-
-@given(st.data())
-def test_open_letters_are_those_without_a_resolution(data: st.DataObject) -> None:
-    """In whatever order letters, resolutions and retention come."""
-    count = OpenCount()
-    letters = [
-        written(offset, code=data.draw(st.sampled_from(["tombstone", "avro_invalid"]))) for offset in range(8)
-    ]
-    states = data.draw(
-        st.lists(
-            st.sampled_from([None, DeadLetterState.DELIVERED, DeadLetterState.DISCARDED]),
-            min_size=8,
-            max_size=8,
-        )
-    )
-    low = data.draw(st.integers(0, 8))
-    steps: list[tuple[str, int]] = [("letter", n) for n in range(8)]
-    steps += [("resolution", n) for n in range(8) if states[n]]
-    count.unread({0: (0, 8)})
-
-    for kind, n in data.draw(st.permutations(steps)):
-        state = states[n]
-        if kind == "letter":
-            count.add(letters[n])
-        elif state is not None:
-            count.note(at(n), resolution(state))
-    unread = count.unread({0: (low, 8)})
-
-    expected = {"tombstone": 0, "avro_invalid": 0}
-    for n in range(low, 8):
-        if states[n] is None:
-            code = dict(letters[n].headers)["partner-bridge.code"] or b""
-            expected[code.decode()] += 1
-    assert expected == {code: found for code, found in count.counts.items() if code in expected}
-    assert sum(expected.values()) == sum(count.counts.values())
-    assert {0: (8, 8)} == unread
-
-
-@hypothesis_settings(deadline=None, max_examples=50)
-@given(st.data())
-def test_records_are_counted_as_open_by_their_newest_letter(data: st.DataObject) -> None:
-    """In whatever order letters of several partitions and their resolutions come."""
-    count = OpenCount()
-    letters = [
-        written(
-            offset,
-            number=number,
-            event_id=data.draw(st.sampled_from("abc")),
-            at_ms=NOW_MS + data.draw(st.integers(0, 3)),
-            code=data.draw(st.sampled_from(["tombstone", "avro_invalid"])),
-        )
-        for number in range(2)
-        for offset in range(4)
-    ]
-    resolved = data.draw(st.sets(st.sampled_from(letters)))
-    count.unread({0: (0, 4), 1: (0, 4)})
-
-    waiting = {number: [each for each in letters if each.partition.number == number] for number in range(2)}
-    for one, is_resolution in data.draw(
-        st.permutations([*((each, False) for each in letters), *((each, True) for each in resolved)])
-    ):
-        if is_resolution:
-            count.note(one.position, resolution(DeadLetterState.DELIVERED, written_ms=one.timestamp_ms or 0))
-        else:
-            # Those of a partition come in their order.
-            count.add(waiting[one.partition.number].pop(0))
-
-    table = ResolutionTable(TOPIC, {0: (0, 4), 1: (0, 4)})
-    for each in resolved:
-        table.note(each.position, resolution(DeadLetterState.DELIVERED, written_ms=each.timestamp_ms or 0))
-    found = scan(Letters(*letters), table, Selection(), {0: (0, 4), 1: (0, 4)}, max_replays=3)
-    codes = Counter(each.label.code for batch in found for each in batch if each.label)
-    assert codes == {code: number for code, number in count.counts.items() if number}
-
-
-def test_a_topic_made_anew_has_other_letters_at_the_same_places() -> None:
-    """What was known of the record whose letter was there silences none of them."""
-    count = OpenCount()
-    count.unread({0: (0, 3)})
-    count.add(written(1, event_id="a"))
-    count.unread({0: (0, 2)})
-    count.add(written(0, event_id="b"))
-    count.add(written(1, event_id="c"))
-    count.unread({0: (0, 3)})
-    count.add(written(2, event_id="a", at_ms=NOW_MS + 1))
-
-    assert 3 == count.counts["template_null"]
-
-
-def test_only_the_newest_letters_are_counted_when_there_are_too_many() -> None:
-    """The bridge's memory does not grow with the topic."""
-    count = OpenCount(max_letters=10)
-
-    assert {0: (90, 100)} == count.unread({0: (0, 100)})
-
-    for offset in range(90, 100):
-        count.add(written(offset))
-    assert 10 == count.counts["template_null"]
-
-    assert {0: (100, 105)} == count.unread({0: (0, 105)})
-    assert 5 == count.counts["template_null"]
-
-
-def test_a_topic_made_anew_is_counted_anew() -> None:
-    """Its offsets begin again, and what was counted is gone."""
-    count = OpenCount()
-    count.unread({0: (0, 2)})
-    count.add(written(0))
-    count.add(written(1))
-
-    assert {0: (0, 1)} == count.unread({0: (0, 1)})
-    assert 0 == count.counts["template_null"]
-
-
-@pytest.mark.parametrize("comes_first", ["letter", "resolution"])
-def test_a_resolution_of_an_earlier_letter_at_the_same_place_is_not_counted(comes_first: str) -> None:
-    """The dead-letter topic was made anew; the resolutions topic remembers the old one."""
-    count = OpenCount()
-    count.unread({0: (0, 1)})
-    old = resolution(DeadLetterState.DELIVERED, written_ms=NOW_MS - 1)
-    if comes_first == "letter":
-        count.add(written(0))
-        count.note(at(0), old)
-    else:
-        count.note(at(0), old)
-        count.add(written(0))
-
-    assert 1 == count.counts["template_null"]
-
-
-def test_codes_of_a_newer_bridge_are_counted_as_other() -> None:
-    """Labels of a metric come from a closed set."""
-    count = OpenCount()
-    count.unread({0: (0, 3)})
-    new = written(0)
-    count.add(new._replace(headers=(*new.headers, ("partner-bridge.code", b"brand_new"))))
-    count.add(foreign(1))
-    count.add(foreign(2, *CONNECT))
-
-    assert {"other": 1, "unreadable": 1, "connect": 1} == {c: n for c, n in count.counts.items() if n}
 
 
 def test_a_found_letter_is_read_whole_when_asked_for() -> None:

@@ -18,7 +18,7 @@ from connector.delivery import queue
 from connector.errors import NotAuthorizedError, RefusedError, UnavailableError
 from connector.model import Answer, Delivered, Entry, Outcome, Retriable, SourceState, SourceStatus
 from tests.fakes import accept, outcomes
-from tests.unit.test_bridge import P0, P1, Rig, error, number_of, record
+from tests.rig import P0, P1, Rig, error, number_of, record
 
 SETTINGS = """
 name: test

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
 from connector import config
-from connector.dead_letters.topics import DeadLetterTopic
 from connector.kafka.consumer import KafkaConsumer
 from connector.model import Partition
 from connector.telemetry.metrics import Telemetry
@@ -26,14 +24,6 @@ topics:
     value: {format: json}
     event: {source: aws.partner/example.com/orders, detail_type: Order}
 """
-
-
-@pytest.mark.parametrize("client", [DeadLetterTopic, partial(KafkaConsumer, telemetry=Telemetry())])
-def test_letters_may_be_large(tmp_path: Path, client: Callable[[config.Settings], KafkaConsumer]) -> None:
-    """`message.max.bytes` is for the dead letters; what librdkafka compares with it in a reader fits."""
-    file = tmp_path / "bridge.yaml"
-    file.write_text(SETTINGS.replace("group.id: test", "group.id: test, message.max.bytes: 10000000"))
-    client(config.load(file, {})).close()
 
 
 @pytest.fixture

@@ -1,24 +1,17 @@
-"""Rules of `mapping` and `templates`: what a record becomes, and what a configuration may say."""
+"""Mapping: the event of a record, and every way in which there is none."""
 
 from __future__ import annotations
 
 import copy
 
-import jmespath
 import orjson
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from connector.config.settings import Topic
-from connector.errors import ConfigError, MappingError
 from connector.mapping.event import Mapping
-from connector.mapping.expressions import Scope
-from connector.mapping.templates import Compiler
-from connector.model import Decoded, Event, Headers, Json, Partition, Record
+from connector.model import Headers, Json
+from tests.mapping import PATH, TIMESTAMP_MS, decoded, detail, documents, mapped, problems, refused, topic
 
-PATH = "topics.orders.v1"
-TIMESTAMP_MS = 1_769_860_800_123
 VALUE: dict[str, Json] = {
     "tenant_id": "acme",
     "order_id": 4711,
@@ -31,52 +24,9 @@ VALUE: dict[str, Json] = {
 }
 
 
-def topic(*, filter: str | None = None, **event: Json) -> Topic:  # noqa: A002  (named as in the YAML)
-    """A topic with the template of every field that a test does not name as plain text."""
-    fields: dict[str, Json] = {
-        "source": "aws.partner/example.com/acme",
-        "detail_type": "Order",
-        "time": None,
-        "resources": [],
-        "detail": "${value}",
-        "metadata": None,
-    }
-    return Topic.model_validate({"filter": filter, "event": {**fields, **event}})
-
-
-def decoded(
-    value: Json, *, key: Json = "k", timestamp_ms: int | None = TIMESTAMP_MS, headers: Headers = ()
-) -> Decoded:
-    record = Record(Partition("orders.v1", 3), 1042, timestamp_ms, b"k", b"v", headers)
-    return Decoded(record, key, value)
-
-
-def mapped(record: Decoded, *, filter: str | None = None, **event: Json) -> Event:  # noqa: A002
-    made = Mapping(topic(filter=filter, **event), path=PATH)(record, "c1/orders.v1/3/1042")
-    assert made is not None
-    return made
-
-
-def detail(record: Decoded, **event: Json) -> Json:
-    made: Json = orjson.loads(mapped(record, filter=None, **event).detail)
-    return made
-
-
 def of_object(found: Json) -> dict[str, Json]:
     assert isinstance(found, dict)
     return found
-
-
-def refused(record: Decoded, *, filter: str | None = None, **event: Json) -> MappingError:  # noqa: A002
-    with pytest.raises(MappingError) as caught:
-        Mapping(topic(filter=filter, **event), path=PATH)(record, "id")
-    return caught.value
-
-
-def problems(*, filter: str | None = None, **event: Json) -> list[str]:  # noqa: A002
-    with pytest.raises(ConfigError) as caught:
-        Mapping(topic(filter=filter, **event), path=PATH)
-    return [str(problem).removeprefix(f"{PATH}.") for problem in caught.value.problems]
 
 
 # --- the whole event ----------------------------------------------------------------------------
@@ -155,40 +105,6 @@ def test_uses_key_says_whether_the_key_matters(expression: str, uses_key: bool) 
 
 
 # --- templates ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("template", "expected"),
-    [
-        ("plain", "plain"),
-        ("", ""),
-        ("${value.s}/${value.i}", "text/7"),
-        ("a ${value.i} ${value.f} ${value.big} ${value.t} ${value.n}", "a 7 1.5 1e+16 true -1"),
-        ("x${value.s}", "xtext"),
-        (r"\${value.s} ${value.s}", "${value.s} text"),
-        (r"$ { } $$ \$ \\${", "$ { } $$ \\$ \\${"),
-        ("${ value.s }!", "text!"),
-        ("${value.s || '}'}.", "text."),
-        ("${value.none || '}'}.", "}."),
-        ('${value.none || `"}"`}.', "}."),
-        (r"${value.none || '\'}'}.", "'}."),
-        ('${value."a}b"}.', "brace."),
-        ("${to_string({a: value.i, b: {c: '{'}})}.", '{"a":7,"b":{"c":"{"}}.'),
-        ("${value.s}${value.s}", "texttext"),
-        ("${value.s}\n${value.s}", "text\ntext"),
-    ],
-)
-def test_joined_text(template: str, expected: str) -> None:
-    r"""Text around expressions is kept, values are written as JSON writes them, and `\${` is literal."""
-    value: Json = {"s": "text", "i": 7, "f": 1.5, "big": 1e16, "t": True, "n": -1, "a}b": "brace"}
-
-    assert {"x": expected} == detail(decoded(value), detail={"x": template})
-
-
-@pytest.mark.parametrize("found", [None, True, 0, 1.5, "", "x", [1, [None]], {"a": {"b": []}}])
-def test_a_lone_expression_keeps_its_type(found: Json) -> None:
-    """In `detail`, a template that is one expression is the value itself, null included."""
-    assert {"x": found} == detail(decoded({"a": found}), detail={"x": "${value.a}"})
 
 
 @pytest.mark.parametrize("field", ["source", "detail_type"])
@@ -435,50 +351,6 @@ def test_details_that_json_cannot_carry() -> None:
     assert not any("secret" in str(error) or str(2**64) in str(error) for error in errors)
 
 
-# --- errors at runtime --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("expression", "reason"),
-    [
-        ("length(value.n)", "length() takes string or array or object, and was given number"),
-        ("join(',', value.names)", "join() takes array-string, and was given null"),
-        ("sort_by(value.rows, &a)", "sort_by() takes string, and was given number"),
-        ("value.rows[*].abs(a)", "abs() takes number, and was given string"),
-        ("contains(value.s, value.n)", "contains() failed with TypeError"),
-        ("to_number(value.digits)", "to_number() made a number that JSON cannot carry"),
-        ("to_number('NaN')", "to_number() made a number that JSON cannot carry"),
-        ("sum(value.huge)", "sum() made a number that JSON cannot carry"),
-    ],
-)
-def test_an_expression_that_fails_names_types_and_no_values(expression: str, reason: str) -> None:
-    """A function's refusal names the setting, the expression and the types, never what was in the record."""
-    value: Json = {
-        "n": 424242,
-        "s": "secret",
-        "names": ["secret", None],
-        "rows": [{"a": "secret"}, {"a": 424242}],
-        "digits": "9" * 30,
-        "huge": [1e308, 1e308],
-    }
-    error = refused(decoded(value), detail={"x": f"${{{expression}}}"})
-
-    assert error.code == "template_failed"
-    assert f"{PATH}.event.detail.x: ${{{expression}}} failed: {reason}." == str(error)
-    assert error.__cause__ is None
-    assert error.__suppress_context__
-
-
-def test_comparing_what_nests_too_deeply_is_an_error_of_the_record() -> None:
-    """A hostile record cannot stop the bridge with recursion."""
-    deep: Json = []
-    twin: Json = []
-    for _ in range(100_000):
-        deep, twin = [deep], [twin]
-
-    assert refused(decoded({"a": deep, "b": twin}), filter="value.a == value.b").code == "template_failed"
-
-
 # --- problems at start --------------------------------------------------------------------------
 
 
@@ -505,171 +377,12 @@ def test_every_problem_is_reported_with_its_path() -> None:
     ] == found
 
 
-@pytest.mark.parametrize(
-    ("expression", "part"),
-    [
-        ("", "the expression is empty"),
-        ("  ", "ends too early"),
-        ("value ~ 1", "column 9: not JMESPath: Unknown token ~"),
-        ("value value", "column 9: not JMESPath: value cannot stand here"),
-        ("value.a || 'x", "column 14: the ' that opens here is never closed"),
-        ("(value.a[?vlaue == topic] | [0].foo) || tpoic", "column 43: unknown name 'tpoic'"),
-        ("@.vlaue", "column 5: unknown name 'vlaue'"),
-        ("{a: valu}", "column 7: unknown name 'valu'"),
-        ("not_null()", "not_null() takes at least 1 argument, and is given 0"),
-        ("sort_by(value, 'a')", "sort_by() argument 2 must be an &expression"),
-        ("length(&value)", "length() argument 1 cannot be an &expression"),
-        ("&value", "&expression is only for functions"),
-        ("value[::0]", "the step of a slice cannot be 0"),
-        ("`[1e999]`", "JSON cannot carry this literal"),
-        ("(" * 5000 + "value" + ")" * 5000, "nests too deeply"),
-        ("value[" + "9" * 5000 + "]", "a number has too many digits"),
-    ],
-)
-def test_expressions_that_can_never_work_are_refused_at_start(expression: str, part: str) -> None:
-    """Syntax, unknown names and functions, and wrong arity are found before anything is consumed."""
-    (found,) = problems(source=f"${{{expression}}}")
-
-    assert part in found
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "value.items[?price > `10`].name | [0]",
-        "sort_by(value.rows, &row.vlaue)[0]",
-        "map(&name, value.rows)",
-        "value.rows[*].{a: name, b: other}",
-        "@.value.x",
-        "*",
-        "not_null(value.a, value.b, 'c')",
-        'headers."content-type"',
-        "value | name",
-    ],
-)
-def test_names_inside_a_projection_are_not_root_names(expression: str) -> None:
-    """Only what is looked up in the record's scope must be one of its names."""
-    Mapping(topic(detail=f"${{{expression}}}"), path=PATH)
-
-
 def test_a_filter_is_no_template() -> None:
     """The likely mistake has its own message."""
     assert ["filter: a filter is one expression; write it without ${ }"] == problems(filter="${value.a}")
 
 
-@pytest.mark.filterwarnings("ignore:deprecated string literal")
-@given(st.text(alphabet="${}'`\"\\ab.value[]()&|!=<>?*@:,01 ", max_size=30))
-def test_any_text_compiles_or_is_a_problem(text: str) -> None:
-    """No configuration text makes the compiler fail in another way."""
-    compiler = Compiler()
-    compiler.template(text, path="x")
-    compiler.expression(text, path="x")
-
-    assert all(problem.path == "x" for problem in compiler.problems)
-
-
-# --- the same results as jmespath ---------------------------------------------------------------
-
-NAMES = ["a", "b", "c"]
-scalars = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-2, 2),
-    st.sampled_from([0.0, 1.0, 0.5, -0.0]),
-    st.sampled_from(["", "a", "b", "1"]),
-)
-documents = st.recursive(
-    scalars,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=3)
-    ),
-    max_leaves=12,
-)
-steps = st.one_of(st.sampled_from([f".{name}" for name in NAMES]), st.sampled_from(["[0]", "[1]", "[-1]"]))
-chains = st.builds(
-    lambda root, more: root + "".join(more), st.sampled_from(["value", "key"]), st.lists(steps, max_size=3)
-)
-literals = documents.map(lambda found: "`" + orjson.dumps(found).decode() + "`")
-expressions = st.recursive(
-    st.one_of(chains, literals, st.sampled_from(["'a'", "''"])),
-    lambda inner: st.one_of(
-        st.builds(
-            lambda left, sign, right: f"({left} {sign} {right})",
-            inner,
-            st.sampled_from(["==", "!=", "<", "<=", ">", ">=", "||", "&&"]),
-            inner,
-        ),
-        inner.map(lambda negated: f"!({negated})"),
-    ),
-    max_leaves=6,
-)
-
-
-@given(expression=expressions, value=documents, key=documents)
-def test_compiled_expressions_agree_with_jmespath(expression: str, value: Json, key: Json) -> None:
-    """What is compiled to Python yields exactly what jmespath yields."""
-    scope: Scope = {"value": value, "key": key}
-    compiler = Compiler()
-    compiled = compiler.expression(expression, path="x").evaluate(scope)
-
-    assert not compiler.problems
-    try:
-        expected = jmespath.search(expression, scope)
-    except TypeError:
-        return  # jmespath fails on ordering a string and a number; see the next test
-    assert repr(expected) == repr(compiled)
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "value.one == value.yes",
-        "value.one != value.yes",
-        "value.zero == value.no",
-        "value.no == value.no",
-        "value.one == `1.0`",
-        "value.ones == `[true]`",
-        "value.list[-1]",
-        "value.list[-2].a",
-        "value.list[-3]",
-        "value.list[2]",
-        "value.text[0]",
-        "value[0]",
-        "value.list.a",
-        "value.text.a.b",
-        "!value.zero",
-        "!value.text",
-        "!value.empty",
-        "value.zero || 'x'",
-        "value.empty || 'x'",
-        "value.zero && 'x'",
-        "value.empty && 'x'",
-        "value.yes < `2`",
-        "value.text < 'z'",
-        "value.list < `1`",
-        "value.one >= `1`",
-        "(value.missing || value).text",
-        "value | text",
-        "value.[one, text]",
-        "[0]",
-        "@.value.one",
-    ],
-)
-def test_the_corners_of_jmespath(expression: str) -> None:
-    """Type-strict equality, truth, negative indexes and nulls are jmespath's."""
-    one: dict[str, Json] = {"one": 1, "zero": 0, "yes": True, "no": False, "empty": {}, "text": "t"}
-    scope: Scope = {"value": {**one, "ones": [1], "list": [{"a": 1}, 2]}, "headers": {}}
-    compiled = Compiler().expression(expression, path="x").evaluate(scope)
-
-    assert repr(jmespath.search(expression, scope)) == repr(compiled)
-
-
-@pytest.mark.parametrize("expression", ["value.n < value.s", "value.rows[?n < s] == `[]` && `null`"])
-def test_ordering_a_string_and_a_number_is_null(expression: str) -> None:
-    """As JMESPath's specification has it, compiled or interpreted."""
-    value: Json = {"n": 1, "s": "a", "rows": [{"n": 1, "s": "a"}]}
-
-    assert {"x": None} == detail(decoded(value), detail={"x": f"${{{expression}}}"})
+# --- any document -------------------------------------------------------------------------------
 
 
 @given(value=documents)

@@ -1,18 +1,15 @@
-"""Which source is looked at next, and what people are told of a list of customers."""
+"""The list of customers: what is wrong with it, what it asks to be changed, and when it is read again."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from connector import config
 from connector.errors import ConfigError
 from connector.model import SourceStatus
 from connector.sources.customers import Customers, changes, read_customers
-from connector.sources.poller import PollSchedule
 
 ACME = "aws.partner/example.com/acme"
 BLUE = "aws.partner/example.com/blue"
@@ -35,80 +32,6 @@ def settings(tmp_path: Path) -> config.Settings:
     file = tmp_path / "bridge.yaml"
     file.write_text(SETTINGS)
     return config.load(file, {})
-
-
-def schedule() -> PollSchedule:
-    return PollSchedule(refresh_s=60, patience_s=30)
-
-
-def test_a_source_that_was_never_looked_at_comes_before_those_that_are_looked_at_again() -> None:
-    """Its records wait for the look; the others only want to be sure."""
-    line = schedule()
-    line.follow("old", 0)
-    line.answered("old", 0)
-    line.follow("new", 100)
-
-    assert "new" == line.next(100)
-
-
-def test_each_source_is_looked_at_again_after_the_interval() -> None:
-    line = schedule()
-    line.follow("a", 0)
-    line.answered("a", 0)
-
-    assert None is line.next(59.9)
-    assert "a" == line.next(60)
-    assert 60 == line.next_s
-
-
-def test_a_source_that_is_asked_for_again_is_looked_at_soon() -> None:
-    """As when EventBridge refuses it: the last look may be a minute old."""
-    line = schedule()
-    line.follow("a", 0)
-    line.answered("a", 0)
-    line.follow("a", 10)
-
-    assert "a" == line.next(10)
-
-
-def test_a_source_that_is_not_followed_any_more_is_not_looked_at() -> None:
-    line = schedule()
-    line.follow("a", 0)
-    line.forget("a")
-    line.answered("a", 0)
-
-    assert (None, None, 0) == (line.next(1000), line.next_s, len(line))
-
-
-def test_waiting_in_line_is_not_too_long_while_looks_are_answered() -> None:
-    """A thousand customers take their time at the first look; none of them is sent unlooked for that."""
-    line = schedule()
-    line.follow("a", 0)
-    line.follow("b", 0)
-    line.answered("a", 29)
-
-    assert [] == line.overdue(58)
-    assert ["b"] == line.overdue(59)
-    assert [] == line.overdue(60)
-
-
-@given(st.lists(st.sampled_from("abcdefgh"), min_size=1), st.integers(1, 5))
-def test_every_source_has_its_turn(asked: list[str], failing_every: int) -> None:
-    """Whatever is asked for and fails, nobody is looked at twice before everybody was once."""
-    line = PollSchedule(refresh_s=1000, patience_s=1000)
-    for name in asked:
-        line.follow(name, 0)
-    looked: list[str | None] = []
-    for now_s in range(len(set(asked))):
-        following = line.next(now_s)
-        looked.append(following)
-        if following is not None:
-            (line.failed if now_s % failing_every == 0 else line.answered)(following, now_s)
-
-    assert set(asked) == set(looked)
-
-
-# Customers
 
 
 def problems_of(text: str, settings: config.Settings, tmp_path: Path) -> list[str]:

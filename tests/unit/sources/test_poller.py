@@ -1,4 +1,4 @@
-"""The lookups of sources: a few at a time, within limits, and what happens when there is no answer."""
+"""The lookups of sources: whose turn it is, a few at a time, and what happens when there is no answer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector import config
 from connector.errors import NotAuthorizedError, ThrottledError, UnavailableError
 from connector.model import SourceStatus
 from connector.sources.api import SourceError
-from connector.sources.poller import StatePoller
+from connector.sources.poller import PollSchedule, StatePoller
 from connector.telemetry.log import LOGGER
 from connector.telemetry.metrics import Telemetry
 from tests.fakes import FakeClock
@@ -316,3 +318,74 @@ def test_sources_that_are_unseen_since_all_lookups_are_throttled_are_logged_once
     (line,) = caplog.records
     assert "sources_unseen" in str(line.msg)
     assert "Rate exceeded" in str(line.msg)
+
+
+def schedule() -> PollSchedule:
+    return PollSchedule(refresh_s=60, patience_s=30)
+
+
+def test_a_source_that_was_never_looked_at_comes_before_those_that_are_looked_at_again() -> None:
+    """Its records wait for the look; the others only want to be sure."""
+    line = schedule()
+    line.follow("old", 0)
+    line.answered("old", 0)
+    line.follow("new", 100)
+
+    assert "new" == line.next(100)
+
+
+def test_each_source_is_looked_at_again_after_the_interval() -> None:
+    line = schedule()
+    line.follow("a", 0)
+    line.answered("a", 0)
+
+    assert None is line.next(59.9)
+    assert "a" == line.next(60)
+    assert 60 == line.next_s
+
+
+def test_a_source_that_is_asked_for_again_is_looked_at_soon() -> None:
+    """As when EventBridge refuses it: the last look may be a minute old."""
+    line = schedule()
+    line.follow("a", 0)
+    line.answered("a", 0)
+    line.follow("a", 10)
+
+    assert "a" == line.next(10)
+
+
+def test_a_source_that_is_not_followed_any_more_is_not_looked_at() -> None:
+    line = schedule()
+    line.follow("a", 0)
+    line.forget("a")
+    line.answered("a", 0)
+
+    assert (None, None, 0) == (line.next(1000), line.next_s, len(line))
+
+
+def test_waiting_in_line_is_not_too_long_while_looks_are_answered() -> None:
+    """A thousand customers take their time at the first look; none of them is sent unlooked for that."""
+    line = schedule()
+    line.follow("a", 0)
+    line.follow("b", 0)
+    line.answered("a", 29)
+
+    assert [] == line.overdue(58)
+    assert ["b"] == line.overdue(59)
+    assert [] == line.overdue(60)
+
+
+@given(st.lists(st.sampled_from("abcdefgh"), min_size=1), st.integers(1, 5))
+def test_every_source_has_its_turn(asked: list[str], failing_every: int) -> None:
+    """Whatever is asked for and fails, nobody is looked at twice before everybody was once."""
+    line = PollSchedule(refresh_s=1000, patience_s=1000)
+    for name in asked:
+        line.follow(name, 0)
+    looked: list[str | None] = []
+    for now_s in range(len(set(asked))):
+        following = line.next(now_s)
+        looked.append(following)
+        if following is not None:
+            (line.failed if now_s % failing_every == 0 else line.answered)(following, now_s)
+
+    assert set(asked) == set(looked)

@@ -1,49 +1,11 @@
-"""What Kubernetes and Prometheus get to see."""
+"""Health: when the bridge is alive and when it is ready."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import socket
-import subprocess
-import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-import aiohttp
-import pytest
-import urllib3
-
-from connector import __version__
-from connector.errors import ConfigError
-from connector.telemetry import server
 from connector.telemetry.health import BEAT_LIMIT_S, MAX_TOPICS, Health
-from connector.telemetry.metrics import Telemetry
-from connector.telemetry.server import Server
-
-
-class Clock:
-    """Seconds that pass when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def running(clock: Clock) -> Health:
-    """A bridge that has its partitions and beats."""
-    state = Health(clock_s=clock)
-    state.assigned(3)
-    return state
+from tests.fakes import FakeClock
 
 
 def reasons(state: Health) -> set[str]:
@@ -54,33 +16,7 @@ def reasons(state: Health) -> set[str]:
     return set(found)
 
 
-def with_server(
-    state: Health,
-    use: Callable[[Server, aiohttp.ClientSession], Awaitable[None]],
-    telemetry: Telemetry | None = None,
-) -> None:
-    """Run `use` against a real server on a free port."""
-
-    async def run() -> None:
-        server = Server(state, telemetry or Telemetry(librdkafka="2.16.0"), host="127.0.0.1", port=0)
-        try:
-            async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
-                await use(server, session)
-        finally:
-            server.close()
-
-    asyncio.run(asyncio.wait_for(run(), 10))
-
-
-async def get(session: aiohttp.ClientSession, path: str) -> tuple[int, Any]:
-    async with session.get(path) as response:
-        return response.status, await response.json()
-
-
-# State
-
-
-def test_live_while_the_loop_beats(clock: Clock) -> None:
+def test_live_while_the_loop_beats(clock: FakeClock) -> None:
     """A loop that hangs is restarted; one that beats is not, whatever else is wrong."""
     state = Health(clock_s=clock)
     state.report("kafka", "all brokers are down")
@@ -102,7 +38,7 @@ def test_live_while_the_loop_beats(clock: Clock) -> None:
     assert state.live()[0]
 
 
-def test_ready_once_the_group_answered(clock: Clock) -> None:
+def test_ready_once_the_group_answered(clock: FakeClock) -> None:
     """A member without partitions is idle, and that is well."""
     state = Health(clock_s=clock)
 
@@ -127,7 +63,7 @@ def test_a_problem_holds_until_it_is_gone(running: Health) -> None:
     assert set() == reasons(running)
 
 
-def test_a_bridge_that_stops_or_hangs_is_not_ready(running: Health, clock: Clock) -> None:
+def test_a_bridge_that_stops_or_hangs_is_not_ready(running: Health, clock: FakeClock) -> None:
     """It takes no more work."""
     clock.now_s += BEAT_LIMIT_S + 1
 
@@ -165,207 +101,3 @@ def test_errors_are_bounded(running: Health) -> None:
     assert "first" in errors
     assert "topic0" not in errors
     assert 100_000 > len(json.dumps(errors))
-
-
-# HTTP
-
-
-def test_probes_answer_by_status_and_say_why(running: Health, clock: Clock) -> None:
-    """Kubernetes reads the status, people read the JSON."""
-
-    async def use(_: Server, session: aiohttp.ClientSession) -> None:
-        status, body = await get(session, "/livez")
-        assert (200, True) == (status, body["live"])
-
-        status, body = await get(session, "/readyz")
-        assert (200, True, 3) == (status, body["ready"], body["partitions_assigned"])
-
-        running.report("dead_letter", "orders.dlt cannot be written")
-        status, body = await get(session, "/readyz")
-        assert (503, {"dead_letter": "orders.dlt cannot be written"}) == (status, body["reasons"])
-
-        clock.now_s += BEAT_LIMIT_S + 15
-        status, body = await get(session, "/livez")
-        assert (503, False, 75.0) == (status, body["live"], body["beat_age_s"])
-
-    with_server(running, use)
-
-
-def test_metrics_are_those_of_telemetry(running: Health) -> None:
-    """Prometheus scrapes the same process that the probes look at."""
-    telemetry = Telemetry()
-    telemetry.records_consumed("orders", 7)
-
-    async def use(_: Server, session: aiohttp.ClientSession) -> None:
-        async with session.get("/metrics") as response:
-            text = await response.text()
-            assert "text/plain; version=0.0.4; charset=utf-8" == response.headers["Content-Type"]
-            assert 'partner_bridge_records_consumed_total{topic="orders"} 7.0\n' in text
-
-    with_server(running, use, telemetry)
-
-
-def test_version_says_what_runs(running: Health) -> None:
-    """The first question of every support case."""
-
-    async def use(_: Server, session: aiohttp.ClientSession) -> None:
-        status, body = await get(session, "/version")
-        assert (200, __version__, "2.16.0") == (status, body["version"], body["librdkafka"])
-
-    with_server(running, use)
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [
-        ("GET", "/", 404),
-        ("GET", "/livez/", 404),
-        ("GET", "/../etc/passwd", 404),
-        ("POST", "/livez", 405),
-        ("DELETE", "/metrics", 405),
-        ("POST", "/other", 404),
-    ],
-)
-def test_everything_else_is_refused_in_json(running: Health, method: str, path: str, status: int) -> None:
-    """One error shape, and no way in."""
-
-    async def use(_: Server, session: aiohttp.ClientSession) -> None:
-        async with session.request(
-            method, path, data=b"x" * 100_000 if method == "POST" else None
-        ) as response:
-            assert status == response.status
-            assert "error" in await response.json()
-
-    with_server(running, use)
-
-
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/version"])
-def test_head_answers_without_a_body(running: Health, path: str) -> None:
-    """Some load balancers probe with HEAD."""
-
-    async def use(_: Server, session: aiohttp.ClientSession) -> None:
-        async with session.head(path) as response:
-            assert (200, b"") == (response.status, await response.read())
-
-    with_server(running, use)
-
-
-def test_oversized_headers_are_refused(running: Health) -> None:
-    """A client cannot make us keep what it likes."""
-
-    async def use(_: Server, session: aiohttp.ClientSession) -> None:
-        async with session.get("/livez", headers={"X-Large": "x" * 20_000}) as response:
-            assert 400 == response.status
-
-    with_server(running, use)
-
-
-def test_slow_clients_hold_up_nobody(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections that send half a request are closed, and others are answered meanwhile."""
-    monkeypatch.setattr(server, "IDLE_TIMEOUT_S", 0.2)
-
-    async def use(server: Server, session: aiohttp.ClientSession) -> None:
-        slow = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(50)]
-        for _, writer in slow:
-            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        status, _ = await get(session, "/livez")
-        assert 200 == status
-        for reader, writer in slow:
-            assert b"" == await reader.read()
-            writer.close()
-
-    with_server(running, use)
-
-
-def test_the_newest_connections_stay_open(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that opens ever more and sends nothing takes its own places, and no probe's."""
-    monkeypatch.setattr(server, "MAX_CONNECTIONS", 10)
-
-    async def use(server: Server, session: aiohttp.ClientSession) -> None:
-        idle = []
-        for _ in range(30):
-            idle.append(await asyncio.open_connection("127.0.0.1", server.port))
-            status, _ = await get(session, "/livez")
-            assert 200 == status
-        closed = [reader.at_eof() for reader, _ in idle]
-        assert [True] * 20 == closed[:20]
-        assert [False] * 9 == closed[-9:]
-        for _, writer in idle:
-            writer.close()
-
-    with_server(running, use)
-
-
-FLOODED = """
-import resource, sys
-from connector.telemetry import server
-from connector.telemetry.health import Health
-from connector.telemetry.metrics import Telemetry
-
-resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
-server.MAX_CONNECTIONS = 20
-answering = server.Server(Health(), Telemetry(), host="127.0.0.1", port=0)
-print(answering.port, flush=True)
-sys.stdin.read()
-answering.close()
-"""
-
-
-def test_a_flood_of_connections_takes_no_descriptors_from_the_bridge() -> None:
-    """Without descriptors nothing reaches EventBridge, and asyncio says so thousands of times."""
-    with contextlib.ExitStack() as flood:
-        child = flood.enter_context(
-            subprocess.Popen(
-                [sys.executable, "-c", FLOODED],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-        flood.callback(child.kill)
-        assert child.stdout
-        address = ("127.0.0.1", int(child.stdout.readline()))
-        http = flood.enter_context(urllib3.PoolManager(timeout=5, retries=False))
-        answers = []
-        for number in range(200):
-            flood.enter_context(socket.create_connection(address, timeout=5))
-            if number % 10 == 9:
-                answers.append(http.request("GET", f"http://127.0.0.1:{address[1]}/livez").status)
-        _, err = child.communicate("")
-
-    assert [200] * 20 == answers
-    assert (0, "") == (child.returncode, err)
-
-
-def test_a_port_in_use_is_a_configuration_error(running: Health) -> None:
-    """Said with the setting to change, not with a traceback."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(ConfigError) as error:
-            Server(running, Telemetry(), host="127.0.0.1", port=port)
-    [problem] = error.value.problems
-
-    assert "http.port" == problem.path
-    assert f"port {port} on 127.0.0.1 is in use; choose another, or 0 for any free one" == problem.message
-
-
-def test_an_address_of_somebody_else_is_a_configuration_error(running: Health) -> None:
-    """192.0.2.1 is reserved for documentation, so no machine has it."""
-    with pytest.raises(ConfigError) as error:
-        Server(running, Telemetry(), host="192.0.2.1", port=0)
-
-    assert ["http.host"] == [problem.path for problem in error.value.problems]
-
-
-def test_the_port_is_free_again_after_close(running: Health) -> None:
-    """A restart in the same place must work."""
-
-    first = Server(running, Telemetry(), host="127.0.0.1", port=0)
-    first.close()
-    second = Server(running, Telemetry(), host="127.0.0.1", port=first.port)
-    second.close()
-
-    assert first.port == second.port

@@ -1,0 +1,94 @@
+"""The dry run: it says of each letter what a replay would do, and sends nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from connector import config
+from connector.dead_letters.dry_run import ReplayCounts, plan, tries
+from connector.errors import Code
+from connector.model import SourceStatus
+from tests.replay_rig import DENIED, NO_ANSWER, ORDERS, Rig, record
+
+
+@pytest.mark.parametrize(
+    ("seen", "code", "reason"),
+    [
+        (SourceStatus("ACTIVE"), "template_null", None),
+        (SourceStatus("PENDING"), "template_null", "its source is PENDING: its customer has not"),
+        (
+            SourceStatus("OTHER", reason="called SLEEPING"),
+            "template_null",
+            "its source is OTHER: called SLEEPING",
+        ),
+        (NO_ANSWER, "template_null", "its source is UNKNOWN: no lookup of it was answered"),
+        (DENIED, "template_null", None),
+        (DENIED, "source_inactive", "its source was not ACTIVE when it was written"),
+    ],
+)
+def test_a_plan_says_what_a_replay_does(
+    settings: config.Settings, seen: SourceStatus, code: Code, reason: str | None
+) -> None:
+    """Of each letter, whatever was seen of its source."""
+    rig = Rig([record(0, code=code)], settings=settings)
+    rig.state_feed.is_blind = True
+    rig.at(poll_50=lambda: rig.state_feed.say(ORDERS, seen))
+    foreseen = plan(
+        rig.scan(rig.ranges),
+        trial=rig.trial,
+        look_up=lambda *_: seen,
+        max_letters=None,
+        report=lambda *_: None,
+    )
+    replayed = rig.run()
+    replayed.elsewhere = ()  # a plan has no group
+
+    assert foreseen == replayed
+    assert (reason is None) == (replayed.left == {})
+    assert all(text.startswith(reason or "") for text in replayed.left)
+
+
+def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: config.Settings) -> None:
+    """By the code they have, and by the code they would get."""
+    gone = record(3)
+    headers = tuple((n, b"gone" if n == "__connect.errors.topic" else v) for n, v in gone.headers)
+    rig = Rig(
+        [record(0), record(1, type=None), record(2, draft=True), gone._replace(headers=headers)],
+        settings=settings,
+    )
+
+    tally = plan(
+        rig.scan(rig.ranges),
+        trial=rig.trial,
+        look_up=lambda *_: SourceStatus("ACTIVE"),
+        max_letters=None,
+        report=lambda *_: None,
+    )
+
+    assert {"template_null": 3} == tally.tried
+    assert (1, {"template_null": 1}, {"filter": 1}) == (tally.delivered, tally.failed, tally.dropped)
+    assert {"its origin is gone: no entry under `topics` matches it": 1} == tally.left
+    assert "is null or missing" in tally.messages["template_null"]
+    assert [] == rig.sent
+
+
+def test_large_letters_are_tried_a_few_at_a_time(settings: config.Settings) -> None:
+    """A hundred at once would not fit into memory. Each is tried once, and what is left open is told once."""
+    rig = Rig([record(n, text="x" * 400_000) for n in range(10)], settings=settings)
+    (batch,) = rig.scan(rig.ranges)
+    steps = list(tries([batch._replace(parked=3, left={"why": 2})], rig.trial))
+
+    assert [3, 3, 3, 1] == [len(step.tried) for step in steps]
+    assert list(range(10)) == [tried.letter.id.offset for step in steps for tried in step.tried]
+    assert ([3, 0, 0, 0], {"why": 2}) == ([step.parked for step in steps], steps[0].left)
+    assert not any(step.left for step in steps[1:])
+
+
+def test_reasons_are_counted_in_bounded_memory() -> None:
+    """However many different ones there are."""
+    tally = ReplayCounts()
+    for number in range(1_000):
+        tally.count(tally.left, f"reason {number}")
+
+    assert len(tally.left) <= 21
+    assert 1_000 == sum(tally.left.values())
