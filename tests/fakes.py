@@ -25,7 +25,7 @@ class FakeClock:
         return self.now_s
 
 
-class FakeWatch:
+class FakeStateFeed:
     """Sees every source in the state it was told, ACTIVE otherwise, with the next step."""
 
     is_looking_up = False
@@ -102,7 +102,7 @@ def outcomes(results: Sequence[Outcome]) -> Answer:
     return Answer(results, error=None, request_id="request-1", seconds=0.01)
 
 
-class FakeSource:
+class FakeConsumer:
     """A topic in memory that is read by one member; honours pause, and keeps what was committed."""
 
     def __init__(self, bridge: Bridge, clock: FakeClock) -> None:

@@ -16,7 +16,7 @@ from connector.errors import Code, DeadLetterError
 from connector.model import Entry, Partition, Position, Ranges, Record, Retriable, SourceStatus
 from connector.pipeline import Pipeline
 from connector.telemetry.metrics import Telemetry
-from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeWatch
+from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeStateFeed
 
 LETTERS = "orders.dlt"
 SETTINGS = """
@@ -132,7 +132,7 @@ class Rig:
         self.letters = FakeLetters(records)
         self.ranges = dict.fromkeys({r.partition.number for r in records}, (0, 1000000))
         self.max_replays = max_replays
-        self.state_feeds = {name: FakeWatch() for name in settings.all_targets}
+        self.state_feeds = {name: FakeStateFeed() for name in settings.all_targets}
         self.state_feed = self.state_feeds["default"]
         self.trial = DryRun(Pipeline(settings, None), lambda _: None)
         self.problems: list[str] = []

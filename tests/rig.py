@@ -22,7 +22,16 @@ from connector.model import (
 from connector.pipeline import Pipeline
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
-from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeSource, FakeWatch, Judge, accept, outcomes
+from tests.fakes import (
+    FakeClock,
+    FakeConsumer,
+    FakeDeadLetters,
+    FakeSink,
+    FakeStateFeed,
+    Judge,
+    accept,
+    outcomes,
+)
 
 P0 = Partition("orders", 0)
 P1 = Partition("orders", 1)
@@ -53,7 +62,7 @@ class Rig:
     def __init__(self, settings: config.Settings, judge: Judge = accept) -> None:
         self.clock = FakeClock()
         self.sink = FakeSink(self.clock, judge)
-        self.state_feeds = {name: FakeWatch() for name in settings.all_targets}
+        self.state_feeds = {name: FakeStateFeed() for name in settings.all_targets}
         self.state_feed = self.state_feeds["default"]
         self.dead_letters = FakeDeadLetters()
         self.telemetry = Telemetry()
@@ -68,7 +77,7 @@ class Rig:
             health=self.health,
             clock_s=self.clock,
         )
-        self.source = FakeSource(self.bridge, self.clock)
+        self.source = FakeConsumer(self.bridge, self.clock)
         self.bridge.on_assigned([P0, P1])
 
     def run(self, until: Callable[[], bool], *, max_polls: int = 5_000) -> None:

@@ -34,7 +34,7 @@ from tests.bench import plain_loop, records
 from tests.bench.endpoint import Endpoint
 from tests.bench.process import BenchError
 from tests.bench.runs import PARTITIONS
-from tests.fakes import FakeWatch
+from tests.fakes import FakeStateFeed
 from tests.services.child import wait_until
 
 ROUNDS = 3
@@ -168,7 +168,7 @@ class Stages:
             self._settings.eventbridge,
             sink=sink,
             telemetry=self._telemetry,
-            state_feed=FakeWatch(),
+            state_feed=FakeStateFeed(),
         )
         ledger = Ledger()
         ledger.assign(self._partitions)

@@ -21,7 +21,6 @@ WITHOUT_UNIT_TEST = {
     "dead_letters.replay_group": "tests/integration/test_replay.py has members come and go, on real Kafka",
     "dead_letters.topics": "tests/integration/test_dead_letters.py reads and creates topics, on real Kafka",
     "dead_letters.writer": "tests/contract/test_sandbox_letters.py writes with it, to a broker",
-    "dead_letters.settlement": "tests/unit/test_bridge_stopping.py runs it, and dead_letters/test_replay.py",
     "delivery.failures": "tests/unit/test_bridge_failures.py runs it, with the bridge around it",
     "delivery.pending": "it holds values; tests/unit/delivery/test_queue.py handles them",
     "delivery.sender": "tests/unit/test_bridge_flow.py runs it, with the bridge around it",
