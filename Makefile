@@ -22,7 +22,7 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 docs: setup ## writes the tables in README and helm/README, and the JSON Schemas
 	$(BIN)/partner-bridge config schema > schemas/config.json
 	$(BIN)/python -m tests.chart.values_schema > helm/values.schema.json
-	$(BIN)/python -m cogapp -r README.md helm/README.md
+	$(BIN)/python -m cogapp -r README.md docs/*.md helm/README.md
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url pyproject.toml

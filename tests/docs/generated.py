@@ -1,9 +1,11 @@
-"""What cog writes into README: commands, metrics and codes, taken from the code itself."""
+"""Tables that cog writes into README and docs: commands, metrics, codes and files, taken from the code itself."""
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,6 +17,9 @@ from connector.errors import MEANINGS
 from connector.model import Partition, Position, SourceReport, SourceStatus
 from connector.telemetry.metrics import Telemetry
 from tests.chart.values_schema import VALUES, values_schema
+
+
+CONNECTOR = Path(__file__).parents[2] / "connector"
 
 
 def _table(*rows: Iterable[str]) -> str:
@@ -73,6 +78,25 @@ def chart_values() -> str:
             yield f"`{path}{key}`", f"`{json.dumps(default)}`".replace("|", r"\|"), value["description"]
 
     return _table(("value", "default", "meaning"), *rows(json.loads(values_schema()), ""))
+
+
+def files() -> str:
+    """Every file of every package, with the first line of its docstring."""
+
+    def table(folder: Path) -> str:
+        paths = sorted(path for path in folder.glob("*.py") if path.stem != "__init__")
+        return _table(("file", "is"), *((f"`{path.name}`", summary(path).replace("|", r"\|")) for path in paths))
+
+    parts = [f"### connector/\n\n{summary(CONNECTOR / '__init__.py')}\n\n{table(CONNECTOR)}"]
+    for init in sorted(CONNECTOR.glob("*/__init__.py")):
+        parts.append(f"### connector/{init.parent.name}/\n\n{summary(init)}\n\n{table(init.parent)}")
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def summary(file: Path) -> str:
+    """The first paragraph of a file's docstring, on one line."""
+    text = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def show_every_series(telemetry: Telemetry) -> None:
