@@ -1,4 +1,4 @@
-"""Tables that cog writes into README and docs: commands, metrics, codes and files, taken from the code itself."""
+"""The tables that cog writes into the pages, taken from the code itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from connector.errors import MEANINGS
 from connector.model import Partition, Position, SourceReport, SourceStatus
 from connector.telemetry.metrics import Telemetry
 from tests.chart.values_schema import VALUES, values_schema
-
 
 CONNECTOR = Path(__file__).parents[2] / "connector"
 
@@ -83,14 +82,15 @@ def chart_values() -> str:
 def files() -> str:
     """Every file of every package, with the first line of its docstring."""
 
-    def table(folder: Path) -> str:
-        paths = sorted(path for path in folder.glob("*.py") if path.stem != "__init__")
-        return _table(("file", "is"), *((f"`{path.name}`", summary(path).replace("|", r"\|")) for path in paths))
+    def section(init: Path, title: str) -> str:
+        paths = sorted(path for path in init.parent.glob("*.py") if path != init)
+        rows = ((f"`{path.name}`", summary(path).replace("|", r"\|")) for path in paths)
+        return f"### {title}\n\n{summary(init)}\n\n{_table(('file', 'is'), *rows)}"
 
-    parts = [f"### connector/\n\n{summary(CONNECTOR / '__init__.py')}\n\n{table(CONNECTOR)}"]
-    for init in sorted(CONNECTOR.glob("*/__init__.py")):
-        parts.append(f"### connector/{init.parent.name}/\n\n{summary(init)}\n\n{table(init.parent)}")
-    return "\n" + "\n".join(parts) + "\n"
+    packages = sorted(CONNECTOR.glob("*/__init__.py"))
+    sections = [section(CONNECTOR / "__init__.py", "connector/")]
+    sections += [section(init, f"connector/{init.parent.name}/") for init in packages]
+    return "\n" + "\n".join(sections) + "\n"
 
 
 def summary(file: Path) -> str:
