@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(INSTALLED) ## .venv with everything in requirements-dev.lock, and the package with every extra
+setup: $(INSTALLED) ## installs .venv from requirements-dev.lock, and the package with every extra
 
 $(INSTALLED): requirements-dev.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -19,15 +19,15 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e '.[dev,msk]'
 	touch $@
 
-docs: setup ## writes the tables in README and helm/README, and the JSON Schemas
+docs: setup ## writes the tables in README, docs/ and helm/README, and the JSON Schemas
 	$(BIN)/partner-bridge config schema > schemas/config.json
 	$(BIN)/python -m tests.chart.values_schema > helm/values.schema.json
-	$(BIN)/python -m cogapp -r README.md helm/README.md
+	$(BIN)/python -m cogapp -r README.md docs/*.md helm/README.md
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url pyproject.toml
 
-lock: $(INSTALLED) ## writes both locks from pyproject.toml, keeping what still fits: what the image runs, and all of it
+lock: $(INSTALLED) ## writes both locks from pyproject.toml, keeping the versions that still fit
 	$(COMPILE) --extra msk --output-file requirements.lock
 	$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
@@ -35,20 +35,20 @@ format: setup ## formats the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only --quiet .
 
-lint: setup
+lint: setup ## checks style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
+types: setup ## checks types
 	$(BIN)/mypy
 
-contracts: setup
+contracts: setup ## checks which package imports which
 	$(BIN)/lint-imports
 
-check: format lint types contracts ## the inner loop, under 60 s: format, lint, types, contracts, unit tests
+check: format lint types contracts ## the inner loop, under a minute: format, lint, types, contracts, unit tests
 	$(BIN)/pytest --quiet tests/unit
 
-test: lint types contracts ## everything CI runs; Kafka and the registry are real
+test: lint types contracts ## everything that CI runs; Kafka and the registry are real
 	$(BIN)/pytest --numprocesses 3 --dist loadfile || { test $$? -eq 1 && $(MAKE) --no-print-directory alone; }
 
 alone: # a test that fails beside others for want of CPU passes now; one that fails for another reason fails again
@@ -58,29 +58,29 @@ alone: # a test that fails beside others for want of CPU passes now; one that fa
 demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: no Docker, no AWS
 	$(BIN)/partner-bridge demo
 
-chart: setup ## the chart and its README: lint, unit tests, golden renders, bad values, Kubernetes' schemas, alerts
+chart: setup ## checks the chart: lint, renders, bad values, Kubernetes' schemas, alerts; and the pages
 	$(BIN)/pytest tests/chart tests/docs
 
 golden: setup ## renders helm/ci/*.yaml anew into tests/chart/golden
 	$(BIN)/python -m tests.chart.render
 
-monitoring: setup ## every query of dashboard and alerts, answered by a real Prometheus that scrapes a real bridge
+monitoring: setup ## runs every query of dashboard and alerts against a real Prometheus and bridge
 	$(BIN)/pytest --capture=no tests/monitoring/test_queries.py tests/monitoring/bad_day.py
 
-image: setup ## builds the image with the engine at hand (BASE_IMAGE=…), and runs it as Kubernetes would
+image: setup ## builds the image (BASE_IMAGE=…) and runs it as Kubernetes would
 	IMAGE_TESTS=required $(BIN)/pytest tests/image
 
-bench: setup ## CPU, throughput and memory, next to a plain boto3 loop
+bench: setup ## measures CPU, throughput and memory, next to a plain boto3 loop
 	$(BIN)/python -m tests.bench
 
-chaos: setup ## the fault machine: make chaos SEED=1 MINUTES=10
+chaos: setup ## plays faults on real brokers and bridges: make chaos SEED=1 MINUTES=10
 	$(BIN)/python -m tests.chaos --seed "$(or $(SEED),0)" --minutes "$(or $(MINUTES),10)"
 
-soak: setup ## the same process for long: make soak MINUTES=10
+soak: setup ## runs one bridge under faults for long: make soak MINUTES=10
 	$(BIN)/python -m tests.chaos.soak --minutes "$(or $(MINUTES),10)"
 
-fuzz: setup ## hostile bytes: make fuzz INPUTS=1000000
+fuzz: setup ## damages records and schemas: make fuzz INPUTS=1000000
 	$(BIN)/python -m tests.chaos.fuzz --inputs "$(or $(INPUTS),1000000)" --seed "$(or $(SEED),0)"
 
-audit: setup ## known holes in what is pinned; fails also where one of them cannot be looked up
+audit: setup ## checks the pinned dependencies for known vulnerabilities
 	$(BIN)/uv tool run --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.lock

@@ -1,9 +1,11 @@
-"""What cog writes into README: commands, metrics and codes, taken from the code itself."""
+"""The tables that cog writes into the pages, taken from the code itself."""
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -15,6 +17,8 @@ from connector.errors import MEANINGS
 from connector.model import Partition, Position, SourceReport, SourceStatus
 from connector.telemetry.metrics import Telemetry
 from tests.chart.values_schema import VALUES, values_schema
+
+CONNECTOR = Path(__file__).parents[2] / "connector"
 
 
 def _table(*rows: Iterable[str]) -> str:
@@ -73,6 +77,26 @@ def chart_values() -> str:
             yield f"`{path}{key}`", f"`{json.dumps(default)}`".replace("|", r"\|"), value["description"]
 
     return _table(("value", "default", "meaning"), *rows(json.loads(values_schema()), ""))
+
+
+def files() -> str:
+    """Every file of every package, with the first line of its docstring."""
+
+    def section(init: Path, title: str) -> str:
+        paths = sorted(path for path in init.parent.glob("*.py") if path != init)
+        rows = ((f"`{path.name}`", summary(path).replace("|", r"\|")) for path in paths)
+        return f"### {title}\n\n{summary(init)}\n\n{_table(('file', 'is'), *rows)}"
+
+    packages = sorted(CONNECTOR.glob("*/__init__.py"))
+    sections = [section(CONNECTOR / "__init__.py", "connector/")]
+    sections += [section(init, f"connector/{init.parent.name}/") for init in packages]
+    return "\n" + "\n".join(sections) + "\n"
+
+
+def summary(file: Path) -> str:
+    """The first paragraph of a file's docstring, on one line."""
+    text = ast.get_docstring(ast.parse(file.read_text())) or ""
+    return " ".join(text.partition("\n\n")[0].split())
 
 
 def show_every_series(telemetry: Telemetry) -> None:

@@ -24,7 +24,7 @@ from tests.services.kafka import KafkaCluster
 from tests.topics import Sent
 from tests.world import NOTES, World, note
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 USER, ADMIN, PASSWORD = "orders-bridge", "admin", "secret"
 SECURED = {
     "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",

@@ -31,7 +31,7 @@ from tests.services.kafka import KafkaCluster
 from tests.topics import Sent
 from tests.world import NOTES, ORDER, ORDERS, World, note, order, positions, spread
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[2] / "docs" / "operations.md"
 PASSWORD = "scram-password-of-the-bridge"
 CODE = "json_invalid"
 

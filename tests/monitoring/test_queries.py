@@ -29,11 +29,11 @@ def test_every_metric_that_is_named_exists() -> None:
 
 def test_every_alert_is_in_the_runbook_and_has_both_tests() -> None:
     """One that fires and one that is silent; and a heading that the alert's link leads to."""
-    readme = (ROOT / "README.md").read_text()
+    runbook = (ROOT / "docs" / "runbook.md").read_text()
     tested = (ROOT / "tests" / "chart" / "alerts_test.yaml").read_text().split("  - name: ")
 
     for alert in queries.alerts():
         of_it = [each for each in tested if f"alertname: {alert}\n" in each]
-        assert f"#### {alert}\n" in readme
+        assert f"\n## {alert}\n" in runbook
         assert any("exp_alerts: []" in each for each in of_it), alert
         assert any("exp_labels" in each for each in of_it), alert
