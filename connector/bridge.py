@@ -165,11 +165,11 @@ class Bridge:
             raise self._settlement.halt
 
     def _begin_to_end(self) -> None:
-        """From now on the time counts that stopping may take, also for what is draining already."""
+        """Start the clock of `shutdown_timeout`, also for a drain that is under way."""
         self._end_by_s = min(self._end_by_s, self._clock_s() + self._delivery.shutdown_timeout)
 
     def _left_s(self, deadline_s: float) -> float:
-        """For a last commit: what is left of the time, but never nothing."""
+        """Seconds for a last commit: those that are left, and at least `LAST_COMMIT_S`."""
         return max(LAST_COMMIT_S, deadline_s - self._clock_s())
 
     # One pass of the loop

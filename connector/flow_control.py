@@ -211,7 +211,7 @@ class Pauses:
         return pause, resume
 
     def forget(self, partition: Partition) -> None:
-        """It was taken away."""
+        """Drop a partition that was taken away."""
         self.reasons.pop(partition, None)
         self._unmoved.pop(partition, None)
 

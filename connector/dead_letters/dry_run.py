@@ -1,4 +1,4 @@
-"""What would become of a dead letter with the current configuration, and the count of what did."""
+"""Dry run of a replay: makes the entry of each dead letter with the current configuration, and counts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_REASONS = 20
 
 
 class NotReplayable(ConnectorError):  # noqa: N818 - it names what was found
-    """Nothing can be made of a letter now, though nothing is wrong with its record: it stays open."""
+    """The dead letter cannot be replayed now (topic not configured, payload gone); it stays open."""
 
 
 class Prepared(NamedTuple):

@@ -1,4 +1,4 @@
-"""What failed attempts say: of a record, of its source, or of the target as a whole. Pure."""
+"""Decides what a failed attempt counts against: the record, its source, or the target. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which entries may leave next, and together: order, packing, retries, turns of sources. Pure."""
+"""The queue of one target: order, packing, retries, turns of sources. Pure."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ class EntryQueue:
         return self._drop(waiting, lambda pending: pending.tracker in trackers)
 
     def entries(self) -> Iterator[PendingEntry]:
-        """All that are here."""
+        """Every unsent entry."""
         return (pending for lane in self._lanes(self._all_queues()) for pending in lane.waiting)
 
     # Sources
@@ -377,7 +377,7 @@ class EntryQueue:
 
     @property
     def has_room(self) -> bool:
-        """Whether who was not let in by lack of room may come."""
+        """Whether partitions that paused for lack of room may resume."""
         return self._fullness <= ROOM_SHARE
 
     @property

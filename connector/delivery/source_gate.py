@@ -226,7 +226,7 @@ class SourceGate:
         return self._state_feed.is_looking_up
 
     def seen(self, source: str) -> SourceStatus:
-        """What was seen of a source."""
+        """The last known status of a source."""
         known = self._known.get(source)
         return known.seen if known else LOOKING_UP
 
