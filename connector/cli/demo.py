@@ -9,6 +9,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+import orjson
 import typer
 
 from connector import process
@@ -89,7 +90,8 @@ def _print_account(account: Account, eventbridge: FakeEventBridge) -> None:
     typer.echo(f"\nfaults injected: {injected}; duplicates: {account.duplicates()}")
     if example := next(iter(eventbridge.events()), None):
         typer.echo("\nOne event, as the customer gets it:")
-        print_json({name: value for name, value in example.as_json().items() if name != "sandbox"})
+        shown = {name: value for name, value in example.as_json().items() if name != "sandbox"}
+        print_json(orjson.loads(orjson.dumps(shown)))
 
 
 def _print_addresses(sandbox: Sandbox, bridge: DemoBridge, folder: Path) -> None:
@@ -114,10 +116,10 @@ def _wait_for_signal() -> None:
 
 
 def _print_next_steps() -> None:
-    typer.echo("\nWhere to look next:")
+    typer.echo("\nWhere to go next:")
     print_values(
         {
-            "partner-bridge demo --keep": "the same, and it stays up for a look around",
+            "partner-bridge demo --keep": "the same, and it stays up until Ctrl-C",
             "partner-bridge dead-letters list": "while it is up: what failed and why; then show and replay",
             "partner-bridge sandbox": "broker, registry and EventBridge for a bridge of your own",
             "examples/bridge.yaml": "a configuration to start from, which README.md explains",

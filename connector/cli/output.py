@@ -145,9 +145,8 @@ class Progress:
 
     def _left(self) -> str:
         speed = self._speed(self._done)
-        if not speed or self._total is None:
-            return ""
-        return f"{duration(max(0, self._total - self._done) / speed)} left"
+        left = 0 if self._total is None else self._total - self._done
+        return f"{duration(left / speed)} left" if speed and left > 0 else ""
 
 
 @contextmanager

@@ -167,7 +167,7 @@ class SourceAdmin:
                 reason = status.reason or MEANINGS[status.state]
                 text = f"EventBridge answered success and nobody gets it: {reason}."
             case Delivered():
-                text = "EventBridge took it. Whether anybody gets it is not known: its source cannot be looked up."
+                text = "EventBridge took it. Whether anybody gets it is not known: it cannot be looked up."
             case Retriable(code, message) | Refused(code, message):
                 text = f"EventBridge refused it ({code}: {message}). The source is {status}."
             case forbidden:
