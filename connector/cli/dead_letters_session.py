@@ -104,7 +104,6 @@ class DeadLetterSession:
         return resolved
 
     def totals(self, selection: Selection) -> Totals:
-        """Count the selected letters."""
         totals = Totals()
         for batch in self.selected(selection, self.cases(selection)):
             for found in batch:

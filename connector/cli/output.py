@@ -125,7 +125,6 @@ class Progress:
         self._due_s = time.monotonic() + self._interval_s if bar or lines else float("inf")
 
     def advance(self, count: int) -> None:
-        """Count more as done."""
         self._done += count
         self.refresh()
 

@@ -85,7 +85,6 @@ class SourceAdmin:
         }
 
     def close(self) -> None:
-        """Close every connection."""
         for calls in self._calls.values():
             calls.close()
 

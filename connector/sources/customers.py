@@ -167,7 +167,6 @@ def _target_of(row: Mapping[str, str], settings: config.Settings) -> str | None:
 
 
 def targets_in(region: str, settings: config.Settings) -> list[str]:
-    """Name the targets in a Region."""
     return [name for name, target in settings.all_targets.items() if target.region == region]
 
 

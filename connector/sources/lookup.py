@@ -52,7 +52,6 @@ class CachedStates:
         return status
 
     def close(self) -> None:
-        """Close every connection."""
         self._calls.close()
 
     def _wait_for(self, target: str, source: str, timeout_s: float) -> SourceStatus:
