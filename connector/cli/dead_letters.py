@@ -77,7 +77,8 @@ Texts = list[str] | None
 Numbers = list[int] | None
 
 Code = Annotated[
-    Texts, typer.Option(help="Why it failed. Here and below: more than once for any; * is any text.")
+    Texts,
+    typer.Option(help="Code of the failure. Options like this may be given several times; * is any text."),
 ]
 Topic = Annotated[Texts, typer.Option(help="Topic the record came from.")]
 Partition = Annotated[Numbers, typer.Option(min=0, help="Its partition there.")]

@@ -1,4 +1,7 @@
-"""`dead-letters list`, `show` and `discard`: the text and the JSON that they print."""
+"""`dead-letters list`, `show` and `discard`: the text and the JSON that they print.
+
+They raise what `DeadLetterSession` raises.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,7 @@ MAX_MISSING = 10
 
 
 def list_letters(settings: config.Settings, selection: Selection, *, limit: int | None, as_json: bool) -> int:
-    """Print totals and the first letters, or every letter as a line of JSON; returns the exit code.
-
-    Raises:
-        ConfigError: the dead-letter topic does not exist.
-        UnavailableError: Kafka does not answer.
-    """
+    """Print totals and the first letters, or every letter as a line of JSON; returns the exit code."""
     with DeadLetterSession(settings) as session:
         if as_json:
             return _list_json(session, selection, limit)
@@ -62,13 +60,7 @@ def _list_json(session: DeadLetterSession, selection: Selection, limit: int | No
 
 
 def discard(settings: config.Settings, selection: Selection, *, reason: str, who: str) -> int:
-    """Discard the selected letters and print their number; returns the exit code.
-
-    Raises:
-        ConfigError: a topic does not exist, or is not fit for resolutions.
-        DeadLetterError: a resolution cannot be written.
-        UnavailableError: Kafka does not answer.
-    """
+    """Discard the selected letters and print their number; returns the exit code."""
     with DeadLetterSession(settings) as session:
         totals = session.discard(selection, reason=reason, who=who)
         if totals.count:
@@ -81,14 +73,9 @@ def discard(settings: config.Settings, selection: Selection, *, reason: str, who
 
 
 def plan_discard(settings: config.Settings, selection: Selection) -> int:
-    """Print the letters that `discard` would discard, counted by code; returns the exit code.
-
-    Raises:
-        ConfigError: the dead-letter topic does not exist.
-        UnavailableError: Kafka does not answer.
-    """
+    """Print the letters that `discard` would discard, counted by code; returns the exit code."""
     with DeadLetterSession(settings) as session:
-        totals = session.totals(selection)
+        totals, _, _ = session.totals_and_first(selection, 0)
         if totals.count:
             typer.echo(f"This would discard {plural(totals.count, 'letter')} of {session.topic.name}:")
             _print_groups("code", totals.by("code"))
@@ -99,12 +86,7 @@ def plan_discard(settings: config.Settings, selection: Selection) -> int:
 
 
 def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -> int:
-    """Print everything known about some letters; returns the exit code.
-
-    Raises:
-        ConfigError: the dead-letter topic does not exist.
-        UnavailableError: Kafka does not answer.
-    """
+    """Print everything known about some letters; returns the exit code."""
     with DeadLetterSession(settings) as session:
         selection = Selection(ids=ids, state="all")
         cases = session.cases(selection)

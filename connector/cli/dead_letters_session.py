@@ -103,13 +103,6 @@ class DeadLetterSession:
             note(f"{strange:,} records of {self.resolutions.name} are no resolutions and were left out")
         return resolved
 
-    def totals(self, selection: Selection) -> Totals:
-        totals = Totals()
-        for batch in self.selected(selection, self.cases(selection)):
-            for found in batch:
-                totals.add(found)
-        return totals
-
     def totals_and_first(
         self, selection: Selection, limit: int
     ) -> tuple[Totals, list[StoredDeadLetter], Cases]:

@@ -140,12 +140,7 @@ class ReplaySession:
 
 
 def replay(settings: config.Settings, request: ReplayRequest, *, execute: bool) -> int:
-    """Replay, or without `execute` print what a replay would do; returns the exit code.
-
-    Raises:
-        ConfigError: a topic is missing or not fit.
-        HaltError: going on would only fail; what was sent is recorded.
-    """
+    """Replay, or without `execute` print what a replay would do; returns the exit code."""
     with DeadLetterSession(settings) as session:
         replays = ReplaySession(session, request)
         counts = replays.execute() if execute else replays.plan()
