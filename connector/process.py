@@ -1,4 +1,4 @@
-"""The process: signals from its first moment on, its exit codes, garbage collection, and crash reports.
+"""The process: its exit codes, signals from its first moment on, crash reports, and garbage collection.
 
 Imports little, since it is imported before everything else.
 """
@@ -19,21 +19,29 @@ from connector.errors import ConnectorError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-LAST_ACTS_S = 0.5
-"""How long what `before_ending` asked for may take. A pipe that nobody reads must not keep the process."""
+EXIT_DONE = 0
+"""Done. `run` and `sandbox` run until they are stopped: SIGTERM and SIGINT are their ordinary end."""
+EXIT_BUG = 1
+"""A bug, with a traceback, or output that could not be written; Python's own code for both."""
+EXIT_USAGE = 2
+"""The configuration or the command line cannot be used; typer's own code for the latter."""
+EXIT_HALTED = 3
+"""Halted, because going on would lose or flood."""
+EXIT_CHECK_FAILED = 4
+"""The check ran and found a problem."""
 
-EXIT_UNWRITTEN = 1
-"""The output could not be written, to a full disk for instance; Python's own code for an error."""
+LAST_ACTS_S = 0.5
+"""The limit for all acts of `before_ending` together. A pipe that nothing reads must not keep the process."""
 
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 class _Stopping:
-    """What a signal does at this moment, and whether one came."""
+    """The state that the thread for signals shares with the rest of the process."""
 
     lock = threading.Lock()
     stop: Callable[[], None] | None = None
-    """What the first one does; None: it ends the process at once."""
+    """Called at the first signal; None: the first signal ends the process at once."""
     within_s: float | None = None
     last_acts: tuple[Callable[[], object], ...] = ()
     received: int | None = None
@@ -41,7 +49,7 @@ class _Stopping:
 
 
 def listen(*, until_told: bool) -> None:
-    """From now on SIGTERM and SIGINT end the process, and until `stop_with` at once.
+    """Act on SIGTERM and SIGINT from now on: they end the process at once, or call what `stop_with` names.
 
     Call it before anything is imported that costs time: process 1 of a container has no default actions, so
     the kernel drops a signal for which there is no handler yet. A thread acts on signals, because the main
@@ -54,17 +62,17 @@ def listen(*, until_told: bool) -> None:
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in SIGNALS:
-        # What is written to the pipe counts. Not SIG_IGN, with which nothing would be.
+        # Python writes the number to the pipe before it calls this. With SIG_IGN it would write nothing.
         signal.signal(number, lambda *_: None)
     threading.Thread(target=_hear, args=(reading,), name="signals", daemon=True).start()
-    # Whoever started this process may have kept them back until now, as the image does.
+    # The parent process may have blocked the signals until now, as the image does.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def stop_with(stop: Callable[[], None], *, within_s: float | None = None) -> None:
-    """From now on the first signal calls `stop`, on a thread of its own, and the process ends by itself.
+    """Call `stop` at the first signal, on a thread of its own; the process then ends by itself.
 
-    With the second signal it ends at once, and also where it has not ended `within_s`.
+    The second signal ends it at once. So does the first where the process has not ended `within_s` after it.
     """
     with _Stopping.lock:
         _Stopping.stop, _Stopping.within_s = stop, within_s
@@ -87,16 +95,16 @@ def stopped_code() -> int:
 
 
 def end(code: int) -> NoReturn:
-    """Write out what was printed and end, whatever other threads are in.
+    """Flush stdout and stderr and end the process, without waiting for other threads.
 
-    Threads may be left that do not come back: librdkafka's with a broker that does not answer, and look-ups
-    of names. An orderly end would wait for them, also in the destructors of the clients, and hear no signal.
+    Some of them may never return: librdkafka's with a broker that does not answer, and DNS lookups. An
+    orderly end would wait for them, also in the destructors of the clients, and would act on no signal.
     """
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError as error:
-        code = code or EXIT_UNWRITTEN
+        code = code or EXIT_BUG
         if not isinstance(error, BrokenPipeError):
             with suppress(OSError):
                 sys.stderr.write(f"The output could not be written: {error}\n")
@@ -110,7 +118,7 @@ def _hear(reading: int) -> None:
             _Stopping.received = received[0]
         if stop is None:
             _end_at_once()
-        # Not here: whatever `stop` waits for, the second signal is heard.
+        # On another thread: the second signal must be read, whatever `stop` waits for.
         threading.Thread(target=stop, name="stop", daemon=True).start()
         if _Stopping.within_s is not None:
             late = threading.Timer(_Stopping.within_s, _end_at_once)
@@ -143,10 +151,9 @@ MESSAGE = (
 
 
 def redacted_traceback(raised: BaseException) -> str:
-    """A traceback that has the text of our own exceptions only.
+    """Format a traceback without the text of foreign exceptions, which may quote a record.
 
-    The text of foreign ones may quote what they choked on, which may be a piece of a record. That of
-    OSError says what the system refused.
+    The text of our own exceptions is kept, and that of OSError, which is the system's.
     """
     parts: list[str] = []
     cause: BaseException | None = raised
@@ -158,24 +165,24 @@ def redacted_traceback(raised: BaseException) -> str:
 
 
 def report_crash(raised: BaseException | None) -> None:
-    """Say on stderr that this is a bug, and where. Nothing happens for an exit, or for Ctrl-C."""
+    """Write to stderr that this is a bug, and where. An exit and Ctrl-C are no bugs: nothing is written."""
     if isinstance(raised, Exception):
         sys.stderr.write(f"{redacted_traceback(raised)}\n{MESSAGE}\n")
 
 
 def install_excepthooks() -> None:
-    """From now on tell so what Python would print: what ends the process or a thread, or is ignored."""
+    """Report with `report_crash` every exception that Python itself would print, values included."""
     sys.excepthook = lambda _kind, raised, _traceback: report_crash(raised)
     threading.excepthook = lambda bug: report_crash(bug.exc_value)
     sys.unraisablehook = lambda bug: report_crash(bug.exc_value)
 
 
 COLLECT_INTERVAL_S = 30.0
-"""How often a process that runs for long calls `collect_garbage`."""
+"""A process that runs for long calls `collect_garbage` this often."""
 
 
 def tune_gc() -> None:
-    """Look for cycles of objects by themselves less often: what a record leaves behind holds none.
+    """Run the garbage collector less often; processing a record creates no reference cycles.
 
     Thousands of pending records are thousands of live objects, and each full collection would walk
     all of them to find nothing.
@@ -186,9 +193,9 @@ def tune_gc() -> None:
 
 
 def collect_garbage() -> None:
-    """Free the cycles there are. Takes 30 ms where 20,000 records and 10,000 sources are in memory.
+    """Free reference cycles. Takes 30 ms where 20,000 records and 10,000 sources are in memory.
 
-    boto3 leaves such cycles behind with each call, and aiohttp with each scrape. They are few, so that after
-    `tune_gc` it would be hours until Python looks for them, and memory would grow as if it leaked.
+    boto3 creates such cycles with each call, and aiohttp with each scrape. They are few: after `tune_gc`
+    Python would not collect them for hours, and memory would grow as if it leaked.
     """
     gc.collect()

@@ -17,6 +17,7 @@ from connector.formats.schema_registry import SchemaRegistryClient
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
+from connector.process import EXIT_BUG, EXIT_DONE, EXIT_HALTED, EXIT_USAGE
 from connector.sources.customers import Customers
 from connector.sources.poller import state_feeds
 from connector.telemetry.health import Health
@@ -28,11 +29,6 @@ CONNECT_TIMEOUT_S = 2.0
 """How long one attempt to reach the brokers may take; after each the pulse of the bridge is renewed."""
 
 METADATA_TIMEOUT_S = 10.0
-
-EXIT_DONE = 0
-EXIT_BUG = 1
-EXIT_USAGE = 2
-EXIT_HALTED = 3
 
 
 def run(settings: config.Settings) -> NoReturn:

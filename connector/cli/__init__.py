@@ -1,4 +1,7 @@
-"""The command line. A command: `app`, `dead_letters`, `replay` or `sources`; `check` has all of `check`."""
+"""The command line. Commands and arguments: `app`, `dead_letters` and `sources`.
+
+The work of the larger commands stands in files of its own; `output` prints for all of them.
+"""
 
 from connector.cli.app import main
 

@@ -1,6 +1,6 @@
-"""The command line: arguments, exit codes, and what people read. Results go to stdout, talk to stderr.
+"""`partner-bridge`: its commands and their arguments, and the exit code of every error.
 
-What a command needs is imported when it runs, so `--help` is instant and `run` starts fast.
+A command imports what it needs when it runs: `--help` is instant, and `run` starts fast.
 """
 
 from __future__ import annotations
@@ -13,21 +13,11 @@ import typer
 
 from connector import __version__, process
 from connector.cli.dead_letters import dead_letters_app
-from connector.cli.options import (
-    EXIT_BUG,
-    EXIT_CHECK_FAILED,
-    EXIT_DONE,
-    EXIT_HALTED,
-    EXIT_USAGE,
-    AsJson,
-    ConfigFile,
-    examples,
-    file_of,
-    print_json,
-    settings_of,
-)
+from connector.cli.options import AsJson, ConfigFile, examples, file_of, settings_of
+from connector.cli.output import print_json, print_values
 from connector.cli.sources import source_app
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
+from connector.process import EXIT_BUG, EXIT_CHECK_FAILED, EXIT_DONE, EXIT_HALTED, EXIT_USAGE
 
 if TYPE_CHECKING:
     from connector.cli.check import CheckResult, Section
@@ -59,12 +49,12 @@ app.add_typer(source_app, name="source")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit: see the EXIT_ constants for the codes."""
+    """Run the command line and exit with one of the codes in `process`."""
     process.install_excepthooks()
     try:
         app(arguments)
     except ConfigError as error:
-        _tell_problems(error.problems)
+        _print_problems(error.problems)
         sys.exit(EXIT_USAGE)
     except HaltError as error:
         typer.echo(f"Halted: {error}", err=True)
@@ -78,7 +68,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(EXIT_DONE)
 
 
-def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer passes it by position
     if wanted:
         typer.echo(f"partner-bridge {__version__}")
         raise typer.Exit
@@ -87,7 +77,7 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001  # typer calls it so
 @app.callback()
 def _options(
     *,
-    version: Annotated[  # its callback did all there is to do
+    version: Annotated[  # its callback has printed it
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
@@ -104,8 +94,8 @@ def _options(
 def run(config: ConfigFile = None) -> None:
     """Bridge records to EventBridge until told to stop.
 
-    SIGTERM or Ctrl-C drains and exits 0; a second one stops at once. Exit code 2 means that the
-    configuration cannot be used, 3 that going on would lose or flood.
+    SIGTERM or Ctrl-C drains and exits 0; a second one stops at once. Exit code 2: the configuration cannot
+    be used. Exit code 3: it halted, since going on would lose or flood.
     """
     settings = settings_of(config)
     from connector import service  # noqa: PLC0415
@@ -130,9 +120,9 @@ def check(
 ) -> None:
     """Say what the bridge would do, or all that is wrong.
 
-    Topic by topic: how records are read, what becomes of them, where they go.
+    Topic by topic: how records are read, filtered and mapped, and where they go.
 
-    Exit code 2 lists problems of the configuration, 4 means that something tried by --connect is not well.
+    Exit code 2: the configuration has problems, and all are listed. Exit code 4: --connect found a problem.
     """
     try:
         settings = settings_of(config)
@@ -141,17 +131,17 @@ def check(
             raise
         print_json({"ok": False, "problems": [problem._asdict() for problem in error.problems]})
         raise typer.Exit(EXIT_USAGE) from None
-    from connector.cli.check import plan  # noqa: PLC0415
+    from connector.cli.check import describe  # noqa: PLC0415
 
-    sections = list(plan(settings))
+    sections = list(describe(settings))
     if not as_json:
-        _print_plan(settings.name, sections)
+        _print_description(settings.name, sections)
     results = _try_connections(settings, as_json=as_json) if connect else []
-    well = all(result.ok for result in results)
+    is_ok = all(result.ok for result in results)
     if as_json:
-        tried = [{"name": result.name, "ok": result.ok, "text": result.text} for result in results]
-        print_json({"ok": well, "plan": dict(sections), "connections": tried})
-    raise typer.Exit(EXIT_DONE if well else EXIT_CHECK_FAILED)
+        connections = [{"name": result.name, "ok": result.ok, "text": result.text} for result in results]
+        print_json({"ok": is_ok, "plan": dict(sections), "connections": connections})
+    raise typer.Exit(EXIT_DONE if is_ok else EXIT_CHECK_FAILED)
 
 
 @config_app.command(
@@ -200,10 +190,10 @@ def sandbox(
     All of them on this machine, without Docker or AWS, until Ctrl-C.
     A bridge.yaml for it goes to stdout.
     """
-    from connector.sandbox import commands  # noqa: PLC0415
+    from connector.cli.sandbox import run_sandbox  # noqa: PLC0415
 
     raise typer.Exit(
-        commands.sandbox(
+        run_sandbox(
             eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
         )
     )
@@ -220,29 +210,27 @@ def demo(
     Runs the real bridge against a sandbox, with good and broken records, and balances the account:
     produced = delivered + dead-lettered + filtered.
     """
-    from connector.sandbox import commands  # noqa: PLC0415
+    from connector.cli.demo import run_demo  # noqa: PLC0415
 
-    raise typer.Exit(commands.demo(records=records, keep=keep))
+    raise typer.Exit(run_demo(records=records, keep=keep))
 
 
-def _tell_problems(problems: Iterable[Problem]) -> None:
+def _print_problems(problems: Iterable[Problem]) -> None:
     listed = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
     title = "The configuration has a problem:" if len(listed) == 1 else "The configuration has problems:"
     typer.echo("\n".join([title, *listed]), err=True)
 
 
-def _print_plan(name: str, sections: Iterable[Section]) -> None:
+def _print_description(name: str, sections: Iterable[Section]) -> None:
     typer.secho(f"{name} would do this:", bold=True)
     for title, lines in sections:
         typer.echo()
         typer.secho(title, bold=True)
-        width = max(map(len, lines))
-        for label, text in lines.items():
-            typer.echo(f"  {label:<{width}}  {text}")
+        print_values(lines, indent="  ")
 
 
 def _try_connections(settings: Settings, *, as_json: bool) -> list[CheckResult]:
-    """Try every connection; each result is shown as soon as it is there."""
+    """Try every connection, and print each result as soon as it is there."""
     from connector.cli import check  # noqa: PLC0415
 
     if not as_json:

@@ -1,4 +1,8 @@
-"""`partner-bridge check`: problems found without connecting, the plan in words, and `--connect`."""
+"""The work of `partner-bridge check`, in the order in which it is done.
+
+`problems` finds mistakes without connecting, `describe` puts the configuration into words, and
+`connection_checks` does what `--connect` asks for.
+"""
 
 from __future__ import annotations
 
@@ -28,102 +32,15 @@ from connector.sources.customers import read_customers
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
 
-
-def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
-    """Try everything that a run would connect to, and report each: ok or not, and what to do.
-
-    Brokers, topics, dead-letter topic, registry, credentials. Changes nothing and joins no group.
-    """
-    configure_logging("error", settings.log.format)
-    source = KafkaConsumer(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
-    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings, registry)
-    try:
-        metadata = source.metadata(METADATA_TIMEOUT_S)
-    except UnavailableError as error:
-        text = f"{error}; see bootstrap.servers and the security settings under `kafka`"
-        yield CheckResult("brokers", ok=False, text=text)
-    else:
-        text = f"{len(metadata.brokers)} in cluster {metadata.cluster_id}"
-        yield CheckResult("brokers", ok=True, text=text)
-        yield from _topic_checks(settings, pipeline, set(metadata.topics))
-    finally:
-        source.close()
-    if registry is not None:
-        yield _check("schema registry", registry.check)
-        registry.close()
-    for name, target in settings.all_targets.items():
-        where = "" if len(settings.all_targets) == 1 else f" of {name}"
-        yield _check(f"credentials{where}", partial(_check_target, target))
-        yield from _source_checks(settings, name, where)
-
-
-def _check_target(target: config.Target) -> str:
-    return Publisher(target).check()
-
-
-def _source_checks(settings: config.Settings, name: str, where: str) -> Iterator[CheckResult]:
-    """The sources that are known by name, and whether states may be looked at."""
-    known = {
-        topic.event.source
-        for topic in settings.topics.values()
-        if "${" not in topic.event.source and topic.target == name
-    }
-    with closing(SourceCalls(settings.all_targets[name], patience_s=5.0)) as calls:
-        for source in sorted(known):
-            try:
-                seen = calls.run(methodcaller("look_up", source))
-            except ConnectorError as error:
-                yield CheckResult(f"source {source}{where}", ok=False, text=str(error))
-            else:
-                yield CheckResult(f"source {source}{where}", ok=seen.state == "ACTIVE", text=str(seen))
-
-
-def _check(name: str, attempt: Callable[[], str | None]) -> CheckResult:
-    try:
-        return CheckResult(name, ok=True, text=attempt() or "answers")
-    except ConnectorError as error:
-        return CheckResult(name, ok=False, text=str(error))
-
-
-def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[str]) -> Iterator[CheckResult]:
-    for name in settings.topics:
-        if name.startswith("^"):
-            text = ", ".join(pipeline.topics_of(name, existing))
-            text = text or "matches no topic now; topics created later will be found"
-            yield CheckResult(f"topics {name}", ok=True, text=text)
-        else:
-            text = "exists" if name in existing else "does not exist; create it, or correct its name"
-            yield CheckResult(f"topic {name}", ok=name in existing, text=text)
-    for topic in sorted(existing):
-        if pipeline.is_ambiguous(topic):
-            yield CheckResult(f"topic {topic}", ok=False, text=pipeline.refusal(topic) or "")
-    letters = settings.dead_letter
-    if letters.topic in existing:
-        yield CheckResult("dead-letter topic", ok=True, text=letters.topic)
-    elif letters.create:
-        yield CheckResult("dead-letter topic", ok=True, text=f"{letters.topic} will be created")
-    else:
-        yield CheckResult("dead-letter topic", ok=False, text=_missing_dead_letter_topic(letters.topic))
-
-
 WITHOUT_TLS = {"ca": None, "certificate": None, "private_key": None}
-"""A registry whose certificates cannot be used must not hide what else is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckResult:
-    """What trying one connection came to."""
-
-    name: str
-    """What was tried, as `dead-letter topic`."""
-    ok: bool
-    text: str
-    """What was found; where it is not ok, also what to do about it."""
+"""Used in place of certificates that cannot be used, which must not hide other problems."""
 
 
 def problems(settings: Settings) -> list[Problem]:
-    """Everything wrong with templates, filters, schema files and librdkafka keys. Connects to nothing."""
+    """Find everything wrong with templates, filters, schema files, librdkafka keys and customers.
+
+    Connects to nothing.
+    """
     found = client.option_problems(settings.kafka)
     if settings.sources.customers is not None:
         try:
@@ -148,27 +65,27 @@ def problems(settings: Settings) -> list[Problem]:
 
 
 class Section(NamedTuple):
-    """A title, and lines of a label with what it means."""
+    """A part of the description: labelled values under a title."""
 
     title: str
     lines: dict[str, str]
 
 
-def plan(settings: Settings) -> Iterator[Section]:
-    """What would happen, topic by topic, then to all of them."""
+def describe(settings: Settings) -> Iterator[Section]:
+    """Describe in words what a run would do: topic by topic, then for all of them."""
     for name, topic in settings.topics.items():
         title = f"topics that match {name}" if name.startswith("^") else f"topic {name}"
-        yield Section(title, _topic(topic, settings))
-    yield Section("Kafka", _kafka(settings))
+        yield Section(title, _describe_topic(topic, settings))
+    yield Section("Kafka", _describe_kafka(settings))
     for name, target in settings.all_targets.items():
         title = "EventBridge" if name == DEFAULT_TARGET else f"EventBridge, target {name}"
-        yield Section(title, _eventbridge(target))
-    yield Section("sources", _sources(settings))
-    yield Section("dead letters", _dead_letters(settings))
-    yield Section("limits", _limits(settings))
+        yield Section(title, _describe_eventbridge(target))
+    yield Section("sources", _describe_sources(settings))
+    yield Section("dead letters", _describe_dead_letters(settings))
+    yield Section("limits", _describe_limits(settings))
 
 
-def _topic(topic: Topic, settings: Settings) -> dict[str, str]:
+def _describe_topic(topic: Topic, settings: Settings) -> dict[str, str]:
     event = topic.event
     tombstones = {
         "skip": "dropped and counted",
@@ -187,8 +104,8 @@ def _topic(topic: Topic, settings: Settings) -> dict[str, str]:
         "": "as its target says",
     }
     lines = {
-        "value": _format(topic.value),
-        "key": _format(topic.key),
+        "value": _describe_format(topic.value),
+        "key": _describe_format(topic.key),
         "tombstones": tombstones[topic.tombstones],
         "filter": f"only where {topic.filter}; others are dropped and counted" if topic.filter else "none",
         "ordering": ordering[topic.ordering],
@@ -208,14 +125,14 @@ def _topic(topic: Topic, settings: Settings) -> dict[str, str]:
 
 
 def _policy(topic: Topic, settings: Settings) -> str:
-    """What is done about inactive sources; empty where it depends on the target a record chooses."""
+    """The policy for inactive sources; empty where it depends on the target that a record chooses."""
     chosen = settings.all_targets.get(topic.target)
     targets = settings.all_targets.values() if chosen is None else [chosen]
     policies = {topic.inactive_policy(target) for target in targets}
     return policies.pop() if len(policies) == 1 else ""
 
 
-def _format(form: Format) -> str:
+def _describe_format(form: Format) -> str:
     match form.format:
         case "avro" if form.framing == "confluent":
             text = "Avro, each record naming its schema in the registry (Confluent framing)"
@@ -232,7 +149,7 @@ def _format(form: Format) -> str:
     return text
 
 
-def _kafka(settings: Settings) -> dict[str, str]:
+def _describe_kafka(settings: Settings) -> dict[str, str]:
     options, registry = settings.kafka.options, settings.schema_registry
     start = {
         "earliest": "at the earliest offset: it skips nothing",
@@ -258,20 +175,20 @@ def _kafka(settings: Settings) -> dict[str, str]:
     return lines
 
 
-def _sources(settings: Settings) -> dict[str, str]:
+def _describe_sources(settings: Settings) -> dict[str, str]:
     sources = settings.sources
     full = {"dead_letter": "dead-lettered", "pause": "not read: their partition pauses"}
-    created = f"created, where {sources.customers} lists them" if sources.create_missing else "not created"
+    missing = f"created, where {sources.customers} lists them" if sources.create_missing else "not created"
     return {
-        "looked at": f"every {show_seconds(sources.refresh_interval)}, in each target at most "
+        "looked up": f"every {show_seconds(sources.refresh_interval)}, in each target at most "
         f"{sources.lookups_per_second:g} a second",
         "held": f"at most {sources.max_held_records} records and {show_bytes(sources.max_held_bytes)} of one "
         f"source; further ones are {full[sources.when_held_is_full]}",
-        "missing ones": created,
+        "missing ones": missing,
     }
 
 
-def _eventbridge(target: Target) -> dict[str, str]:
+def _describe_eventbridge(target: Target) -> dict[str, str]:
     credentials = f"profile {target.profile}" if target.profile else "the usual chain of AWS credentials"
     if target.role_arn:
         credentials += f", then role {target.role_arn}" + " with an external id" * bool(target.external_id)
@@ -283,7 +200,7 @@ def _eventbridge(target: Target) -> dict[str, str]:
     }
 
 
-def _dead_letters(settings: Settings) -> dict[str, str]:
+def _describe_dead_letters(settings: Settings) -> dict[str, str]:
     letters = settings.dead_letter
     created = f"{letters.partitions} partitions, replication factor {letters.replication_factor}"
     return {
@@ -293,7 +210,7 @@ def _dead_letters(settings: Settings) -> dict[str, str]:
     }
 
 
-def _limits(settings: Settings) -> dict[str, str]:
+def _describe_limits(settings: Settings) -> dict[str, str]:
     target, delivery = settings.eventbridge, settings.delivery
     rate = f", at most {target.max_requests_per_second:g} a second" if target.max_requests_per_second else ""
     pending = f"{delivery.max_pending_records} records or {show_bytes(delivery.max_pending_bytes)}"
@@ -307,3 +224,94 @@ def _limits(settings: Settings) -> dict[str, str]:
         "memory": f"reading pauses at {pending} not yet settled",
         "stop": f"drains for at most {show_seconds(delivery.shutdown_timeout)}",
     }
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The result of trying one connection."""
+
+    name: str
+    """The connection, as `dead-letter topic`."""
+    ok: bool
+    text: str
+    """The finding; where it is not ok, also the remedy."""
+
+
+def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
+    """Try each connection of a run: brokers, topics, dead-letter topic, registry, credentials, sources.
+
+    Changes nothing and joins no group.
+    """
+    configure_logging("error", settings.log.format)
+    consumer = KafkaConsumer(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
+    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
+    pipeline = Pipeline(settings, registry)
+    try:
+        metadata = consumer.metadata(METADATA_TIMEOUT_S)
+    except UnavailableError as error:
+        text = f"{error}; see bootstrap.servers and the security settings under `kafka`"
+        yield CheckResult("brokers", ok=False, text=text)
+    else:
+        text = f"{len(metadata.brokers)} in cluster {metadata.cluster_id}"
+        yield CheckResult("brokers", ok=True, text=text)
+        yield from _topic_checks(settings, pipeline, set(metadata.topics))
+    finally:
+        consumer.close()
+    if registry is not None:
+        yield _check("schema registry", registry.check)
+        registry.close()
+    for name, target in settings.all_targets.items():
+        of_target = "" if len(settings.all_targets) == 1 else f" of {name}"
+        yield _check(f"credentials{of_target}", partial(_check_target, target))
+        yield from _source_checks(settings, name, of_target)
+
+
+def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[str]) -> Iterator[CheckResult]:
+    for name in settings.topics:
+        if name.startswith("^"):
+            text = ", ".join(pipeline.topics_of(name, existing))
+            text = text or "matches no topic now; topics created later will be found"
+            yield CheckResult(f"topics {name}", ok=True, text=text)
+        else:
+            text = "exists" if name in existing else "does not exist; create it, or correct its name"
+            yield CheckResult(f"topic {name}", ok=name in existing, text=text)
+    for topic in sorted(existing):
+        if pipeline.is_ambiguous(topic):
+            yield CheckResult(f"topic {topic}", ok=False, text=pipeline.refusal(topic) or "")
+    letters = settings.dead_letter
+    if letters.topic in existing:
+        yield CheckResult("dead-letter topic", ok=True, text=letters.topic)
+    elif letters.create:
+        yield CheckResult("dead-letter topic", ok=True, text=f"{letters.topic} will be created")
+    else:
+        yield CheckResult("dead-letter topic", ok=False, text=_missing_dead_letter_topic(letters.topic))
+
+
+def _source_checks(settings: config.Settings, name: str, of_target: str) -> Iterator[CheckResult]:
+    """Look up the sources that the configuration names, which also checks the permission to look up."""
+    known = {
+        topic.event.source
+        for topic in settings.topics.values()
+        if "${" not in topic.event.source and topic.target == name
+    }
+    with closing(SourceCalls(settings.all_targets[name], patience_s=5.0)) as calls:
+        for source in sorted(known):
+            try:
+                status = calls.run(methodcaller("look_up", source))
+            except ConnectorError as error:
+                yield CheckResult(f"source {source}{of_target}", ok=False, text=str(error))
+            else:
+                yield CheckResult(
+                    f"source {source}{of_target}", ok=status.state == "ACTIVE", text=str(status)
+                )
+
+
+def _check_target(target: config.Target) -> str:
+    return Publisher(target).check()
+
+
+def _check(name: str, attempt: Callable[[], str | None]) -> CheckResult:
+    try:
+        return CheckResult(name, ok=True, text=attempt() or "answers")
+    except ConnectorError as error:
+        return CheckResult(name, ok=False, text=str(error))

@@ -1,7 +1,11 @@
-"""`partner-bridge dead-letters`: what is asked for on the command line, and the commands."""
+"""`partner-bridge dead-letters`: the commands and their arguments.
+
+The modules beside this one do the work. They import much, and so a command imports them when it runs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import getpass
 import inspect
@@ -9,21 +13,20 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace as changed
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec, cast
 
 import typer
 
 from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
-from connector.dead_letters.selection import Ids, Selection, Wanted, parse_ids
 
 if TYPE_CHECKING:
     from connector.config.settings import Settings
+    from connector.dead_letters.selection import Ids, Selection, Wanted
 
 dead_letters_app = typer.Typer(
-    help="See what failed and why, look at one, send again, or discard.",
+    help="List dead letters by cause, show one, send them again, or discard them.",
     epilog=examples(
         "partner-bridge dead-letters list",
         "partner-bridge dead-letters list --code template_null --since 2h",
@@ -35,11 +38,13 @@ dead_letters_app = typer.Typer(
     rich_markup_mode=None,
 )
 
+STATES: tuple[Wanted, ...] = ("open", "delivered", "discarded", "parked", "all")
+
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def _time_ms(text: str) -> int:
-    """`2h` ago, or a time such as 2026-11-22T10:00Z, as Unix time in milliseconds."""
+    """Convert `2h`, for two hours ago, or a time such as 2026-11-22T10:00Z to Unix time in milliseconds."""
     if found := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
         return int(time.time() * 1000) - int(found[1]) * _UNIT_MS[found[2]]
     try:
@@ -61,8 +66,8 @@ def _key(text: str) -> bytes:
 
 
 def _state(text: str) -> str:
-    if text not in get_args(Wanted):
-        raise typer.BadParameter(f"{text} is none of {', '.join(get_args(Wanted))}")
+    if text not in STATES:
+        raise typer.BadParameter(f"{text} is none of {', '.join(STATES)}")
     return text
 
 
@@ -72,7 +77,8 @@ Texts = list[str] | None
 Numbers = list[int] | None
 
 Code = Annotated[
-    Texts, typer.Option(help="Why it failed. Here and below: more than once for any; * is any text.")
+    Texts,
+    typer.Option(help="Code of the failure. Options like this may be given several times; * is any text."),
 ]
 Topic = Annotated[Texts, typer.Option(help="Topic the record came from.")]
 Partition = Annotated[Numbers, typer.Option(min=0, help="Its partition there.")]
@@ -84,25 +90,25 @@ Since = Annotated[
     str | None, typer.Option(metavar="WHEN", help="Written then or later: 2h (ago), or 2026-11-22T10:00Z.")
 ]
 Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Written before that.")]
-MinAttempts = Annotated[int, typer.Option(min=0, help="Sent so often before it was given up.")]
-State = Annotated[
-    str, typer.Option(callback=_state, metavar="STATE", help=f"One of {', '.join(get_args(Wanted))}.")
-]
+MinAttempts = Annotated[int, typer.Option(min=0, help="Sent at least this often before it was given up.")]
+State = Annotated[str, typer.Option(callback=_state, metavar="STATE", help=f"One of {', '.join(STATES)}.")]
 IdsFile = Annotated[
     str | None,
     typer.Option(
         "--ids",
         metavar="FILE",
-        help="Exactly these, as `list --json` wrote them; - is stdin. Of a record with several letters any "
-        "stands for the newest.",
+        help="Exactly these, as `list --json` wrote them; - is stdin. The id of an older letter stands for "
+        "the newest one of its record.",
     ),
 ]
 
 
 def _ids(file: str | None, settings: Settings, also: Sequence[str] = ()) -> Ids | None:
-    """The ids in a file and on the command line; None where there are none of either."""
+    """Read the ids in a file and on the command line; None where neither is given."""
     if file is None and not also:
         return None
+    from connector.dead_letters.selection import parse_ids  # noqa: PLC0415
+
     topic = settings.dead_letter.topic
     try:
         if file is None:
@@ -115,14 +121,18 @@ def _ids(file: str | None, settings: Settings, also: Sequence[str] = ()) -> Ids 
         raise typer.BadParameter(str(error), param_hint="--ids") from None
 
 
-class ListRequest(NamedTuple):
-    """What a command that selects letters is about."""
+class SelectedLetters(NamedTuple):
+    """The values of the options that select letters."""
 
     settings: Settings
     selection: Selection
 
+    def in_state(self, state: str) -> Selection:
+        """Restrict the selection to letters in a state."""
+        return dataclasses.replace(self.selection, state=cast("Wanted", state))
 
-def _asked(
+
+def _selected(
     *,
     config: ConfigFile = None,
     code: Code = None,
@@ -136,8 +146,10 @@ def _asked(
     until: Until = None,
     min_attempts: MinAttempts = 0,
     ids: IdsFile = None,
-) -> ListRequest:
-    """The letters that the options ask for."""
+) -> SelectedLetters:
+    """Turn the options that select letters into a selection."""
+    from connector.dead_letters.selection import Selection  # noqa: PLC0415
+
     settings = settings_of(config)
     selection = Selection(
         codes=code or (),
@@ -152,18 +164,18 @@ def _asked(
         min_attempts=min_attempts,
         ids=_ids(ids, settings),
     )
-    return ListRequest(settings, selection)
+    return SelectedLetters(settings, selection)
 
 
-def _selecting(command: Callable[Concatenate[ListRequest, P], None]) -> Callable[..., None]:
-    """Give a command the options of `_asked` before its own, and what they ask for as its first argument."""
-    shared = inspect.signature(_asked, eval_str=True).parameters
+def _selecting(command: Callable[Concatenate[SelectedLetters, P], None]) -> Callable[..., None]:
+    """Give a command the options of `_selected` before its own, and their values as its first argument."""
+    shared = inspect.signature(_selected, eval_str=True).parameters
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
     @functools.wraps(command)
     def run(*args: P.args, **given: P.kwargs) -> None:
-        asked = _asked(**{name: given.pop(name) for name in shared})  # type: ignore[arg-type]
-        command(asked, *args, **given)
+        selected = _selected(**{name: given.pop(name) for name in shared})  # type: ignore[arg-type]
+        command(selected, *args, **given)
 
     run.__signature__ = inspect.Signature([*shared.values(), *own])  # type: ignore[attr-defined]
     return run
@@ -179,7 +191,7 @@ def _selecting(command: Callable[Concatenate[ListRequest, P], None]) -> Callable
 )
 @_selecting
 def list_letters(
-    asked: ListRequest,
+    selected: SelectedLetters,
     *,
     state: State = "open",
     limit: Annotated[
@@ -193,11 +205,11 @@ def list_letters(
     letters of one record only the newest counts, here and in the other commands. With --json, one line of
     JSON for each letter, and no totals. Reads what the topic holds now, and joins no group.
 
-    Exit code 4 means that an id of --ids does not exist, or that Kafka does not answer.
+    Exit code 4: an id of --ids does not exist, or Kafka does not answer.
     """
     from connector.cli import dead_letters_output  # noqa: PLC0415
 
-    settings, selection = asked.settings, changed(asked.selection, state=cast("Wanted", state))
+    settings, selection = selected.settings, selected.in_state(state)
     raise typer.Exit(dead_letters_output.list_letters(settings, selection, limit=limit, as_json=as_json))
 
 
@@ -222,10 +234,10 @@ def show(
 ) -> None:
     """Show all there is to know of a letter, or of a newer one of the same record.
 
-    What failed, in words, the decoded record, what became of the letter, and what the configuration as
-    it is now makes of it: the event, or the error it would still get.
+    The error in words, the decoded record, its resolution, and the outcome of a replay with the current
+    configuration: the event, or the error it would still get.
 
-    Exit code 4 means that an id does not exist, or that Kafka does not answer.
+    Exit code 4: an id does not exist, or Kafka does not answer.
     """
     if not letters and ids is None:
         raise typer.BadParameter("name a letter, as orders-bridge.dlt/3/1042, or a file with --ids")
@@ -246,33 +258,33 @@ def show(
 )
 @_selecting
 def discard(
-    asked: ListRequest,
+    selected: SelectedLetters,
     *,
     state: State = "open",
     reason: Annotated[
         str | None, typer.Option(help="Why; kept with each letter. Needed with --execute.")
     ] = None,
-    who: Annotated[str | None, typer.Option(help="Who does it; kept too. Default: the user.")] = None,
+    who: Annotated[str | None, typer.Option(help="Your name; kept too. Default: the user.")] = None,
     execute: Execute = False,
 ) -> None:
     """Mark letters as not to be sent, ever.
 
     They stay in the topic for as long as it retains them. Without --execute it only counts them.
 
-    Exit code 4 means that an id of --ids does not exist, or that Kafka does not answer.
+    Exit code 4: an id of --ids does not exist, or Kafka does not answer.
     """
     if state not in {"open", "parked"}:
         raise typer.BadParameter("only open or parked letters can be discarded", param_hint="--state")
-    if execute and not (reason or "").strip():
+    reason = (reason or "").strip()
+    if execute and not reason:
         raise typer.BadParameter("say why, in a few words", param_hint="--reason")
     from connector.cli import dead_letters_output  # noqa: PLC0415
 
-    settings, selection = asked.settings, changed(asked.selection, state=cast("Wanted", state))
-    raise typer.Exit(
-        dead_letters_output.discard(
-            settings, selection, reason=(reason or "").strip(), who=who or _user(), execute=execute
-        )
-    )
+    settings, selection = selected.settings, selected.in_state(state)
+    if not execute:
+        raise typer.Exit(dead_letters_output.plan_discard(settings, selection))
+    who = who or _user()
+    raise typer.Exit(dead_letters_output.discard(settings, selection, reason=reason, who=who))
 
 
 def _user() -> str:
@@ -292,7 +304,7 @@ def _user() -> str:
 )
 @_selecting
 def replay(
-    asked: ListRequest,
+    selected: SelectedLetters,
     *,
     rate: Annotated[
         float, typer.Option(min=0, help="Letters a second, at most; 0 for as fast as EventBridge takes them.")
@@ -303,7 +315,7 @@ def replay(
     max_replays: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Leave letters that were replayed so often. Default: dead_letter.max_replays."
+            min=0, help="Skip letters that were replayed this often. Default: dead_letter.max_replays."
         ),
     ] = None,
     execute: Execute = False,
@@ -311,19 +323,19 @@ def replay(
 ) -> None:
     """Send open letters again, with the configuration as it is now.
 
-    Without --execute it says what would become of them. Each event has the id it had before. What
-    fails again becomes a new letter. Stop it, or kill it, and run it again: what was recorded is not
-    sent again. A stop gives what is in flight two seconds.
+    Without --execute it only shows the outcome. Each event has the id it had before. A letter that fails
+    again is written as a new letter. Stop it, or kill it, and run it again: a letter with a recorded
+    resolution is not sent again. At a stop, requests in flight have two seconds to finish.
 
-    Exit code 4 means that letters were left open because they could not be tried, that an id of --ids
-    does not exist, or that Kafka does not answer; 3 that going on would only fail.
+    Exit code 4: letters were left open because they could not be tried, an id of --ids does not exist, or
+    Kafka does not answer. Exit code 3: it halted, since going on would only fail.
     """
     from connector.cli import replay  # noqa: PLC0415
     from connector.dead_letters.replay import Limits  # noqa: PLC0415
 
-    settings = asked.settings
+    settings = selected.settings
     request = replay.ReplayRequest(
-        asked.selection,
+        selected.selection,
         Limits(rate or None, max_letters),
         max_replays=settings.dead_letter.max_replays if max_replays is None else max_replays,
         as_json=as_json,

@@ -1,29 +1,19 @@
-"""`partner-bridge source`: the customers' partner event sources, as people ask for them and read them."""
+"""`partner-bridge source`: the commands for customers' partner event sources, and their output."""
 
 from __future__ import annotations
 
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from connector.cli.options import (
-    EXIT_CHECK_FAILED,
-    EXIT_DONE,
-    EXIT_USAGE,
-    AsJson,
-    ConfigFile,
-    Execute,
-    examples,
-    print_json,
-    settings_of,
-)
+from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
+from connector.cli.output import note, print_json, print_table, print_values, progress
 from connector.errors import ConfigError
 from connector.model import iso_second
+from connector.process import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
 
 if TYPE_CHECKING:
     from connector.config.settings import Settings, Target
@@ -44,6 +34,9 @@ source_app = typer.Typer(
 )
 
 BRIDGE_TIMEOUT_S = 2.0
+
+EventsSent: TypeAlias = Mapping[tuple[str, str], int]
+"""By target and source, as running bridges count them."""
 
 
 def _name(text: str) -> str:
@@ -80,15 +73,15 @@ Bridges = Annotated[
 ]
 
 
-def _desk(
+def _admin(
     context: typer.Context, settings: Settings, target: str | None = None, region: str | None = None
 ) -> SourceAdmin:
-    """The chosen targets to work on; those in the Region, or all."""
+    """Open the chosen targets, those in the Region, or all; they are closed when the command ends."""
     from connector.sources.admin import SourceAdmin  # noqa: PLC0415
 
-    desk = SourceAdmin(_chosen(settings, target, region))
-    context.call_on_close(desk.close)
-    return desk
+    admin = SourceAdmin(_chosen(settings, target, region))
+    context.call_on_close(admin.close)
+    return admin
 
 
 def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping[str, Target]:
@@ -110,22 +103,24 @@ def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping
         raise typer.BadParameter(
             f"the target {name} is in {targets[name].region}, not {region}", param_hint="--region"
         )
-    typer.echo(f"note: no target of this bridge is in {region}, so this bridge sends nothing there", err=True)
+    note(f"no target of this bridge is in {region}, so this bridge sends nothing there")
     return {DEFAULT_TARGET: settings.eventbridge.model_copy(update={"region": region})}
 
 
-def _one(context: typer.Context, settings: Settings, target: str | None, region: str | None) -> SourceAdmin:
-    """The one target a change is meant for: `eventbridge`, unless something else was asked for."""
+def _admin_of_one(
+    context: typer.Context, settings: Settings, target: str | None, region: str | None
+) -> SourceAdmin:
+    """Open the one target that a change is meant for: `eventbridge`, unless the options choose another."""
     from connector.config.settings import DEFAULT_TARGET  # noqa: PLC0415
 
     if target is None and region is None:
         target = DEFAULT_TARGET
-    desk = _desk(context, settings, target, region)
-    if len(desk.targets) > 1:
+    admin = _admin(context, settings, target, region)
+    if len(admin.targets) > 1:
         raise typer.BadParameter(
-            f"several targets are in {region} ({', '.join(desk.targets)}); choose one with --target"
+            f"several targets are in {region} ({', '.join(admin.targets)}); choose one with --target"
         )
-    return desk
+    return admin
 
 
 @source_app.command(
@@ -142,7 +137,7 @@ def list_(
     config: ConfigFile = None,
     prefix: Annotated[
         list[str] | None,
-        typer.Option(help="Names that begin so. Default: how the sources of the topics begin."),
+        typer.Option(help="Names that begin with it. Default: the beginnings of the topics' sources."),
     ] = None,
     state: Annotated[
         list[str] | None, typer.Option(help="Only in this state: ACTIVE, PENDING, DELETED.")
@@ -158,19 +153,17 @@ def list_(
     """
     settings = settings_of(config)
     wanted = _states(state)
-    desk = _desk(context, settings, target, region)
+    admin = _admin(context, settings, target, region)
     prefixes = _prefixes(settings, prefix)
-    sent, silent = _sent(settings, bridge)
-    rows = [row for row in _shown(desk.rows(prefixes)) if not wanted or row.seen.state in wanted]
+    sent, silent = _events_sent(settings, bridge)
+    rows = [row for row in _with_progress(admin.rows(prefixes)) if not wanted or row.status.state in wanted]
     if as_json:
-        print_json({"sources": [_row_json(row, sent) for row in rows], "problems": desk.problems})
+        print_json({"sources": [_row_json(row, sent) for row in rows], "problems": admin.problems})
     else:
         _print_rows(rows, sent)
         for url in silent:
-            typer.echo(
-                f"note: no bridge answers at {url}, so its events are not counted (--bridge URL)", err=True
-            )
-    _end(desk)
+            note(f"no bridge answers at {url}, so its events are not counted (--bridge URL)")
+    _end(admin)
 
 
 @source_app.command(
@@ -194,17 +187,17 @@ def status(
     Exit code 4: it is ACTIVE nowhere.
     """
     settings = settings_of(config)
-    desk = _desk(context, settings, target, region)
-    sent, _ = _sent(settings, bridge)
-    rows = desk.look_up(name)
+    admin = _admin(context, settings, target, region)
+    sent, _ = _events_sent(settings, bridge)
+    rows = admin.look_up(name)
     if as_json:
-        print_json({"sources": [_row_json(row, sent) for row in rows], "problems": desk.problems})
+        print_json({"sources": [_row_json(row, sent) for row in rows], "problems": admin.problems})
     else:
         for row in rows:
             _print_status(row, sent)
-    _tell(desk)
-    is_well = any(row.seen.state == "ACTIVE" for row in rows) and not desk.problems
-    raise typer.Exit(EXIT_DONE if is_well else EXIT_CHECK_FAILED)
+    _print_problems(admin)
+    is_ok = any(row.status.state == "ACTIVE" for row in rows) and not admin.problems
+    raise typer.Exit(EXIT_DONE if is_ok else EXIT_CHECK_FAILED)
 
 
 @source_app.command(
@@ -228,18 +221,18 @@ def create(
     One that this account has already is left as it is. Exit code 4: it could not be created.
     """
     settings = settings_of(config)
-    desk = _one(context, settings, target, region)
-    row = desk.create(name, account)
+    admin = _admin_of_one(context, settings, target, region)
+    row = admin.create(name, account)
     if as_json:
-        print_json({"sources": [_row_json(row, {})] if row else [], "problems": desk.problems})
+        print_json({"sources": [_row_json(row, {})] if row else [], "problems": admin.problems})
     elif row:
         _print_status(row, {})
-        if row.seen.state == "PENDING":
+        if row.status.state == "PENDING":
             typer.echo(
                 f"Next, account {account}: in EventBridge in {row.region}, under Partner event sources, "
                 'choose it and "Associate with event bus".'
             )
-    _end(desk)
+    _end(admin)
 
 
 @source_app.command(
@@ -263,17 +256,17 @@ def delete(
     Where there is none, nothing happens. Exit code 4: it could not be deleted.
     """
     settings = settings_of(config)
-    desk = _one(context, settings, target, region)
-    rows = [row for row in desk.look_up(name) if row.seen.state not in {"MISSING", "DELETED"}]
+    admin = _admin_of_one(context, settings, target, region)
+    rows = [row for row in admin.look_up(name) if row.status.state not in {"MISSING", "DELETED"}]
     for row in rows:
         if not as_json:
             _print_status(row, {})
         if execute:
-            desk.delete(row)
+            admin.delete(row)
     if as_json:
         shown = [_row_json(row, {}) for row in rows]
-        print_json({"sources": shown, "executed": execute, "problems": desk.problems})
-    elif desk.problems:
+        print_json({"sources": shown, "executed": execute, "problems": admin.problems})
+    elif admin.problems:
         pass
     elif not rows:
         typer.echo("Nothing to delete: there is no such source.")
@@ -284,7 +277,7 @@ def delete(
             "It would be deleted: events for it would be refused, and its customer would have to accept a "
             "new one. Nothing was changed. Add --execute to do it."
         )
-    _end(desk)
+    _end(admin)
 
 
 @source_app.command(
@@ -324,27 +317,27 @@ def sync(
         raise typer.Exit(EXIT_USAGE) from None
     if not customers and prune:
         raise typer.BadParameter(
-            f"{file} lists nobody, and --prune would delete every source", param_hint="FILE"
+            f"{file} lists no customer, and --prune would delete every source", param_hint="FILE"
         )
-    desk = _desk(context, settings)
+    admin = _admin(context, settings)
     prefixes = sorted({*_prefixes(settings, None, required=False), *(_partner(c.source) for c in customers)})
-    existing = {(row.target, row.source): row.seen for row in _shown(desk.rows(prefixes))}
-    unseen = set(desk.unseen)
+    existing = {(row.target, row.source): row.status for row in _with_progress(admin.rows(prefixes))}
+    unlisted = set(admin.unlisted)
     planned = [
         change
         for change in changes(customers, existing, prune=prune)
-        # What could not be seen is not known to be missing.
-        if change.target not in unseen
+        # A source that could not be listed is not known to be missing.
+        if change.target not in unlisted
     ]
-    done = desk.apply(planned) if execute else []
+    done = admin.apply(planned) if execute else []
     if as_json:
         plan = [change._asdict() for change in planned]
-        print_json({"plan": plan, "executed": execute, "done": len(done), "problems": desk.problems})
+        print_json({"plan": plan, "executed": execute, "done": len(done), "problems": admin.problems})
     else:
-        _print_plan(planned, execute=execute, done=len(done))
-    _tell(desk)
+        _print_changes(planned, execute=execute, done=len(done))
+    _print_problems(admin)
     has_conflict = any(change.action == "conflict" for change in planned)
-    raise typer.Exit(EXIT_CHECK_FAILED if desk.problems or has_conflict else EXIT_DONE)
+    raise typer.Exit(EXIT_CHECK_FAILED if admin.problems or has_conflict else EXIT_DONE)
 
 
 @source_app.command(
@@ -364,20 +357,20 @@ def ping(
 ) -> None:
     """Send one event marked as a test, and say its EventId and the source's state.
 
-    Its detail type is `Partner Bridge Ping`. Exit code 4: it reached nobody.
+    Its detail type is `Partner Bridge Ping`. Exit code 4: no event bus gets it.
     """
     settings = settings_of(config)
-    desk = _one(context, settings, target, region)
-    pong = desk.ping(name)
+    admin = _admin_of_one(context, settings, target, region)
+    pong = admin.ping(name)
     if pong is None:
-        _end(desk)
+        _end(admin)
         return
     if as_json:
-        print_json(pong._asdict() | {"problems": desk.problems})
+        print_json(pong._asdict() | {"problems": admin.problems})
     else:
         from connector.sources.admin import PING_DETAIL_TYPE  # noqa: PLC0415
 
-        rows = {
+        values = {
             "source": name,
             "region": pong.region,
             "state": pong.state,
@@ -385,47 +378,48 @@ def ping(
             "detail type": PING_DETAIL_TYPE,
             "detail.id": pong.id,
         }
-        _print_pairs(rows)
+        print_values(values, mark=":")
         typer.echo(pong.text)
-    _tell(desk)
+    _print_problems(admin)
     raise typer.Exit(EXIT_DONE if pong.is_received else EXIT_CHECK_FAILED)
 
 
-# Words -------------------------------------------------------------------------------------------
-
-
-def _states(asked: list[str] | None) -> set[str]:
+def _states(chosen: list[str] | None) -> set[str]:
     known = ("ACTIVE", "PENDING", "DELETED")
-    states = {state.upper() for state in asked or ()}
+    states = {state.upper() for state in chosen or ()}
     if unknown := sorted(states - set(known)):
         raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(known)}", param_hint="--state")
     return states
 
 
 def _partner(name: str) -> str:
-    """The least that EventBridge takes as a prefix: `aws.partner/example.com/`."""
+    """Shorten a name to the shortest prefix that EventBridge takes, as `aws.partner/example.com/`."""
     return "/".join(name.split("/")[:2]) + "/"
 
 
-def _prefixes(settings: Settings, asked: list[str] | None, *, required: bool = True) -> list[str]:
+def _prefixes(settings: Settings, chosen: list[str] | None, *, required: bool = True) -> list[str]:
     from connector.sources.customers import prefix_problem  # noqa: PLC0415
 
-    for prefix in asked or ():
+    for prefix in chosen or ():
         if problem := prefix_problem(prefix):
             raise typer.BadParameter(f"{prefix} {problem}", param_hint="--prefix")
     begins = {topic.event.source.partition("${")[0] for topic in settings.topics.values()}
-    found = asked or sorted(prefix for prefix in begins if prefix_problem(prefix) is None)
+    found = chosen or sorted(prefix for prefix in begins if prefix_problem(prefix) is None)
     if not found and required:
         raise typer.BadParameter(
             "the topics' sources do not say how names begin; give it, as aws.partner/example.com/",
             param_hint="--prefix",
         )
-    # One that another one includes would list the same sources twice.
+    # A prefix that another one includes would list the same sources twice.
     return [p for p in found if not any(p != other and p.startswith(other) for other in found)]
 
 
-def _sent(settings: Settings, bridges: list[str] | None) -> tuple[dict[tuple[str, str], int], list[str]]:
-    """Events sent by target and source, as running bridges count them; and the bridges that do not answer."""
+def _events_sent(
+    settings: Settings, bridges: list[str] | None
+) -> tuple[dict[tuple[str, str], int], list[str]]:
+    """Ask running bridges for the events they sent; returns these, and the bridges that do not answer."""
+    import urllib.request  # noqa: PLC0415
+
     counts: dict[tuple[str, str], int] = {}
     silent = []
     for url in bridges or [f"http://127.0.0.1:{settings.http.port}"]:
@@ -443,68 +437,62 @@ def _sent(settings: Settings, bridges: list[str] | None) -> tuple[dict[tuple[str
     return counts, silent
 
 
-def _row_json(row: Row, sent: Mapping[tuple[str, str], int]) -> dict[str, object]:
+def _row_json(row: Row, sent: EventsSent) -> dict[str, object]:
     return {
         "source": row.source,
         "target": row.target,
         "region": row.region,
-        "state": row.seen.state,
-        "account": row.seen.account,
-        "created": iso_second(row.seen.created_ms),
-        "expires": iso_second(row.seen.expires_ms),
+        "state": row.status.state,
+        "account": row.status.account,
+        "created": iso_second(row.status.created_ms),
+        "expires": iso_second(row.status.expires_ms),
         "events_sent": sent.get((row.target, row.source)),
     }
 
 
-def _print_rows(rows: Sequence[Row], sent: Mapping[tuple[str, str], int]) -> None:
-    if not rows:
-        typer.echo("No sources.")
-        return
-    lines: list[tuple[str, ...]] = [("source", "state", "account", "region", "created", "expires", "sent")]
-    for row in rows:
-        seen, count = row.seen, sent.get((row.target, row.source))
-        dates = [(iso_second(ms) or "-")[:16].replace("T", " ") for ms in (seen.created_ms, seen.expires_ms)]
-        lines.append(
-            (
-                row.source,
-                seen.state,
-                seen.account or "-",
-                row.region,
-                *dates,
-                "-" if count is None else str(count),
-            )
+def _print_rows(rows: Iterable[Row], sent: EventsSent) -> None:
+    shown = [
+        (
+            row.source,
+            row.status.state,
+            row.status.account or "-",
+            row.region,
+            _minute(row.status.created_ms),
+            _minute(row.status.expires_ms),
+            str(sent.get((row.target, row.source), "-")),
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        for row in rows
+    ]
+    if shown:
+        print_table(("source", "state", "account", "region", "created", "expires", "sent"), shown)
+    else:
+        typer.echo("No sources.")
 
 
-def _print_status(row: Row, sent: Mapping[tuple[str, str], int]) -> None:
+def _minute(unix_ms: int | None) -> str:
+    return (iso_second(unix_ms) or "-")[:16].replace("T", " ")
 
+
+def _print_status(row: Row, sent: EventsSent) -> None:
     count = sent.get((row.target, row.source))
-    _print_pairs(
+    print_values(
         {
             "source": row.source,
             "target": f"{row.target}, {row.region}",
-            "state": str(row.seen),
-            "account": row.seen.account,
-            "created": iso_second(row.seen.created_ms),
-            "expires": iso_second(row.seen.expires_ms),
+            "state": str(row.status),
+            "account": row.status.account,
+            "created": iso_second(row.status.created_ms),
+            "expires": iso_second(row.status.expires_ms),
             "events sent": None if count is None else str(count),
-        }
+        },
+        mark=":",
     )
-
-
-def _print_pairs(pairs: Mapping[str, str | None]) -> None:
-    for label, text in pairs.items():
-        if text is not None:
-            typer.echo(f"{label + ':':<13}{text}")
 
 
 _MARKS = {"create": "+", "keep": "=", "delete": "-", "leave": " ", "conflict": "!"}
 
 
-def _print_plan(planned: Sequence[Change], *, execute: bool, done: int) -> None:
+def _print_changes(planned: Sequence[Change], *, execute: bool, done: int) -> None:
     counts: dict[str, int] = {}
     for change in planned:
         counts[change.action] = counts.get(change.action, 0) + 1
@@ -520,25 +508,18 @@ def _print_plan(planned: Sequence[Change], *, execute: bool, done: int) -> None:
         typer.echo("Nothing was changed. Add --execute to do it.")
 
 
-def _shown(rows: Iterator[Row]) -> Iterator[Row]:
-    """The same, with their number on a terminal while they are looked at."""
-    from rich.console import Console  # noqa: PLC0415
-
-    talk = Console(stderr=True, highlight=False)
-    if not talk.is_terminal:
-        yield from rows
-        return
-    with talk.status("") as line:
-        for count, row in enumerate(rows, 1):
-            line.update(f"looked at {count} sources")
+def _with_progress(rows: Iterator[Row]) -> Iterator[Row]:
+    with progress("sources looked up") as shown:
+        for row in rows:
+            shown.advance(1)
             yield row
 
 
-def _tell(desk: SourceAdmin) -> None:
-    for problem in desk.problems:
+def _print_problems(admin: SourceAdmin) -> None:
+    for problem in admin.problems:
         typer.echo(problem, err=True)
 
 
-def _end(desk: SourceAdmin) -> None:
-    _tell(desk)
-    raise typer.Exit(EXIT_CHECK_FAILED if desk.problems else EXIT_DONE)
+def _end(admin: SourceAdmin) -> None:
+    _print_problems(admin)
+    raise typer.Exit(EXIT_CHECK_FAILED if admin.problems else EXIT_DONE)

@@ -1,45 +1,35 @@
-"""The whole product in one command: a real bridge process among the sandbox's parts, and its account.
+"""The demo's parts: a real bridge process in a sandbox, the orders it gets, and their account.
 
-Orders are produced, some of them broken, and EventBridge fails now and then. At the end every
-produced record must be delivered, dead-lettered or filtered, and once only.
+Some orders are broken, and EventBridge fails now and then. At the end every produced record must be
+delivered, dead-lettered or filtered, and once only.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import orjson
 import urllib3
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from connector import process
 from connector.sandbox import orders
-from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sandbox.server import free_port
 from connector.sandbox.services import Sandbox
 
 _DEADLINE_S = 90
 _STOP_S = 30
 _LETTER_HEADERS = ("__connect.errors.partition", "__connect.errors.offset", "partner-bridge.code")
-_FAULTS = {
+FAULTS = {
     "latency_ms": 20,
     "seed": 1,
     "faults": [
@@ -51,7 +41,7 @@ _FAULTS = {
 
 
 class Place(NamedTuple):
-    """Where a record is in the demo's topic."""
+    """The position of a record in the demo's topic."""
 
     partition: int
     offset: int
@@ -59,7 +49,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Account:
-    """What was produced, and what became of it."""
+    """Every record that was produced, and every delivery and dead letter of it."""
 
     produced: dict[Place, orders.Produced] = field(default_factory=dict)
     delivered: dict[Place, set[str]] = field(default_factory=dict)
@@ -69,17 +59,17 @@ class Account:
     """By place, the code of its dead letter."""
     letter_count: int = 0
     filtered: int = 0
-    """What the bridge's own metric says."""
+    """As the bridge's own metric says."""
 
     def settled(self) -> int:
-        """How many records are accounted for so far."""
+        """Count the records that are accounted for so far."""
         return len(self.delivered.keys() | self.letters.keys()) + self.filtered
 
     def duplicates(self) -> int:
         return self.events - len(self.delivered) + self.letter_count - len(self.letters)
 
     def problems(self) -> list[str]:
-        """Why the account does not balance; empty where it does."""
+        """List why the account does not balance; empty where it does."""
         untouched = self.produced.keys() - self.delivered.keys() - self.letters.keys()
         findings = {
             "settled, but never produced": (self.delivered.keys() | self.letters.keys())
@@ -91,7 +81,9 @@ class Account:
             },
         }
         problems = [
-            f"{len(places)} records {what}, as {min(places)}" for what, places in findings.items() if places
+            f"{len(places)} records {finding}, as {min(places)}"
+            for finding, places in findings.items()
+            if places
         ]
         if self.filtered != len(untouched):
             problems.append(
@@ -100,7 +92,7 @@ class Account:
         return problems
 
     def surprises(self) -> Counter[tuple[str, str]]:
-        """Records that were settled in another way than they were made for: (for, got)."""
+        """Count the records that were settled in another way than they were made for: (made for, got)."""
         return Counter(
             (wanted.becomes, got)
             for at, wanted in self.produced.items()
@@ -115,57 +107,8 @@ class Account:
         )
 
 
-def demo(*, records: int = 4000, keep: bool = False) -> int:
-    """Runs the bridge over `records` orders and prints the account; answers 0 where it balances.
-
-    With `keep` everything stays up for a look around, until SIGINT or SIGTERM. One of them before that ends
-    the process at once, and nothing is left of it. More records than the broker holds: 2.
-    """
-    talk, out = Console(stderr=True, highlight=False), Console(highlight=False)
-    if not 0 < records <= orders.MAX_RECORDS:
-        talk.print(
-            f"The demo's broker holds 1 to {orders.MAX_RECORDS} records, not {records}. Ask for fewer."
-        )
-        return 2
-    folder = Path(tempfile.mkdtemp(prefix="partner-bridge-demo-"))
-    with process.before_ending(partial(shutil.rmtree, folder, ignore_errors=True)):
-        problems = _run(folder, records, keep=keep, talk=talk, out=out)
-    if not problems:
-        shutil.rmtree(folder, ignore_errors=True)
-        _next_steps(out)
-        return 0
-    for problem in problems:
-        talk.print(f"[bold red]wrong:[/] {problem}", soft_wrap=True)
-    log = folder / "bridge.log"
-    if log.exists():
-        lines = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-        talk.print(f"The end of the bridge's log, {log}:\n{lines}", markup=False, soft_wrap=True)
-    return 1
-
-
-def _run(folder: Path, records: int, *, keep: bool, talk: Console, out: Console) -> list[str]:
-    """Starts everything, follows it and ends it; answers what went wrong."""
-    account = Account()
-    with Sandbox() as sandbox, DemoBridge(sandbox, folder) as bridge, process.before_ending(bridge.kill):
-        talk.print(
-            f"Kafka {sandbox.broker.bootstrap}, schema registry {sandbox.registry.url}, "
-            f"EventBridge {sandbox.eventbridge.url}, bridge process {bridge.pid}",
-            soft_wrap=True,
-        )
-        sandbox.eventbridge.script(_FAULTS)
-        _produce(sandbox, account, records)
-        problems = _watch(sandbox, bridge, account, talk)
-        out.print(f"\n{account}\n", soft_wrap=True)
-        if not problems:
-            _report(account, sandbox.eventbridge, out)
-            if keep:
-                _show_around(sandbox, bridge, folder, talk)
-        problems += bridge.stop() + account.problems()
-        return problems or _uncommitted(sandbox)
-
-
 class DemoBridge:
-    """The real bridge as a child process, with what it logs in a file."""
+    """The real bridge as a child process, with its log in a file."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.config = folder / "bridge.yaml"
@@ -203,7 +146,7 @@ class DemoBridge:
         return f"http://127.0.0.1:{self._port}"
 
     def stop(self) -> list[str]:
-        """Ends the bridge as Kubernetes would; answers what was wrong about its end."""
+        """Stop the bridge as Kubernetes would; returns the problems of that."""
         if self._child is None:
             return ["the bridge was never started"]
         self._child.send_signal(signal.SIGTERM)
@@ -214,7 +157,7 @@ class DemoBridge:
         return [] if code == 0 else [f"the bridge exited with {code}, not with 0"]
 
     def filtered(self) -> int:
-        """How many records it says it dropped by a rule; 0 while it does not answer."""
+        """Read from its metrics how many records it filtered; 0 while it does not answer."""
         try:
             text = urllib3.request("GET", f"{self.url}/metrics", timeout=2, retries=False).data.decode()
         except urllib3.exceptions.HTTPError:
@@ -223,8 +166,8 @@ class DemoBridge:
         return int(sum(map(float, values)))
 
 
-def _produce(sandbox: Sandbox, account: Account, count: int) -> None:
-    """Produces the orders; returns when the broker has all of them."""
+def produce(sandbox: Sandbox, account: Account, count: int) -> None:
+    """Produce `count` orders; returns when the broker has all of them."""
     producer = Producer({"bootstrap.servers": sandbox.broker.bootstrap, "linger.ms": 5})
 
     for record in orders.records(count, sandbox.schema_id):
@@ -241,27 +184,32 @@ def _produce(sandbox: Sandbox, account: Account, count: int) -> None:
         raise RuntimeError(f"the sandbox's broker took {len(account.produced)} of {count} records")
 
 
-def _watch(sandbox: Sandbox, bridge: DemoBridge, account: Account, talk: Console) -> list[str]:
-    """Follows what the bridge does until every record is accounted for; answers what stopped it earlier."""
+def follow(
+    sandbox: Sandbox, bridge: DemoBridge, account: Account, *, on_settled: Callable[[int], None]
+) -> list[str]:
+    """Keep the account until every record is in it; returns the problem that ended that earlier.
+
+    `on_settled` gets the number of records that were settled since its last call.
+    """
     letters = Consumer({"bootstrap.servers": sandbox.broker.bootstrap, "group.id": "demo"})
     letters.assign([TopicPartition(orders.DEAD_LETTER_TOPIC, 0, OFFSET_BEGINNING)])
     deadline_s = time.monotonic() + _DEADLINE_S
-    read = 0
+    read = settled = 0
     try:
-        with _progress(talk, len(account.produced)) as show:
-            while account.settled() < len(account.produced):
-                if not bridge.is_running:
-                    return ["the bridge ended by itself"]
-                if time.monotonic() > deadline_s:
-                    return [f"not everything was settled within {_DEADLINE_S} s"]
-                for letter in letters.consume(500, 0.1):
-                    if letter.error() is None:
-                        _count_letter(account, letter)
-                for event in sandbox.eventbridge.events(after=read):
-                    read = event.seq
-                    _count_event(account, event.detail)
-                account.filtered = bridge.filtered()
-                show.to(account.settled())
+        while settled < len(account.produced):
+            if not bridge.is_running:
+                return ["the bridge ended by itself"]
+            if time.monotonic() > deadline_s:
+                return [f"not everything was settled within {_DEADLINE_S} s"]
+            for letter in letters.consume(500, 0.1):
+                if letter.error() is None:
+                    _count_letter(account, letter)
+            for event in sandbox.eventbridge.events(after=read):
+                read = event.seq
+                _count_event(account, event.detail)
+            account.filtered = bridge.filtered()
+            on_settled(account.settled() - settled)
+            settled = account.settled()
     finally:
         letters.close()
     return []
@@ -285,88 +233,16 @@ def _text(value: str | bytes | None) -> str:
     return value.decode() if isinstance(value, bytes) else value or ""
 
 
-def _uncommitted(sandbox: Sandbox) -> list[str]:
-    """Which partitions the bridge left with records that a next run would read again."""
-    asked = [TopicPartition(orders.TOPIC, number) for number in range(orders.PARTITIONS)]
+def uncommitted(sandbox: Sandbox) -> list[str]:
+    """List the partitions whose committed offset is not their end; the next run would read records again."""
+    partitions = [TopicPartition(orders.TOPIC, number) for number in range(orders.PARTITIONS)]
     reader = Consumer({"bootstrap.servers": sandbox.broker.bootstrap, "group.id": "orders-bridge"})
     try:
         found = []
-        for each in reader.committed(asked, timeout=10):
+        for each in reader.committed(partitions, timeout=10):
             _, end = reader.get_watermark_offsets(each, timeout=10)
             if end and each.offset != end:
                 found.append(f"partition {each.partition} is committed at {each.offset}, its end is {end}")
         return found
     finally:
         reader.close()
-
-
-def _report(account: Account, eventbridge: FakeEventBridge, out: Console) -> None:
-    table = Table("code", "letters", "what was wrong", title="Dead letters", title_justify="left")
-    by_code = Counter(account.letters.values())
-    for code, count in sorted(by_code.items()):
-        places = (at for at, got in account.letters.items() if got == code)
-        reasons = dict.fromkeys(account.produced[at].what for at in places if at in account.produced)
-        table.add_row(code, str(count), ", ".join(reasons))
-    out.print(table)
-    for (wanted, got), count in sorted(account.surprises().items()):
-        out.print(f"unexpected: {count} made for {wanted} became {got}")
-    counts = eventbridge.counts()
-    injected = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.faults.items())) or "none"
-    out.print(f"faults injected: {injected}; duplicates: {account.duplicates()}")
-    example = next(iter(eventbridge.events()), None)
-    if example:
-        out.print("\nOne event, as the customer gets it:")
-        shown: Mapping[str, object] = {k: v for k, v in example.as_json().items() if k != "sandbox"}
-        out.print_json(orjson.dumps(shown).decode())
-
-
-def _show_around(sandbox: Sandbox, bridge: DemoBridge, folder: Path, talk: Console) -> None:
-    talk.print(
-        f"Still running. Ctrl-C ends it.\n"
-        f"  bridge       curl {bridge.url}/metrics\n"
-        f"  EventBridge  curl {sandbox.eventbridge.url}/_sandbox/events\n"
-        f"  Kafka        {sandbox.broker.bootstrap}\n"
-        f"  dead letters partner-bridge dead-letters list --config {bridge.config}\n"
-        f"  files        {folder}",
-        soft_wrap=True,
-    )
-    stopped = threading.Event()
-    process.stop_with(stopped.set)
-    stopped.wait()
-
-
-def _next_steps(out: Console) -> None:
-    out.print(
-        "\nWhere to look next:\n"
-        "  partner-bridge demo --keep           the same, and it stays up for a look around\n"
-        "  partner-bridge dead-letters list     while it is up: what failed and why; then show and replay\n"
-        "  partner-bridge sandbox               broker, registry and EventBridge for a bridge of your own\n"
-        "  examples/bridge.yaml                 a configuration to start from, which README.md explains",
-        soft_wrap=True,
-    )
-
-
-class _Shown:
-    """Progress as a bar on a terminal, and as a line every other second elsewhere."""
-
-    def __init__(self, talk: Console, total: int, bar: Progress | None) -> None:
-        self._talk, self._total, self._bar = talk, total, bar
-        self._task = bar.add_task("records settled", total=total) if bar else None
-        self._next_s = 0.0
-
-    def to(self, settled: int) -> None:
-        if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=settled)
-        elif time.monotonic() >= self._next_s or settled >= self._total:
-            self._next_s = time.monotonic() + 2
-            self._talk.print(f"{settled} of {self._total} records settled")
-
-
-@contextmanager
-def _progress(talk: Console, total: int) -> Iterator[_Shown]:
-    if not talk.is_terminal:
-        yield _Shown(talk, total, None)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=talk) as bar:
-        yield _Shown(talk, total, bar)

@@ -1,4 +1,4 @@
-"""The three things around a bridge, started together, and the configuration that joins them."""
+"""Broker, registry and EventBridge started together, and the configuration of a bridge for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Sandbox:
     def __init__(
         self, *, eventbridge_port: int = 0, registry_port: int = 0, strict_sources: bool = False
     ) -> None:
-        """With `strict_sources` a partner event source exists only once somebody created it."""
+        """With `strict_sources` a partner event source exists only once it was created."""
         letters = orders.DEAD_LETTER_TOPIC
         self.broker = Broker(
             topics={orders.TOPIC: orders.PARTITIONS, letters: 1, f"{letters}.resolutions": 1}
@@ -29,7 +29,11 @@ class Sandbox:
         """The id under which the registry knows the orders of the example."""
 
     def start(self) -> Self:
-        """Starts all three, or none. Raises OSError where a port is taken."""
+        """Start all three, or none.
+
+        Raises:
+            OSError: a port is taken.
+        """
         try:
             self.eventbridge.start()
             self.registry.start()
@@ -54,7 +58,7 @@ class Sandbox:
         self.stop()
 
     def config(self, *, http_port: int) -> str:
-        """A complete `bridge.yaml` for a bridge in this sandbox."""
+        """Write a complete `bridge.yaml` for a bridge in this sandbox."""
         return orders.CONFIG.format(
             bootstrap=self.broker.bootstrap,
             registry=self.registry.url,

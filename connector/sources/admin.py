@@ -1,4 +1,7 @@
-"""What the `source` commands do: look, list, create, delete and ping, in some targets, whatever fails."""
+"""Administration of sources in several targets: look up, list, create, delete and ping.
+
+A failure in one target is a problem to report, and the work in the others goes on.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ from connector.sources.api import SourceApi, SourceCalls, SourceError
 from connector.sources.customers import Change
 
 PATIENCE_S = 60.0
-"""How long a call is tried again while EventBridge throttles it or does not answer."""
+"""Limit for the retries of a call that EventBridge throttles or does not answer."""
 CALLS_PER_SECOND = 10.0
 """A fifth of what AWS allows for its control plane, which a running bridge needs as well."""
 
@@ -39,16 +42,16 @@ Call: TypeAlias = "Callable[[SourceApi], Coroutine[Any, Any, T]]"
 
 
 class Row(NamedTuple):
-    """A source in a target, as it was seen."""
+    """A source in a target, and its status."""
 
     source: str
     target: str
     region: str
-    seen: SourceStatus
+    status: SourceStatus
 
 
 class Pong(NamedTuple):
-    """What became of a test event."""
+    """The outcome of a test event."""
 
     source: str
     target: str
@@ -56,7 +59,7 @@ class Pong(NamedTuple):
     state: SourceState
     event_id: str | None
     id: str
-    """What to look for in the event: `detail.id`."""
+    """The `detail.id` of the event, which its receiver can search for."""
     text: str
 
     @property
@@ -65,13 +68,13 @@ class Pong(NamedTuple):
 
 
 class SourceAdmin:
-    """Works on the sources of some targets. What fails is told in `problems`, and the rest goes on."""
+    """Works on the sources of some targets. A failure is added to `problems`, and the rest goes on."""
 
     def __init__(self, targets: Mapping[str, config.Target], *, patience_s: float | None = None) -> None:
         self.targets = targets
         self.problems: list[str] = []
-        self.unseen: list[str] = []
-        """Targets whose sources could not be seen, or not all of them."""
+        self.unlisted: list[str] = []
+        """Targets whose sources could not be listed, or not all of them."""
         self._calls = {
             name: SourceCalls(
                 target,
@@ -82,45 +85,44 @@ class SourceAdmin:
         }
 
     def close(self) -> None:
-        """Close every connection."""
         for calls in self._calls.values():
             calls.close()
 
     def rows(self, prefixes: Sequence[str]) -> Iterator[Row]:
-        """Every source whose name begins with one of these, target by target."""
+        """List every source whose name begins with one of these, target by target."""
         for name, calls in self._calls.items():
             try:
                 found = {source for prefix in prefixes for source in calls.run(methodcaller("names", prefix))}
                 for source in sorted(found):
                     yield self._row(name, source, calls.run(methodcaller("look_up", source)))
             except ConnectorError as error:
-                self.unseen.append(name)
+                self.unlisted.append(name)
                 self.problems.append(f"{name}: {error}")
 
     def look_up(self, source: str) -> list[Row]:
-        """This source in every target that answers."""
-        seen = ((name, self._try(name, methodcaller("look_up", source))) for name in self._calls)
-        return [self._row(name, source, sighting) for name, sighting in seen if sighting]
+        """Look up a source in every target; targets that do not answer are left out."""
+        found = ((name, self._try(name, methodcaller("look_up", source))) for name in self._calls)
+        return [self._row(name, source, status) for name, status in found if status]
 
     def create(self, source: str, account: str) -> Row | None:
-        """Create a source in the one target; None when that failed. One that is there already is kept."""
+        """Create a source in the one target, or keep the one that is there; None when that failed."""
         (name,) = self._calls
         if not self._change(name, source, partial(_created, source=source, account=account)):
             return None
-        unseen = SourceStatus("UNKNOWN", reason="it was created and cannot be looked up")
-        return self._row(name, source, self._try(name, methodcaller("look_up", source)) or unseen)
+        unknown = SourceStatus("UNKNOWN", reason="it was created and cannot be looked up")
+        return self._row(name, source, self._try(name, methodcaller("look_up", source)) or unknown)
 
     def delete(self, row: Row) -> bool:
-        """Delete a source; whether that worked."""
-        if row.seen.account is None:
+        """Delete a source; False when that failed."""
+        if row.status.account is None:
             self.problems.append(f"{row.source}: EventBridge does not say which account has it; not deleted")
             return False
         return self._change(
-            row.target, row.source, lambda api: api.delete(row.source, row.seen.account or "")
+            row.target, row.source, lambda api: api.delete(row.source, row.status.account or "")
         )
 
     def apply(self, planned: Sequence[Change]) -> list[Change]:
-        """Do what creates and deletes; returns what worked. Failures are problems, and the rest goes on."""
+        """Create and delete as planned; returns the changes that worked."""
         done = []
         for change in planned:
             source, account = change.source, change.account or ""
@@ -136,9 +138,9 @@ class SourceAdmin:
         return done
 
     def ping(self, source: str) -> Pong | None:
-        """Send one event that says that it is a test; None where no answer came."""
+        """Send one event marked as a test; None where EventBridge does not answer."""
         ((name, target),) = self.targets.items()
-        seen = self._try(name, methodcaller("look_up", source)) or SourceStatus("UNKNOWN")
+        status = self._try(name, methodcaller("look_up", source)) or SourceStatus("UNKNOWN")
         ping_id = f"ping-{uuid.uuid4()}"
         detail = {
             "id": ping_id,
@@ -155,27 +157,26 @@ class SourceAdmin:
         (outcome,) = answer.outcomes
         event_id = outcome.event_id if isinstance(outcome, Delivered) else None
         match outcome:
-            case Delivered() if seen.state == "ACTIVE":
+            case Delivered() if status.state == "ACTIVE":
                 text = (
                     "EventBridge took it for the customer's bus. If no rule of theirs sees it: one matches "
                     f'there, in {target.region}, with {{"detail-type": ["{PING_DETAIL_TYPE}"]}}.'
                 )
-            case Delivered() if seen.is_inactive:
-                text = (
-                    f"EventBridge answered success and nobody gets it: {seen.reason or MEANINGS[seen.state]}."
-                )
+            case Delivered() if status.is_inactive:
+                reason = status.reason or MEANINGS[status.state]
+                text = f"EventBridge answered success and nobody gets it: {reason}."
             case Delivered():
                 text = "EventBridge took it. Whether anybody gets it is not known: it cannot be looked up."
             case Retriable(code, message) | Refused(code, message):
-                text = f"EventBridge refused it ({code}: {message}). The source is {seen}."
+                text = f"EventBridge refused it ({code}: {message}). The source is {status}."
             case forbidden:
                 text = (
                     f"EventBridge does not let this account send it ({forbidden.code}: {forbidden.message})."
                 )
-        return Pong(source, name, target.region, seen.state, event_id, ping_id, text)
+        return Pong(source, name, target.region, status.state, event_id, ping_id, text)
 
-    def _row(self, name: str, source: str, seen: SourceStatus) -> Row:
-        return Row(source, name, self.targets[name].region, seen)
+    def _row(self, name: str, source: str, status: SourceStatus) -> Row:
+        return Row(source, name, self.targets[name].region, status)
 
     def _try(self, name: str, call: Call[T]) -> T | None:
         try:
@@ -197,7 +198,7 @@ async def _created(api: SourceApi, *, source: str, account: str) -> None:
     try:
         await api.create(source, account)
     except SourceError as error:
-        # It may have been made before, or since the plan; for the same account that is what was wanted.
+        # Another run may have created it, maybe since the plan. For the same account that is no failure.
         if error.code != "ResourceAlreadyExistsException":
             raise
         if (found := (await api.look_up(source)).account) not in {None, account}:

@@ -1,4 +1,4 @@
-"""A list of customers and their sources, and what must change so that the sources match it.
+"""The list of customers and their sources, and the changes that make the sources match it.
 
 The file is CSV with a header: `source`, `account` and, where the bridge has several targets, `target`,
 or `region`. CSV rather than YAML, in which an account of digits loses its leading zero.
@@ -27,7 +27,7 @@ Action: TypeAlias = Literal["create", "keep", "delete", "leave", "conflict"]
 
 
 class Customer(NamedTuple):
-    """A source that should be, and whose it is."""
+    """A source that should exist, and the account that it belongs to."""
 
     source: str
     account: str
@@ -35,7 +35,7 @@ class Customer(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What the list makes of one source."""
+    """A change of one source that the list asks for, or the reason why there is none."""
 
     action: Action
     source: str
@@ -46,7 +46,7 @@ class Change(NamedTuple):
 
 
 def name_problem(name: str) -> str | None:
-    """Why this cannot be the name of a partner event source; None where it can."""
+    """Explain why this cannot be the name of a partner event source; None where it can."""
     if len(name) > MAX_SOURCE_CHARACTERS:
         return f"has {len(name)} characters, and a source's name at most {MAX_SOURCE_CHARACTERS}"
     if not SOURCE_NAME.fullmatch(name):
@@ -58,7 +58,7 @@ def name_problem(name: str) -> str | None:
 
 
 def prefix_problem(prefix: str) -> str | None:
-    """Why EventBridge would not list names that begin so; None where it would."""
+    """Explain why EventBridge does not take this as a prefix of names; None where it does."""
     if len(prefix) <= MAX_SOURCE_CHARACTERS and _PREFIX.fullmatch(prefix):
         return None
     return (
@@ -67,7 +67,7 @@ def prefix_problem(prefix: str) -> str | None:
 
 
 def account_problem(account: str) -> str | None:
-    """Why this cannot be an AWS account; None where it can."""
+    """Explain why this cannot be an AWS account; None where it can."""
     if _ACCOUNT.fullmatch(account):
         return None
     hint = ""
@@ -77,10 +77,10 @@ def account_problem(account: str) -> str | None:
 
 
 def read_customers(file: Path, settings: config.Settings) -> list[Customer]:
-    """The customers in a file.
+    """Read the customers in a file.
 
     Raises:
-        ConfigError: with everything that is wrong in it, line by line; nothing of it is to be used then.
+        ConfigError: with every problem of the file, line by line.
     """
     try:
         text = file.read_text("utf-8-sig")
@@ -96,7 +96,7 @@ def read_customers(file: Path, settings: config.Settings) -> list[Customer]:
     if problems := _header_problems(header, rows[0][0]):
         raise ConfigError(problems)
     customers: list[Customer] = []
-    seen: dict[tuple[str, str], tuple[int, str]] = {}
+    first_lines: dict[tuple[str, str], tuple[int, str]] = {}
     for number, cells in rows[1:]:
         where = f"line {number}"
         if len(cells) != len(header):
@@ -106,11 +106,11 @@ def read_customers(file: Path, settings: config.Settings) -> list[Customer]:
         found = [Problem("", f"{where}: {text}") for text in _row_problems(row, settings)]
         target = _target_of(row, settings)
         key = (target or "", row["source"])
-        if key in seen and target:
-            first, account = seen[key]
+        if key in first_lines and target:
+            first, account = first_lines[key]
             also = "" if account == row["account"] else f" for another account, {account}"
             found.append(Problem("", f"{where}: {row['source']} is in line {first} already{also}; keep one"))
-        seen.setdefault(key, (number, row["account"]))
+        first_lines.setdefault(key, (number, row["account"]))
         problems += found
         if not found and target:
             customers.append(Customer(row["source"], row["account"], target))
@@ -167,7 +167,6 @@ def _target_of(row: Mapping[str, str], settings: config.Settings) -> str | None:
 
 
 def targets_in(region: str, settings: config.Settings) -> list[str]:
-    """The names of the targets in a Region."""
     return [name for name, target in settings.all_targets.items() if target.region == region]
 
 
@@ -186,7 +185,7 @@ class Customers:
         self._read()
 
     def accounts(self, target: str) -> Mapping[str, str]:
-        """Source → account, in one target. A file that is broken meanwhile changes nothing."""
+        """Source → account, in one target. While the file is broken, its last usable content counts."""
         with contextlib.suppress(ConfigError):
             self._read()
         return self._accounts.get(target, {})
@@ -210,10 +209,10 @@ class Customers:
 def changes(
     customers: Sequence[Customer], existing: Mapping[tuple[str, str], SourceStatus], *, prune: bool
 ) -> list[Change]:
-    """What must be done so that the sources are those of the list; `existing` by target and name.
+    """Plan the changes that make the sources those of the list; `existing` is by target and name.
 
-    A source that belongs to another account than the list says is a conflict, which is left alone:
-    making it anew would cut off a customer.
+    A source that belongs to another account than the list says is a conflict, and is left alone:
+    creating it anew would cut off a customer.
     """
     planned: list[Change] = []
     listed = {(customer.target, customer.source) for customer in customers}
