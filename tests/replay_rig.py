@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from connector import config
-from connector.dead_letters.dry_run import DryRun, ReplayCounts, tries
+from connector.dead_letters.dry_run import DryRun, ReplayCounts, prepared_batches
 from connector.dead_letters.format import Failure, letter
 from connector.dead_letters.replay import Limits, Replay
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
-from connector.dead_letters.selection import ReplayBatch, Selection, chosen, scan
+from connector.dead_letters.selection import ReplayBatch, Selection, replay_batch, scan
 from connector.errors import Code, DeadLetterError
 from connector.model import Entry, Partition, Position, Ranges, Record, Retriable, SourceStatus
 from connector.pipeline import Pipeline
@@ -78,8 +78,8 @@ class FakeLetters:
     def read(
         self, ranges: Ranges, *, since_ms: int | None, limit: int, timeout_s: float
     ) -> Iterator[Sequence[Record]]:
-        chosen = (r for r in self.records if r.offset in range(*ranges.get(r.partition.number, (0, 0))))
-        while batch := list(islice(chosen, 10)):
+        replay_batch = (r for r in self.records if r.offset in range(*ranges.get(r.partition.number, (0, 0))))
+        while batch := list(islice(replay_batch, 10)):
             yield batch
 
 
@@ -134,14 +134,14 @@ class Rig:
         self.max_replays = max_replays
         self.state_feeds = {name: FakeStateFeed() for name in settings.all_targets}
         self.state_feed = self.state_feeds["default"]
-        self.trial = DryRun(Pipeline(settings, None), lambda _: None)
+        self.dry_run = DryRun(Pipeline(settings, None), lambda _: None)
         self.problems: list[str] = []
         """What the progress said."""
         self.replay = Replay(
             settings,
             ranges=self.ranges,
-            tries=lambda ranges: tries(self.scan(ranges), self.trial),
-            trial=self.trial,
+            prepared_batches=lambda ranges: prepared_batches(self.scan(ranges), self.dry_run),
+            dry_run=self.dry_run,
             limits=limits,
             resolutions=self.resolutions,
             sink=self.sink,
@@ -161,7 +161,9 @@ class Rig:
         for offset, resolution in self.resolutions.written.items():
             for number in self.ranges:
                 resolved.note(Position(Partition(LETTERS, number), offset), resolution)
-        return map(chosen, scan(self.letters, resolved, Selection(), ranges, max_replays=self.max_replays))
+        return map(
+            replay_batch, scan(self.letters, resolved, Selection(), ranges, max_replays=self.max_replays)
+        )
 
     def at(self, **steps: Callable[[], None]) -> None:
         """Does something at a poll, as `at(poll_50=…)`."""

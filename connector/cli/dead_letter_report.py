@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 import orjson
 
 from connector.cli.dead_letters_session import DeadLetterSession
-from connector.dead_letters.dry_run import DryRun, NotReplayable, foreseen
+from connector.dead_letters.dry_run import DryRun, NotReplayable, expected
 from connector.dead_letters.format import CODE_CONNECT, NAMES, DeadLetter, letter_id
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
 from connector.dead_letters.selection import StoredDeadLetter
@@ -107,7 +107,7 @@ def _decoded(decode: Callable[[Record], Json], record: Record) -> Json:
 def _outcome(session: DeadLetterSession, dry_run: DryRun, letter: DeadLetter, *, payload: bool) -> Json:
     """Report the outcome of a replay with the current configuration."""
     try:
-        (_, result), status = _with_schema(lambda: foreseen(letter, dry_run, session.source_status))
+        (_, result), status = _with_schema(lambda: expected(letter, dry_run, session.source_status))
     except UnavailableError as error:
         return {"outcome": "cannot be said now", "why": str(error)}
     match result:

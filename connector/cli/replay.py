@@ -14,7 +14,7 @@ from connector import config, process
 from connector.cli.dead_letters_session import DeadLetterSession, note_stand_ins
 from connector.cli.output import Progress, Speed, duration, plural, print_json, print_values, progress
 from connector.dead_letters import replay_worker
-from connector.dead_letters.dry_run import DryRun, PreparedBatch, ReplayCounts, plan, tries
+from connector.dead_letters.dry_run import DryRun, PreparedBatch, ReplayCounts, plan, prepared_batches
 from connector.dead_letters.replay import Limits, Replay
 from connector.dead_letters.replay_group import ReplayGroup
 from connector.dead_letters.selection import Cases, ReplayBatch, Selection, missing_text
@@ -59,7 +59,7 @@ class ReplaySession:
         with progress("letters read", self._letters, lines=True) as shown:
             return plan(
                 self._chosen(self._session.ranges, shown, timeout_s=0.1),
-                trial=self._dry_run,
+                dry_run=self._dry_run,
                 look_up=self._session.source_status,
                 max_letters=self._request.limits.max_letters,
                 report=_ReplayReport(shown),
@@ -83,8 +83,8 @@ class ReplaySession:
                 replay = Replay(
                     settings,
                     ranges=ranges,
-                    tries=lambda ranges: self._tries(ranges, shown),
-                    trial=self._dry_run,
+                    prepared_batches=lambda ranges: self._tries(ranges, shown),
+                    dry_run=self._dry_run,
                     limits=self._request.limits,
                     resolutions=self._session.resolutions,
                     sink=calls,
@@ -103,7 +103,7 @@ class ReplaySession:
                 try:
                     return replay.run(group)
                 except HaltError:
-                    _print_result(replay.tally, settings, title="Before it halted, it replayed")
+                    _print_result(replay.counts, settings, title="Before it halted, it replayed")
                     raise
                 finally:
                     group.close()
@@ -112,7 +112,7 @@ class ReplaySession:
 
     def _chosen(self, ranges: Ranges, shown: Progress, *, timeout_s: float) -> Iterator[ReplayBatch]:
         """Read the selected letters, and their resolutions as of now."""
-        return replay_worker.chosen_now(
+        return replay_worker.selected_now(
             self._session.topic,
             self._session.resolutions,
             self._request.selection,
@@ -127,8 +127,8 @@ class ReplaySession:
         """Prepare letters for sending; in a process of its own where only our own work limits the speed."""
         request = self._request
         if request.limits.rate is not None or request.selection.ids is not None:
-            return tries(self._chosen(ranges, shown, timeout_s=0.0), self._dry_run)
-        return replay_worker.tries_beside(
+            return prepared_batches(self._chosen(ranges, shown, timeout_s=0.0), self._dry_run)
+        return replay_worker.prepared_beside(
             self._session.settings,
             request.selection,
             ranges,

@@ -121,7 +121,7 @@ class DryRun:
         return self._pipeline.route(letter.record.partition.topic).policies[entry.target]
 
 
-def tries(batches: Iterable[ReplayBatch], trial: DryRun) -> Iterator[PreparedBatch]:
+def prepared_batches(batches: Iterable[ReplayBatch], dry_run: DryRun) -> Iterator[PreparedBatch]:
     """Try the letters of each batch. While the next one cannot be tried, each step tries it once more.
 
     A step ends early where records are large, and where one had to be read at its origin: a batch of
@@ -135,7 +135,7 @@ def tries(batches: Iterable[ReplayBatch], trial: DryRun) -> Iterator[PreparedBat
             size_bytes = 0
             while letters and problem is None and size_bytes < STEP_BYTES:
                 try:
-                    one = trial(letters[0])
+                    one = dry_run(letters[0])
                 except UnavailableError as error:
                     problem = str(error)
                 else:
@@ -202,34 +202,39 @@ Report = Callable[[ReplayCounts, str | None], None]
 
 
 def plan(
-    batches: Iterable[ReplayBatch], *, trial: DryRun, look_up: LookUp, max_letters: int | None, report: Report
+    batches: Iterable[ReplayBatch],
+    *,
+    dry_run: DryRun,
+    look_up: LookUp,
+    max_letters: int | None,
+    report: Report,
 ) -> ReplayCounts:
     """What a replay of these would do. Changes nothing, and sends nothing."""
-    tally = ReplayCounts()
+    counts = ReplayCounts()
     patience_s = PLAN_PATIENCE_S
     for batch in batches:
-        report(tally, None)
-        tally.leave(batch)
+        report(counts, None)
+        counts.leave(batch)
         for letter in batch.letters:
-            if tally.tried_in_all == max_letters:
-                return tally
-            while (is_unknown := not _foresee(letter, trial, look_up, tally)) and patience_s > 0:
+            if counts.tried_in_all == max_letters:
+                return counts
+            while (is_unknown := not _expect(letter, dry_run, look_up, counts)) and patience_s > 0:
                 patience_s -= SCHEMA_WAIT_S
                 time.sleep(SCHEMA_WAIT_S)  # the schema is on its way, on another thread
             if is_unknown:
-                tally.count(tally.left, "its schema cannot be had now")
-    return tally
+                counts.count(counts.left, "its schema cannot be had now")
+    return counts
 
 
-def foreseen(letter: DeadLetter, trial: DryRun, look_up: LookUp) -> tuple[Prepared, SourceStatus | None]:
+def expected(letter: DeadLetter, dry_run: DryRun, look_up: LookUp) -> tuple[Prepared, SourceStatus | None]:
     """A letter tried, and what was seen of its source; CannotTry where a replay would not send it for that.
 
     Raises:
         UnavailableError: its schema is not known yet; the same again later.
     """
-    tried = trial(letter)
+    tried = dry_run(letter)
     entry = tried.result
-    if not isinstance(entry, Entry) or trial.policy(tried.letter, entry) == "send":
+    if not isinstance(entry, Entry) or dry_run.policy(tried.letter, entry) == "send":
         return tried, None
     seen = look_up(entry.target, entry.source)
     if reason := why_left_open(seen, letter.label.code):
@@ -237,24 +242,24 @@ def foreseen(letter: DeadLetter, trial: DryRun, look_up: LookUp) -> tuple[Prepar
     return tried, seen
 
 
-def _foresee(letter: DeadLetter, trial: DryRun, look_up: LookUp, tally: ReplayCounts) -> bool:
+def _expect(letter: DeadLetter, dry_run: DryRun, look_up: LookUp, counts: ReplayCounts) -> bool:
     """Note what would become of a letter; False when that cannot be said yet."""
     try:
-        (letter, result), seen = foreseen(letter, trial, look_up)
+        (letter, result), seen = expected(letter, dry_run, look_up)
     except UnavailableError:
         return False
     match result:
         case NotReplayable():
-            tally.count(tally.left, str(result))
+            counts.count(counts.left, str(result))
             return True
         case RecordError():
-            tally.count(tally.failed, result.code)
-            tally.messages.setdefault(result.code, str(result))
+            counts.count(counts.failed, result.code)
+            counts.messages.setdefault(result.code, str(result))
         case Dropped():
-            tally.count(tally.dropped, result.reason)
+            counts.count(counts.dropped, result.reason)
         case Entry():
-            tally.delivered += 1
+            counts.delivered += 1
             if seen is not None and seen.is_denied:
-                tally.count(tally.unseen, str(seen.reason))
-    tally.count(tally.tried, letter.label.code)
+                counts.count(counts.unseen, str(seen.reason))
+    counts.count(counts.tried, letter.label.code)
     return True

@@ -132,8 +132,8 @@ class Replay:
         settings: config.Settings,
         *,
         ranges: Ranges,
-        tries: Callable[[Ranges], Iterator[PreparedBatch]],
-        trial: DryRun,
+        prepared_batches: Callable[[Ranges], Iterator[PreparedBatch]],
+        dry_run: DryRun,
         limits: Limits,
         resolutions: Resolutions,
         sink: Sink,
@@ -143,17 +143,17 @@ class Replay:
         report: Report,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tries` brings the selected letters of these ranges, after it read what is resolved there, and what
-        came of them in the dry run. `state_feeds` look up the sources of each target, by its name.
+        """`prepared_batches` reads the resolutions of these ranges, and brings their selected dead letters with
+        the results of their dry run. `state_feeds` look up the sources of each target, by its name.
         """
-        self.tally = ReplayCounts()
+        self.counts = ReplayCounts()
         self._topic = settings.dead_letter.topic
         self._drain_timeout_s = settings.delivery.shutdown_timeout
         self._ranges = ranges
         self._starts = {number: low for number, (low, _) in ranges.items()}
         """Where the reading of each partition goes on."""
-        self._tries = tries
-        self._trial = trial
+        self._prepared_batches = prepared_batches
+        self._dry_run = dry_run
         self._limits = limits
         self._resolutions = resolutions
         self._sink = sink
@@ -207,10 +207,10 @@ class Replay:
                 self._pump(0.0 if self._take(self._clock_s()) else BUSY_WAIT_S)
         except HaltError as error:
             self._settlement.halted(error)
-        self.tally.is_stopped = self._stopping and not self._is_done
+        self.counts.is_stopped = self._stopping and not self._is_done
         if self._is_read:
             elsewhere = self._ranges.keys() - {partition.number for partition in self._ledger.trackers}
-            self.tally.elsewhere = sorted(n for n in elsewhere if self._starts[n] < self._ranges[n][1])
+            self.counts.elsewhere = sorted(n for n in elsewhere if self._starts[n] < self._ranges[n][1])
         try:
             self._drain(set(self._ledger.trackers.values()))
         except HaltError as error:
@@ -218,15 +218,15 @@ class Replay:
             if first is not None and str(first) != str(error):
                 error = HaltError(f"{first} Besides: {error}")
             self._settlement.halt = error
-        self._report(self.tally, None)
+        self._report(self.counts, None)
         if self._settlement.halt is not None:
             raise self._settlement.halt
-        return self.tally
+        return self.counts
 
     @property
     def _is_enough(self) -> bool:
         limit = self._limits.max_letters
-        return limit is not None and self.tally.tried_in_all == limit
+        return limit is not None and self.counts.tried_in_all == limit
 
     @property
     def _is_done(self) -> bool:
@@ -250,7 +250,7 @@ class Replay:
                 sender.send(now_s)
         if now_s >= self._report_due_s:
             self._report_due_s = now_s + REPORT_INTERVAL_S
-            self._report(self.tally, self._problem or self._dead_letters.problem or self._waits)
+            self._report(self.counts, self._problem or self._dead_letters.problem or self._waits)
 
     @property
     def _waits(self) -> str | None:
@@ -286,7 +286,7 @@ class Replay:
         """Bring more letters; False when there are none at this moment."""
         try:
             if self._batches is None:
-                self._batches = self._tries(dict(map(self._range, self._ledger.trackers.values())))
+                self._batches = self._prepared_batches(dict(map(self._range, self._ledger.trackers.values())))
             batch = next(self._batches, None)
         except UnavailableError as error:
             self._batches = None
@@ -295,7 +295,7 @@ class Replay:
         if batch is None:
             self._is_read = True
             return False
-        self.tally.leave(batch)
+        self.counts.leave(batch)
         if batch.problem is not None:
             self._stall(batch.problem)
         for tried in batch.tried:
@@ -315,26 +315,28 @@ class Replay:
         letter, result = tried
         offset = letter.id.offset
         if isinstance(result, NotReplayable):
-            self.tally.count(self.tally.left, str(result))
+            self.counts.count(self.counts.left, str(result))
             tracker.next_offset = offset + 1
             return
-        self.tally.count(self.tally.tried, letter.label.code)
+        self.counts.count(self.counts.tried, letter.label.code)
         self._ledger.begin(tracker.partition, offset, size_bytes=letter.record.size_bytes, now_s=now_s)
         if isinstance(result, Entry):
             self._ledger.grow(tracker, offset, len(result.json))
         match result:
             case Entry():
                 # Of one lane are only letters of one partition, so that it can be given away whole.
-                order = self._trial.ordering(letter.record)
+                order = self._dry_run.ordering(letter.record)
                 lane = None if order is None else (tracker, order)
-                resent, sender = ReplayedEntry(letter, tracker, result, now_s), self._senders[result.target]
-                is_sent = self._trial.policy(letter, result) == "send"
+                replayed, sender = ReplayedEntry(letter, tracker, result, now_s), self._senders[result.target]
+                is_sent = self._dry_run.policy(letter, result) == "send"
                 if (
-                    not is_sent and resent.only_if_active and sender.source_gate.seen(result.source).is_denied
-                ) or sender.add(resent, lane, "send" if is_sent else "dead_letter"):
-                    self._leave(sender, resent)
+                    not is_sent
+                    and replayed.only_if_active
+                    and sender.source_gate.seen(result.source).is_denied
+                ) or sender.add(replayed, lane, "send" if is_sent else "dead_letter"):
+                    self._leave(sender, replayed)
             case Dropped():
-                self.tally.count(self.tally.dropped, result.reason)
+                self.counts.count(self.counts.dropped, result.reason)
                 reason = f"{result.reason} of the configuration at replay"
                 self._record(letter, tracker, DeadLetterState.DISCARDED, reason=reason)
             case RecordError():
@@ -347,35 +349,37 @@ class Replay:
         self._problem = None if answer.error is None else str(answer.error)
         event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))
         for pending, event_id in zip(result.delivered, event_ids, strict=True):
-            resent = cast("ReplayedEntry", pending)
-            self.tally.delivered += 1
+            replayed = cast("ReplayedEntry", pending)
+            self.counts.delivered += 1
             self._settlement.delivered()
-            seen = sender.source_gate.seen(resent.entry.source)
-            if seen.is_denied and resent.lane.queue.policy != "send":
-                self.tally.count(self.tally.unseen, str(seen.reason))
+            seen = sender.source_gate.seen(replayed.entry.source)
+            if seen.is_denied and replayed.lane.queue.policy != "send":
+                self.counts.count(self.counts.unseen, str(seen.reason))
             # Also when the partition was lost meanwhile: it is true, and the next reader will not send it.
-            self._record(resent.letter, resent.tracker, DeadLetterState.DELIVERED, event_id=event_id)
+            self._record(replayed.letter, replayed.tracker, DeadLetterState.DELIVERED, event_id=event_id)
         for pending, error in result.failed:
-            resent = cast("ReplayedEntry", pending)
-            if resent.lane.queue.gate is Gate.REFUSED:
-                self._leave(sender, resent)
+            replayed = cast("ReplayedEntry", pending)
+            if replayed.lane.queue.gate is Gate.REFUSED:
+                self._leave(sender, replayed)
                 continue
-            self._fail(resent.letter, resent.tracker, error, pending=resent, request_id=answer.request_id)
+            self._fail(
+                replayed.letter, replayed.tracker, error, pending=replayed, request_id=answer.request_id
+            )
         if result.halt is not None:
             self._settlement.halted(result.halt)
 
-    def _leave(self, sender: TargetSender, resent: ReplayedEntry) -> None:
+    def _leave(self, sender: TargetSender, replayed: ReplayedEntry) -> None:
         """Leave a letter open whose source is not seen to be ACTIVE: it was not sent, and did not fail."""
-        if not resent.tracker.is_open:
+        if not replayed.tracker.is_open:
             return
-        code, seen = resent.letter.label.code, sender.source_gate.seen(resent.entry.source)
+        code, seen = replayed.letter.label.code, sender.source_gate.seen(replayed.entry.source)
         reason = why_left_open(seen, code) or (
             "EventBridge refuses the events of its source, which a lookup shows to be ACTIVE"
             if seen.state == "ACTIVE"
             else f"its source is {seen}"
         )
-        self.tally.leave_after_all(code, reason)
-        self._ledger.settle(resent.tracker, resent.letter.id.offset)
+        self.counts.leave_after_all(code, reason)
+        self._ledger.settle(replayed.tracker, replayed.letter.id.offset)
 
     def _fail(
         self,
@@ -391,14 +395,14 @@ class Replay:
             return
         failure = Failure.of(
             error,
-            event_id=self._trial.event_id(letter),
+            event_id=self._dry_run.event_id(letter),
             pending=pending,
             request_id=request_id,
             earlier_attempts=letter.label.attempts,
             first_failure_ms=letter.first_failure_ms,
         )
-        self.tally.count(self.tally.failed, error.code)
-        self.tally.messages.setdefault(error.code, str(error))
+        self.counts.count(self.counts.failed, error.code)
+        self.counts.messages.setdefault(error.code, str(error))
         replays = (REPLAY_COUNT, b"%d" % (letter.label.replay_count + 1))
         record = letter.record._replace(headers=(*letter.record.headers, replays))
         # Where it cannot be written the old letter stays open.

@@ -19,10 +19,10 @@ from multiprocessing.connection import Connection
 from typing import IO, cast
 
 from connector import config, process
-from connector.dead_letters.dry_run import DryRun, Prepared, PreparedBatch, tries
+from connector.dead_letters.dry_run import DryRun, Prepared, PreparedBatch, prepared_batches
 from connector.dead_letters.format import RESENT
 from connector.dead_letters.resolutions import ResolutionTable
-from connector.dead_letters.selection import Cases, ReplayBatch, Selection, chosen, scan
+from connector.dead_letters.selection import Cases, ReplayBatch, Selection, replay_batch, scan
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.errors import DeadLetterError, UnavailableError
 from connector.formats.schema_registry import SchemaRegistryClient
@@ -38,7 +38,7 @@ PROBLEM_WAIT_S = 0.05
 NOTHING = PreparedBatch((), 0, {})
 
 
-def chosen_now(
+def selected_now(
     topic: DeadLetterTopic,
     resolutions: ResolutionTopic,
     selection: Selection,
@@ -69,10 +69,10 @@ def chosen_now(
         on_read=on_read,
         timeout_s=timeout_s,
     )
-    return map(chosen, found)
+    return map(replay_batch, found)
 
 
-def tries_beside(
+def prepared_beside(
     settings: config.Settings,
     selection: Selection,
     ranges: Ranges,
@@ -82,7 +82,7 @@ def tries_beside(
     max_replays: int,
     on_read: Callable[[int], None],
 ) -> Iterator[PreparedBatch]:
-    """`tries` of `chosen_now` by a process of its own, with nothing tried while none has come.
+    """`prepared_batches` of `selected_now` by a process of its own, with nothing tried while none has come.
 
     `whole` are the ranges of all partitions, those of other replays as well. That process ends with this
     iterator, and with the process that made it. It does not say which of `selection.ids` it saw.
@@ -174,7 +174,7 @@ def _serve(sending: Connection) -> None:
         try:
             with closing(DeadLetterTopic(settings)) as topic:
                 with closing(ResolutionTopic(settings)) as resolutions:
-                    batches = chosen_now(
+                    batches = selected_now(
                         topic,
                         resolutions,
                         selection,
@@ -183,7 +183,7 @@ def _serve(sending: Connection) -> None:
                         max_replays=max_replays,
                         on_read=count,
                     )
-                for batch in tries(batches, DryRun(pipeline, topic.fetch_origin)):
+                for batch in prepared_batches(batches, DryRun(pipeline, topic.fetch_origin)):
                     send(batch._replace(tried=[slim(tried) for tried in batch.tried]))
                     if batch.problem is not None:
                         time.sleep(PROBLEM_WAIT_S)  # what is missing may come, on another thread

@@ -444,7 +444,7 @@ class ReplayBatch(NamedTuple):
     """Those that cannot be read, by reason."""
 
 
-def chosen(batch: Sequence[StoredDeadLetter]) -> ReplayBatch:
+def replay_batch(batch: Sequence[StoredDeadLetter]) -> ReplayBatch:
     """What a replay makes of a batch of selected letters. What is resolved it passes over."""
     letters: list[DeadLetter] = []
     parked = 0

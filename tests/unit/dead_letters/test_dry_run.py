@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector import config
-from connector.dead_letters.dry_run import ReplayCounts, plan, tries
+from connector.dead_letters.dry_run import ReplayCounts, plan, prepared_batches
 from connector.errors import Code
 from connector.model import SourceStatus
 from tests.replay_rig import DENIED, NO_ANSWER, ORDERS, Rig, record
@@ -33,9 +33,9 @@ def test_a_plan_says_what_a_replay_does(
     rig = Rig([record(0, code=code)], settings=settings)
     rig.state_feed.is_blind = True
     rig.at(poll_50=lambda: rig.state_feed.say(ORDERS, seen))
-    foreseen = plan(
+    expected = plan(
         rig.scan(rig.ranges),
-        trial=rig.trial,
+        dry_run=rig.dry_run,
         look_up=lambda *_: seen,
         max_letters=None,
         report=lambda *_: None,
@@ -43,7 +43,7 @@ def test_a_plan_says_what_a_replay_does(
     replayed = rig.run()
     replayed.elsewhere = ()  # a plan has no group
 
-    assert foreseen == replayed
+    assert expected == replayed
     assert (reason is None) == (replayed.left == {})
     assert all(text.startswith(reason or "") for text in replayed.left)
 
@@ -57,18 +57,18 @@ def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: confi
         settings=settings,
     )
 
-    tally = plan(
+    counts = plan(
         rig.scan(rig.ranges),
-        trial=rig.trial,
+        dry_run=rig.dry_run,
         look_up=lambda *_: SourceStatus("ACTIVE"),
         max_letters=None,
         report=lambda *_: None,
     )
 
-    assert {"template_null": 3} == tally.tried
-    assert (1, {"template_null": 1}, {"filter": 1}) == (tally.delivered, tally.failed, tally.dropped)
-    assert {"its origin is gone: no entry under `topics` matches it": 1} == tally.left
-    assert "is null or missing" in tally.messages["template_null"]
+    assert {"template_null": 3} == counts.tried
+    assert (1, {"template_null": 1}, {"filter": 1}) == (counts.delivered, counts.failed, counts.dropped)
+    assert {"its origin is gone: no entry under `topics` matches it": 1} == counts.left
+    assert "is null or missing" in counts.messages["template_null"]
     assert [] == rig.sent
 
 
@@ -76,7 +76,7 @@ def test_large_letters_are_tried_a_few_at_a_time(settings: config.Settings) -> N
     """A hundred at once would not fit into memory. Each is tried once, and what is left open is told once."""
     rig = Rig([record(n, text="x" * 400_000) for n in range(10)], settings=settings)
     (batch,) = rig.scan(rig.ranges)
-    steps = list(tries([batch._replace(parked=3, left={"why": 2})], rig.trial))
+    steps = list(prepared_batches([batch._replace(parked=3, left={"why": 2})], rig.dry_run))
 
     assert [3, 3, 3, 1] == [len(step.tried) for step in steps]
     assert list(range(10)) == [tried.letter.id.offset for step in steps for tried in step.tried]
@@ -86,9 +86,9 @@ def test_large_letters_are_tried_a_few_at_a_time(settings: config.Settings) -> N
 
 def test_reasons_are_counted_in_bounded_memory() -> None:
     """However many different ones there are."""
-    tally = ReplayCounts()
+    counts = ReplayCounts()
     for number in range(1_000):
-        tally.count(tally.left, f"reason {number}")
+        counts.count(counts.left, f"reason {number}")
 
-    assert len(tally.left) <= 21
-    assert 1_000 == sum(tally.left.values())
+    assert len(counts.left) <= 21
+    assert 1_000 == sum(counts.left.values())

@@ -20,10 +20,10 @@ def test_each_letter_is_sent_once_with_the_id_of_its_first_attempt(settings: con
     """And each is recorded as delivered, with the EventId that its own result carried."""
     rig = Rig([record(n) for n in range(100)], settings=settings)
 
-    tally = rig.run()
+    counts = rig.run()
 
     assert list(range(100)) == sorted(rig.sent)
-    assert {"template_null": 100} == tally.tried
+    assert {"template_null": 100} == counts.tried
     assert {DeadLetterState.DELIVERED} == set(rig.resolutions.states.values())
     assert 100 == len(rig.resolutions.states)
     for entries in rig.sink.requests:
@@ -82,10 +82,10 @@ def test_what_eventbridge_refuses_becomes_a_new_letter(settings: config.Settings
         [refused if number_of(e) == 1 else accept([e]).outcomes[0] for e in entries]
     )
 
-    tally = rig.run()
+    counts = rig.run()
 
     assert ["entry_refused"] == rig.dead_letters.codes
-    assert (2, {"entry_refused": 1}) == (tally.delivered, tally.failed)
+    assert (2, {"entry_refused": 1}) == (counts.delivered, counts.failed)
     assert DeadLetterState.DEAD_LETTERED_AGAIN is rig.resolutions.states[1]
 
 
@@ -93,10 +93,10 @@ def test_what_a_rule_drops_is_recorded_as_discarded(settings: config.Settings) -
     """The user's own filter says that it is not to be sent."""
     rig = Rig([record(0, draft=True)], settings=settings)
 
-    tally = rig.run()
+    counts = rig.run()
 
     assert [] == rig.sent
-    assert {"filter": 1} == tally.dropped
+    assert {"filter": 1} == counts.dropped
     assert {0: DeadLetterState.DISCARDED} == rig.resolutions.states
 
 
@@ -131,12 +131,12 @@ def test_a_revoked_partition_is_finished_and_not_touched_again(settings: config.
             sent_then.extend(rig.sent)
 
     rig.on_poll = revoke
-    tally = rig.run()
+    counts = rig.run()
 
     assert {n for n in sent_then if n % 2} == {n for n in rig.sent if n % 2}
     assert {n for n in rig.sent if n % 2} == {n for n in rig.resolutions.written if n % 2}
     assert set(range(0, 200, 2)) == {n for n in rig.sent if n % 2 == 0}
-    assert [1] == list(tally.elsewhere)
+    assert [1] == list(counts.elsewhere)
 
 
 def test_a_partition_that_comes_back_goes_on_where_it_was(settings: config.Settings) -> None:
@@ -151,10 +151,10 @@ def test_a_partition_that_comes_back_goes_on_where_it_was(settings: config.Setti
             rig.replay.on_assigned([0])
 
     rig.on_poll = swap
-    tally = rig.run()
+    counts = rig.run()
 
     assert list(range(200)) == rig.sent
-    assert () == tuple(tally.elsewhere)
+    assert () == tuple(counts.elsewhere)
 
 
 def test_a_late_answer_for_a_lost_partition_is_recorded(settings: config.Settings) -> None:
@@ -188,9 +188,9 @@ def test_a_stop_finishes_what_is_in_flight(settings: config.Settings) -> None:
             rig.replay.stop()
 
     rig.on_poll = stop
-    tally = rig.run()
+    counts = rig.run()
 
-    assert tally.is_stopped
+    assert counts.is_stopped
     assert 0 < len(rig.sent) < 500
     assert sorted(rig.sent) == sorted(rig.resolutions.written)
 
@@ -328,7 +328,7 @@ def test_little_is_held_while_eventbridge_is_silent(settings: config.Settings) -
     def look_up(polls: int) -> None:
         rig.assign_at_first(polls)
         if polls == 200:
-            tried.append(rig.replay.tally.tried_in_all)
+            tried.append(rig.replay.counts.tried_in_all)
             rig.sink.is_holding = False
             rig.sink.answer_held()
 
@@ -364,18 +364,18 @@ def test_a_schema_that_cannot_be_had_is_waited_for(
     """No letter is skipped meanwhile, and none fails for it."""
     rig = Rig([record(n) for n in range(20)], settings=settings)
     refusals = iter([True] * 5)
-    whole = rig.trial.whole
+    whole = rig.dry_run.whole
 
     def sometimes(found: object) -> object:
         if next(refusals, False):
             raise UnavailableError("the registry does not answer")
         return whole(found)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rig.trial, "whole", sometimes)
-    tally = rig.run()
+    monkeypatch.setattr(rig.dry_run, "whole", sometimes)
+    counts = rig.run()
 
     assert list(range(20)) == rig.sent
-    assert {} == tally.left
+    assert {} == counts.left
 
 
 def test_parked_letters_are_left(settings: config.Settings) -> None:
@@ -385,9 +385,9 @@ def test_parked_letters_are_left(settings: config.Settings) -> None:
     parked = written._replace(headers=(*headers, ("partner-bridge.replay-count", b"3")))
     rig = Rig([parked, record(1)], settings=settings)
 
-    tally = rig.run()
+    counts = rig.run()
 
-    assert 1 == tally.parked
+    assert 1 == counts.parked
     assert [1] == rig.sent
 
 
@@ -395,6 +395,6 @@ def test_only_so_many_are_tried(settings: config.Settings) -> None:
     """`--max` counts letters tried; the others stay open."""
     rig = Rig([record(n) for n in range(50)], settings=settings, limits=Limits(max_letters=7))
 
-    tally = rig.run()
+    counts = rig.run()
 
-    assert 7 == tally.tried_in_all == len(rig.sent)
+    assert 7 == counts.tried_in_all == len(rig.sent)

@@ -19,11 +19,11 @@ def test_letters_of_a_source_that_is_not_active_are_left_open(settings: config.S
     rig = Rig([record(n, tenant="blue" if n % 2 else "orders") for n in range(40)], settings=settings)
     rig.state_feed.states[BLUE] = "PENDING"
 
-    tally = rig.run()
+    counts = rig.run()
 
     assert list(range(0, 40, 2)) == rig.sent == sorted(rig.resolutions.states)
-    assert ({"template_null": 20}, 20, {}) == (tally.tried, tally.delivered, tally.failed)
-    ((reason, left),) = tally.left.items()
+    assert ({"template_null": 20}, 20, {}) == (counts.tried, counts.delivered, counts.failed)
+    ((reason, left),) = counts.left.items()
     assert (20, True) == (left, reason.startswith("its source is PENDING: its customer has not associated"))
     assert [] == rig.dead_letters.letters
 
@@ -54,11 +54,11 @@ def test_letters_are_left_open_rather_than_sent_unseen(settings: config.Settings
     rig.state_feed.is_blind = True
     rig.at(poll_100=lambda: rig.state_feed.say(ORDERS, NO_ANSWER))
 
-    tally = rig.run()
+    counts = rig.run()
 
     assert [] == rig.sent
-    assert {"its source is UNKNOWN: no lookup of it was answered in time": 40} == tally.left
-    assert ({}, {}) == (tally.tried, rig.resolutions.states)
+    assert {"its source is UNKNOWN: no lookup of it was answered in time": 40} == counts.left
+    assert ({}, {}) == (counts.tried, rig.resolutions.states)
 
 
 def test_without_permission_only_letters_that_no_closed_source_wrote_are_sent(
@@ -70,12 +70,12 @@ def test_without_permission_only_letters_that_no_closed_source_wrote_are_sent(
     rig.state_feed.is_blind = True
     rig.at(poll_50=lambda: rig.state_feed.say(ORDERS, DENIED))
 
-    tally = rig.run()
+    counts = rig.run()
 
     assert [n for n in range(40) if n % 4 in {0, 3}] == rig.sent
-    assert {"template_null": 10, "avro_invalid": 10} == tally.tried
-    assert {"its source was not ACTIVE when it was written, and may not be looked up": 20} == tally.left
-    assert {"AccessDeniedException": 20} == tally.unseen
+    assert {"template_null": 10, "avro_invalid": 10} == counts.tried
+    assert {"its source was not ACTIVE when it was written, and may not be looked up": 20} == counts.left
+    assert {"AccessDeniedException": 20} == counts.unseen
 
 
 def test_letters_of_a_source_that_is_refused_and_cannot_be_looked_up_are_left_open(
@@ -87,11 +87,11 @@ def test_letters_of_a_source_that_is_refused_and_cannot_be_looked_up_are_left_op
     rig.at(**{f"poll_{n}": lambda: rig.state_feed.say(ORDERS, DENIED) for n in range(5, 2000, 50)})
     rig.sink.judge = lambda entries: outcomes([REFUSED_SOURCE] * len(entries))
 
-    tally = rig.run()
+    counts = rig.run()
 
-    (reason,) = tally.left
+    (reason,) = counts.left
     assert "EventBridge refuses its events" in reason
-    assert ({reason: 4}, {}, {}) == (tally.left, tally.failed, rig.resolutions.states)
+    assert ({reason: 4}, {}, {}) == (counts.left, counts.failed, rig.resolutions.states)
     assert 1 == len(rig.sink.requests)
 
 
@@ -107,10 +107,10 @@ def test_letters_of_a_source_that_is_refused_all_the_time_are_left_open(
     rig.state_feed.states[ORDERS] = state
     rig.sink.judge = lambda entries: outcomes([REFUSED_SOURCE] * len(entries))
 
-    tally = rig.run()
+    counts = rig.run()
 
-    assert 4 == sum(tally.left.values())
-    assert ({}, {}) == (tally.failed, rig.resolutions.states)
+    assert 4 == sum(counts.left.values())
+    assert ({}, {}) == (counts.failed, rig.resolutions.states)
     assert policy == "send" or len(rig.sink.requests) <= 3
     if (policy, state) == ("dead_letter", "ACTIVE"):
         assert "4 letters wait, since EventBridge refuses the events of their sources" in rig.problems
@@ -133,11 +133,11 @@ def test_a_source_that_closes_midway_gets_what_is_in_flight_and_no_more(settings
         rig.sink.answer_held()
 
     rig.at(poll_50=close, poll_60=answer)
-    tally = rig.run()
+    counts = rig.run()
 
     assert 20 == len(rig.sent)
     assert set(range(0, 20, 2)) == rig.resolutions.states.keys()
-    assert (10, 30, {}) == (tally.delivered, sum(tally.left.values()), tally.failed)
+    assert (10, 30, {}) == (counts.delivered, sum(counts.left.values()), counts.failed)
 
 
 def test_so_many_are_tried_though_others_are_left_for_their_source(settings: config.Settings) -> None:
@@ -151,10 +151,10 @@ def test_so_many_are_tried_though_others_are_left_for_their_source(settings: con
     rig.state_feed.is_blind = True
     rig.at(poll_50=lambda: setattr(rig.state_feed, "is_blind", False))
 
-    tally = rig.run()
+    counts = rig.run()
 
     assert [0, 2, 4, 6, 8, 10, 12] == rig.sent
-    assert 7 == tally.tried_in_all == tally.delivered
+    assert 7 == counts.tried_in_all == counts.delivered
 
 
 def test_after_an_outage_a_replay_looks_again_before_it_sends(settings: config.Settings) -> None:
@@ -178,7 +178,7 @@ def test_after_an_outage_a_replay_looks_again_before_it_sends(settings: config.S
         rig.state_feed.is_blind = False
 
     rig.at(poll_100=down, poll_200=up, poll_300=answered)
-    tally = rig.run()
+    counts = rig.run()
 
     assert ([], {}) == (rig.sent, rig.resolutions.states)
-    assert (0, 900) == (tally.delivered, sum(tally.left.values()))
+    assert (0, 900) == (counts.delivered, sum(counts.left.values()))
