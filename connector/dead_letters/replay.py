@@ -143,8 +143,8 @@ class Replay:
         report: Report,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`prepared_batches` reads the resolutions of these ranges, and brings their selected dead letters with
-        the results of their dry run. `state_feeds` look up the sources of each target, by its name.
+        """`prepared_batches` reads the resolutions of these ranges, and brings their selected dead letters,
+        each with its dry run. `state_feeds` look up the sources of each target, by its name.
         """
         self.counts = ReplayCounts()
         self._topic = settings.dead_letter.topic
