@@ -13,7 +13,7 @@ from connector.dead_letters.writer import KafkaDeadLetters, create_dead_letter_t
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Requests
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
@@ -53,8 +53,8 @@ def run(settings: config.Settings) -> NoReturn:
 
 def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     health = Health()
-    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings, registry)
+    registries = Registries.of(settings)
+    pipeline = Pipeline(settings, registries)
     try:
         to_targets = publishers(settings)
     except HaltError as error:
@@ -100,8 +100,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         code = EXIT_BUG
     finally:
         stops = [counting.stop] if counting is not None else []
-        stops += [source.close, server.close, calls.close]
-        stops += [registry.close] if registry is not None else []
+        stops += [source.close, server.close, calls.close, registries.close]
         for stop in stops:
             stop()
     if code == EXIT_DONE:

@@ -17,7 +17,7 @@ from connector.config.settings import DEFAULT_TARGET, Format, Settings, Target, 
 from connector.config.units import show_bytes, show_seconds
 from connector.errors import ConfigError, ConnectorError, Problem, UnavailableError
 from connector.eventbridge.client import Publisher
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.kafka import client
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
@@ -36,8 +36,8 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     """
     configure_logging("error", settings.log.format)
     source = KafkaConsumer(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
-    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings, registry)
+    registries = Registries.of(settings)
+    pipeline = Pipeline(settings, registries)
     try:
         metadata = source.metadata(METADATA_TIMEOUT_S)
     except UnavailableError as error:
@@ -49,9 +49,9 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
         yield from _topic_checks(settings, pipeline, set(metadata.topics))
     finally:
         source.close()
-    if registry is not None:
-        yield _check("schema registry", registry.check)
-        registry.close()
+    for name, check in registries.checks.items():
+        yield _check(name, check)
+    registries.close()
     for name, target in settings.all_targets.items():
         where = "" if len(settings.all_targets) == 1 else f" of {name}"
         yield _check(f"credentials{where}", partial(_check_target, target))
@@ -107,10 +107,6 @@ def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[s
         yield CheckResult("dead-letter topic", ok=False, text=_missing_dead_letter_topic(letters.topic))
 
 
-WITHOUT_TLS = {"ca": None, "certificate": None, "private_key": None}
-"""A registry whose certificates cannot be used must not hide what else is wrong."""
-
-
 @dataclass(frozen=True, slots=True)
 class CheckResult:
     """What trying one connection came to."""
@@ -130,21 +126,25 @@ def problems(settings: Settings) -> list[Problem]:
             read_customers(settings.sources.customers, settings)
         except ConfigError as error:
             found += [problem._replace(path="sources.customers") for problem in error.problems]
-    registry = None
-    if settings.schema_registry is not None:
-        try:
-            registry = SchemaRegistryClient(settings.schema_registry)
-        except ConfigError as error:
-            found += error.problems
-            registry = SchemaRegistryClient(settings.schema_registry.model_copy(update=WITHOUT_TLS))
     try:
-        Pipeline(settings, registry)
+        registries = Registries.of(settings)
+    except ConfigError as error:
+        found += error.problems
+        registries = Registries.of(_without_credentials(settings))
+    try:
+        Pipeline(settings, registries)
     except ConfigError as error:
         found += error.problems
     finally:
-        if registry is not None:
-            registry.close()
+        registries.close()
     return found
+
+
+def _without_credentials(settings: Settings) -> Settings:
+    """The same without sign-in and TLS of the registry, which must not hide other problems."""
+    named = settings.schema_registry
+    bare = None if named is None else config.SchemaRegistry(url=named.url)
+    return settings.model_copy(update={"schema_registry": bare})
 
 
 class Section(NamedTuple):

@@ -25,7 +25,7 @@ from connector.dead_letters.selection import Cases, Ids, Selection, StoredDeadLe
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.totals import Totals, TotalsRow
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.model import Json, Ranges, Record, SourceStatus, iso
 from connector.pipeline import Dropped, Pipeline
 from connector.sources.lookup import CachedStates
@@ -60,8 +60,8 @@ class DeadLetterSession:
         self.settings = settings
         self.topic = DeadLetterTopic(settings)
         self.resolutions = ResolutionTopic(settings)
-        self._registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-        self.pipeline = Pipeline(settings, self._registry)
+        self._registries = Registries.of(settings)
+        self.pipeline = Pipeline(settings, self._registries)
         self._lookups: CachedStates | None = None
 
     def look_up(self, target: str, source: str) -> SourceStatus:
@@ -85,8 +85,7 @@ class DeadLetterSession:
     def __exit__(self, *_: object) -> None:
         self.topic.close()
         self.resolutions.close()
-        if self._registry is not None:
-            self._registry.close()
+        self._registries.close()
         if self._lookups is not None:
             self._lookups.close()
 

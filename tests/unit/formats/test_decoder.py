@@ -31,6 +31,7 @@ from connector.formats.avro_limits import MAX_DEPTH, MAX_VALUES
 from connector.formats.avro_schema import compile_reader, reader_schema
 from connector.formats.avro_types import NonFinite
 from connector.formats.decoder import decoder
+from connector.formats.registries import Registries
 from connector.formats.schema_registry import Schemas
 from connector.model import Json
 from tests.avro_bombs import BOMBS, NODE, chain, decoded, encoded, fixed, logical, record_of
@@ -634,7 +635,7 @@ class Registry:
 
 
 def decode_with(registry: Registry | None = None, /, **keys: Any) -> Callable[[bytes], Json]:
-    return decoder(Format(**keys), registry, path="topics.t.value")  # type: ignore[arg-type]
+    return decoder(Format(**keys), Registries(registry), path="topics.t.value")  # type: ignore[arg-type]
 
 
 def test_confluent_framing_names_the_schema_in_each_record() -> None:
@@ -721,7 +722,7 @@ def test_a_schema_file_that_is_none_is_a_problem_of_the_configuration(
         schema_file=keys.pop("schema"), reader_schema=keys.pop("reader_schema", None), **keys
     )
     with pytest.raises(ConfigError) as caught:
-        decoder(broken, None, path="topics.t.value")
+        decoder(broken, Registries(), path="topics.t.value")
 
     (problem,) = caught.value.problems
     assert path == problem.path
