@@ -9,12 +9,12 @@ from typing import NoReturn
 from connector import config, process
 from connector.bridge import Bridge
 from connector.dead_letters.open_count import OpenCounter
-from connector.dead_letters.writer import KafkaDeadLetters, create_dead_letter_topic
+from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Requests
 from connector.formats.registries import Registries
-from connector.kafka.client import LIBRDKAFKA_VERSION
+from connector.kafka.client import LIBRDKAFKA_VERSION, create_topic
 from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
 from connector.sources.customers import Customers
@@ -26,8 +26,6 @@ from connector.telemetry.server import Server
 
 CONNECT_TIMEOUT_S = 2.0
 """How long one attempt to reach the brokers may take; after each the pulse of the bridge is renewed."""
-
-METADATA_TIMEOUT_S = 10.0
 
 EXIT_DONE = 0
 EXIT_BUG = 1
@@ -138,7 +136,7 @@ def _connect(
         if letters.topic not in metadata.topics:
             if not letters.create:
                 raise ConfigError([Problem("dead_letter.topic", _missing_dead_letter_topic(letters.topic))])
-            create_dead_letter_topic(settings, METADATA_TIMEOUT_S)
+            create_topic(settings, letters.topic, letters.partitions)
             dead_letters.partitions = letters.partitions
         else:
             dead_letters.partitions = len(metadata.topics[letters.topic].partitions)

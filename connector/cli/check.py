@@ -19,10 +19,10 @@ from connector.errors import ConfigError, ConnectorError, Problem, UnavailableEr
 from connector.eventbridge.client import Publisher
 from connector.formats.registries import Registries
 from connector.kafka import client
-from connector.kafka.client import LIBRDKAFKA_VERSION
+from connector.kafka.client import ANSWER_TIMEOUT_S, LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
-from connector.service import METADATA_TIMEOUT_S, _missing_dead_letter_topic
+from connector.service import _missing_dead_letter_topic
 from connector.sources.api import SourceCalls
 from connector.sources.customers import read_customers
 from connector.telemetry.log import configure_logging
@@ -39,7 +39,7 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     registries = Registries.of(settings)
     pipeline = Pipeline(settings, registries)
     try:
-        metadata = source.metadata(METADATA_TIMEOUT_S)
+        metadata = source.metadata(ANSWER_TIMEOUT_S)
     except UnavailableError as error:
         text = f"{error}; see bootstrap.servers and the security settings under `kafka`"
         yield CheckResult("brokers", ok=False, text=text)

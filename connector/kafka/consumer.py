@@ -21,21 +21,12 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka.admin import ClusterMetadata
 
 from connector import config
 from connector.errors import HaltError, UnavailableError
 from connector.kafka.broker_health import UnresponsiveBrokers
-from connector.kafka.client import (
-    NO_TOPIC,
-    SILENT,
-    client_options,
-    cluster_metadata,
-    consumer_options,
-    log_of,
-    record_of,
-    without_consumer,
-)
+from connector.kafka.client import NO_TOPIC, admin, cluster_metadata, consumer, log_of, record_of
 from connector.model import Partition, Record
 from connector.telemetry.metrics import Telemetry
 
@@ -89,7 +80,7 @@ class RebalanceListener(Protocol):
 
 
 class KafkaConsumer:
-    """One member of the consumer group; the `Source` of the bridge.
+    """One member of the consumer group; the `Consumer` of the bridge.
 
     All methods are called from the bridge thread. Rebalance callbacks run inside `poll`, or inside `close`
     on a thread for which the bridge thread waits.
@@ -256,16 +247,12 @@ class KafkaConsumer:
 
     def _new_consumer(self) -> Consumer:
         self._generation += 1
-        return Consumer(
-            consumer_options(client_options(self._settings))
-            | OWNED
-            | {
-                "error_cb": self._heard(self._on_error),
-                "stats_cb": self._heard(self._on_statistics),
-                "on_commit": self._heard(self._on_commit),
-            },
-            logger=log_of(self._heard(self._on_log)),
-        )
+        owned = OWNED | {
+            "error_cb": self._heard(self._on_error),
+            "stats_cb": self._heard(self._on_statistics),
+            "on_commit": self._heard(self._on_commit),
+        }
+        return consumer(self._settings, owned, logger=log_of(self._heard(self._on_log)))
 
     def _rejoin(self, reason: str, *, is_member: bool) -> None:
         """Join the group anew; what was assigned counts as lost, and is read again by whoever gets it."""
@@ -452,8 +439,7 @@ def _existing_topics(settings: config.Settings) -> set[str]:
         UnavailableError: no broker answered in time, or they refuse us.
     """
     # A client of its own: the consumer may be closed meanwhile. Asking for one topic could create it.
-    client = AdminClient(without_consumer(client_options(settings)), logger=SILENT)
-    topics = cluster_metadata(client, LOOK_TIMEOUT_S).topics
+    topics = cluster_metadata(admin(settings), LOOK_TIMEOUT_S).topics
     return {name for name, topic in topics.items() if topic.error is None}
 
 
