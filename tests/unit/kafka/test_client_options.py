@@ -53,7 +53,7 @@ def test_another_consumer_does_not_take_the_place_of_the_bridge(settings: config
 
 
 def test_a_producer_is_safe_whatever_the_user_says(settings: config.Settings) -> None:
-    """Idempotence is ours, `linger.ms` the user's, and the producer does not hear of the consumer's settings."""
+    """Idempotence is ours, `linger.ms` the user's, and no setting of consumers gets here."""
     options: Any = client.producer(settings, {"message.timeout.ms": 1}, linger_ms=5)
 
     assert (True, "all", 1) == (options["enable.idempotence"], options["acks"], options["message.timeout.ms"])
