@@ -19,7 +19,7 @@ from functools import partial
 import orjson
 
 from connector import config
-from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
+from connector.errors import ConfigError, ConnectorError, Problem, RefusedError
 from connector.eventbridge import errors
 from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
 from connector.eventbridge.endpoint import _drop_frames, endpoint, transport_error
@@ -33,9 +33,6 @@ MAX_ANSWER_BYTES = 256 * 1024
 CONTROL_CALLS = 4
 """Calls about sources at once, at most. They have connections of their own, so that none waits for another
 kind."""
-CLOCK_JUMP_S = 60.0
-"""Two answers to one call whose dates are further apart come from clocks that disagree among themselves:
-that is not ours to be right, and no reason to halt."""
 
 
 class Publisher:
@@ -112,8 +109,7 @@ class Publisher:
         remedies = {Verdict.RENEW, Verdict.CLOCK}
         signer = await self._signers.current()
         while True:
-            offset_s = self._clock_offset_s
-            headers = signer.headers(body, time.time() + offset_s, operation=operation)
+            headers = signer.headers(body, time.time() + self._clock_offset_s, operation=operation)
             reply = await self._send(headers, body, connections)
             if reply.status == 200:
                 return reply, None
@@ -121,9 +117,6 @@ class Publisher:
             if refusal.verdict is Verdict.CLOCK:
                 self._correct_clock(reply)
             if refusal.verdict not in remedies:
-                if abs(self._clock_offset_s - offset_s) > CLOCK_JUMP_S:
-                    jumps = UnavailableError("EventBridge's clock jumps; it will be tried again")
-                    refusal = refusal._replace(verdict=Verdict.UNAVAILABLE, error=jumps)
                 return reply, refusal
             remedies.discard(refusal.verdict)
             if refusal.verdict is Verdict.RENEW:
