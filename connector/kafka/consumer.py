@@ -26,7 +26,7 @@ from confluent_kafka.admin import ClusterMetadata
 from connector import config
 from connector.errors import HaltError, UnavailableError
 from connector.kafka.broker_health import UnresponsiveBrokers
-from connector.kafka.client import NO_TOPIC, admin, cluster_metadata, consumer, log_of, record_of
+from connector.kafka.client import NO_TOPIC, cluster_metadata, consumer, log_of, record_of
 from connector.model import Partition, Record
 from connector.telemetry.metrics import Telemetry
 
@@ -51,9 +51,8 @@ REJOIN_INTERVAL_S = 10.0
 """When that comes again within this time, joining anew does not help."""
 CLOSE_S = 4.0
 """Leaving the group takes a few ms, and with brokers that do not answer as long as they like."""
-LOOK_INTERVAL_S = 5.0
-"""How often it is asked whether a topic still has a problem, when nothing read from it can tell."""
-LOOK_TIMEOUT_S = 5.0
+EXISTS_TIMEOUT_S = 0.5
+"""How long polling waits for an answer about topics that did not exist, once for each statistics."""
 UNREAD_S = 30.0
 """An assigned partition of which nothing came for so long, not even its end, is not being read."""
 UNREAD_REJOIN_S = 90.0
@@ -106,8 +105,7 @@ class KafkaConsumer:
         self._brokers_up = True
         self._why_down: str | None = None
         self._topic_problems: dict[str, str] = {}
-        self._look: Future[set[str]] | None = None
-        self._lookup_due_s = 0.0
+        self._is_check_due = False
         self._consumer = self._new_consumer()
 
     def metadata(self, timeout_s: float) -> ClusterMetadata:
@@ -163,6 +161,8 @@ class KafkaConsumer:
             # Such a member never gets well by itself; seen with `group.protocol: consumer`, after commits
             # that were refused for a stale member epoch.
             self._rejoin(problem, is_member=True)
+        if self._is_check_due:
+            self._drop_problems_of_others()
         # consume() with a timeout waits for all `limit` records, so the wait is for one alone.
         messages = self._consumer.consume(limit, 0)
         if not messages and timeout_s > 0:
@@ -350,10 +350,10 @@ class KafkaConsumer:
                 p["fetch_state"] == "active" for p in details["partitions"].values()
             ):
                 del self._topic_problems[topic]
-        self._look_at_topics()
-        self._look_at_partitions(statistics)
+        self._is_check_due = bool(self._topic_problems)
+        self._note_unread(statistics)
 
-    def _look_at_partitions(self, statistics: Mapping[str, Any]) -> None:
+    def _note_unread(self, statistics: Mapping[str, Any]) -> None:
         """Note which partitions could be read and, as far as librdkafka tells, were not once."""
         up = {broker["nodeid"] for broker in statistics["brokers"].values() if broker["state"] == "UP"}
         unread: dict[Partition, float] = {}
@@ -369,28 +369,23 @@ class KafkaConsumer:
                 unread[partition] = self._unread.get(partition, time.monotonic())
         self._unread = unread
 
-    def _look_at_topics(self) -> None:
-        """Drop the problems of topics that are none of ours any more.
+    def _drop_problems_of_others(self) -> None:
+        """Drop the problems of topics of which nothing is assigned here, and statistics say nothing.
 
-        What is read tells of topics that are assigned here. Of the others, those of a pattern are not missed;
-        and one that is asked for by name may be there by now, and be read by another member, of which
-        librdkafka says nothing.
+        A topic that only a pattern matched is not missed. One that is asked for by name may exist by now, and
+        another member may read it. Not for callbacks: confluent-kafka aborts the process when one asks the
+        brokers.
         """
-        here = {partition.topic for partition in self._assigned} | {GROUP}
-        elsewhere = self._topic_problems.keys() - here
-        for topic in elsewhere.difference(self._topics):
-            del self._topic_problems[topic]
-        elsewhere &= set(self._topics)
-        if self._look is not None:
-            if not self._look.done():
-                return
+        self._is_check_due = False
+        here = {partition.topic for partition in self._assigned}
+        others = self._topic_problems.keys() - here - {GROUP}
+        missing = others & set(self._topics)
+        if missing:
             with suppress(UnavailableError):
-                for topic in elsewhere & self._look.result():
-                    del self._topic_problems[topic]
-            self._look = None
-        elif elsewhere and time.monotonic() >= self._lookup_due_s:
-            self._lookup_due_s = time.monotonic() + LOOK_INTERVAL_S
-            self._look = aside(partial(_existing_topics, self._settings), "topics")
+                found = cluster_metadata(self._consumer, EXISTS_TIMEOUT_S).topics
+                missing = {name for name in missing if name not in found or found[name].error is not None}
+        for topic in others - missing:
+            del self._topic_problems[topic]
 
     def _on_log(self, record: logging.LogRecord) -> None:
         # librdkafka says that it skipped to another offset in its log only.
@@ -430,17 +425,6 @@ def _named(partitions: Sequence[Partition]) -> str:
 
 def _offsets(partitions: Sequence[TopicPartition]) -> dict[Partition, int]:
     return {Partition(p.topic, p.partition): p.offset for p in partitions}
-
-
-def _existing_topics(settings: config.Settings) -> set[str]:
-    """The topics there are and we may see.
-
-    Raises:
-        UnavailableError: no broker answered in time, or they refuse us.
-    """
-    # A client of its own: the consumer may be closed meanwhile. Asking for one topic could create it.
-    topics = cluster_metadata(admin(settings), LOOK_TIMEOUT_S).topics
-    return {name for name, topic in topics.items() if topic.error is None}
 
 
 def _said(error: KafkaError) -> str:
