@@ -10,17 +10,12 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import accumulate
-from typing import Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Literal, TypeAlias, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.registry import Collector
 
 from connector import __version__
 from connector.errors import Code, ConnectorError, InvariantError, Problem
@@ -35,6 +30,7 @@ from connector.model import (
     SourceStatus,
 )
 from connector.telemetry.log import _Allowance, _capped, _logger
+from connector.telemetry.series import DeliverySeconds, Series
 
 FilterReason: TypeAlias = Literal["filter", "tombstone"]
 PauseReason: TypeAlias = Literal[
@@ -76,12 +72,6 @@ MAX_SOURCE_SERIES = 500
 REQUEST_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.5, 5.0, 15.0, 30.0)
 REQUEST_ENTRIES = (1, 2, 5, 10, 15, 19, 20)
 REQUEST_BYTES = (1_024, 4_096, 16_384, 65_536, 131_072, 262_144, 524_288, 1_048_576)
-DELIVERY_SECONDS = (
-    *(0.005, 0.01, 0.02, 0.04, 0.08, 0.12, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0),
-)
-
-_Metric = TypeVar("_Metric", bound=MetricWrapperBase)
 
 
 class Telemetry:
@@ -105,15 +95,15 @@ class Telemetry:
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
 
-        def counter(name: str, text: str, *labels: str) -> _Series[Counter]:
-            return _Series(Counter(f"partner_bridge_{name}", text, labels, registry=registry))
+        def counter(name: str, text: str, *labels: str) -> Series[Counter]:
+            return Series(Counter(f"partner_bridge_{name}", text, labels, registry=registry))
 
-        def gauge(name: str, text: str, *labels: str) -> _Series[Gauge]:
-            return _Series(Gauge(f"partner_bridge_{name}", text, labels, registry=registry))
+        def gauge(name: str, text: str, *labels: str) -> Series[Gauge]:
+            return Series(Gauge(f"partner_bridge_{name}", text, labels, registry=registry))
 
-        def histogram(name: str, text: str, buckets: Sequence[float]) -> _Series[Histogram]:
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Series[Histogram]:
             name = f"partner_bridge_{name}"
-            return _Series(Histogram(name, text, ["target"], registry=registry, buckets=buckets))
+            return Series(Histogram(name, text, ["target"], registry=registry, buckets=buckets))
 
         self._consumed = counter("records_consumed", "Records polled from Kafka.", "topic")
         self._delivered = counter("events_delivered", "Events that got an EventId.", "topic", "target")
@@ -125,7 +115,7 @@ class Telemetry:
         self._request_seconds = histogram("request_seconds", "Duration of a call.", REQUEST_SECONDS)
         self._request_entries = histogram("request_entries", "Entries in a call.", REQUEST_ENTRIES)
         self._request_bytes = histogram("request_bytes", "Size as EventBridge counts it.", REQUEST_BYTES)
-        self._delivery_seconds = _DeliverySeconds()
+        self._delivery_seconds = DeliverySeconds()
         registry.register(self._delivery_seconds)
         self._lag = gauge("consumer_lag", "Records from the commit to the end.", "topic", "partition")
         self._oldest_unsettled = gauge(
@@ -345,7 +335,7 @@ class Telemetry:
         shown = list(sources)[:MAX_SOURCE_SERIES]
         self._show(self._source_failing, target, {(each.source,): 1 for each in shown})
 
-    def _show(self, series: _Series[Gauge], target: str, values: Mapping[tuple[str, ...], float]) -> None:
+    def _show(self, series: Series[Gauge], target: str, values: Mapping[tuple[str, ...], float]) -> None:
         """Show these series of a target, and no others of it."""
         for gone in [key for key in series if key[0] == target and key[1:] not in values]:
             series.remove(*gone)
@@ -538,61 +528,3 @@ class Telemetry:
     def _summarise(self, *, everything: bool = False) -> None:
         for (event, code), n in self._allowance.ended(everything=everything):
             self._log.warning("more_suppressed", of=event, code=code, lines=n)
-
-
-class _Series(dict[tuple[str, ...], _Metric], Generic[_Metric]):
-    """The series of one metric by their label values, as `series[topic, target].inc()`.
-
-    prometheus_client's own `labels()` costs 0.6 µs for each use; this lookup costs a tenth.
-    """
-
-    def __init__(self, metric: _Metric) -> None:
-        super().__init__()
-        self._metric = metric
-
-    def __missing__(self, labels: tuple[str, ...]) -> _Metric:
-        series = self._metric.labels(*labels) if labels else self._metric
-        self[labels] = series
-        return series
-
-    def remove(self, *labels: str) -> None:
-        """Stop showing one series; nothing happens when there is none."""
-        if self.pop(labels, None) is not None:
-            self._metric.remove(*labels)
-
-
-class _DeliverySeconds(Collector):
-    """The histogram `delivery_seconds`, for which every event counts.
-
-    prometheus_client's Histogram takes two locks and walks the buckets for each observation, 1 µs.
-    Here one thread writes and none waits. A scrape in between may see counts without their sum, and
-    is right again with the next.
-    """
-
-    def __init__(self) -> None:
-        self._counts: dict[str, list[int]] = {}
-        self._sums: dict[str, float] = {}
-
-    def observe(self, topic: str, seconds: Sequence[float]) -> None:
-        counts = self._counts.get(topic)
-        if counts is None:
-            self._sums[topic] = 0.0
-            counts = self._counts[topic] = [0] * (len(DELIVERY_SECONDS) + 1)
-        for value in seconds:
-            counts[bisect_left(DELIVERY_SECONDS, value)] += 1
-        # The clock of a producer may be ahead of ours, and a sum must not fall.
-        self._sums[topic] += (
-            sum(seconds) if min(seconds, default=0.0) >= 0 else sum(v for v in seconds if v > 0)
-        )
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        family = HistogramMetricFamily(
-            "partner_bridge_delivery_seconds",
-            "From the record's timestamp to the EventId.",
-            labels=["topic"],
-        )
-        bounds = [*map(str, DELIVERY_SECONDS), "+Inf"]
-        for topic, counts in self._counts.copy().items():
-            cumulated = accumulate(counts.copy())
-            family.add_metric([topic], list(zip(bounds, cumulated, strict=True)), self._sums[topic])
-        yield family

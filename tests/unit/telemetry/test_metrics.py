@@ -17,7 +17,6 @@ from connector.errors import HaltError, Problem
 from connector.model import FailingSource, Partition, Position, SourceReport, SourceStatus
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import (
-    DELIVERY_SECONDS,
     KAFKA_LINES,
     LETTER_LINES,
     LONG_STALL_S,
@@ -25,6 +24,7 @@ from connector.telemetry.metrics import (
     TargetCondition,
     Telemetry,
 )
+from connector.telemetry.series import DELIVERY_SECONDS
 
 ORDERS = Partition("orders", 3)
 CANARY = "canary-4711-ssn"
