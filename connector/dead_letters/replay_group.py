@@ -21,7 +21,7 @@ class ReplayGroup:
 
     The group is subscribed to the resolutions topic and reads nothing of it: being assigned partition
     p is the permission to replay the letters of partition p, once its resolutions were read *after*
-    the assignment. When told `on_revoked`, bring those letters to an end and flush their resolutions
+    the assignment. In `on_revoked`, bring those letters to an end and flush their resolutions
     before returning: the next owner reads them right after.
 
     What remains possible: a process that hangs past its session while a request is in flight may
@@ -59,7 +59,7 @@ class ReplayGroup:
         )
 
     def poll(self, timeout_s: float) -> None:
-        """Stay a member; call it at least every few seconds. Waits at most `timeout_s`.
+        """As `ReplayMembership.poll`; call it at least every few seconds.
 
         Raises:
             HaltError: the group refuses us.

@@ -38,7 +38,7 @@ from connector.kafka.reader import BATCH, Reader, _unavailable
 from connector.model import Position, Ranges, Record
 
 WRITE_TIMEOUT_MS = 60_000
-"""How long librdkafka tries to write a resolution; then it is said that it cannot be written."""
+"""librdkafka tries for so long to write a resolution; then the write has failed."""
 
 QUEUED = 10_000
 """Resolutions on their way to the broker, at most."""
@@ -60,7 +60,7 @@ class DeadLetterTopic:
         self._settings = settings
 
     def snapshot(self) -> dict[int, tuple[int, int]]:
-        """What the topic holds now: partition → (first offset, one past the last).
+        """The topic's present ranges: partition → (first offset, one past the last).
 
         Raises:
             ConfigError: the topic does not exist.
@@ -107,14 +107,15 @@ class DeadLetterTopic:
         return None if message is None else restored(letter, record_of(message))
 
     def close(self) -> None:
-        """Disconnect."""
         self._reader.close()
         if self._origins is not None:
             self._origins.close()
 
 
 class ResolutionTopic:
-    """Reads and writes what became of letters. Resolutions of partition p are in partition p.
+    """Reads and writes resolutions of letters; the `Resolutions` of a replay.
+
+    Resolutions of partition p are in partition p.
 
     The producer is idempotent and waits for all in-sync replicas. Call `close` in the end.
     """
@@ -129,7 +130,7 @@ class ResolutionTopic:
         self._unreadable = 0
 
     def problem(self, partitions: int) -> str | None:
-        """What is wrong with the topic for a dead-letter topic of so many partitions, and what mends it.
+        """The topic's problem for a dead-letter topic of so many partitions, and its remedy.
 
         It is missing, not compacted, forgets too early, or has fewer partitions. None when all is well,
         and when `ensure` would mend it.
@@ -222,11 +223,7 @@ class ResolutionTopic:
         return {letter: resolution for letter, resolution in last.items() if resolution is not None}
 
     def write(self, letter: Position, resolution: Resolution) -> None:
-        """Write a resolution; waits only while the producer's queue is full.
-
-        Raises:
-            DeadLetterError: this or an earlier one could not be written. This one may be all the same.
-        """
+        # After an error this one may be written all the same.
         key, value = encode(letter, resolution)
         writer = self._writer()
         while True:
@@ -250,11 +247,6 @@ class ResolutionTopic:
         self._raise_failure()
 
     def flush(self, timeout_s: float) -> None:
-        """Return once the broker has every resolution that was written.
-
-        Raises:
-            DeadLetterError: some could not be written, or not in time.
-        """
         if self._producer is None:
             return
         left = self._producer.flush(timeout_s)
@@ -265,14 +257,13 @@ class ResolutionTopic:
 
     @property
     def unwritten(self) -> int:
-        """Resolutions the broker has not acknowledged."""
         if self._producer is None:
             return 0
         self._producer.poll(0)
         return len(self._producer)
 
     def close(self) -> None:
-        """Disconnect. What was not flushed may be lost."""
+        """Disconnect. Resolutions that were not flushed may be lost."""
         self._reader.close()
 
     def _policy_problem(self) -> str | None:

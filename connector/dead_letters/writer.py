@@ -16,11 +16,11 @@ from connector.ledger import Ack
 from connector.model import Record
 from connector.telemetry.metrics import Telemetry
 
-SLOW_S = 3.0
-"""A letter that is not acknowledged for so long is said to be a problem, well before its time limit."""
+UNACKNOWLEDGED_S = 3.0
+"""A letter that is unacknowledged for so long is reported as a problem, well before its time limit."""
 LINGER_MS = 5
 OWNED = {"message.timeout.ms": 15_000}
-"""How long librdkafka tries to write a letter before it says why it cannot; then we try again."""
+"""librdkafka tries for so long to write a letter, and says why it cannot; then we write it again."""
 
 ANYWHERE = -1
 """librdkafka's partitioner decides: by the key, or by chance where there is none."""
@@ -60,17 +60,11 @@ class KafkaDeadLetters:
         """Writes each letter as a batch of its own; made when the first is refused."""
 
     def write(self, record: Record, failure: Failure, ack: Ack) -> None:
-        """Write a letter, again and again until the broker has it; never blocks."""
         written = letter(record, failure, bridge_name=self._name, version=__version__)
         # The letters of a record without a key come together, too, however often it is read again.
         self._produce(written, ack, zlib.crc32(str(record.position).encode()))
 
     def acknowledged(self) -> Sequence[Ack]:
-        """The tickets of letters that the broker acknowledged since the last call.
-
-        Raises:
-            DeadLetterError: none can be written any more.
-        """
         try:
             for each in self._producers():
                 each.poll(0)
@@ -87,10 +81,9 @@ class KafkaDeadLetters:
 
     @property
     def problem(self) -> str | None:
-        """Why letters are not being acknowledged, in a sentence; None when all is well."""
         if self._problem is None and self._waiting_since_s is not None and self._has_unacknowledged():
             waited_s = time.monotonic() - self._waiting_since_s
-            if waited_s > SLOW_S:
+            if waited_s > UNACKNOWLEDGED_S:
                 return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
         return self._problem
 
