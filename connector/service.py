@@ -1,4 +1,4 @@
-"""A running bridge: the real adapters, wired; the way in and the way out."""
+"""Wires the real adapters into a running bridge, and ends the process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from connector.telemetry.metrics import Telemetry
 from connector.telemetry.server import Server
 
 CONNECT_TIMEOUT_S = 2.0
-"""How long one attempt to reach the brokers may take; after each the pulse of the bridge is renewed."""
+"""One attempt to reach the brokers may take so long; after each the bridge's heartbeat is renewed."""
 
 EXIT_DONE = 0
 EXIT_BUG = 1

@@ -1,4 +1,4 @@
-"""How many dead letters are open, by code, while the bridge runs: what the metric `dead_letters_open` shows.
+"""Counts the open dead letters by code while the bridge runs, for the metric `dead_letters_open`.
 
 Off unless `dead_letter.count_open_every` is set. Every replica counts the same topic, so take the maximum
 of them, and not the sum.
@@ -54,7 +54,7 @@ class OpenCount:
         return dict(zip(_CODES[1:], self._counts[1:], strict=True))
 
     def unread(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
-        """What to read next when the topic holds these ranges; forgets what it holds no more."""
+        """The ranges to read next when the topic holds these; forgets letters outside them."""
         share = max(1, self._max_letters // max(1, len(ranges)))
         unread = {}
         is_made_anew = False
@@ -77,7 +77,7 @@ class OpenCount:
         return unread
 
     def add(self, written: Record) -> None:
-        """Take note of a record of the dead-letter topic."""
+        """Count a record of the dead-letter topic."""
         try:
             code = label(written).code
         except UnreadableLetter:
@@ -109,7 +109,7 @@ class OpenCount:
         return window is not None and 0 <= offset - window.base < len(window)
 
     def note(self, letter: Position, resolution: Resolution | None) -> None:
-        """Take note of what became of a letter."""
+        """Count the resolution of a letter."""
         place = self._place(letter.partition.number, letter.offset)
         if place is None:
             return

@@ -1,4 +1,4 @@
-"""What became of dead letters: the resolutions topic's records, and a compact table of states. Pure.
+"""Resolutions of dead letters: the records of their topic, and a compact table of states. Pure.
 
 A resolution has the letter's id as its key and JSON as its value; `schemas/resolution.json` describes it.
 The topic is compacted, so the last one of each letter stays.
@@ -21,7 +21,7 @@ from connector.model import Position, iso
 
 
 class DeadLetterState(IntEnum):
-    """What became of a letter so far; fits a byte."""
+    """The state of a dead letter; fits a byte."""
 
     OPEN = 0
     DELIVERED = 1
@@ -49,7 +49,7 @@ class UnreadableResolution(ConnectorError):  # noqa: N818 - it names what was fo
 
 
 class Resolution(NamedTuple):
-    """What became of one letter, and when."""
+    """The outcome of one letter, and when it came."""
 
     state: DeadLetterState
     """DELIVERED, DISCARDED or DEAD_LETTERED_AGAIN."""

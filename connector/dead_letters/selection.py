@@ -24,8 +24,8 @@ from connector.dead_letters.resolutions import DeadLetterState, ResolutionTable
 from connector.model import Partition, Position, Ranges, Record
 
 Wanted: TypeAlias = Literal["open", "delivered", "discarded", "parked", "all"]
-"""What `--state` takes. `open` has the parked ones in it, `all` also those that were dead-lettered again and
-whose newer letter is gone."""
+"""The values of `--state`. `open` includes the parked ones, `all` also those that were dead-lettered again
+and whose newer letter is gone."""
 
 CODE_UNREADABLE = "unreadable"
 """The code of what is in the topic and is no letter."""
@@ -102,7 +102,7 @@ class Ids:
         return True
 
     def unseen(self) -> Iterator[Position]:
-        """What was asked for and was not there."""
+        """The ids that were asked for and not seen."""
         for number, seen in sorted(self._seen.items()):
             place = seen.find(0)
             while place >= 0:
@@ -174,7 +174,7 @@ class Selection:
     def matcher(self, *, max_replays: int) -> Callable[[Record, ResolutionTable], StoredDeadLetter | None]:
         """A function that says what a record of the dead-letter topic is, or None where it is not selected.
 
-        It looks at the headers only when position, time and state do not rule the letter out.
+        It reads the headers only when position, time and state do not rule the letter out.
         """
         states, ids, keys = _STATES[self.state], self.ids, frozenset(self.keys)
         # Whether an open letter is parked shows in its headers.
@@ -368,7 +368,7 @@ class _Asked:
         return len(self._cases)
 
     def __iter__(self) -> Iterator[tuple[tuple[int, int], int]]:
-        """Partition and offset of each, and its case; 0 where nobody can say."""
+        """Partition and offset of each, and its case; 0 where it is unknown."""
         return zip(zip(self._numbers, self._offsets, strict=True), self._cases, strict=True)
 
     def add(self, records: Sequence[Record], ids: Ids) -> None:
@@ -396,9 +396,9 @@ def scan(
     """The selected letters among these ranges, in batches; some are empty, see `DeadLetterTopic.read`.
 
     One of each record, its newest, in offset order within a partition; the selection is asked of that one
-    alone. `cases` knows which they are, or finds out first; by default it looks at these ranges only. What
+    alone. `cases` knows which they are, or finds out first; by default from these ranges only. What
     cannot be read is among them where the selection asks for nothing that only a readable letter has.
-    `on_read` is told how many records were looked at.
+    `on_read` gets the number of records that were read.
     """
     if cases is None:
         cases = Cases(resolved.topic, ranges, selection)
@@ -430,7 +430,7 @@ class ReplayBatch(NamedTuple):
 
 
 def chosen(batch: Sequence[StoredDeadLetter]) -> ReplayBatch:
-    """What a replay makes of a batch of selected letters. What is resolved it passes over."""
+    """The letters of a batch that a replay tries; it passes over those that are resolved."""
     letters: list[DeadLetter] = []
     parked = 0
     left: dict[str, int] = {}

@@ -48,7 +48,7 @@ class Publisher:
         self.endpoint = endpoint(target)
         self._signers = CredentialProvider(target, url=self.endpoint.url)
         self._clock_offset_s = 0.0
-        """What AWS's clock is ahead of ours, once an answer has shown that it matters."""
+        """Seconds by which AWS's clock is ahead of ours, once an answer has shown that it matters."""
         connections = partial(
             Connections,
             self.endpoint,
@@ -102,7 +102,7 @@ class Publisher:
     ) -> tuple[Reply, Refusal | None]:
         """Send one request, and say what its answer means where that is not HTTP 200.
 
-        It is repeated at once only where the first was refused before EventBridge looked at it: with new
+        It is repeated at once only where the first was refused before EventBridge processed it: with new
         credentials when they had expired, and with the clock corrected by the answer's date. Each of the
         two happens once.
         """

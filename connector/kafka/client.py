@@ -26,7 +26,7 @@ from connector.model import UNREADABLE_HEADERS, Record, partition_of
 LIBRDKAFKA_VERSION: str = libversion()[0]
 
 ANSWER_TIMEOUT_S = 10.0
-"""How long the brokers may take to answer one request, where no record waits for it."""
+"""The brokers may take so long to answer one request, where no record waits for it."""
 
 CONSUMER_DEFAULTS = {
     # A new group skips nothing.
@@ -169,7 +169,7 @@ def option_problems(kafka: Kafka) -> list[Problem]:
 
 _headers_of = methodcaller("headers")
 """Raises SystemError for a name that is not UTF-8: confluent-kafka 2.16 then returns and sets an exception.
-A plain call does not look for the second once CPython has specialised it, and some later one would raise."""
+A plain call misses the second once CPython has specialised it, and some later call would raise."""
 
 
 def record_of(message: Message) -> Record:
@@ -191,7 +191,7 @@ def record_of(message: Message) -> Record:
 
 
 def cluster_metadata(client: Consumer | Producer | AdminClient, timeout_s: float) -> ClusterMetadata:
-    """What the brokers say of cluster and topics.
+    """The brokers' metadata of cluster and topics.
 
     Raises:
         UnavailableError: no broker answered in time, or they refuse us.

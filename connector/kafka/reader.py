@@ -20,7 +20,7 @@ from connector.kafka.client import ANSWER_TIMEOUT_S, BRIDGE_ONLY, NO_TOPIC, clus
 from connector.model import Position, Ranges
 
 STALLED_READ_S = 30.0
-"""How long nothing may arrive before reading is given up."""
+"""Reading is given up after so long without a record."""
 
 BATCH = 100
 """Records taken in one go. More would keep more small objects alive, which costs Python twice the time."""
@@ -44,8 +44,8 @@ NOT_YET = NO_TOPIC | {
     *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE),
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
 }
-"""What a broker says also of a partition that exists, while it starts or has not heard of it. So of a topic
-that was there none of it is an answer: it is asked again, and in the end it is said that it was not read."""
+"""Errors that a broker gives also for a partition that exists, while it starts or has not heard of it. The
+reader asks again, and reports in the end that it could not read."""
 
 RETRY_S = 0.2
 
@@ -167,7 +167,7 @@ class Reader:
                 self._assign(topic, unread)
             yield batch
             if batch:
-                heard_s = time.monotonic()  # whoever reads took its time
+                heard_s = time.monotonic()  # the caller took its time
         self._consumer.unassign()
 
     def at(self, position: Position) -> Message | None:

@@ -140,15 +140,17 @@ class Telemetry:
         )
         self._sources = gauge("sources", "Sources in use.", "target", "state")
         self._held = gauge("held_records", "Records that wait because their source takes none now.", "target")
-        self._looks = counter("source_lookups", "Looks at the state of a source.", "target", "outcome")
+        self._lookups = counter("source_lookups", "Lookups of the state of a source.", "target", "outcome")
         self._unsure = counter(
             "events_maybe_dropped",
-            "Events accepted between the last look at a source and the one that found it not ACTIVE.",
+            "Events accepted between the last lookup of a source and the one that found it not ACTIVE.",
             "target",
         )
         self._commits = counter("commits", "Offset commits.", "outcome")
         self._rebalances = counter("rebalances", "Changes of the assignment.", "kind")
-        self._letters_open = gauge("dead_letters_open", "Letters nothing became of yet.", "code")
+        self._letters_open = gauge(
+            "dead_letters_open", "Dead letters neither delivered nor discarded.", "code"
+        )
         self._unwritable = gauge("dead_letter_unwritable", "1 while the dead-letter topic takes nothing.")
         self._halted = gauge("halted", "1 when going on would lose or flood.")
         self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
@@ -156,7 +158,7 @@ class Telemetry:
         self._remember_nothing(clock_s)
 
     def _remember_nothing(self, clock_s: Callable[[], float]) -> None:
-        """What the log has said so far."""
+        """State that decides which lines are due."""
         self._allowance = _Allowance(clock_s)
         self._retry_codes = set[str]()
         self._conditions: dict[str, TargetCondition] = {}
@@ -344,7 +346,7 @@ class Telemetry:
 
     def source_looked_up(self, target: str, outcome: LookupOutcome, *, reason: str = "") -> None:
         """A lookup of a source ended so. What keeps the bridge from looking up is said once, until it can."""
-        self._looks[target, outcome].inc()
+        self._lookups[target, outcome].inc()
         if outcome == "ok" and target in self._unseeing:
             self._unseeing.discard(target)
             self._log.info("sources_seen", target=target)
@@ -370,7 +372,7 @@ class Telemetry:
         self._log.info("source_created", target=target, source=source)
 
     def source_not_created(self, target: str, source: str, reason: str) -> None:
-        """A missing source of a listed customer could not be created; tried again with the next look."""
+        """A missing source of a listed customer could not be created; tried again with the next lookup."""
         self._log.warning("source_not_created", target=target, source=source, reason=_capped(reason))
 
     # Partitions
