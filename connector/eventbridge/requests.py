@@ -49,7 +49,8 @@ class Requests:
     def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
         """As `Sink.answers`; the wait also ends when other started work does.
 
-        An exception that escaped from either is a bug, and is raised here so that it ends the bridge rather than a task that no code awaits.
+        An exception that escaped from either is a bug, and is raised here, so that it ends the bridge and
+        not only a task that no code awaits.
         """
         loop = self._loop
         for _ in range(TURNS if self._tasks else 1):
