@@ -64,7 +64,6 @@ class Publisher:
         return self._target.region
 
     async def close(self) -> None:
-        """Close every connection."""
         await self._connections.close()
         await self._control_connections.close()
 

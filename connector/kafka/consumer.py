@@ -184,7 +184,6 @@ class KafkaConsumer:
         self._consumer.pause([TopicPartition(*partition) for partition in partitions])
 
     def resume(self, partitions: Collection[Partition]) -> None:
-        """Fetch these again."""
         self._paused.difference_update(partitions)
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 

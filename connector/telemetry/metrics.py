@@ -333,7 +333,6 @@ class Telemetry:
         self._show(self._source_expires, target, expires)
 
     def sources_failing(self, target: str, sources: Collection[FailingSource]) -> None:
-        """These sources of a target take nothing while others do."""
         shown = list(sources)[:MAX_SOURCE_SERIES]
         self._show(self._source_failing, target, {(each.source,): 1 for each in shown})
 
@@ -368,7 +367,6 @@ class Telemetry:
             self._log.warning("sources_unseen", target=target, reason=_capped(reason), now=now)
 
     def source_created(self, target: str, source: str) -> None:
-        """A missing source of a listed customer was created."""
         self._log.info("source_created", target=target, source=source)
 
     def source_not_created(self, target: str, source: str, reason: str) -> None:
@@ -519,7 +517,7 @@ class Telemetry:
     # Reading
 
     def render(self) -> tuple[bytes, str]:
-        """All metrics in Prometheus' text format, and its content type."""
+        """All metrics in Prometheus' text format, and their content type."""
         text: bytes = prometheus_client.generate_latest(self._registry)
         return text, prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
 
