@@ -269,7 +269,8 @@ class ResolutionTopic:
     def _policy_problem(self) -> str | None:
         asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in (self.name, self._letters.topic)]
         try:
-            answers = admin(self._settings).describe_configs(asked, request_timeout=ANSWER_TIMEOUT_S)
+            client = admin(self._settings)  # without a reference to it the answers would never come
+            answers = client.describe_configs(asked, request_timeout=ANSWER_TIMEOUT_S)
             ours, letters = (answer.result() for answer in answers.values())
         except KafkaException as error:
             if error.args[0].code() in UNCHECKABLE:

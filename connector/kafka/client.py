@@ -89,7 +89,7 @@ def producer(settings: config.Settings, owned: Options, *, linger_ms: int) -> Pr
 
 
 def admin(settings: config.Settings) -> AdminClient:
-    """A client for what is neither reading nor writing."""
+    """A client for topics and their settings. Keep it until its futures are done: they fail when it goes."""
     return AdminClient(_without_consumer(_options(settings)), logger=SILENT)
 
 
