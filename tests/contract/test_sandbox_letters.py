@@ -46,8 +46,8 @@ def breaks(*given):
 setattr(kind, method, breaks)
 """
 """A method whose exception shows what it was given, as bugs do; loaded by Python before the tool is."""
-TOTALS = "connector.dead_letters Totals add"
-MAPPING = "connector.mapping Mapping __call__"
+TOTALS = "connector.dead_letters.totals Totals add"
+MAPPING = "connector.mapping.event Mapping __call__"
 CANARY = "canary-card"
 
 LETTERS = orders.DEAD_LETTER_TOPIC
