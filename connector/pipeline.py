@@ -12,7 +12,7 @@ from connector import config
 from connector.errors import ConfigError, DecodeError, MappingError, Problem, RecordError
 from connector.eventbridge.entry import entry
 from connector.formats.decoder import decoder
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.mapping.event import Mapping as EventMapping
 from connector.model import UNREADABLE_HEADERS, Decode, Decoded, Entry, Json, Record
 
@@ -40,7 +40,7 @@ class Pipeline:
         ConfigError: with every problem of every topic.
     """
 
-    def __init__(self, settings: config.Settings, registry: SchemaRegistryClient | None) -> None:
+    def __init__(self, settings: config.Settings, registries: Registries | None) -> None:
         self.cluster_id = "unknown"
         """Part of every event id, so that ids of two clusters never meet. Set once connected."""
         self._exact: dict[str, Route] = {}
@@ -48,11 +48,11 @@ class Pipeline:
         self._routes: dict[str, Route | None] = {}
         self._dead_letter_topic = settings.dead_letter.topic
         self._resolutions_topic = settings.dead_letter.resolutions
-        self._registry = registry
+        self._registries = registries = registries or Registries()
         problems: list[Problem] = []
         for name, topic in settings.topics.items():
             try:
-                route = Route(topic, registry, path=f"topics.{name}", targets=settings.all_targets)
+                route = Route(topic, registries, path=f"topics.{name}", targets=settings.all_targets)
             except ConfigError as error:
                 problems.extend(error.problems)
                 continue
@@ -83,7 +83,7 @@ class Pipeline:
     @property
     def problem(self) -> str | None:
         """Why schemas cannot be had now, in a sentence; None when all is well."""
-        return self._registry.problem() if self._registry else None
+        return self._registries.problem
 
     def is_ambiguous(self, topic: str) -> bool:
         """Whether more than one entry under `topics` claims this topic."""
@@ -152,7 +152,7 @@ class Route:
     def __init__(
         self,
         topic: config.Topic,
-        registry: SchemaRegistryClient | None,
+        registries: Registries,
         *,
         path: str,
         targets: Mapping[str, config.Target],
@@ -166,8 +166,8 @@ class Route:
                 problems.extend(error.problems)
                 return None
 
-        decode_value = collect(lambda: decoder(topic.value, registry, path=f"{path}.value"))
-        decode_key = collect(lambda: decoder(topic.key, registry, path=f"{path}.key"))
+        decode_value = collect(lambda: decoder(topic.value, registries, path=f"{path}.value"))
+        decode_key = collect(lambda: decoder(topic.key, registries, path=f"{path}.key"))
         try:
             mapping = EventMapping(topic, path=path)
         except ConfigError as error:

@@ -1,4 +1,4 @@
-"""A running bridge: the real adapters, wired; the way in and the way out."""
+"""Wires the real adapters into a running bridge, and ends the process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NoReturn
 from connector import config, process
 from connector.bridge import Bridge
 from connector.dead_letters.open_count import OpenCounter
-from connector.dead_letters.writer import KafkaDeadLetters, create_dead_letter_topic
+from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Requests
-from connector.formats.schema_registry import SchemaRegistryClient
-from connector.kafka.client import LIBRDKAFKA_VERSION
+from connector.formats.registries import Registries
+from connector.kafka.client import LIBRDKAFKA_VERSION, create_topic
 from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
 from connector.process import EXIT_BUG, EXIT_DONE, EXIT_HALTED, EXIT_USAGE
@@ -26,9 +26,7 @@ from connector.telemetry.metrics import Telemetry
 from connector.telemetry.server import Server
 
 CONNECT_TIMEOUT_S = 2.0
-"""How long one attempt to reach the brokers may take; after each the pulse of the bridge is renewed."""
-
-METADATA_TIMEOUT_S = 10.0
+"""One attempt to reach the brokers may take so long; after each the bridge's heartbeat is renewed."""
 
 
 def run(settings: config.Settings) -> NoReturn:
@@ -49,8 +47,8 @@ def run(settings: config.Settings) -> NoReturn:
 
 def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     health = Health()
-    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings, registry)
+    registries = Registries.of(settings)
+    pipeline = Pipeline(settings, registries)
     try:
         to_targets = publishers(settings)
     except HaltError as error:
@@ -96,8 +94,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         code = EXIT_BUG
     finally:
         stops = [counting.stop] if counting is not None else []
-        stops += [source.close, server.close, calls.close]
-        stops += [registry.close] if registry is not None else []
+        stops += [source.close, server.close, calls.close, registries.close]
         for stop in stops:
             stop()
     if code == EXIT_DONE:
@@ -135,7 +132,7 @@ def _connect(
         if letters.topic not in metadata.topics:
             if not letters.create:
                 raise ConfigError([Problem("dead_letter.topic", _missing_dead_letter_topic(letters.topic))])
-            create_dead_letter_topic(settings, METADATA_TIMEOUT_S)
+            create_topic(settings, letters.topic, letters.partitions)
             dead_letters.partitions = letters.partitions
         else:
             dead_letters.partitions = len(metadata.topics[letters.topic].partitions)

@@ -11,6 +11,7 @@ import pytest
 from connector.config.settings import Format
 from connector.errors import DecodeError
 from connector.formats.decoder import decoder
+from connector.formats.registries import Registries
 from connector.formats.schema_registry import Schemas
 from connector.model import Json
 
@@ -34,4 +35,4 @@ class Registry:
 
 
 def decode_with(registry: Registry | None = None, /, **keys: Any) -> Callable[[bytes], Json]:
-    return decoder(Format(**keys), registry, path="topics.t.value")  # type: ignore[arg-type]
+    return decoder(Format(**keys), Registries(registry), path="topics.t.value")  # type: ignore[arg-type]

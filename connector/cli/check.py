@@ -21,12 +21,12 @@ from connector.config.settings import DEFAULT_TARGET, Format, Settings, Target, 
 from connector.config.units import show_bytes, show_seconds
 from connector.errors import ConfigError, ConnectorError, Problem, UnavailableError
 from connector.eventbridge.client import Publisher
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.kafka import client
-from connector.kafka.client import LIBRDKAFKA_VERSION
+from connector.kafka.client import ANSWER_TIMEOUT_S, LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
-from connector.service import METADATA_TIMEOUT_S, _missing_dead_letter_topic
+from connector.service import _missing_dead_letter_topic
 from connector.sources.api import SourceCalls
 from connector.sources.customers import read_customers
 from connector.telemetry.log import configure_logging
@@ -47,21 +47,25 @@ def problems(settings: Settings) -> list[Problem]:
             read_customers(settings.sources.customers, settings)
         except ConfigError as error:
             found += [problem._replace(path="sources.customers") for problem in error.problems]
-    registry = None
-    if settings.schema_registry is not None:
-        try:
-            registry = SchemaRegistryClient(settings.schema_registry)
-        except ConfigError as error:
-            found += error.problems
-            registry = SchemaRegistryClient(settings.schema_registry.model_copy(update=WITHOUT_TLS))
     try:
-        Pipeline(settings, registry)
+        registries = Registries.of(settings)
+    except ConfigError as error:
+        found += error.problems
+        registries = Registries.of(_without_credentials(settings))
+    try:
+        Pipeline(settings, registries)
     except ConfigError as error:
         found += error.problems
     finally:
-        if registry is not None:
-            registry.close()
+        registries.close()
     return found
+
+
+def _without_credentials(settings: Settings) -> Settings:
+    """The same without sign-in and TLS of the registry, which must not hide other problems."""
+    named = settings.schema_registry
+    bare = None if named is None else config.SchemaRegistry(url=named.url)
+    return settings.model_copy(update={"schema_registry": bare})
 
 
 class Section(NamedTuple):
@@ -244,10 +248,10 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     """
     configure_logging("error", settings.log.format)
     consumer = KafkaConsumer(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
-    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings, registry)
+    registries = Registries.of(settings)
+    pipeline = Pipeline(settings, registries)
     try:
-        metadata = consumer.metadata(METADATA_TIMEOUT_S)
+        metadata = consumer.metadata(ANSWER_TIMEOUT_S)
     except UnavailableError as error:
         text = f"{error}; see bootstrap.servers and the security settings under `kafka`"
         yield CheckResult("brokers", ok=False, text=text)
@@ -257,9 +261,9 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
         yield from _topic_checks(settings, pipeline, set(metadata.topics))
     finally:
         consumer.close()
-    if registry is not None:
-        yield _check("schema registry", registry.check)
-        registry.close()
+    for name, check in registries.checks.items():
+        yield _check(name, check)
+    registries.close()
     for name, target in settings.all_targets.items():
         of_target = "" if len(settings.all_targets) == 1 else f" of {name}"
         yield _check(f"credentials{of_target}", partial(_check_target, target))

@@ -13,7 +13,7 @@ from connector.dead_letters.resolutions import DeadLetterState, Resolution, Reso
 from connector.dead_letters.selection import Cases, Selection, StoredDeadLetter, scan
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.totals import Totals
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.model import Ranges, SourceStatus
 from connector.pipeline import Pipeline
 from connector.sources.lookup import CachedStates
@@ -38,8 +38,8 @@ class DeadLetterSession:
         self.settings = settings
         self.topic = DeadLetterTopic(settings)
         self.resolutions = ResolutionTopic(settings)
-        self._registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-        self.pipeline = Pipeline(settings, self._registry)
+        self._registries = Registries.of(settings)
+        self.pipeline = Pipeline(settings, self._registries)
         self._source_states: CachedStates | None = None
 
     def __enter__(self) -> Self:
@@ -53,8 +53,7 @@ class DeadLetterSession:
     def __exit__(self, *_: object) -> None:
         self.topic.close()
         self.resolutions.close()
-        if self._registry is not None:
-            self._registry.close()
+        self._registries.close()
         if self._source_states is not None:
             self._source_states.close()
 

@@ -26,7 +26,7 @@ NOT_SETTINGS = {"BRIDGE_CONFIG"}
 
 
 def read_environment(environ: Mapping[str, str], root: type[Group], file: Written) -> Written:
-    """What the BRIDGE_ variables say; topics are those of the file. Nothing is raised."""
+    """The settings in the BRIDGE_ variables; topics are those of the file. Nothing is raised."""
     written = Written()
     for variable, value in sorted(environ.items()):
         if not variable.startswith(PREFIX) or variable in NOT_SETTINGS or _is_service_link(variable, value):
@@ -94,7 +94,7 @@ def _place(variable: str, root: type[Group], file: Mapping[str, Any]) -> tuple[L
 
 
 def _segment(topic: str) -> str:
-    """How a topic is written inside an environment variable: `orders.v1` is `ORDERS_V1`."""
+    """A topic's name inside an environment variable: `orders.v1` is `ORDERS_V1`."""
     return re.sub(r"[^A-Z0-9]+", "_", topic.upper())
 
 

@@ -1,6 +1,6 @@
 """The `kafka:` group of the settings: librdkafka's own keys, and which of them belong to the bridge.
 
-What a key means and which values it takes, only librdkafka knows; `kafka.option_problems` asks it. See
+Only librdkafka knows what a key means and which values it takes; `kafka.client.option_problems` asks it. See
 https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md
 """
 

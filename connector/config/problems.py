@@ -1,4 +1,4 @@
-"""What is wrong with the settings, told to a person: where, what, and what to write instead.
+"""Problems of the settings, in words: where, what, and what to write instead.
 
 A group of settings (`Group`) knows its keys, so a mistyped one gets a suggestion. What was written is
 repeated only where it cannot be a secret.
@@ -49,7 +49,7 @@ class Group(BaseModel):
             for key, value in written.items()
             if value is not None or key not in keys or NoneType in get_args(keys[key].annotation)
         }
-        # A group that is missing altogether is told as its missing settings: that says what to write.
+        # A group that is missing altogether is reported as its missing settings: that says what to write.
         groups = {key for key, field in keys.items() if field.is_required() and is_group(field.annotation)}
         return {**{key: {} for key in groups}, **kept}
 
@@ -120,7 +120,7 @@ def problems_of(error: ValidationError, root: type[Group]) -> list[Problem]:
 def without_mistakes(values: Mapping[str, Any], error: ValidationError, root: type[Group]) -> dict[str, Any]:
     """The values without what was refused, and with examples in place of what is missing.
 
-    Nothing is run with them. They let the rest be checked further, so that all problems are told at once.
+    Nothing is run with them. They let the rest be checked further, so that all problems are reported at once.
     """
     mended = copy.deepcopy(dict(values))
     for detail in error.errors(include_url=False):

@@ -35,7 +35,7 @@ MAX_ENTRIES = 20
 """Entries in one PutPartnerEvents request, at most."""
 MAX_REQUEST_BYTES = 1024 * 1024
 DEFAULT_TARGET = "default"
-"""What the target under `eventbridge` is called."""
+"""The name of the target under `eventbridge`."""
 MAX_TOPIC_NAME = 249
 """Characters of a Kafka topic's name, at most."""
 
@@ -202,18 +202,18 @@ class Target(Group):
 
 
 class Sources(Group):
-    """How the states of partner event sources are watched."""
+    """Lookups of the states of partner event sources."""
 
     refresh_interval: Seconds = Field(
-        default=60.0, ge=1, description="How often each source in use is looked at."
+        default=60.0, ge=1, description="How often each source in use is looked up."
     )
     lookups_per_second: float = Field(
         default=10.0,
         gt=0,
         le=50,
         allow_inf_nan=False,
-        description="Looks per second and target, at most. AWS allows 50 calls a second of its control plane "
-        "to everything in the account and Region together.",
+        description="Lookups per second and target, at most. AWS allows 50 calls a second of its control "
+        "plane to everything in the account and Region together.",
     )
     first_lookup_timeout: Seconds = Field(
         default=30.0,
@@ -377,7 +377,7 @@ class Topic(Group):
     event: EventTemplate = Field(description="The event a record becomes.")
 
     def inactive_policy(self, target: Target) -> InactivePolicy:
-        """What becomes of this topic's records in a target while their source is not ACTIVE."""
+        """The policy for this topic's records in a target while their source is not ACTIVE."""
         usual: InactivePolicy = "dead_letter" if "${" in self.event.source.replace(r"\${", "") else "hold"
         return self.on_inactive_source or target.on_inactive_source or usual
 

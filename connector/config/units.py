@@ -14,7 +14,7 @@ _BYTES = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "GB": 10**9, "MB": 10**6, "K
 def seconds(written: object) -> object:
     """`100ms`, `5s`, `2m` or `1h` as seconds; numbers made in code pass through.
 
-    Raises ValueError for text without a unit, because nobody can tell 5 seconds from 5 milliseconds.
+    Raises ValueError for text without a unit, because 5 may be seconds or milliseconds.
     """
     if not isinstance(written, str):
         return written

@@ -43,7 +43,7 @@ def as_json(written: object) -> object:
 
 @dataclass(slots=True)
 class Written:
-    """What a file or the environment says, where each part of it stands, and what is wrong already."""
+    """Settings as a file or the environment has them, with their places and the problems found already."""
 
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
@@ -76,7 +76,7 @@ def _merged(upper: Any, lower: Any) -> Any:
 
 
 def read_yaml(file: Path) -> Written:
-    """What the file says. Whatever is wrong with it as YAML is among the problems; nothing is raised."""
+    """The settings in a file. Mistakes in its YAML are among the problems; nothing is raised."""
     try:
         return parse_yaml(file.read_bytes(), name=str(file))
     except OSError as error:

@@ -1,7 +1,7 @@
 """Letters of one record are one case, and the newest of them speaks for it. Pure.
 
 A bridge that is killed while it dead-letters reads some records again and writes their letters again, and
-a replay that fails writes a newer letter. Whoever counted or sent each letter would do it several times.
+a replay that fails writes a newer letter. Such a record must be counted and sent once.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Newest:
         return len(self._cases) - 1
 
     def add(self, case: int, written_ms: int, number: int, offset: int) -> Place | None:
-        """Take note of a letter; returns the older one of two of its record, which may be this one."""
+        """Add a letter; returns the older one of two of its record, which may be this one."""
         slots, cases = self._slots, self._cases
         mask = len(slots) - 1
         slot = case & mask

@@ -1,4 +1,4 @@
-"""How many dead letters are open, by code, while the bridge runs: what the metric `dead_letters_open` shows.
+"""Counts the open dead letters by code while the bridge runs, for the metric `dead_letters_open`.
 
 Off unless `dead_letter.count_open_every` is set. Every replica counts the same topic, so take the maximum
 of them, and not the sum.
@@ -14,7 +14,7 @@ from contextlib import closing
 from connector import config, process
 from connector.dead_letters.cases import Newest, case_of
 from connector.dead_letters.format import CODE_CONNECT, UnreadableLetter, label
-from connector.dead_letters.resolutions import DeadLetterState, Resolution
+from connector.dead_letters.resolutions import DeadLetterState, PartitionStates, Resolution
 from connector.dead_letters.selection import CODE_UNREADABLE
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.totals import OTHER
@@ -54,7 +54,7 @@ class OpenCount:
         return dict(zip(_CODES[1:], self._counts[1:], strict=True))
 
     def unread(self, ranges: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
-        """What to read next when the topic holds these ranges; forgets what it holds no more."""
+        """The ranges to read next when the topic holds these; forgets letters outside them."""
         share = max(1, self._max_letters // max(1, len(ranges)))
         unread = {}
         is_made_anew = False
@@ -64,7 +64,7 @@ class OpenCount:
             if window is None or high < window.next_offset:
                 # New, or made anew and shorter.
                 if window is not None:
-                    self._forget(window, len(window.codes))
+                    self._forget(window, len(window))
                     is_made_anew = True  # other letters will come at the same places
                 window = self._windows[number] = _Window(begin)
             self._forget(window, begin - window.base)
@@ -77,7 +77,7 @@ class OpenCount:
         return unread
 
     def add(self, written: Record) -> None:
-        """Take note of a record of the dead-letter topic."""
+        """Count a record of the dead-letter topic."""
         try:
             code = label(written).code
         except UnreadableLetter:
@@ -87,12 +87,7 @@ class OpenCount:
             return
         window, at = place
         self._count(window, at, -1)
-        fingerprint = (written.timestamp_ms or 0) & 0xFFFFFFFF
-        if window.states[at] and window.written[at] != fingerprint:
-            window.states[at] = (
-                DeadLetterState.OPEN
-            )  # the resolution is about an earlier letter of this position
-        window.written[at] = fingerprint
+        window.written[at] = (written.timestamp_ms or 0) & 0xFFFFFFFF
         window.codes[at] = _NUMBER.get(code) or _NUMBER[OTHER]
         self._count(window, at, 1)
         if (case := case_of(written)) is not None:
@@ -111,21 +106,16 @@ class OpenCount:
 
     def _has(self, number: int, offset: int) -> bool:
         window = self._windows.get(number)
-        return window is not None and 0 <= offset - window.base < len(window.codes)
+        return window is not None and 0 <= offset - window.base < len(window)
 
     def note(self, letter: Position, resolution: Resolution | None) -> None:
-        """Take note of what became of a letter."""
+        """Count the resolution of a letter."""
         place = self._place(letter.partition.number, letter.offset)
         if place is None:
             return
         window, at = place
-        fingerprint = 0 if resolution is None else resolution.written_ms & 0xFFFFFFFF
-        if window.codes[at] and resolution is not None and window.written[at] != fingerprint:
-            return
         self._count(window, at, -1)
-        window.states[at] = DeadLetterState.OPEN if resolution is None else resolution.state
-        if not window.codes[at]:
-            window.written[at] = fingerprint
+        window.note(letter.offset, resolution)
         self._count(window, at, 1)
 
     def _place(self, number: int, offset: int) -> tuple[_Window, int] | None:
@@ -133,46 +123,49 @@ class OpenCount:
         if window is None or not 0 <= offset - window.base < 2 * self._max_letters:
             return None
         at = offset - window.base
-        window.grow(at + 1)
+        if at >= len(window):
+            window.grow(max(at + 1 - len(window), len(window) // 8))
         return window, at
 
     def _count(self, window: _Window, at: int, step: int) -> None:
-        if window.codes[at] and window.states[at] == DeadLetterState.OPEN and not window.silent[at]:
+        if not window.codes[at] or window.silent[at]:
+            return
+        if window.state(window.base + at, window.written[at]) is DeadLetterState.OPEN:
             self._counts[window.codes[at]] += step
 
     def _forget(self, window: _Window, letters: int) -> None:
         """Forget the first letters of a window, which the topic holds no more."""
         if letters <= 0:
             return
-        for at in range(min(letters, len(window.codes))):
+        for at in range(min(letters, len(window))):
             self._count(window, at, -1)
         self._forgotten += letters
-        del window.codes[:letters], window.states[:letters], window.silent[:letters], window.written[:letters]
-        window.base += letters
+        window.forget(letters)
 
 
-class _Window:
-    """What is known of the letters of one partition from `base` on."""
+class _Window(PartitionStates):
+    """The letters of one partition from `base` on, and their resolutions."""
 
-    __slots__ = ("base", "codes", "next_offset", "silent", "states", "written")
+    __slots__ = ("codes", "next_offset", "silent", "written")
 
     def __init__(self, base: int) -> None:
-        self.base = self.next_offset = base
+        super().__init__(base)
+        self.next_offset = base
         self.codes = bytearray()
         """0 where no letter was read."""
-        self.states = bytearray()
         self.silent = bytearray()
         """1 where a newer letter of the record speaks."""
         self.written = array("I")
 
     def grow(self, letters: int) -> None:
-        missing = letters - len(self.codes)
-        if missing > 0:
-            missing = max(missing, len(self.codes) // 8)
-            self.codes.extend(bytes(missing))
-            self.states.extend(bytes(missing))
-            self.silent.extend(bytes(missing))
-            self.written.extend(array("I", bytes(4 * missing)))
+        super().grow(letters)
+        self.codes.extend(bytes(letters))
+        self.silent.extend(bytes(letters))
+        self.written.extend(array("I", bytes(4 * letters)))
+
+    def forget(self, letters: int) -> None:
+        super().forget(letters)
+        del self.codes[:letters], self.silent[:letters], self.written[:letters]
 
 
 class OpenCounter:

@@ -13,12 +13,7 @@ from confluent_kafka import (
 
 from connector import config
 from connector.errors import HaltError
-from connector.kafka.client import (
-    CONSUMER_DEFAULTS,
-    SILENT,
-    client_options,
-)
-from connector.kafka.reader import NO_GROUP
+from connector.kafka.client import BRIDGE_ONLY, consumer
 
 
 class ReplayGroup:
@@ -26,7 +21,7 @@ class ReplayGroup:
 
     The group is subscribed to the resolutions topic and reads nothing of it: being assigned partition
     p is the permission to replay the letters of partition p, once its resolutions were read *after*
-    the assignment. When told `on_revoked`, bring those letters to an end and flush their resolutions
+    the assignment. In `on_revoked`, bring those letters to an end and flush their resolutions
     before returning: the next owner reads them right after.
 
     What remains possible: a process that hangs past its session while a request is in flight may
@@ -44,24 +39,18 @@ class ReplayGroup:
         on_lost: Callable[[Sequence[int]], None],
     ) -> None:
         self._on_assigned = on_assigned
-        options = CONSUMER_DEFAULTS | client_options(settings)
-        for name in NO_GROUP:
-            options.pop(name, None)
-        self.group = f"{options['group.id']}.replay"
-        self._consumer = Consumer(
-            options
-            | {
-                "group.id": self.group,
-                "enable.auto.commit": "false",
-                "enable.auto.offset.store": "false",
-                "auto.offset.reset": "latest",
-                "partition.assignment.strategy": "cooperative-sticky",
-                # After a replay was killed the next one waits so long for its partitions.
-                "session.timeout.ms": "6000",
-                "heartbeat.interval.ms": "1000",
-            },
-            logger=SILENT,
-        )
+        self.group = f"{settings.kafka.options['group.id']}.replay"
+        owned = {
+            "group.id": self.group,
+            "enable.auto.commit": "false",
+            "enable.auto.offset.store": "false",
+            "auto.offset.reset": "latest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            # After a replay was killed the next one waits so long for its partitions.
+            "session.timeout.ms": "6000",
+            "heartbeat.interval.ms": "1000",
+        }
+        self._consumer = consumer(settings, owned, without=BRIDGE_ONLY)
         self._consumer.subscribe(
             [settings.dead_letter.resolutions],
             on_assign=self._assigned,
@@ -70,7 +59,7 @@ class ReplayGroup:
         )
 
     def poll(self, timeout_s: float) -> None:
-        """Stay a member; call it at least every few seconds. Waits at most `timeout_s`.
+        """As `ReplayMembership.poll`; call it at least every few seconds.
 
         Raises:
             HaltError: the group refuses us.

@@ -25,7 +25,7 @@ from connector.dead_letters.resolutions import ResolutionTable
 from connector.dead_letters.selection import Cases, ReplayBatch, Selection, replay_batch, scan
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.errors import DeadLetterError, UnavailableError
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.model import Ranges
 from connector.pipeline import Pipeline
 from connector.telemetry.log import configure_logging
@@ -167,8 +167,7 @@ def _serve(sending: Connection) -> None:
         sending.send((looked_at, batch))
         looked_at = 0
 
-    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings, registry)
+    pipeline = Pipeline(settings, Registries.of(settings))
     pipeline.cluster_id = cluster_id
     with suppress(BrokenPipeError):
         try:

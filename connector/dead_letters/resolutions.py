@@ -1,4 +1,4 @@
-"""What became of dead letters: the resolutions topic's records, and a compact table of states. Pure.
+"""Resolutions of dead letters: the records of their topic, and a compact table of states. Pure.
 
 A resolution has the letter's id as its key and JSON as its value; `schemas/resolution.json` describes it.
 The topic is compacted, so the last one of each letter stays.
@@ -21,7 +21,7 @@ from connector.model import Position, iso
 
 
 class DeadLetterState(IntEnum):
-    """What became of a letter so far; fits a byte."""
+    """The state of a dead letter; fits a byte."""
 
     OPEN = 0
     DELIVERED = 1
@@ -49,7 +49,7 @@ class UnreadableResolution(ConnectorError):  # noqa: N818 - it names what was fo
 
 
 class Resolution(NamedTuple):
-    """What became of one letter, and when."""
+    """The outcome of one letter, and when it came."""
 
     state: DeadLetterState
     """DELIVERED, DISCARDED or DEAD_LETTERED_AGAIN."""
@@ -108,8 +108,48 @@ def decode(key: bytes | None, value: bytes | None) -> tuple[Position, Resolution
         raise UnreadableResolution("its value is not the JSON of a resolution") from error
 
 
+class PartitionStates:
+    """The states of one partition's letters from the offset `base` on, in five bytes each."""
+
+    __slots__ = ("_states", "_written", "base")
+
+    def __init__(self, base: int, letters: int = 0) -> None:
+        self.base = base
+        self._states = bytearray(letters)
+        self._written = array("I", bytes(4 * letters))
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def grow(self, letters: int) -> None:
+        """Make room for so many more letters behind the last."""
+        self._states.extend(bytes(letters))
+        self._written.extend(array("I", bytes(4 * letters)))
+
+    def forget(self, letters: int) -> None:
+        """Forget so many of the first letters."""
+        del self._states[:letters], self._written[:letters]
+        self.base += letters
+
+    def note(self, offset: int, resolution: Resolution | None) -> None:
+        """Remember a resolution; the last one counts. None makes the letter open again."""
+        place = offset - self.base
+        if 0 <= place < len(self._states):
+            self._states[place] = DeadLetterState.OPEN if resolution is None else resolution.state
+            self._written[place] = 0 if resolution is None else resolution.written_ms & 0xFFFFFFFF
+
+    def state(self, offset: int, written_ms: int) -> DeadLetterState:
+        """The state of the letter that was written at that time; OPEN where nothing is known."""
+        place = offset - self.base
+        if not 0 <= place < len(self._states) or not self._states[place]:
+            return DeadLetterState.OPEN
+        # The same position with another time is another letter: the topic was made anew.
+        is_same = self._written[place] == written_ms & 0xFFFFFFFF
+        return DeadLetterState(self._states[place]) if is_same else DeadLetterState.OPEN
+
+
 class ResolutionTable:
-    """The state of every letter between two offsets of each partition, in five bytes each.
+    """The state of every letter between two offsets of each partition.
 
     What lies outside is not remembered: letters that retention ate, or that were written later.
     """
@@ -117,35 +157,21 @@ class ResolutionTable:
     def __init__(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> None:
         """`ranges`: partition of the dead-letter topic → (first offset, one past the last)."""
         self.topic = topic
-        self._starts = {number: low for number, (low, _) in ranges.items()}
-        self._states = {number: bytearray(high - low) for number, (low, high) in ranges.items()}
-        self._written = {
-            number: array("I", bytes(4 * (high - low))) for number, (low, high) in ranges.items()
+        self._partitions = {
+            number: PartitionStates(low, high - low) for number, (low, high) in ranges.items()
         }
 
     def note(self, letter: Position, resolution: Resolution | None) -> None:
-        """Remember a resolution; the last one counts. None makes the letter open again."""
+        """As `PartitionStates.note`; nothing for a letter of another topic."""
         (topic, number), offset = letter
-        states = self._states.get(number)
-        if states is None or topic != self.topic:
-            return
-        place = offset - self._starts[number]
-        if 0 <= place < len(states):
-            states[place] = DeadLetterState.OPEN if resolution is None else resolution.state
-            self._written[number][place] = 0 if resolution is None else resolution.written_ms & 0xFFFFFFFF
+        if number in self._partitions and topic == self.topic:
+            self._partitions[number].note(offset, resolution)
 
     def state(self, letter: Position, written_ms: int) -> DeadLetterState:
-        """What became of the letter that was written at that time; OPEN where nothing is known."""
+        """As `PartitionStates.state`."""
         (_, number), offset = letter
-        states = self._states.get(number)
-        if states is None:
-            return DeadLetterState.OPEN
-        place = offset - self._starts[number]
-        if not 0 <= place < len(states) or not states[place]:
-            return DeadLetterState.OPEN
-        # The same position with another time is another letter: the topic was made anew.
-        is_same = self._written[number][place] == written_ms & 0xFFFFFFFF
-        return DeadLetterState(states[place]) if is_same else DeadLetterState.OPEN
+        states = self._partitions.get(number)
+        return DeadLetterState.OPEN if states is None else states.state(offset, written_ms)
 
 
 def _ms(text: str) -> int:

@@ -24,14 +24,11 @@ from connector.dead_letters.resolutions import DeadLetterState, ResolutionTable
 from connector.model import Partition, Position, Ranges, Record
 
 Wanted: TypeAlias = Literal["open", "delivered", "discarded", "parked", "all"]
-"""What `--state` takes. `open` has the parked ones in it, `all` also those that were dead-lettered again and
-whose newer letter is gone."""
+"""The values of `--state`. `open` includes the parked ones, `all` also those that were dead-lettered again
+and whose newer letter is gone."""
 
 CODE_UNREADABLE = "unreadable"
 """The code of what is in the topic and is no letter."""
-
-MAX_GAP = 5_000
-"""Between two wanted ids it is faster to read so many letters than to begin anew behind them."""
 
 MAX_CASE_LETTERS = 2_000_000
 """Letters that are brought together by their records, the newest of the topic; about 32 bytes each meanwhile.
@@ -105,32 +102,22 @@ class Ids:
         return True
 
     def unseen(self) -> Iterator[Position]:
-        """What was asked for and was not there."""
+        """The ids that were asked for and not seen."""
         for number, seen in sorted(self._seen.items()):
             place = seen.find(0)
             while place >= 0:
                 yield Position(Partition(self.topic, number), self._offsets[number][place])
                 place = seen.find(0, place + 1)
 
-    def rounds(self, ranges: Ranges) -> Iterator[dict[int, tuple[int, int]]]:
-        """The parts of these ranges that hold the ids, without the long stretches between them.
-
-        Each round has at most one part of each partition.
-        """
-        parts = {n: self._parts(self._offsets[n], *ranges[n]) for n in self._offsets.keys() & ranges.keys()}
-        while any(parts.values()):
-            yield {number: waiting.pop(0) for number, waiting in parts.items() if waiting}
-
-    @staticmethod
-    def _parts(offsets: array[int], low: int, high: int) -> list[tuple[int, int]]:
-        parts: list[tuple[int, int]] = []
-        for offset in offsets:
-            if low <= offset < high:
-                if parts and offset - parts[-1][1] <= MAX_GAP:
-                    parts[-1] = (parts[-1][0], offset + 1)
-                else:
-                    parts.append((offset, offset + 1))
-        return parts
+    def spans(self, ranges: Ranges) -> dict[int, tuple[int, int]]:
+        """The parts of these ranges from the first of the ids to the last, in each partition that has any."""
+        spans: dict[int, tuple[int, int]] = {}
+        for number in self._offsets.keys() & ranges.keys():
+            offsets, (low, high) = self._offsets[number], ranges[number]
+            first, end = bisect_left(offsets, low), bisect_left(offsets, high)
+            if first < end:
+                spans[number] = offsets[first], offsets[end - 1] + 1
+        return spans
 
 
 def parse_ids(lines: Iterable[str], topic: str) -> Ids:
@@ -187,7 +174,7 @@ class Selection:
     def matcher(self, *, max_replays: int) -> Callable[[Record, ResolutionTable], StoredDeadLetter | None]:
         """A function that says what a record of the dead-letter topic is, or None where it is not selected.
 
-        It looks at the headers only when position, time and state do not rule the letter out.
+        It reads the headers only when position, time and state do not rule the letter out.
         """
         states, ids, keys = _STATES[self.state], self.ids, frozenset(self.keys)
         # Whether an open letter is parked shows in its headers.
@@ -265,7 +252,7 @@ def _is_in(wanted: Sequence[str]) -> Callable[[str | None], bool]:
 
 
 class DeadLetterReader(Protocol):
-    """Where letters are read from: `kafka_letters.LetterTopic`."""
+    """Where letters are read from: `DeadLetterTopic`."""
 
     def read(
         self, ranges: Ranges, *, since_ms: int | None, limit: int, timeout_s: float
@@ -317,10 +304,10 @@ class Cases:
         self._begin()
         since_ms, asked = self._selection.since_ms, _Asked()
         if self._selection.ids is not None:
-            for part in self._selection.ids.rounds(self._ranges):
-                for records in letters.read(part, since_ms=None, limit=limit, timeout_s=timeout_s):
-                    asked.add(records, self._selection.ids)
-                    yield ()
+            spans = self._selection.ids.spans(self._ranges)
+            for records in letters.read(spans, since_ms=None, limit=limit, timeout_s=timeout_s):
+                asked.add(records, self._selection.ids)
+                yield ()
             since_ms = asked.since_ms
         if self._selection.ids is None or asked:
             for records in letters.read(self._newest_of, since_ms=since_ms, limit=limit, timeout_s=timeout_s):
@@ -381,7 +368,7 @@ class _Asked:
         return len(self._cases)
 
     def __iter__(self) -> Iterator[tuple[tuple[int, int], int]]:
-        """Partition and offset of each, and its case; 0 where nobody can say."""
+        """Partition and offset of each, and its case; 0 where it is unknown."""
         return zip(zip(self._numbers, self._offsets, strict=True), self._cases, strict=True)
 
     def add(self, records: Sequence[Record], ids: Ids) -> None:
@@ -406,12 +393,12 @@ def scan(
     limit: int = 100,
     timeout_s: float = 0.1,
 ) -> Iterator[Sequence[StoredDeadLetter]]:
-    """The selected letters among these ranges, in batches; some are empty, see `LetterTopic.read`.
+    """The selected letters among these ranges, in batches; some are empty, see `DeadLetterTopic.read`.
 
     One of each record, its newest, in offset order within a partition; the selection is asked of that one
-    alone. `cases` knows which they are, or finds out first; by default it looks at these ranges only. What
+    alone. `cases` knows which they are, or finds out first; by default from these ranges only. What
     cannot be read is among them where the selection asks for nothing that only a readable letter has.
-    `on_read` is told how many records were looked at.
+    `on_read` gets the number of records that were read.
     """
     if cases is None:
         cases = Cases(resolved.topic, ranges, selection)
@@ -421,14 +408,12 @@ def scan(
     speaks = cases.speaks if cases.passed_over else _any
     ids = cases.ids
     match = replace(selection, ids=ids).matcher(max_replays=max_replays)
-    for part in [ranges] if ids is None else ids.rounds(ranges):
-        for records in letters.read(part, since_ms=selection.since_ms, limit=limit, timeout_s=timeout_s):
-            yield [
-                found
-                for record in records
-                if speaks(record) and (found := match(record, resolved)) is not None
-            ]
-            on_read(len(records))
+    spans = ranges if ids is None else ids.spans(ranges)
+    for records in letters.read(spans, since_ms=selection.since_ms, limit=limit, timeout_s=timeout_s):
+        yield [
+            found for record in records if speaks(record) and (found := match(record, resolved)) is not None
+        ]
+        on_read(len(records))
 
 
 def _any(_: Record) -> bool:
@@ -445,7 +430,7 @@ class ReplayBatch(NamedTuple):
 
 
 def replay_batch(batch: Sequence[StoredDeadLetter]) -> ReplayBatch:
-    """What a replay makes of a batch of selected letters. What is resolved it passes over."""
+    """The letters of a batch that a replay tries; it passes over those that are resolved."""
     letters: list[DeadLetter] = []
     parked = 0
     left: dict[str, int] = {}

@@ -14,7 +14,7 @@ from confluent_kafka import (
     Message,
     Producer,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
+from confluent_kafka.admin import ConfigResource
 
 from connector import config
 from connector.dead_letters.format import DeadLetter, restored
@@ -27,17 +27,18 @@ from connector.dead_letters.resolutions import (
 )
 from connector.errors import ConfigError, DeadLetterError, Problem
 from connector.kafka.client import (
-    SILENT,
-    client_options,
+    ANSWER_TIMEOUT_S,
+    admin,
     cluster_metadata,
+    create_topic,
+    producer,
     record_of,
-    without_consumer,
 )
-from connector.kafka.reader import BATCH, TIMEOUT_S, Reader, _unavailable
+from connector.kafka.reader import BATCH, Reader, _unavailable
 from connector.model import Position, Ranges, Record
 
 WRITE_TIMEOUT_MS = 60_000
-"""How long librdkafka tries to write a resolution; then it is said that it cannot be written."""
+"""librdkafka tries for so long to write a resolution; then the write has failed."""
 
 QUEUED = 10_000
 """Resolutions on their way to the broker, at most."""
@@ -59,7 +60,7 @@ class DeadLetterTopic:
         self._settings = settings
 
     def snapshot(self) -> dict[int, tuple[int, int]]:
-        """What the topic holds now: partition → (first offset, one past the last).
+        """The topic's present ranges: partition → (first offset, one past the last).
 
         Raises:
             ConfigError: the topic does not exist.
@@ -106,14 +107,15 @@ class DeadLetterTopic:
         return None if message is None else restored(letter, record_of(message))
 
     def close(self) -> None:
-        """Disconnect."""
         self._reader.close()
         if self._origins is not None:
             self._origins.close()
 
 
 class ResolutionTopic:
-    """Reads and writes what became of letters. Resolutions of partition p are in partition p.
+    """Reads and writes resolutions of letters; the `Resolutions` of a replay.
+
+    Resolutions of partition p are in partition p.
 
     The producer is idempotent and waits for all in-sync replicas. Call `close` in the end.
     """
@@ -128,7 +130,7 @@ class ResolutionTopic:
         self._unreadable = 0
 
     def problem(self, partitions: int) -> str | None:
-        """What is wrong with the topic for a dead-letter topic of so many partitions, and what mends it.
+        """The topic's problem for a dead-letter topic of so many partitions, and its remedy.
 
         It is missing, not compacted, forgets too early, or has fewer partitions. None when all is well,
         and when `ensure` would mend it.
@@ -173,7 +175,7 @@ class ResolutionTopic:
         if (problem := self.problem(partitions)) is not None:
             raise ConfigError([Problem("dead_letter.resolutions_topic", problem)])
         # Its first steps take up to a second, in which the first resolutions would wait.
-        cluster_metadata(self._writer(), TIMEOUT_S)
+        cluster_metadata(self._writer(), ANSWER_TIMEOUT_S)
 
     def read_into(self, resolved: ResolutionTable, partitions: Collection[int] | None = None) -> int:
         """Note every resolution written so far; returns how many records of the topic are none.
@@ -221,16 +223,12 @@ class ResolutionTopic:
         return {letter: resolution for letter, resolution in last.items() if resolution is not None}
 
     def write(self, letter: Position, resolution: Resolution) -> None:
-        """Write a resolution; waits only while the producer's queue is full.
-
-        Raises:
-            DeadLetterError: this or an earlier one could not be written. This one may be all the same.
-        """
+        # After an error this one may be written all the same.
         key, value = encode(letter, resolution)
-        producer = self._writer()
+        writer = self._writer()
         while True:
             try:
-                producer.produce(
+                writer.produce(
                     self.name,
                     key=key,
                     value=value,
@@ -239,7 +237,7 @@ class ResolutionTopic:
                 )
             except BufferError:
                 self._raise_failure()
-                producer.poll(0.1)
+                writer.poll(0.1)
             except KafkaException as error:
                 self._failure = error.args[0].str()
                 break
@@ -249,11 +247,6 @@ class ResolutionTopic:
         self._raise_failure()
 
     def flush(self, timeout_s: float) -> None:
-        """Return once the broker has every resolution that was written.
-
-        Raises:
-            DeadLetterError: some could not be written, or not in time.
-        """
         if self._producer is None:
             return
         left = self._producer.flush(timeout_s)
@@ -264,24 +257,21 @@ class ResolutionTopic:
 
     @property
     def unwritten(self) -> int:
-        """Resolutions the broker has not acknowledged."""
         if self._producer is None:
             return 0
         self._producer.poll(0)
         return len(self._producer)
 
     def close(self) -> None:
-        """Disconnect. What was not flushed may be lost."""
+        """Disconnect. Resolutions that were not flushed may be lost."""
         self._reader.close()
 
     def _policy_problem(self) -> str | None:
-        admin = self._admin()
         asked = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in (self.name, self._letters.topic)]
         try:
-            ours, letters = (
-                future.result()
-                for future in admin.describe_configs(asked, request_timeout=TIMEOUT_S).values()
-            )
+            client = admin(self._settings)  # without a reference to it the answers would never come
+            answers = client.describe_configs(asked, request_timeout=ANSWER_TIMEOUT_S)
+            ours, letters = (answer.result() for answer in answers.values())
         except KafkaException as error:
             if error.args[0].code() in UNCHECKABLE:
                 return None  # asking takes a permission that nothing else here needs
@@ -303,23 +293,8 @@ class ResolutionTopic:
         return None
 
     def _create(self, has: int, partitions: int) -> None:
-        admin = self._admin()
-        try:
-            if has:
-                widened = admin.create_partitions(
-                    [NewPartitions(self.name, partitions)], request_timeout=TIMEOUT_S
-                )
-                widened[self.name].result()
-            else:
-                replicas = self._letters.replication_factor
-                topic = NewTopic(self.name, partitions, replicas, config={"cleanup.policy": "compact"})
-                admin.create_topics([topic], request_timeout=TIMEOUT_S)[self.name].result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise DeadLetterError(
-                    f"the topic {self.name} cannot be created: {error.args[0].str()}"
-                ) from error
-        deadline_s = time.monotonic() + TIMEOUT_S
+        create_topic(self._settings, self.name, partitions, existing=has, compacted=True)
+        deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
         while time.monotonic() < deadline_s:
             # Every broker hears of it in its own time.
             topic_now = self._reader.metadata().topics.get(self.name)
@@ -327,24 +302,15 @@ class ResolutionTopic:
                 return
             time.sleep(0.05)
 
-    def _admin(self) -> AdminClient:
-        return AdminClient(without_consumer(client_options(self._settings)), logger=SILENT)
-
     def _writer(self) -> Producer:
         if self._producer is None:
-            self._producer = Producer(
-                # Nobody waits for one of them, and a request to the broker costs it as much as all in it.
-                {"compression.type": "lz4", "linger.ms": 20}
-                | without_consumer(client_options(self._settings))
-                | {
-                    "enable.idempotence": True,
-                    "acks": "all",
-                    "message.timeout.ms": WRITE_TIMEOUT_MS,
-                    "queue.buffering.max.messages": QUEUED,
-                    "delivery.report.only.error": True,
-                },
-                logger=SILENT,
-            )
+            owned = {
+                "message.timeout.ms": WRITE_TIMEOUT_MS,
+                "queue.buffering.max.messages": QUEUED,
+                "delivery.report.only.error": True,
+            }
+            # No code waits for a single one, and a request to the broker costs it as much as all in it.
+            self._producer = producer(self._settings, owned, linger_ms=20)
         return self._producer
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:

@@ -17,7 +17,7 @@ HOUR_MS = 3_600_000
 
 
 class TotalsRow:
-    """How many letters have something in common, and when the first and the last was written."""
+    """A count of letters that have something in common, and when the first and the last was written."""
 
     __slots__ = ("count", "newest_ms", "oldest_ms")
 
@@ -47,7 +47,7 @@ Dimension: TypeAlias = Literal[
 
 
 class Totals:
-    """How many letters there are of each code, origin topic and so on, in bounded memory.
+    """Counts letters by code, origin topic and so on, in bounded memory.
 
     Past a thousand values of one dimension, more are counted as `other`.
     """
@@ -59,7 +59,6 @@ class Totals:
 
     @property
     def count(self) -> int:
-        """How many letters there are."""
         return sum(group.count for group in self.by("all").values())
 
     def by(self, dimension: Dimension) -> dict[str, TotalsRow]:

@@ -7,20 +7,20 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from connector import __version__, config
 from connector.dead_letters.format import DeadLetterRecord, Failure, letter, smaller
 from connector.errors import DeadLetterError
-from connector.kafka.client import NO_TOPIC, SILENT, client_options, without_consumer
+from connector.kafka.client import NO_TOPIC, producer
 from connector.ledger import Ack
 from connector.model import Record
 from connector.telemetry.metrics import Telemetry
 
-SLOW_S = 3.0
-"""A letter that is not acknowledged for so long is said to be a problem, well before its time limit."""
-LETTER_TIMEOUT_MS = 15_000
-"""How long librdkafka tries to write a letter before it says why it cannot; then we try again."""
+UNACKNOWLEDGED_S = 3.0
+"""A letter that is unacknowledged for so long is reported as a problem, well before its time limit."""
+LINGER_MS = 5
+OWNED = {"message.timeout.ms": 15_000}
+"""librdkafka tries for so long to write a letter, and says why it cannot; then we write it again."""
 
 ANYWHERE = -1
 """librdkafka's partitioner decides: by the key, or by chance where there is none."""
@@ -54,30 +54,20 @@ class KafkaDeadLetters:
         self._problem: str | None = None
         self._fatal: KafkaError | None = None
         """Why no letter can be written any more. Of no account until there is one to write."""
-        self._options = (
-            {"compression.type": "lz4", "linger.ms": 5}
-            | without_consumer(client_options(settings))
-            | {"enable.idempotence": True, "acks": "all", "message.timeout.ms": LETTER_TIMEOUT_MS}
-        )
-        self._producer = Producer(self._options, logger=SILENT)
+        self._settings = settings
+        self._producer = producer(settings, OWNED, linger_ms=LINGER_MS)
         self._alone: Producer | None = None
         """Writes each letter as a batch of its own; made when the first is refused."""
 
     def write(self, record: Record, failure: Failure, ack: Ack) -> None:
-        """Write a letter, again and again until the broker has it; never blocks."""
         written = letter(record, failure, bridge_name=self._name, version=__version__)
         # The letters of a record without a key come together, too, however often it is read again.
         self._produce(written, ack, zlib.crc32(str(record.position).encode()))
 
     def acknowledged(self) -> Sequence[Ack]:
-        """The tickets of letters that the broker acknowledged since the last call.
-
-        Raises:
-            DeadLetterError: none can be written any more.
-        """
         try:
-            for producer in self._producers():
-                producer.poll(0)
+            for each in self._producers():
+                each.poll(0)
         except KafkaException as error:  # the client's way to say that it is fatal
             self._fatal = self._fatal or error.args[0]
         if self._fatal is not None and (self._again or self._has_unacknowledged()):
@@ -91,10 +81,9 @@ class KafkaDeadLetters:
 
     @property
     def problem(self) -> str | None:
-        """Why letters are not being acknowledged, in a sentence; None when all is well."""
         if self._problem is None and self._waiting_since_s is not None and self._has_unacknowledged():
             waited_s = time.monotonic() - self._waiting_since_s
-            if waited_s > SLOW_S:
+            if waited_s > UNACKNOWLEDGED_S:
                 return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
         return self._problem
 
@@ -102,7 +91,7 @@ class KafkaDeadLetters:
         return [self._producer] if self._alone is None else [self._producer, self._alone]
 
     def _has_unacknowledged(self) -> bool:
-        return any(len(producer) > 0 for producer in self._producers())
+        return any(len(each) > 0 for each in self._producers())
 
     def _produce(self, written: DeadLetterRecord, ack: Ack, place: int) -> None:
         """Write a letter, together with others; `place` says into which partition where no key does."""
@@ -122,12 +111,12 @@ class KafkaDeadLetters:
             self._on_delivery(error, written, ack, place)
 
         if self._alone is None:
-            self._alone = Producer(self._options | {"batch.num.messages": 1}, logger=SILENT)
+            self._alone = producer(self._settings, OWNED | {"batch.num.messages": 1}, linger_ms=LINGER_MS)
         self._hand_over(self._alone, written, ack, place, on_delivery)
 
     def _hand_over(
         self,
-        producer: Producer,
+        into: Producer,
         written: DeadLetterRecord,
         ack: Ack,
         place: int,
@@ -136,7 +125,7 @@ class KafkaDeadLetters:
         if self._waiting_since_s is None:
             self._waiting_since_s = time.monotonic()
         try:
-            producer.produce(
+            into.produce(
                 self._topic,
                 key=written.key,
                 value=written.value,
@@ -181,21 +170,3 @@ class KafkaDeadLetters:
         if not self._again:
             self._again_s = time.monotonic() + 1.0
         self._again.append((written, ack, place))
-
-
-def create_dead_letter_topic(settings: config.Settings, timeout_s: float) -> None:
-    """Create the dead-letter topic as `dead_letter` says.
-
-    Raises:
-        DeadLetterError: the brokers refuse.
-    """
-    wanted = settings.dead_letter
-    admin = AdminClient(without_consumer(client_options(settings)), logger=SILENT)
-    topic = NewTopic(wanted.topic, wanted.partitions, wanted.replication_factor)
-    try:
-        admin.create_topics([topic], request_timeout=timeout_s)[wanted.topic].result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise DeadLetterError(
-                f"the dead-letter topic {wanted.topic} cannot be created: {error.args[0].str()}"
-            ) from error

@@ -19,7 +19,7 @@ from functools import partial
 import orjson
 
 from connector import config
-from connector.errors import ConfigError, ConnectorError, Problem, RefusedError, UnavailableError
+from connector.errors import ConfigError, ConnectorError, Problem, RefusedError
 from connector.eventbridge import errors
 from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
 from connector.eventbridge.endpoint import _drop_frames, endpoint, transport_error
@@ -33,9 +33,6 @@ MAX_ANSWER_BYTES = 256 * 1024
 CONTROL_CALLS = 4
 """Calls about sources at once, at most. They have connections of their own, so that none waits for another
 kind."""
-CLOCK_JUMP_S = 60.0
-"""Two answers to one call whose dates are further apart come from clocks that disagree among themselves:
-that is not ours to be right, and no reason to halt."""
 
 
 class Publisher:
@@ -51,7 +48,7 @@ class Publisher:
         self.endpoint = endpoint(target)
         self._signers = CredentialProvider(target, url=self.endpoint.url)
         self._clock_offset_s = 0.0
-        """What AWS's clock is ahead of ours, once an answer has shown that it matters."""
+        """Seconds by which AWS's clock is ahead of ours, once an answer has shown that it matters."""
         connections = partial(
             Connections,
             self.endpoint,
@@ -67,7 +64,6 @@ class Publisher:
         return self._target.region
 
     async def close(self) -> None:
-        """Close every connection."""
         await self._connections.close()
         await self._control_connections.close()
 
@@ -105,15 +101,14 @@ class Publisher:
     ) -> tuple[Reply, Refusal | None]:
         """Send one request, and say what its answer means where that is not HTTP 200.
 
-        It is repeated at once only where the first was refused before EventBridge looked at it: with new
+        It is repeated at once only where the first was refused before EventBridge processed it: with new
         credentials when they had expired, and with the clock corrected by the answer's date. Each of the
         two happens once.
         """
         remedies = {*Remedy}
         signer = await self._signers.current()
         while True:
-            offset_s = self._clock_offset_s
-            headers = signer.headers(body, time.time() + offset_s, operation=operation)
+            headers = signer.headers(body, time.time() + self._clock_offset_s, operation=operation)
             reply = await self._send(headers, body, connections)
             if reply.status == 200:
                 return reply, None
@@ -121,9 +116,6 @@ class Publisher:
             if refusal.remedy is Remedy.FIX_CLOCK:
                 self._correct_clock(reply)
             if refusal.remedy not in remedies:
-                if abs(self._clock_offset_s - offset_s) > CLOCK_JUMP_S:
-                    jumps = UnavailableError("EventBridge's clock jumps; it will be tried again")
-                    refusal = refusal._replace(error=jumps)
                 return reply, refusal
             remedies.discard(refusal.remedy)
             if refusal.remedy is Remedy.REFRESH_CREDENTIALS:

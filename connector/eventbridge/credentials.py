@@ -37,16 +37,16 @@ from connector.eventbridge import errors
 from connector.eventbridge.signer import Signer
 
 CHECK_INTERVAL_S = 1.0
-"""How often the age of the credentials is looked at, which costs more than the signature's own work."""
+"""Between two checks of the credentials' age, which cost more than the signature's own work."""
 LAST_MOMENT_S = 30
 """Credentials that expire sooner are not used any more: the request might arrive too late."""
 LOOK_UP_LIMIT_S = 30.0
-"""How long a look-up of credentials may take before it counts as one that hangs. STS takes
+"""A lookup of credentials that takes longer counts as one that hangs. STS takes
 `eventbridge.timeouts` at most; a `credential_process` has no limit of its own."""
 MAX_HUNG = 3
-"""So many look-ups may hang at once, each with its thread and perhaps a process."""
+"""So many lookups may hang at once, each with its thread and perhaps a process."""
 RETRY_INTERVAL_S = 10.0
-"""How long a failed refresh is not tried again while the credentials at hand are still good."""
+"""A failed refresh is not tried again for so long, while the credentials at hand are still good."""
 
 
 class ResolvedCredentials(NamedTuple):
@@ -67,10 +67,10 @@ class CredentialProvider:
 
     Finding and renewing credentials calls files, STS or a metadata service, so both happen on a
     thread of their own, once for all requests that wait. While the credentials at hand are good
-    nobody waits: they are renewed behind the scenes.
+    no request waits: they are renewed behind the scenes.
 
-    A look-up that hangs is given up: whoever waits is told, and the next request starts another. What it
-    finds in the end is used all the same.
+    A lookup that hangs is given up: those that wait for it get an error, and the next request starts
+    another. What it finds in the end is used all the same.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class CredentialProvider:
         self._check_at_s = 0.0
         self._renewal: asyncio.Future[ResolvedCredentials] | None = None
         self._hung: set[asyncio.Future[ResolvedCredentials]] = set()
-        """Look-ups that were given up, and whose thread goes on."""
+        """Lookups that were given up, and whose thread goes on."""
         self._had_good_ones = False
 
     async def current(self) -> Signer:
@@ -116,7 +116,7 @@ class CredentialProvider:
             self._check_at_s = 0.0  # the next request must wait for the renewal as well
             return await asyncio.shield(self._renew(resolved))
         if resolved.expires_within(None) and not self._hung:
-            # Beside one that hangs another is started only when somebody has to wait for it.
+            # Beside one that hangs another is started only when a request has to wait for it.
             self._renew(resolved)
         return resolved
 
@@ -124,7 +124,7 @@ class CredentialProvider:
         """A signer with credentials other than those that EventBridge just called expired.
 
         They are looked up from the start of the chain. Requests that were refused together share
-        one look-up.
+        one lookup.
 
         Raises:
             NotAuthorizedError, UnavailableError: as `current`.
@@ -241,7 +241,7 @@ class CredentialProvider:
 
 def _fail(renewal: asyncio.Future[ResolvedCredentials], error: Exception) -> None:
     renewal.set_exception(error)
-    renewal.exception()  # seen: behind the scenes nobody waits for it
+    renewal.exception()  # seen: behind the scenes no request waits for it
 
 
 def _hangs(said: str) -> str:
@@ -331,7 +331,7 @@ def _credential_problem(key: str, secret: str, token: str) -> str | None:
 
 
 def kind_of(character: str) -> str:
-    """What may be said of a character in something secret."""
+    """The description of a character in a secret, which does not give it away."""
     match unicodedata.category(character):
         case "Cc":
             return "a control character, such as a line break"
@@ -348,7 +348,7 @@ _BYTES = re.compile(r"""\bb(?=['"])""")
 
 
 def credential_error(error: Exception, *, may_pass: bool = False) -> ConnectorError:
-    """What a failure to find or renew credentials comes to: stop, or wait and try again.
+    """The error for a failure to find or renew credentials: stop, or wait and try again.
 
     With `may_pass` only AWS's own refusal is a reason to stop.
     """

@@ -106,7 +106,7 @@ def _drop_frames(error: BaseException | None) -> None:
 
 
 def transport_error(error: OSError, target: config.Target) -> UnavailableError:
-    """What it means that no answer came, or only a part of one: the outcome is unknown.
+    """The error for no answer, or only a part of one: the outcome is unknown.
 
     Codes: tls, proxy, timeout, answer_invalid, connection.
     """

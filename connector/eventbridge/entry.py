@@ -1,4 +1,4 @@
-"""What EventBridge allows in one entry of PutPartnerEvents, most of which boto3 does not check.
+"""EventBridge's rules for one entry of PutPartnerEvents, most of which boto3 does not check.
 
 A shape that EventBridge's API does not allow fails the *whole request*, with up to 19 innocent
 neighbours, so nothing leaves that was not checked here.
@@ -20,7 +20,7 @@ MAX_SOURCE_CHARACTERS = 256
 MAX_DETAIL_TYPE_CHARACTERS = 128
 MAX_RESOURCE_CHARACTERS = 2048
 TIME_BYTES = 14
-"""What a Time counts for, whatever its value."""
+"""The bytes that a Time counts for, whatever its value."""
 
 SOURCE_NAME = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
 

@@ -1,4 +1,4 @@
-"""What each answer of PutPartnerEvents means for the bridge: one of a few verdicts, from plain tables.
+"""The verdict on each answer of PutPartnerEvents, from plain tables.
 
 An error of the whole request and an error of one entry are two tables, because they differ: a
 request refused as invalid says that *something* in it is wrong, an entry refused as invalid names
@@ -35,7 +35,7 @@ from connector.model import Delivered, Forbidden, Outcome, Refused, Retriable
 
 MAX_MESSAGE_CHARACTERS = 300
 MAX_READ_CHARACTERS = 2_000
-"""What is looked at of a message: what an expression below costs grows with the square of it."""
+"""Characters of a message that are searched: the cost of an expression below grows with their square."""
 MAX_RETRY_AFTER_S = 300.0
 """A longer wait is taken for a mistake; the bridge has pauses of its own."""
 
@@ -181,7 +181,7 @@ class Refusal(NamedTuple):
     said: str = ""
     """Status, code and message, without values."""
     advice: str = ""
-    """What to do, where the bridge must stop."""
+    """Advice to the operator, where the bridge must stop."""
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refusal:
@@ -242,11 +242,11 @@ def _error(verdict: Verdict | None, code: str, *, status: int, said: str, advice
 def outcomes(body: bytes, count: int) -> list[Outcome]:
     """Say what became of each entry, by the body of an HTTP 200.
 
-    Only an EventId without an ErrorCode says that an entry was taken; FailedEntryCount is not looked at.
+    Only an EventId without an ErrorCode says that an entry was taken; FailedEntryCount is ignored.
 
     Raises:
         UnavailableError: the body does not hold exactly one result for each of the `count` entries,
-            so nobody knows what became of them.
+            so their outcome is unknown.
     """
     try:
         answer = orjson.loads(body)
@@ -292,12 +292,12 @@ def outcome(result: object) -> Outcome:
         return Refused(code, text)
     if code in ENTRY_FORBIDDEN:
         return Forbidden(code, text)
-    # Codes that nobody listed are not metric labels: that set must stay closed.
+    # Codes that are not listed are not metric labels: that set must stay closed.
     return Retriable("unknown", f"{_capped(code)}: {text}")
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """How long the answer asks to wait: AWS's own header counts milliseconds, HTTP's seconds."""
+    """The time that the answer asks to wait: AWS's own header counts milliseconds, HTTP's seconds."""
     for name, scale in (("x-amz-retry-after", 0.001), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()
         if text.isascii() and text.isdigit():

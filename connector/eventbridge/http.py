@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import httptools
 
 KEEPALIVE_S = 15.0
-"""How long an idle connection is kept. Shorter than AWS's side keeps it: a request that meets the
+"""An idle connection is kept for so long. AWS's side keeps it longer: a request that meets the
 close has an unknown outcome."""
 
 HAPPY_EYEBALLS_DELAY_S = 0.25
@@ -36,7 +36,7 @@ class Endpoint(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What came back, whole."""
+    """A whole answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -49,7 +49,7 @@ class ProxyError(ConnectionError):
 
 
 class ReplyError(ConnectionError):
-    """What came back is not HTTP, is too large, or breaks off."""
+    """The answer is not HTTP, is too large, or breaks off."""
 
 
 class Connections:
@@ -137,7 +137,7 @@ class Connections:
             try:
                 return await self._tunnel(transport, connection, proxy, url, way.tls)
             except BaseException:
-                # Nobody else knows of it yet, and it would stay open as long as the proxy likes.
+                # It is in no list yet, and would stay open as long as the proxy likes.
                 transport.abort()
                 raise
 
@@ -218,10 +218,10 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def let_go(self) -> None:
-        """Forget the transport, which is closed or somebody else's now.
+        """Forget the transport, which is closed or belongs to another now.
 
         The parser and this refer to each other, and a transport of TLS has 300 KB of buffers: without this
-        they would stay until Python looks for cycles.
+        they would stay until the garbage collector runs.
         """
         self._is_open = False
         self._parser = self._transport = None

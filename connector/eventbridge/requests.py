@@ -10,9 +10,9 @@ from connector.eventbridge.client import Publisher
 from connector.model import Answer, Entry
 
 CLOSE_LIMIT_S = 5.0
-"""How long the calls that were cancelled may take to end. They take a few turns of the loop."""
+"""Calls that were cancelled may take so long to end. They take a few turns of the loop."""
 TURNS = 2
-"""How often the loop goes round to bring what has arrived at its sockets to whoever awaits it."""
+"""Turns of the loop that bring the bytes at its sockets to the calls that await them."""
 
 
 class Requests:
@@ -36,11 +36,10 @@ class Requests:
         self._is_waiting = False
 
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
-        """Start one call to a target; never blocks."""
         self.start(self._publish(target, batch_id, entries))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start something beside the calls, that notes itself what it comes to; never blocks."""
+        """Start other work beside the calls, which keeps its result itself; never blocks."""
         task = self._loop.create_task(self._watched(work))
         # The loop keeps weak references only; without this one a call could vanish midway.
         self._tasks.add(task)
@@ -48,10 +47,10 @@ class Requests:
         self._turn()
 
     def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
-        """The answers that came in; waits for the first one at most `timeout_s`.
+        """As `Sink.answers`; the wait also ends when other started work does.
 
-        The wait also ends when something else that was started does. Whatever escaped from either is a
-        bug, and is raised here so that it ends the bridge rather than a task nobody looks at.
+        An exception that escaped from either is a bug, and is raised here, so that it ends the bridge and
+        not only a task that no code awaits.
         """
         loop = self._loop
         for _ in range(TURNS if self._tasks else 1):
@@ -70,7 +69,7 @@ class Requests:
     def close(self) -> None:
         """Cancel what is under way and close every connection.
 
-        Look-ups of names and of credentials cannot be cancelled; they are not waited for.
+        Lookups of names and of credentials cannot be cancelled; they are not waited for.
         """
         self._loop.run_until_complete(self._close())
         self._loop.close()

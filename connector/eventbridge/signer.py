@@ -20,7 +20,7 @@ from connector.eventbridge.http import host_of
 
 SERVICE: Final = "events"
 USER_AGENT = f"kafka-partner-bridge/{__version__}"
-"""How the bridge names itself to AWS."""
+"""The bridge's name for itself in requests to AWS."""
 PUT_PARTNER_EVENTS: Final = "PutPartnerEvents"
 CONTENT_TYPE = "application/x-amz-json-1.1"
 

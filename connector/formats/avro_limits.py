@@ -25,14 +25,14 @@ MAX_DEPTH = 250
 """The deepest nesting of records, arrays and maps; orjson writes 254 levels."""
 
 VALUES_PER_BYTE = 8
-"""How many values for each of its bytes a record may have without being walked."""
+"""Values for each of its bytes that a record may have without a walk."""
 
 NO_BYTES_COUNTS = 50
-"""As how many values an item counts that takes no bytes: 10,000 such items are the most in a record. They
-cost whoever wrote them nothing, and each costs a rule that looks at it a microsecond or two."""
+"""An item that takes no bytes counts as so many values: 10,000 of them are the most in a record. They cost
+the producer nothing, and each costs a rule that reads it a microsecond or two."""
 
 TEXT_COUNTS = 16
-"""How many characters of JSON count as a value more, where they are not in the bytes: the names of a
+"""So many characters of JSON count as one more value, where they are not in the bytes: the names of a
 record's fields, an enum's symbol, a decimal's digits."""
 
 Skip: TypeAlias = Callable[[bytes, int, int], int]
@@ -40,7 +40,7 @@ Skip: TypeAlias = Callable[[bytes, int, int], int]
 
 
 class Walk(NamedTuple):
-    """How to make sure that a record is harmless, before it is read."""
+    """A check that a record is harmless, before it is read."""
 
     above_bytes: float
     """Records of this schema that are no longer than this are harmless, whatever is in them."""
@@ -70,11 +70,11 @@ class _Node(NamedTuple):
     """By how much its values can outnumber its bytes times VALUES_PER_BYTE."""
     least_bytes: int = 1
     height: int = 0
-    """How many levels of records, arrays and maps it has."""
+    """Its levels of records, arrays and maps."""
 
 
 class _Budget:
-    """How many more values the record at hand may hold. For one thread at a time."""
+    """The values that the current record may still hold. For one thread at a time."""
 
     def __init__(self) -> None:
         self.left = MAX_VALUES
@@ -92,7 +92,7 @@ class _Compiler:
     """Makes the function that skips a type.
 
     What it makes does not lead back to it or the schema: cycles would keep schemas that are not used any
-    more in memory until Python looks for cycles, and a large one takes 30 MB.
+    more in memory until the garbage collector runs, and a large one takes 30 MB.
     """
 
     def __init__(self, names: Mapping[str, Any], default_values: int, budget: _Budget) -> None:
@@ -209,7 +209,7 @@ class _Compiler:
 
 
 def _counts_more(schema: Any) -> int:
-    """As how many values more than one a value of this type counts, for what it is in JSON."""
+    """The values that one of this type counts beyond the first, for its text in JSON."""
     match schema:
         case {"fields": fields}:
             return len(json.dumps([field["name"] for field in fields])) // TEXT_COUNTS

@@ -1,7 +1,7 @@
 """Avro schemas → functions from bytes to JSON-able values. fastavro reads; what it is given is made here.
 
 A schema is rewritten before fastavro parses it. Each type that JSON shows in another form gets a mark of
-ours (`avro_logical`), so that values come out converted, in every branch of a union. All that is of no
+ours (`avro_types`), so that values come out converted, in every branch of a union. All that is of no
 use for reading is left out: fastavro refuses a whole schema for an invalid logical type or a wrong
 default, which the specification says to ignore, and Java registries let pass.
 
@@ -23,7 +23,7 @@ from connector.formats.avro_types import NonFinite, converted, marks
 from connector.model import Json
 
 MAX_SCHEMA_DEPTH = 200
-"""How deep the JSON of a schema may be nested; fastavro would parse it on the C stack."""
+"""The deepest nesting of a schema's JSON; fastavro would parse it on the C stack."""
 
 MAX_TYPES = 50_000
 """The most types and enums' symbols in a schema: ten for each of 5,000 fields. As many take a third of a
@@ -54,7 +54,7 @@ class ReaderSchema(NamedTuple):
 
     parsed: Any
     default_values: int
-    """How many values its defaults are, all together."""
+    """The number of values in its defaults, all together."""
 
 
 def reader_schema(schema: Any, *, non_finite: NonFinite) -> ReaderSchema:
@@ -66,7 +66,7 @@ def reader_schema(schema: Any, *, non_finite: NonFinite) -> ReaderSchema:
     parser = _Parser(non_finite, wanted=True, resolved=False)
     try:
         parsed, _ = parser.parse([schema])
-    except Exception as error:  # noqa: BLE001  # a schema is somebody else's text
+    except Exception as error:  # noqa: BLE001  # a schema is foreign text
         raise _unusable(error) from None
     return ReaderSchema(parsed, parser.default_values)
 
@@ -105,7 +105,7 @@ def compile_reader(
         parser = _Parser(non_finite, wanted=False, resolved=reader is not None)
         parsed, names = parser.parse(schemas)
         above_bytes, check = walk_of(parsed, names, default_values=default_values)
-    except Exception as error:  # noqa: BLE001  # a schema is somebody else's text
+    except Exception as error:  # noqa: BLE001  # a schema is foreign text
         raise _invalid(f"{name} is not a usable Avro schema: {_unusable(error)}") from None
     # fastavro does not notice that the bytes end in a field which the reader schema leaves out. It is
     # noticed here, by a byte more that nobody may read.
@@ -202,7 +202,7 @@ class _Parser:
         """It is a writer schema whose values are to be read with a reader schema."""
         self._names: dict[str, Any] = {}
         self.types = 0
-        """How many types and symbols there are."""
+        """Types and symbols so far."""
         self.default_values = 0
 
     def parse(self, schemas: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
@@ -352,7 +352,7 @@ class _Parser:
 
 
 def _count(value: Json) -> int:
-    """How many values there are in a value, itself included."""
+    """The number of values in a value, itself included."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(_count, inner))
 

@@ -1,4 +1,4 @@
-"""What Avro's types look like in JSON: text that is exact and that a rule can match by prefix.
+"""Avro's types as JSON: exact text, which a rule can match by prefix.
 
 fastavro calls a function of its table LOGICAL_READERS for each value whose type has a `logicalType`. The
 functions here are in that table under names of our own, so that no other user of fastavro in the process
@@ -29,7 +29,7 @@ Convert: TypeAlias = Callable[[Any, Any, Any], Json]
 NonFinite: TypeAlias = Literal["null", "string", "error"]
 
 MAX_PRECISION = 4300
-"""The most digits of a decimal: what Python turns into text without being told otherwise."""
+"""The most digits of a decimal: what Python turns into text by default."""
 
 _OURS = "partner-bridge-"
 

@@ -21,7 +21,7 @@ MAX_SCHEMAS = 1_000
 but a producer that registers one with every start, or every record, must not fill the memory."""
 
 MAX_SCHEMAS_BYTES = 64 * 1024 * 1024
-"""How much memory they may take, all together, roughly: 250 of a hundred optional fields."""
+"""The memory they may take together, roughly: 250 of a hundred optional fields."""
 
 _GUESSES = {
     0x7B: "Is a JSON producer writing to this topic?",  # {
@@ -33,7 +33,7 @@ _GUESSES = {
 
 
 def _confluent(registry: SchemaRegistryClient, compiled: Callable[[Sequence[Json], str], Compiled]) -> Decode:
-    # By the header as it stands in the record: one look-up says that it is one, and which schema it names.
+    # By the header as it stands in the record: one lookup says that it is one, and which schema it names.
     readers: dict[bytes, Read] = {}
     sizes_bytes: dict[bytes, int] = {}
 

@@ -15,17 +15,17 @@ from connector.formats.avro_schema import compile_reader, reader_schema
 from connector.formats.avro_types import base64_text
 from connector.formats.confluent import _confluent
 from connector.formats.json_text import _decode_json, _decode_string
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.model import Decode, Json
 
 T = TypeVar("T")
 
 
-def decoder(format: config.Format, registry: SchemaRegistryClient | None, *, path: str) -> Decode:  # noqa: A002
+def decoder(format: config.Format, registries: Registries, *, path: str) -> Decode:  # noqa: A002
     """Give the function that decodes what `format` describes. It is for one thread at a time.
 
-    `path` is where the format stands in the configuration, as `topics.orders.value`. `registry` is
-    needed for Avro with framing `confluent`.
+    `path` is where the format stands in the configuration, as `topics.orders.value`. Avro with
+    framing `confluent` needs the registry of that kind.
 
     Raises:
         ConfigError: a schema file cannot be read or is not a schema, or the registry is missing.
@@ -38,11 +38,12 @@ def decoder(format: config.Format, registry: SchemaRegistryClient | None, *, pat
         case "bytes":
             return base64_text
         case "avro":
-            return _avro(format, registry, path)
+            return _avro(format, registries, path)
 
 
-def _avro(format: config.Format, registry: SchemaRegistryClient | None, path: str) -> Decode:  # noqa: A002
+def _avro(format: config.Format, registries: Registries, path: str) -> Decode:  # noqa: A002
     problems: list[Problem] = []
+    registry = registries.confluent
 
     def of_file(file: Path | None, key: str, use: Callable[[Json], T]) -> T | None:
         try:

@@ -22,7 +22,7 @@ from connector.errors import (
 )
 
 MAX_ANSWER_BYTES = 1024 * 1024
-"""What a registry can keep of a schema in a message of Kafka's default size; 5,000 fields take a fifth."""
+"""The largest schema that fits a registry's message in Kafka, by default; 5,000 fields take a fifth."""
 
 
 class _NotFoundError(Exception):

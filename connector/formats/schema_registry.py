@@ -26,24 +26,24 @@ from connector.formats.registry_http import _Http, _NotFoundError
 
 MAX_REFERENCES = 100
 MAX_REFERENCES_BYTES = 1024 * 1024
-"""How long the schemas may be, all together, that a schema refers to."""
+"""The most bytes of all schemas together that one schema refers to."""
 MAX_SCHEMA_ID = 2**31 - 1
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-LOOKS = 2
-"""How often an id has to be not found before it counts as unknown, with a pause of GRACE_S between."""
+LOOKUPS = 2
+"""An id counts as unknown after so many lookups without success, GRACE_S apart."""
 GRACE_S = 1.0
-"""How long a schema may take from its registration to every replica of the registry."""
+"""A new schema may take so long to reach every replica of the registry."""
 UNKNOWN_S = 30.0
-"""How long an id that the registry does not know is not asked for again."""
+"""An unknown id is not asked for again for so long."""
 UNKNOWN_IN_A_ROW = 3
-"""After so many unknown ids in UNKNOWN_S, and no schema found between, one look is enough for the next."""
+"""After so many unknown ids in UNKNOWN_S, and no schema found between, one lookup is enough for the next."""
 MAX_TRACKED = 1000
 """Ids under way or unknown that are remembered; bytes that are no ids must not fill memory."""
 MAX_KNOWN = 1000
 """Schemas that are remembered; of more, the one that was fetched first is fetched anew when it is needed."""
 MAX_KNOWN_BYTES = 16 * 1024 * 1024
-"""How long they may be, all together; the same."""
+"""The most bytes of all of them; above it the same happens."""
 
 Schemas: TypeAlias = list[bytes]
 """A schema as JSON text, behind the schemas that it refers to, the innermost first."""
@@ -51,12 +51,12 @@ Schemas: TypeAlias = list[bytes]
 
 @dataclass(slots=True)
 class _Attempts:
-    """Where an id that is not known yet stands."""
+    """The state of an id that is not known yet."""
 
     reason: str
     failures: int = 0
-    looks: int = 0
-    """How often the registry said that it has no such id."""
+    lookups: int = 0
+    """Answers of the registry that it has no such id."""
     queued: bool = False
     again_at_s: float = 0.0
 
@@ -67,13 +67,13 @@ class _Attempts:
 class SchemaRegistryClient:
     """Gives schemas by id without ever waiting for the network.
 
-    What is not known yet is fetched by one background thread, and only while somebody asks. A schema
+    One background thread fetches what is not known yet, and only while `get` asks for it. A schema
     never changes under its id, so a schema is asked for once, as long as there are no more than a thousand,
     of 16 MiB. They are kept as text, since parsed they may take thirty times the memory.
 
-    A schema that was registered a moment ago may not be everywhere yet, so an id is looked for twice, a
+    A schema that was registered a moment ago may not be everywhere yet, so an id is looked up twice, a
     second apart, before it counts as unknown. But bytes that only look like ids would stop their partition
-    for that second with each record: once three ids in a row were unknown, the next are looked for once,
+    for that second with each record: once three ids in a row were unknown, the next are looked up once,
     until a schema is found or half a minute passes with fewer.
 
     Raises:
@@ -113,10 +113,10 @@ class SchemaRegistryClient:
         with self._lock:
             attempts = self._attempts_for(schema_id)
             if not attempts.queued and time.monotonic() >= attempts.again_at_s:
-                attempts.looks %= LOOKS
+                attempts.lookups %= LOOKUPS
                 attempts.queued = True
                 self._queue.put(schema_id)
-            if attempts.looks == LOOKS:
+            if attempts.lookups == LOOKUPS:
                 raise DecodeError("schema_unknown", attempts.reason)
             raise UnavailableError(attempts.reason, code="schema_registry")
 
@@ -180,10 +180,10 @@ class SchemaRegistryClient:
         with self._lock:
             attempts, now_s = self._attempts[schema_id], time.monotonic()
             recent = [at_s for at_s in self._unknown_at_s if now_s - at_s < UNKNOWN_S]
-            attempts.looks = LOOKS if len(recent) == UNKNOWN_IN_A_ROW else attempts.looks + 1
-            if attempts.looks == LOOKS:
+            attempts.lookups = LOOKUPS if len(recent) == UNKNOWN_IN_A_ROW else attempts.lookups + 1
+            if attempts.lookups == LOOKUPS:
                 self._unknown_at_s.append(now_s)
-            attempts.put_off(reason, UNKNOWN_S if attempts.looks == LOOKS else GRACE_S)
+            attempts.put_off(reason, UNKNOWN_S if attempts.lookups == LOOKUPS else GRACE_S)
             self._problem = None  # it answered
 
     def _failed(self, schema_id: int, reason: str) -> None:

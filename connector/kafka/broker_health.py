@@ -1,15 +1,15 @@
-"""Brokers that keep us waiting: librdkafka's statistics show one long before `socket.timeout.ms` does."""
+"""Unresponsive brokers: librdkafka's statistics show one long before `socket.timeout.ms` does."""
 
 from __future__ import annotations
 
 from typing import Any
 
-PATIENCE_S = 1.4
-"""A broker that answers nothing for so long, on top of what a fetch may wait for records, is silent. With the
-default of that it is a little less than from one statistics to the next, so it shows within 5 s."""
+UNANSWERED_S = 1.4
+"""A broker is unresponsive after so long without an answer, on top of the time that a fetch may wait for
+records. With its default that is a little less than the interval of the statistics, and shows within 5 s."""
 
-LATE_S = 4.0
-"""Statistics that come so long after those before say that we stood still, and nothing of the brokers."""
+LATE_STATISTICS_S = 4.0
+"""After a longer gap between two statistics it was this process that stood still, and not the brokers."""
 
 COORDINATOR = "GroupCoordinator"
 """librdkafka's name for its own connection to the group's coordinator."""
@@ -25,19 +25,19 @@ class UnresponsiveBrokers:
     """
 
     def __init__(self, *, fetch_wait_s: float) -> None:
-        self._limit_s = PATIENCE_S + fetch_wait_s
+        self._limit_s = UNANSWERED_S + fetch_wait_s
         self._ours: set[int] = set()
         self._last_s = 0.0
         self._owing: dict[str, tuple[int, float]] = {}
-        """How many answers each broker had given that owes one, and when we saw first that it did."""
+        """Brokers that owe an answer: how many they had given by then, and since when."""
         self._muted_until_s: dict[str, float] = {}
         """Until when each broker has said that it would answer nothing, for a quota."""
         self._silent: dict[str, tuple[str, float]] = {}
 
     def note(self, statistics: dict[str, Any]) -> None:
-        """Take note of statistics, which must come every 2 s or so."""
+        """Evaluate librdkafka's statistics, which must come about every 2 s."""
         now_s = statistics["ts"] / 1e6
-        is_late, self._last_s = now_s - self._last_s > LATE_S, now_s
+        is_late, self._last_s = now_s - self._last_s > LATE_STATISTICS_S, now_s
         if is_late:
             self._owing.clear()
             self._muted_until_s.clear()
@@ -80,7 +80,7 @@ class UnresponsiveBrokers:
         )
 
     def _silence_s(self, name: str, broker: dict[str, Any], now_s: float) -> float:
-        """How long, at least, it has owed an answer and sent nothing."""
+        """Seconds, at least, for which it has owed an answer and sent nothing."""
         if muted_s := broker["throttle"]["max"] / 1e3:
             self._muted_until_s[name] = now_s + muted_s
         is_up = broker["state"] == "UP"

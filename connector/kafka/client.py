@@ -1,9 +1,9 @@
-"""What every client of librdkafka is told, and how what it gives is read."""
+"""The clients of librdkafka, made in one place, and the conversion of its messages to records."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from operator import methodcaller
 from typing import Any, TypeAlias
 
@@ -16,14 +16,17 @@ from confluent_kafka import (
     Producer,
     libversion,
 )
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewPartitions, NewTopic
 
 from connector import config
 from connector.config.kafka import Kafka
-from connector.errors import Problem, UnavailableError
+from connector.errors import DeadLetterError, Problem, UnavailableError
 from connector.model import UNREADABLE_HEADERS, Record, partition_of
 
 LIBRDKAFKA_VERSION: str = libversion()[0]
+
+ANSWER_TIMEOUT_S = 10.0
+"""The brokers may take so long to answer one request, where no record waits for it."""
 
 CONSUMER_DEFAULTS = {
     # A new group skips nothing.
@@ -38,6 +41,12 @@ CONSUMER_DEFAULTS = {
 }
 FETCH_MAX_BYTES = "2097152"
 """Of all partitions of a broker together; librdkafka refuses less than `message.max.bytes`."""
+
+PRODUCER_DEFAULTS = {"compression.type": "lz4"}
+PRODUCER_OWNED = {"enable.idempotence": True, "acks": "all"}
+
+BRIDGE_ONLY = ("group.instance.id", "group.protocol", "group.remote.assignor", "message.max.bytes")
+"""Settings for the bridge's own member of the group, and its producer: no other consumer may have them."""
 
 CONSUMER_ONLY = frozenset(
     {
@@ -58,8 +67,57 @@ NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPI
 Options: TypeAlias = "dict[str, Any]"
 
 
-def client_options(settings: config.Settings) -> Options:
-    """The librdkafka settings that every client of this bridge shares.
+def consumer(
+    settings: config.Settings,
+    owned: Options,
+    *,
+    without: Collection[str] = (),
+    logger: logging.Logger | None = None,
+) -> Consumer:
+    """A consumer with the user's settings, except for `owned`, which the user cannot change.
+
+    `without` are settings of the user's that this consumer does not take, as `BRIDGE_ONLY`.
+    """
+    given = {name: value for name, value in _options(settings).items() if name not in without}
+    return Consumer(_consumer_options(given) | owned, logger=logger or SILENT)
+
+
+def producer(settings: config.Settings, owned: Options, *, linger_ms: int) -> Producer:
+    """An idempotent producer that waits for all in-sync replicas; as `consumer`."""
+    defaults: Options = PRODUCER_DEFAULTS | {"linger.ms": linger_ms}
+    return Producer(defaults | _without_consumer(_options(settings)) | PRODUCER_OWNED | owned, logger=SILENT)
+
+
+def admin(settings: config.Settings) -> AdminClient:
+    """A client for topics and their settings. Keep it until its futures are done: they fail when it goes."""
+    return AdminClient(_without_consumer(_options(settings)), logger=SILENT)
+
+
+def create_topic(
+    settings: config.Settings, topic: str, partitions: int, *, existing: int = 0, compacted: bool = False
+) -> None:
+    """Create a topic of dead letters; where it has `existing` partitions, give it more.
+
+    Raises:
+        DeadLetterError: the brokers refuse.
+    """
+    client = admin(settings)
+    replicas = settings.dead_letter.replication_factor
+    configured = {"cleanup.policy": "compact"} if compacted else {}
+    try:
+        if existing:
+            wider = [NewPartitions(topic, partitions)]
+            client.create_partitions(wider, request_timeout=ANSWER_TIMEOUT_S)[topic].result()
+        else:
+            new = [NewTopic(topic, partitions, replicas, config=configured)]
+            client.create_topics(new, request_timeout=ANSWER_TIMEOUT_S)[topic].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise DeadLetterError(f"the topic {topic} cannot be created: {error.args[0].str()}") from error
+
+
+def _options(settings: config.Settings) -> Options:
+    """The librdkafka settings that all clients share.
 
     With `kafka.auth: aws-msk-iam` a token is made from boto3's credential chain whenever
     librdkafka asks for one, see https://github.com/aws/aws-msk-iam-sasl-signer-python.
@@ -78,7 +136,7 @@ def client_options(settings: config.Settings) -> Options:
     return options
 
 
-def consumer_options(options: Options) -> Options:
+def _consumer_options(options: Options) -> Options:
     """The settings of a group member: ours as far as the user set none."""
     ours: Options = dict(CONSUMER_DEFAULTS)
     if "message.max.bytes" not in options:
@@ -93,7 +151,7 @@ def consumer_options(options: Options) -> Options:
 def option_problems(kafka: Kafka) -> list[Problem]:
     """Every librdkafka setting that librdkafka does not accept, found by asking it."""
     # A missing group.id is a problem of its own, found elsewhere.
-    options = consumer_options({"group.id": "check", **kafka.options})
+    options = _consumer_options({"group.id": "check", **kafka.options})
     problems: list[Problem] = []
     while True:
         try:
@@ -111,7 +169,7 @@ def option_problems(kafka: Kafka) -> list[Problem]:
 
 _headers_of = methodcaller("headers")
 """Raises SystemError for a name that is not UTF-8: confluent-kafka 2.16 then returns and sets an exception.
-A plain call does not look for the second once CPython has specialised it, and some later one would raise."""
+A plain call misses the second once CPython has specialised it, and some later call would raise."""
 
 
 def record_of(message: Message) -> Record:
@@ -133,7 +191,7 @@ def record_of(message: Message) -> Record:
 
 
 def cluster_metadata(client: Consumer | Producer | AdminClient, timeout_s: float) -> ClusterMetadata:
-    """What the brokers say of cluster and topics.
+    """The brokers' metadata of cluster and topics.
 
     Raises:
         UnavailableError: no broker answered in time, or they refuse us.
@@ -144,7 +202,7 @@ def cluster_metadata(client: Consumer | Producer | AdminClient, timeout_s: float
         raise UnavailableError(f"Kafka does not answer: {error.args[0].str()}", code="kafka") from error
 
 
-def without_consumer(options: Options) -> Options:
+def _without_consumer(options: Options) -> Options:
     """The options that a producer or admin client understands too."""
     return {name: value for name, value in options.items() if name not in CONSUMER_ONLY}
 

@@ -1,4 +1,4 @@
-"""The consumer group: assignment, reading, commits, and what keeps records from arriving."""
+"""The consumer group: assignment, reading, commits, and problems that keep records from arriving."""
 
 from __future__ import annotations
 
@@ -21,21 +21,12 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka.admin import ClusterMetadata
 
 from connector import config
 from connector.errors import HaltError, UnavailableError
 from connector.kafka.broker_health import UnresponsiveBrokers
-from connector.kafka.client import (
-    NO_TOPIC,
-    SILENT,
-    client_options,
-    cluster_metadata,
-    consumer_options,
-    log_of,
-    record_of,
-    without_consumer,
-)
+from connector.kafka.client import NO_TOPIC, cluster_metadata, consumer, log_of, record_of
 from connector.model import Partition, Record
 from connector.telemetry.metrics import Telemetry
 
@@ -53,24 +44,23 @@ OWNED = {
 NO_OFFSET = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001
 ALL_BROKERS_DOWN = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 OUT_OF_STEP = f"Fatal error: {KafkaError(KafkaError.INVALID_REQUEST).str()}"
-"""What librdkafka says, and gives up, when with `group.protocol: consumer` its heartbeat and the coordinator
-are out of step, as after a pause of the process past `max.poll.interval.ms`. A new member is in step.
+"""librdkafka's fatal error when, with `group.protocol: consumer`, its heartbeat and the coordinator are
+out of step, as after a pause of the process past `max.poll.interval.ms`. A new member is in step.
 https://github.com/confluentinc/librdkafka/issues/5541"""
 REJOIN_INTERVAL_S = 10.0
 """When that comes again within this time, joining anew does not help."""
 CLOSE_S = 4.0
 """Leaving the group takes a few ms, and with brokers that do not answer as long as they like."""
-LOOK_INTERVAL_S = 5.0
-"""How often it is asked whether a topic still has a problem, when nothing read from it can tell."""
-LOOK_TIMEOUT_S = 5.0
+EXISTS_TIMEOUT_S = 0.5
+"""How long polling waits for an answer about topics that did not exist, once for each statistics."""
 UNREAD_S = 30.0
 """An assigned partition of which nothing came for so long, not even its end, is not being read."""
 UNREAD_REJOIN_S = 90.0
-"""How often the group is joined anew for that, at most."""
+"""The group is joined anew for that at most once in this time."""
 NAMED = 3
 """Partitions that a message names; the rest is counted."""
 GROUP = "*"
-"""Where the problems of the group as a whole are kept, next to those of topics."""
+"""Key of the problems of the group as a whole, beside those of topics."""
 REFUSALS = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION})  # noqa: SLF001
 UNREADABLE_BATCH = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001
 
@@ -80,7 +70,7 @@ T = TypeVar("T")
 
 
 class RebalanceListener(Protocol):
-    """Told about the assignment; called inside `KafkaConsumer.poll`, on the same thread."""
+    """Receives changes of the assignment, inside `KafkaConsumer.poll` and on its thread."""
 
     def on_assigned(self, partitions: Sequence[Partition]) -> None: ...
     def on_revoked(self, partitions: Sequence[Partition]) -> None: ...
@@ -89,7 +79,7 @@ class RebalanceListener(Protocol):
 
 
 class KafkaConsumer:
-    """One member of the consumer group; the `Source` of the bridge.
+    """One member of the consumer group; the `Consumer` of the bridge, which says more of its methods.
 
     All methods are called from the bridge thread. Rebalance callbacks run inside `poll`, or inside `close`
     on a thread for which the bridge thread waits.
@@ -105,7 +95,7 @@ class KafkaConsumer:
         """Partitions from which nothing was ever fetched since they were assigned, and since when."""
         self._is_rebalancing = False
         self._generation = 0
-        """Which consumer this is: what those before still tell is not listened to."""
+        """Consumer generation; callbacks of earlier generations are ignored."""
         self._rejoined_s = float("-inf")
         self._ends: dict[Partition, int] = {}
         fetch_wait_ms = int(settings.kafka.options.get("fetch.wait.max.ms", FETCH_WAIT_MS))
@@ -115,12 +105,11 @@ class KafkaConsumer:
         self._brokers_up = True
         self._why_down: str | None = None
         self._topic_problems: dict[str, str] = {}
-        self._look: Future[set[str]] | None = None
-        self._lookup_due_s = 0.0
+        self._is_check_due = False
         self._consumer = self._new_consumer()
 
     def metadata(self, timeout_s: float) -> ClusterMetadata:
-        """What the brokers say of cluster and topics.
+        """The brokers' metadata of cluster and topics.
 
         Raises:
             UnavailableError: no broker answered in time, or they refuse us.
@@ -128,7 +117,7 @@ class KafkaConsumer:
         try:
             return cluster_metadata(self._consumer, timeout_s)
         except UnavailableError as error:
-            self._consumer.poll(0)  # librdkafka tells `_on_error` why, and the caller only that
+            self._consumer.poll(0)  # librdkafka gives the reason to `_on_error`, and none to the caller
             if self._why_down is None:
                 raise
             raise UnavailableError(f"Kafka does not answer: {self._why_down}", code="kafka") from error
@@ -138,18 +127,18 @@ class KafkaConsumer:
         self._listener = listener
 
         def changed(
-            note: Callable[[list[Partition]], None], tell: Callable[[list[Partition]], None]
+            note: Callable[[list[Partition]], None], report: Callable[[list[Partition]], None]
         ) -> Callable[[Consumer, list[TopicPartition]], None]:
             def on_change(_: Consumer, given: Sequence[TopicPartition]) -> None:
                 partitions = [Partition(p.topic, p.partition) for p in given]
                 note(partitions)
                 self._is_rebalancing = True
                 try:
-                    tell(partitions)
+                    report(partitions)
                 finally:
                     self._is_rebalancing = False
 
-            return self._heard(on_change)
+            return self._if_current(on_change)
 
         self._consumer.subscribe(
             self._topics,
@@ -159,7 +148,7 @@ class KafkaConsumer:
         )
 
     def poll(self, limit: int, timeout_s: float) -> Sequence[Record]:
-        """Up to `limit` records; waits for the first one at most `timeout_s`.
+        """As `Consumer.poll`.
 
         Raises:
             HaltError: librdkafka gave up for good, as when another member uses our instance id.
@@ -172,6 +161,8 @@ class KafkaConsumer:
             # Such a member never gets well by itself; seen with `group.protocol: consumer`, after commits
             # that were refused for a stale member epoch.
             self._rejoin(problem, is_member=True)
+        if self._is_check_due:
+            self._drop_problems_of_others()
         # consume() with a timeout waits for all `limit` records, so the wait is for one alone.
         messages = self._consumer.consume(limit, 0)
         if not messages and timeout_s > 0:
@@ -193,16 +184,12 @@ class KafkaConsumer:
         self._consumer.pause([TopicPartition(*partition) for partition in partitions])
 
     def resume(self, partitions: Collection[Partition]) -> None:
-        """Fetch these again."""
         self._paused.difference_update(partitions)
         self._consumer.resume([TopicPartition(*partition) for partition in partitions])
 
     def commit(self, offsets: Mapping[Partition, int], *, wait_s: float) -> None:
-        """Commit; the result comes to `on_committed`, before returning when `wait_s` is not 0.
-
-        No answer within that time is a commit that failed. It may still happen, and repeats at worst. Inside
-        a rebalance it takes as long as the brokers do.
-        """
+        # A commit without an answer may still happen, and repeats at worst. Inside a rebalance it takes as
+        # long as the brokers do.
         wanted = [TopicPartition(*partition, offset) for partition, offset in offsets.items()]
         if wait_s == 0:
             self._consumer.commit(offsets=wanted, asynchronous=True)
@@ -217,16 +204,14 @@ class KafkaConsumer:
         except KafkaException as error:
             self._on_commit(error.args[0], wanted)
         except TimeoutError:
-            self._tell_commit(wanted, f"no answer within {wait_s:.3g} s")
+            self._report_commit(wanted, f"no answer within {wait_s:.3g} s")
 
     def lag(self, partition: Partition, committed: int) -> int | None:
-        """Records between `committed` and the end of the partition, as of the last statistics."""
         end = self._ends.get(partition)
         return None if end is None else max(0, end - committed)
 
     @property
     def problem(self) -> str | None:
-        """Why nothing may be arriving, in a sentence; None when all is well."""
         if not self._brokers_up:
             return "no Kafka broker can be reached" + (f": {self._why_down}" if self._why_down else "")
         return self._silence.problem or next(iter(self._topic_problems.values()), self._unread_problem)
@@ -244,35 +229,31 @@ class KafkaConsumer:
         with suppress(TimeoutError):
             aside(self._consumer.close, "leave").result(CLOSE_S)
 
-    def _heard(self, tell: Callable[..., None]) -> Callable[..., None]:
-        """The same, as long as the consumer of this moment is the one in use."""
+    def _if_current(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """The callback, as long as the present consumer is the one in use."""
         generation = self._generation
 
-        def hear(*told: object) -> None:
+        def call(*given: object) -> None:
             if generation == self._generation:
-                tell(*told)
+                callback(*given)
 
-        return hear
+        return call
 
     def _new_consumer(self) -> Consumer:
         self._generation += 1
-        return Consumer(
-            consumer_options(client_options(self._settings))
-            | OWNED
-            | {
-                "error_cb": self._heard(self._on_error),
-                "stats_cb": self._heard(self._on_statistics),
-                "on_commit": self._heard(self._on_commit),
-            },
-            logger=log_of(self._heard(self._on_log)),
-        )
+        owned = OWNED | {
+            "error_cb": self._if_current(self._on_error),
+            "stats_cb": self._if_current(self._on_statistics),
+            "on_commit": self._if_current(self._on_commit),
+        }
+        return consumer(self._settings, owned, logger=log_of(self._if_current(self._on_log)))
 
     def _rejoin(self, reason: str, *, is_member: bool) -> None:
-        """Join the group anew; what was assigned counts as lost, and is read again by whoever gets it."""
+        """Join the group anew; assigned partitions count as lost, and their next owner reads them again."""
         self._telemetry.kafka_problem(f"{reason}; joining the group anew")
         self._rejoined_s = time.monotonic()
         # One that is no member any more is not closed, which would wait for nothing. But letting go of the
-        # last reference destroys it, which waits for its threads, as for one that looks up a name.
+        # last reference destroys it, which waits for its threads, such as one that resolves a name.
         given_up, self._consumer = [self._consumer], self._new_consumer()
         aside(given_up[0].close if is_member else given_up.clear, "given-up")
         lost = list(self._assigned)
@@ -313,12 +294,12 @@ class KafkaConsumer:
         if reason is None:
             self._listener.on_committed(_offsets(known), None)
         else:
-            self._tell_commit(known, str(reason.str()), failed)
+            self._report_commit(known, str(reason.str()), failed)
 
-    def _tell_commit(
+    def _report_commit(
         self, wanted: Sequence[TopicPartition], reason: str, failed: Sequence[TopicPartition] = ()
     ) -> None:
-        """Say that not all was committed, and name some of what was not."""
+        """Report that not all was committed, and name some of the partitions."""
         where = _named([Partition(p.topic, p.partition) for p in failed or wanted])
         self._listener.on_committed(_offsets(wanted), f"{where}: {reason}" if where else reason)
 
@@ -355,7 +336,7 @@ class KafkaConsumer:
             self._telemetry.kafka_problem(problem)
         for topic, details in statistics["topics"].items():
             for number, partition in details["partitions"].items():
-                # Partitions that were revoked are still told of.
+                # Statistics still list partitions that were revoked.
                 known = Partition(topic, int(number))
                 if partition["hi_offset"] >= 0 and known in self._assigned:
                     self._ends[known] = partition["hi_offset"]
@@ -363,47 +344,42 @@ class KafkaConsumer:
                 p["fetch_state"] == "active" for p in details["partitions"].values()
             ):
                 del self._topic_problems[topic]
-        self._look_at_topics()
-        self._look_at_partitions(statistics)
+        self._is_check_due = bool(self._topic_problems)
+        self._note_unread(statistics)
 
-    def _look_at_partitions(self, statistics: Mapping[str, Any]) -> None:
-        """Note which partitions could be read and, as far as librdkafka tells, were not once."""
+    def _note_unread(self, statistics: Mapping[str, Any]) -> None:
+        """Remember the partitions that could be read and, by the statistics, never were."""
         up = {broker["nodeid"] for broker in statistics["brokers"].values() if broker["state"] == "UP"}
         unread: dict[Partition, float] = {}
         for partition in self._assigned - self._paused:
             topic = statistics["topics"].get(partition.topic, {}).get("partitions", {})
-            told = topic.get(str(partition.number))
+            shown = topic.get(str(partition.number))
             if (
-                told
-                and told["leader"] in up
-                and (told["fetch_state"] != "active" or told["hi_offset"] < 0)
+                shown
+                and shown["leader"] in up
+                and (shown["fetch_state"] != "active" or shown["hi_offset"] < 0)
                 and partition.topic not in self._topic_problems  # which says why it is not read
             ):
                 unread[partition] = self._unread.get(partition, time.monotonic())
         self._unread = unread
 
-    def _look_at_topics(self) -> None:
-        """Drop the problems of topics that are none of ours any more.
+    def _drop_problems_of_others(self) -> None:
+        """Drop the problems of topics of which nothing is assigned here, and statistics say nothing.
 
-        What is read tells of topics that are assigned here. Of the others, those of a pattern are not missed;
-        and one that is asked for by name may be there by now, and be read by another member, of which
-        librdkafka says nothing.
+        A topic that only a pattern matched is not missed. One that is asked for by name may exist by now, and
+        another member may read it. Not for callbacks: confluent-kafka aborts the process when one asks the
+        brokers.
         """
-        here = {partition.topic for partition in self._assigned} | {GROUP}
-        elsewhere = self._topic_problems.keys() - here
-        for topic in elsewhere.difference(self._topics):
-            del self._topic_problems[topic]
-        elsewhere &= set(self._topics)
-        if self._look is not None:
-            if not self._look.done():
-                return
+        self._is_check_due = False
+        here = {partition.topic for partition in self._assigned}
+        others = self._topic_problems.keys() - here - {GROUP}
+        missing = others & set(self._topics)
+        if missing:
             with suppress(UnavailableError):
-                for topic in elsewhere & self._look.result():
-                    del self._topic_problems[topic]
-            self._look = None
-        elif elsewhere and time.monotonic() >= self._lookup_due_s:
-            self._lookup_due_s = time.monotonic() + LOOK_INTERVAL_S
-            self._look = aside(partial(_existing_topics, self._settings), "topics")
+                found = cluster_metadata(self._consumer, EXISTS_TIMEOUT_S).topics
+                missing = {name for name in missing if name not in found or found[name].error is not None}
+        for topic in others - missing:
+            del self._topic_problems[topic]
 
     def _on_log(self, record: logging.LogRecord) -> None:
         # librdkafka says that it skipped to another offset in its log only.
@@ -418,7 +394,7 @@ class KafkaConsumer:
 
 
 def aside(call: Callable[[], T], name: str) -> Future[T]:
-    """What the call will bring, from a thread of its own.
+    """Run the call on a thread of its own; the future gets its result.
 
     What waits for brokers inside librdkafka cannot be interrupted, and may never return; meanwhile
     no signal would be seen. A daemon, so that the process may end without it.
@@ -445,20 +421,8 @@ def _offsets(partitions: Sequence[TopicPartition]) -> dict[Partition, int]:
     return {Partition(p.topic, p.partition): p.offset for p in partitions}
 
 
-def _existing_topics(settings: config.Settings) -> set[str]:
-    """The topics there are and we may see.
-
-    Raises:
-        UnavailableError: no broker answered in time, or they refuse us.
-    """
-    # A client of its own: the consumer may be closed meanwhile. Asking for one topic could create it.
-    client = AdminClient(without_consumer(client_options(settings)), logger=SILENT)
-    topics = cluster_metadata(client, LOOK_TIMEOUT_S).topics
-    return {name for name, topic in topics.items() if topic.error is None}
-
-
 def _said(error: KafkaError) -> str:
-    """What librdkafka complains of, with what to do where it does not say."""
+    """librdkafka's error in a sentence, with what to do where it does not say."""
     text = str(error.str())
     if error.code() == KafkaError._SSL and "certificate verify failed" in text:  # noqa: SLF001
         return (

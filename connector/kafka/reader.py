@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
 from confluent_kafka import (
-    Consumer,
     KafkaError,
     KafkaException,
     Message,
@@ -17,20 +16,11 @@ from confluent_kafka.admin import ClusterMetadata
 
 from connector import config
 from connector.errors import UnavailableError
-from connector.kafka.client import (
-    CONSUMER_DEFAULTS,
-    NO_TOPIC,
-    SILENT,
-    client_options,
-    cluster_metadata,
-)
+from connector.kafka.client import ANSWER_TIMEOUT_S, BRIDGE_ONLY, NO_TOPIC, cluster_metadata, consumer
 from connector.model import Position, Ranges
 
-TIMEOUT_S = 10.0
-"""How long one question to the brokers may take."""
-
-PATIENCE_S = 30.0
-"""How long nothing may arrive before reading is given up."""
+STALLED_READ_S = 30.0
+"""Reading is given up after so long without a record."""
 
 BATCH = 100
 """Records taken in one go. More would keep more small objects alive, which costs Python twice the time."""
@@ -48,18 +38,14 @@ READER = {
     "fetch.max.bytes": "1048576",
 }
 
-NO_GROUP = ("group.instance.id", "group.protocol", "group.remote.assignor")
-FOR_PRODUCERS = ("message.max.bytes",)
-"""What a reader has no use for, and which would be in conflict with READER."""
-
 END_OF_PARTITION = KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's name for it
 
 NOT_YET = NO_TOPIC | {
     *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE),
     KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - as above
 }
-"""What a broker says also of a partition that exists, while it starts or has not heard of it. So of a topic
-that was there none of it is an answer: it is asked again, and in the end it is said that it was not read."""
+"""Errors that a broker gives also for a partition that exists, while it starts or has not heard of it. The
+reader asks again, and reports in the end that it could not read."""
 
 RETRY_S = 0.2
 
@@ -71,14 +57,12 @@ class Reader:
         self._last_error: str | None = None
         self._there: set[str] = set()
         """Topics that are known to exist."""
-        options = CONSUMER_DEFAULTS | client_options(settings) | READER
-        for name in (*NO_GROUP, *FOR_PRODUCERS):
-            options.pop(name, None)
-        self._consumer = Consumer(options | {"error_cb": self._on_error}, logger=SILENT)
+        owned = READER | {"error_cb": self._on_error}
+        self._consumer = consumer(settings, owned, without=BRIDGE_ONLY)
         self.close = self._consumer.close
 
     def metadata(self) -> ClusterMetadata:
-        return cluster_metadata(self._consumer, TIMEOUT_S)
+        return cluster_metadata(self._consumer, ANSWER_TIMEOUT_S)
 
     def partitions(self, topic: str) -> list[int] | None:
         """The partitions of a topic; None where there is no such topic.
@@ -86,10 +70,10 @@ class Reader:
         Raises:
             UnavailableError: no broker answered in time that knows them, or they refuse us.
         """
-        deadline_s = time.monotonic() + TIMEOUT_S
+        deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
         while True:
             try:
-                found = self._consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+                found = self._consumer.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic]
             except KafkaException as error:
                 raise _unavailable(topic, error) from error
             if found.error is None and found.partitions:
@@ -172,10 +156,10 @@ class Reader:
                     )
                 if error is None and offset < ends[number]:
                     batch.append(message)
-            if now_s - heard_s > PATIENCE_S and unread:
+            if now_s - heard_s > STALLED_READ_S and unread:
                 why = self._last_error or "the brokers do not say why"
                 raise UnavailableError(
-                    f"{topic}: nothing arrived for {PATIENCE_S:.0f} s: {why}", code="kafka"
+                    f"{topic}: nothing arrived for {STALLED_READ_S:.0f} s: {why}", code="kafka"
                 )
             if now_s > retry_s and unread:
                 # After some errors librdkafka does not go on by itself.
@@ -183,7 +167,7 @@ class Reader:
                 self._assign(topic, unread)
             yield batch
             if batch:
-                heard_s = time.monotonic()  # whoever reads took its time
+                heard_s = time.monotonic()  # the caller took its time
         self._consumer.unassign()
 
     def at(self, position: Position) -> Message | None:
@@ -207,10 +191,10 @@ class Reader:
         return None
 
     def _range(self, partition: TopicPartition) -> tuple[int, int]:
-        deadline_s = time.monotonic() + TIMEOUT_S
+        deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
         while True:
             try:
-                return self._consumer.get_watermark_offsets(partition, timeout=TIMEOUT_S, cached=False)
+                return self._consumer.get_watermark_offsets(partition, timeout=ANSWER_TIMEOUT_S, cached=False)
             except KafkaException as error:
                 # A topic that was just made may wait for its leaders a moment, and a broker may be starting.
                 if error.args[0].code() not in NOT_YET or time.monotonic() > deadline_s:
@@ -219,7 +203,8 @@ class Reader:
 
     def _offsets_at(self, topic: str, ranges: Ranges, time_ms: int) -> dict[int, int]:
         wanted = [TopicPartition(topic, number, time_ms) for number in ranges]
-        return {p.partition: p.offset for p in self._consumer.offsets_for_times(wanted, timeout=TIMEOUT_S)}
+        found = self._consumer.offsets_for_times(wanted, timeout=ANSWER_TIMEOUT_S)
+        return {p.partition: p.offset for p in found}
 
     def _assign(self, topic: str, unread: Mapping[int, int]) -> None:
         assigned = [TopicPartition(topic, number, offset) for number, offset in unread.items()]

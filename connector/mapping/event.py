@@ -17,7 +17,7 @@ from connector.mapping.templates import Compiler, Expression, Template
 from connector.model import END_OF_TIME_S, Decoded, Event, Headers, Json, Record, iso
 
 MAX_DETAIL_DEPTH = 254
-"""How deep a detail may nest: what orjson writes. EventBridge itself takes 1000 levels."""
+"""The deepest nesting of a detail, which is what orjson writes. EventBridge itself takes 1000 levels."""
 
 NULL_ADVICE = "Give a default with `||` in the expression, or drop such records with `filter`"
 
@@ -47,7 +47,7 @@ class Mapping:
     """
 
     uses_key: bool
-    """Whether any expression looks at the record's key, so that others need not decode it."""
+    """Whether any expression uses the record's key; where none does it is not decoded."""
 
     def __init__(self, topic: Topic, *, path: str) -> None:
         compiler = Compiler()

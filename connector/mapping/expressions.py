@@ -22,7 +22,7 @@ from connector.errors import MappingError
 from connector.model import Json
 
 ROOTS = ("value", "key", "headers", "topic", "partition", "offset", "timestamp")
-"""What an expression may start with."""
+"""The names an expression may start with."""
 
 Scope: TypeAlias = "dict[str, Json]"
 """The values of `ROOTS` for one record."""
@@ -61,7 +61,7 @@ def is_true(value: Json) -> bool:
 
 
 def _equal(left: Json, right: Json) -> bool:
-    # In Python 1 == True. jmespath looks at the outermost value only, and so do we.
+    # In Python 1 == True. jmespath compares the outermost value only, and so do we.
     return left == right and isinstance(left, bool) == isinstance(right, bool)
 
 

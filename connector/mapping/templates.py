@@ -51,7 +51,7 @@ class Compiler:
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.roots: set[str] = set()
-        """The names of `ROOTS` that any expression looks at."""
+        """The names of `ROOTS` that any expression uses."""
 
     def template(self, text: str, *, path: str) -> Template:
         r"""Compiles text with `${JMESPath}` in it; `\${` stands for the two characters themselves.
@@ -106,7 +106,7 @@ class Compiler:
 
 OPENING = re.compile(r"\\?\$\{")
 BRACKET = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`|[{}'"`]""", re.DOTALL)
-"""What matters for finding the end of an expression: braces, and quoted text, which may hold braces."""
+"""The parts that decide where an expression ends: braces, and quoted text, which may hold braces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _syntax_error(error: ValueError | RecursionError, source: str) -> tuple[int,
 
 
 def _survey(node: Node, *, at_root: bool = True) -> Iterator[tuple[Node, bool]]:
-    """Every node, parents first, and whether it looks at the scope itself rather than at a part of it."""
+    """Every node, parents first, and whether it uses the scope itself rather than a part of it."""
     yield node, at_root
     # Of a slice the children are numbers.
     children = [child for child in node["children"] if isinstance(child, dict)]
@@ -177,7 +177,7 @@ def _roots(survey: Iterable[tuple[Node, bool]]) -> Iterator[str]:
 
 
 def _mistakes(survey: Iterable[tuple[Node, bool]]) -> Iterator[tuple[str, str]]:
-    """What cannot work for any record: the text to point at, and what to say."""
+    """Mistakes that fail for every record: the text to point at, and what to say."""
     table = functions.Functions.FUNCTION_TABLE
     arguments: set[int] = set()
     for node, at_root in survey:

@@ -1,4 +1,4 @@
-"""The control plane of partner event sources: look, list, create, delete.
+"""The control plane of partner event sources: look up, list, create, delete.
 
 The calls go the way of the events, with the same credentials and the same remedies. What an error means is
 said in words, once, here.
@@ -80,7 +80,7 @@ class SourceApi:
         self._next_call_s = 0.0
 
     async def look_up(self, name: str) -> SourceStatus:
-        """What state a source is in; MISSING where there is none."""
+        """The state of a source; MISSING where there is none."""
         found: list[dict[str, Any]] = []
         try:
             async for page in self._pages(
@@ -164,7 +164,7 @@ class SourceCalls:
         self._made: tuple[Publisher, SourceApi] | None = None
 
     def run(self, call: Callable[[SourceApi], Coroutine[Any, Any, T]]) -> T:
-        """What a call comes to.
+        """The result of a call.
 
         Raises:
             ConfigError: as `Publisher`.
@@ -204,7 +204,7 @@ def _rank(seen: SourceStatus) -> int:
 
 
 def _meaning(refusal: Refusal, region: str) -> ConnectorError:
-    """What an answer other than 200 means for a call about a source."""
+    """The error for an answer other than 200 to a call about a source."""
     code, said, error = refusal.code, refusal.said, refusal.error
     if words := _WORDS.get(code):
         return SourceError(f"{words} ({region}; EventBridge said {said}).", code=code)

@@ -37,10 +37,10 @@ class PollSchedule:
         self._refresh_s = refresh_s
         self._patience_s = patience_s
         self._urgent: list[tuple[float, int, str]] = []
-        """(due, order of asking, source); what is out of date in it is skipped. So in the next."""
+        """(due, order of asking, source); outdated entries are skipped, here and in `_usual`."""
         self._usual: list[tuple[float, int, str]] = []
         self._due: dict[str, tuple[float, int]] = {}
-        """What stands in one of the lines for each source, and is not out of date."""
+        """The entry of each source in `_urgent` or `_usual` that is not outdated."""
         self._asked_s: dict[str, float] = {}
         """Sources whose lookup is waited for, and since when; oldest first."""
         self._failing: dict[str, tuple[float, int]] = {}
@@ -58,7 +58,7 @@ class PollSchedule:
         return len(self._due)
 
     def follow(self, name: str, now_s: float, *, anew: bool = False) -> None:
-        """Look up this source before those that nobody waits for, and then again and again.
+        """Look up this source before those that no event waits for, and then again and again.
 
         A lookup of it that is in flight will do; not `anew`: then another one follows it at once.
         """
@@ -151,7 +151,7 @@ class PollSchedule:
         self._outdated.discard(name)
 
     def postpone(self, now_s: float) -> None:
-        """Nobody waits for lookups at this moment, since nothing could be sent anyway."""
+        """No event waits for lookups at this moment, since nothing could be sent anyway."""
         self._down_s = now_s
 
     def overdue(self, now_s: float) -> list[str]:
@@ -196,7 +196,7 @@ NO_ANSWER = "no lookup of it was answered in time"
 
 
 class StateReader(Protocol):
-    """What the watch needs of the control plane."""
+    """The calls of the control plane that the poller makes."""
 
     async def look_up(self, name: str) -> SourceStatus: ...
     async def create(self, name: str, account: str) -> None: ...
@@ -207,7 +207,7 @@ Start = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class StatePoller:
-    """Follows sources and says what is seen of them, and what keeps it from seeing."""
+    """Looks up the states of one target's sources; its `StateFeed`."""
 
     def __init__(
         self,
@@ -230,7 +230,6 @@ class StatePoller:
         self._refresh_s = settings.refresh_interval
         self._per_second = settings.lookups_per_second
         self.trouble: tuple[float, str] | None = None
-        """Since when lookups come to no answer, and why."""
         self._in_flight = 0
         self._news: list[tuple[str, SourceStatus, float]] = []
         self._schedule = PollSchedule(
@@ -243,22 +242,12 @@ class StatePoller:
         )
 
     def follow(self, name: str, *, anew: bool = False) -> None:
-        """Look up this source soon, and again every `sources.refresh_interval`.
-
-        With `anew` by a lookup that begins after this.
-        """
         self._schedule.follow(name, self._clock_s(), anew=anew)
 
     def forget(self, name: str) -> None:
-        """Look up this source no more."""
         self._schedule.forget(name)
 
     def step(self, now_s: float) -> list[tuple[str, SourceStatus, float]]:
-        """Start the lookups that are due; returns what was seen since the last call, in order.
-
-        With each comes when its lookup began: that is the moment of which it speaks.
-        UNKNOWN says that a source could not be looked up, and nothing else about it.
-        """
         while (
             self._in_flight < CONTROL_CALLS
             and (name := self._schedule.next(now_s)) is not None
@@ -276,11 +265,9 @@ class StatePoller:
         return news
 
     def postpone(self, now_s: float) -> None:
-        """The target is down, so that nobody's patience with lookups ends at this moment."""
         self._schedule.postpone(now_s)
 
     def next_s(self, now_s: float) -> float | None:
-        """When there will be a lookup to start; None for never."""
         due_s = self._schedule.next_s
         if due_s is None or self._in_flight >= CONTROL_CALLS:
             return None
@@ -288,12 +275,10 @@ class StatePoller:
 
     @property
     def is_looking_up(self) -> bool:
-        """Whether a lookup is in flight."""
         return self._in_flight > 0
 
     @property
     def max_age_s(self) -> float:
-        """How old the last lookup of a source may be while all goes well."""
         return max(self._refresh_s, len(self._schedule) / self._per_second) + 1.0
 
     async def _look_up(self, name: str) -> None:
@@ -358,7 +343,7 @@ def state_feeds(
     telemetry: Telemetry,
     accounts: Callable[[str], Mapping[str, str]] = lambda _: {},
 ) -> dict[str, StatePoller]:
-    """A watch for each target, by its name; `accounts` says for each what to create when it is missing."""
+    """A poller for each target, by its name; `accounts` says for each what to create when it is missing."""
     return {
         name: StatePoller(
             name,

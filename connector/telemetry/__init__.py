@@ -1,1 +1,1 @@
-"""What an operator sees. A metric or a log line: `metrics`. Its format: `log`. Probes: `health`, `server`."""
+"""Metrics and log lines: `metrics`, over `series`. Format of the log: `log`. Probes: `health`, `server`."""

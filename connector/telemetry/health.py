@@ -1,4 +1,4 @@
-"""What `/livez`, `/readyz` and `/sources` answer, and why."""
+"""The answers of `/livez`, `/readyz` and `/sources`, and their reasons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_SOURCES = 100
 
 
 class Health:
-    """What the bridge thread knows about itself, for the HTTP server to read.
+    """The state of the bridge, for the HTTP server to read.
 
     The bridge thread writes and the HTTP server's thread reads, without a lock: each write replaces one
     attribute or one item of a dict, each read copies the dict in one step, and under the GIL both
@@ -79,7 +79,7 @@ class Health:
         self._failing[target] = sources
 
     def stopping(self) -> None:
-        """The bridge was told to stop, and is never ready again."""
+        """The bridge is stopping, and is never ready again."""
         self._is_stopping = True
 
     def live(self) -> tuple[bool, dict[str, Json]]:

@@ -24,7 +24,7 @@ MAX_TEXT = 1_000
 
 
 class _Allowance:
-    """How many lines of one event and code may be written each minute; counts the others."""
+    """Limits the lines of one event and code each minute, and counts the others."""
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
@@ -41,7 +41,7 @@ class _Allowance:
         return over < 0
 
     def ended(self, *, everything: bool) -> list[tuple[tuple[str, str], int]]:
-        """What had its minute, with how many lines were held back, where any were. Reported once."""
+        """The events whose minute ended with lines held back, and how many. Reported once."""
         now_s = self._clock_s()
         ended = [key for key, (ends_s, _) in self._minutes.items() if everything or now_s >= ends_s]
         held_back = [(key, self._minutes.pop(key)[1]) for key in ended]
@@ -74,7 +74,7 @@ def configure_logging(
     """Send all log lines of the process to `stream` (default: stderr), as JSON or for a terminal.
 
     `level` (debug, info, warning, error) is that of the bridge's own lines. Libraries are heard from
-    WARNING on, whatever they or somebody else set: below it botocore, urllib3 and aiohttp write
+    WARNING on, whatever they or other code set: below it botocore, urllib3 and aiohttp write
     payloads and signatures. What one of them repeats is counted in the next line of it that is written.
     """
     stream = stream or sys.stderr

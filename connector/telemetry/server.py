@@ -28,7 +28,7 @@ BACKLOG = 64
 """Connections that wait to be accepted, and are accepted in one go before the oldest are closed for them."""
 
 CALL_TIMEOUT_S = 10.0
-"""How long starting or closing the server may take."""
+"""Starting or closing the server may take so long."""
 
 PATHS = ("/livez", "/readyz", "/metrics", "/version", "/sources")
 
@@ -37,7 +37,7 @@ class Server:
     """Answers health checks and scrapes on `host:port`, where port 0 picks a free one.
 
     Runs on a thread of its own until closed. GET and HEAD only, one request for each connection. A
-    client that is slow holds up nobody: no request has a body worth reading, and idle connections are
+    client that is slow holds up no other: no request has a body worth reading, and idle connections are
     closed. One that opens many takes no descriptors from the bridge: only the newest ones stay open.
 
     Raises:

@@ -23,7 +23,7 @@ from connector.eventbridge.client import Publisher
 from connector.eventbridge.entry import entry
 from connector.eventbridge.requests import Requests
 from connector.formats.decoder import decoder
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.kafka.consumer import KafkaConsumer
 from connector.ledger import Ledger
 from connector.mapping.event import Mapping as TopicMapping
@@ -61,8 +61,7 @@ class Stages:
         ((name, self._topic),) = self._settings.topics.items()
         self._endpoint = endpoint
         self._telemetry = Telemetry()
-        assert self._settings.schema_registry is not None
-        self._registry = SchemaRegistryClient(self._settings.schema_registry)
+        self._registries = Registries.of(self._settings)
         self._partitions = [Partition(name, number) for number in range(PARTITIONS)]
         self._records = [_record(number, schema_id, name) for number in range(RECORDS)]
         wait_until(lambda: self._knows(schema_id), what="the registry answers", timeout_s=10)
@@ -71,12 +70,12 @@ class Stages:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._registry.close()
+        self._registries.close()
 
     def bridge(self) -> list[Stage]:
         """The stages of the bridge, in the order in which a record passes them."""
-        decode_value = decoder(self._topic.value, self._registry, path="")
-        decode_key = decoder(self._topic.key, self._registry, path="")
+        decode_value = decoder(self._topic.value, self._registries, path="")
+        decode_key = decoder(self._topic.key, self._registries, path="")
         mapping = TopicMapping(self._topic, path="")
         max_event_bytes = self._settings.eventbridge.max_event_bytes
         decoded = [
@@ -85,7 +84,7 @@ class Stages:
         ]
         events = [mapping(each, "cluster/topic/0/0") for each in decoded]
         entries = [entry(event, max_event_bytes=max_event_bytes) for event in events if event is not None]
-        pipeline = Pipeline(self._settings, self._registry)
+        pipeline = Pipeline(self._settings, self._registries)
         return [
             Stage("bridge", "decode", _each(lambda record: decode_value(record.value or b""), self._records)),
             Stage("bridge", "map", _each(lambda each: mapping(each, "cluster/topic/0/0"), decoded)),
@@ -130,7 +129,8 @@ class Stages:
 
     def _knows(self, schema_id: int) -> bool:
         try:
-            self._registry.get(schema_id)
+            assert self._registries.confluent is not None
+            self._registries.confluent.get(schema_id)
         except UnavailableError:
             return False
         return True
@@ -172,7 +172,7 @@ class Stages:
         )
         ledger = Ledger()
         ledger.assign(self._partitions)
-        lane = Pipeline(self._settings, self._registry).ordering
+        lane = Pipeline(self._settings, self._registries).ordering
         trackers = ledger.trackers
         began_s = time.process_time()
         now_s = time.monotonic()

@@ -25,6 +25,7 @@ import orjson
 from connector import config
 from connector.errors import CODES, DecodeError, RecordError
 from connector.formats.avro_schema import reader_schema
+from connector.formats.registries import Registries
 from connector.formats.schema_registry import SchemaRegistryClient, Schemas
 from connector.model import Entry, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
@@ -283,7 +284,7 @@ def pipeline(folder: Path) -> Pipeline:
     (folder / "writer.avsc").write_bytes(orjson.dumps(RICH))
     file = folder / "fuzz.yaml"
     file.write_text(SETTINGS)
-    return Pipeline(config.load(file, {}), cast(SchemaRegistryClient, Registered()))
+    return Pipeline(config.load(file, {}), Registries(cast(SchemaRegistryClient, Registered())))
 
 
 def settle(convert: Callable[[Record], Entry | Dropped], record: Record) -> str:

@@ -18,13 +18,13 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 
 import connector
 from connector import config
-from connector.dead_letters import topics
 from connector.dead_letters.format import Failure, label, letter
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import Selection, scan
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.writer import KafkaDeadLetters
 from connector.errors import UnavailableError
+from connector.kafka import client, reader
 from connector.kafka.client import record_of
 from connector.ledger import Ack, OffsetTracker
 from connector.model import Partition, Position, Record
@@ -155,7 +155,7 @@ class Stumbling(Consumer):
 
 def stumble(monkeypatch: pytest.MonkeyPatch, errors: int) -> None:
     monkeypatch.setattr(Stumbling, "errors", errors)
-    monkeypatch.setattr(topics, "Consumer", Stumbling)
+    monkeypatch.setattr(client, "Consumer", Stumbling)
 
 
 def discarded(settings: config.Settings, count: int) -> None:
@@ -190,7 +190,7 @@ def test_a_partition_that_nobody_knows_in_the_end_was_not_read(
     producer.produce(LETTERS, b"x", partition=0)
     producer.flush()
     stumble(monkeypatch, errors=1_000_000)
-    monkeypatch.setattr(topics, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(reader, "STALLED_READ_S", 0.5)
 
     with closing(ResolutionTopic(settings)) as resolutions, closing(DeadLetterTopic(settings)) as letters:
         with pytest.raises(UnavailableError, match=r"resolutions: nothing arrived for .* Unknown topic"):

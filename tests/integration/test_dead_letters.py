@@ -17,11 +17,11 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 
 from connector import config
 from connector.cli import app
-from connector.dead_letters import topics
 from connector.dead_letters.format import DeadLetterRecord, Failure, letter, without_value
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.errors import Code, UnavailableError
+from connector.kafka import reader
 from connector.model import Headers, Json, Partition, Position, Record
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka
@@ -608,7 +608,7 @@ def test_a_resolutions_topic_that_is_deleted_while_it_is_read_was_not_read(
     support: Support, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its end is not that of its partitions: what was resolved would look open, and be sent again."""
-    monkeypatch.setattr(topics, "PATIENCE_S", 4.0)
+    monkeypatch.setattr(reader, "STALLED_READ_S", 4.0)
     settings = config.load(support.file, {})
     with closing(ResolutionTopic(settings)) as resolutions:
         resolutions.ensure(3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from connector import config
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.formats.registries import Registries
 from connector.pipeline import Pipeline
 
 
@@ -13,12 +13,11 @@ def test_neither_letters_nor_their_resolutions_are_ever_input() -> None:
     """A pattern that matches everything must not send them round."""
     settings = config.load(Path(__file__).parents[2] / "examples" / "bridge.yaml", {})
     everything = {"^.*": next(iter(settings.topics.values())).model_copy(update={"filter": None})}
-    registry = SchemaRegistryClient(settings.schema_registry) if settings.schema_registry else None
-    pipeline = Pipeline(settings.model_copy(update={"topics": everything}), registry)
+    registries = Registries.of(settings)
+    pipeline = Pipeline(settings.model_copy(update={"topics": everything}), registries)
 
     assert None is pipeline.refusal("orders.v1")
     assert "it is the dead-letter topic" == pipeline.refusal(settings.dead_letter.topic)
     resolutions = f"{settings.dead_letter.topic}.resolutions"
     assert "it is the topic of resolutions of dead letters" == pipeline.refusal(resolutions)
-    if registry is not None:
-        registry.close()
+    registries.close()

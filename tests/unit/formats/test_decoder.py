@@ -10,6 +10,7 @@ import pytest
 from connector.config.settings import Format
 from connector.errors import ConfigError
 from connector.formats.decoder import decoder
+from connector.formats.registries import Registries
 from tests.decoding import decode_with, refusal
 
 
@@ -49,7 +50,7 @@ def test_a_schema_file_that_is_none_is_a_problem_of_the_configuration(
         schema_file=keys.pop("schema"), reader_schema=keys.pop("reader_schema", None), **keys
     )
     with pytest.raises(ConfigError) as caught:
-        decoder(broken, None, path="topics.t.value")
+        decoder(broken, Registries(), path="topics.t.value")
 
     (problem,) = caught.value.problems
     assert path == problem.path

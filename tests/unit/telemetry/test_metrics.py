@@ -9,7 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector.errors import HaltError, Problem
 from connector.model import FailingSource, Partition, Position, SourceReport, SourceStatus
-from connector.telemetry.metrics import DELIVERY_SECONDS, MAX_RETRY_CODES, Telemetry
+from connector.telemetry.metrics import MAX_RETRY_CODES, Telemetry
+from connector.telemetry.series import DELIVERY_SECONDS
 
 ORDERS = Partition("orders", 3)
 
