@@ -14,9 +14,12 @@ UNIT = ROOT / "tests" / "unit"
 
 WITHOUT_UNIT_TEST = {
     "__main__": "tests/bridge_process.py starts it, for every test of a whole process",
-    "cli.dead_letters": "tests/integration/test_dead_letters.py types its commands, on real Kafka",
+    "cli.dead_letter_report": "tests/integration/test_dead_letters.py reads what `show` prints",
     "cli.dead_letters_output": "tests/integration/test_dead_letters.py reads what it prints",
+    "cli.dead_letters_session": "tests/integration/test_dead_letters.py opens it, on real Kafka",
+    "cli.demo": "tests/integration/test_signals.py starts and stops it; its work is in sandbox/test_demo",
     "cli.replay": "tests/integration/test_replay.py types its command, on real Kafka",
+    "cli.sandbox": "tests/contract/test_sandbox_commands.py types its command",
     "cli.sources": "tests/contract/test_source_commands.py runs it on a control plane",
     "dead_letters.replay_group": "tests/integration/test_replay.py has members come and go, on real Kafka",
     "dead_letters.topics": "tests/integration/test_dead_letters.py reads and creates topics, on real Kafka",
@@ -35,7 +38,6 @@ WITHOUT_UNIT_TEST = {
     "model": "it holds values; every test handles them",
     "sandbox.awsjson": "tests/contract/test_fake_eventbridge.py has boto3 read its answers",
     "sandbox.broker": "tests/contract/test_sandbox_broker.py runs a consumer group on it",
-    "sandbox.commands": "tests/contract/test_sandbox_commands.py types its commands",
     "sandbox.control": "tests/contract/test_fake_eventbridge.py controls the fake through it",
     "sandbox.entries": "tests/contract/test_fake_eventbridge.py sends it entries with boto3",
     "sandbox.eventbridge": "tests/contract/test_fake_eventbridge.py judges it by boto3",
