@@ -57,7 +57,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     calls = Requests(to_targets)
     customers = Customers(settings)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
-    source = KafkaConsumer(settings, telemetry=telemetry)
+    consumer = KafkaConsumer(settings, telemetry=telemetry)
     dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
     bridge = Bridge(
         settings,
@@ -77,12 +77,12 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     code = EXIT_DONE
     try:
         with process.before_ending(telemetry.stopped):
-            _connect(settings, source, pipeline, dead_letters, health=health, telemetry=telemetry)
+            _connect(settings, consumer, pipeline, dead_letters, health=health, telemetry=telemetry)
         process.stop_with(bridge.stop)
         if counting is not None:
             counting.start()
-        source.subscribe(bridge)
-        bridge.run(source)
+        consumer.subscribe(bridge)
+        bridge.run(consumer)
     except HaltError as error:
         health.report("halted", str(error))
         telemetry.halted(error)
@@ -94,7 +94,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         code = EXIT_BUG
     finally:
         stops = [counting.stop] if counting is not None else []
-        stops += [source.close, server.close, calls.close, registries.close]
+        stops += [consumer.close, server.close, calls.close, registries.close]
         for stop in stops:
             stop()
     if code == EXIT_DONE:
@@ -105,7 +105,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
 
 def _connect(
     settings: config.Settings,
-    source: KafkaConsumer,
+    consumer: KafkaConsumer,
     pipeline: Pipeline,
     dead_letters: KafkaDeadLetters,
     *,
@@ -120,7 +120,7 @@ def _connect(
     while True:
         health.beat()
         try:
-            metadata = source.metadata(CONNECT_TIMEOUT_S)
+            metadata = consumer.metadata(CONNECT_TIMEOUT_S)
         except UnavailableError as error:
             health.report("kafka", str(error))
             telemetry.kafka_state(str(error))

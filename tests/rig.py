@@ -77,7 +77,7 @@ class Rig:
             health=self.health,
             clock_s=self.clock,
         )
-        self.source = FakeConsumer(self.bridge, self.clock)
+        self.consumer = FakeConsumer(self.bridge, self.clock)
         self.bridge.on_assigned([P0, P1])
 
     def run(self, until: Callable[[], bool], *, max_polls: int = 5_000) -> None:
@@ -88,27 +88,27 @@ class Rig:
                 self.bridge.stop()
             assert polls < max_polls, "the condition never came true"
 
-        self.source.on_poll = on_poll
-        self.bridge.run(self.source)
+        self.consumer.on_poll = on_poll
+        self.bridge.run(self.consumer)
 
     def run_to_the_end(self) -> None:
         """Run until every record is settled and committed."""
-        records = [record for waiting in self.source.records.values() for record in waiting]
+        records = [record for waiting in self.consumer.records.values() for record in waiting]
         ends = {record.partition: record.offset + 1 for record in records}
-        self.run(lambda: ends.items() <= self.source.committed.items())
+        self.run(lambda: ends.items() <= self.consumer.committed.items())
 
     def run_held(self, look_up: Callable[[], None]) -> None:
         """Run to the end, with EventBridge not answering until somebody took a look at the 50th poll."""
-        ends = {partition: waiting[-1].offset + 1 for partition, waiting in self.source.records.items()}
+        ends = {partition: waiting[-1].offset + 1 for partition, waiting in self.consumer.records.items()}
         self.sink.is_holding = True
 
         def until() -> bool:
-            if self.source.polls == 50:
+            if self.consumer.polls == 50:
                 look_up()
                 self.sink.is_holding = False
-            if self.source.polls >= 50:
+            if self.consumer.polls >= 50:
                 self.sink.answer_held()
-            return ends.items() <= self.source.committed.items()
+            return ends.items() <= self.consumer.committed.items()
 
         self.run(until)
 
@@ -160,8 +160,8 @@ def others(rig: Rig, *, until: Callable[[], bool], first: int = 10_000) -> Calla
 
     def condition() -> bool:
         rig.clock.now_s += 0.1
-        if not rig.source.records.get(P1):
-            rig.source.put(record(next(numbers), partition=P1))
+        if not rig.consumer.records.get(P1):
+            rig.consumer.put(record(next(numbers), partition=P1))
         return until()
 
     return condition

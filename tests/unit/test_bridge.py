@@ -18,11 +18,11 @@ from tests.rig import P0, P1, Rig, each, error, record
 def test_what_is_accepted_is_committed(settings: config.Settings) -> None:
     """The good day: every record delivered once, the commit at the end."""
     rig = Rig(settings)
-    rig.source.put(*(record(n) for n in range(100)))
+    rig.consumer.put(*(record(n) for n in range(100)))
     rig.run_to_the_end()
 
     assert list(range(100)) == sorted(rig.delivered_ids)
-    assert {P0: 100} == rig.source.committed
+    assert {P0: 100} == rig.consumer.committed
 
 
 class Cycle:
@@ -57,7 +57,7 @@ def test_a_record_that_cannot_be_decoded_is_a_dead_letter_and_its_neighbours_are
     """Poison costs nobody else anything."""
     rig = Rig(settings)
     poison = Record(P0, 1, None, None, b"{not json", ())
-    rig.source.put(record(0), poison, record(2))
+    rig.consumer.put(record(0), poison, record(2))
     rig.run_to_the_end()
 
     assert [0, 2] == rig.delivered_ids
@@ -68,11 +68,11 @@ def test_a_record_that_cannot_be_decoded_is_a_dead_letter_and_its_neighbours_are
 def test_a_filtered_record_is_settled_without_being_sent(settings: config.Settings) -> None:
     """A rule the user wrote settles a record."""
     rig = Rig(settings)
-    rig.source.put(record(0, draft=True), record(1))
+    rig.consumer.put(record(0, draft=True), record(1))
     rig.run_to_the_end()
 
     assert [1] == rig.delivered_ids
-    assert {P0: 2} == rig.source.committed
+    assert {P0: 2} == rig.consumer.committed
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_being_refused_for_who_we_are_halts_and_loses_nothing(
 ) -> None:
     """The next record would fare no better, so nothing is dead-lettered and nothing unsettled committed."""
     rig = Rig(settings, answer)
-    rig.source.put(*(record(n) for n in range(20)))
+    rig.consumer.put(*(record(n) for n in range(20)))
 
     with pytest.raises(NotAuthorizedError):
         rig.run(lambda: False)
 
     assert [] == rig.dead_letters.codes
-    assert 0 == rig.source.committed.get(P0, 0)
+    assert 0 == rig.consumer.committed.get(P0, 0)
 
 
 def test_a_flood_of_dead_letters_halts(settings: config.Settings) -> None:
     """More than `max_consecutive` in a row is a broken mapping rather than a run of bad records."""
     rig = Rig(settings)
-    rig.source.put(*(record(n, type=None) for n in range(30)))
+    rig.consumer.put(*(record(n, type=None) for n in range(30)))
 
     with pytest.raises(DeadLetterError, match="template_null"):
         rig.run(lambda: False)
@@ -109,7 +109,7 @@ def test_a_flood_of_dead_letters_halts(settings: config.Settings) -> None:
 def test_deliveries_between_dead_letters_are_no_flood(settings: config.Settings) -> None:
     """A tenth of bad records, for ever, is a day like any other."""
     rig = Rig(settings)
-    rig.source.put(*(record(n, type=None if n % 10 == 0 else "Made") for n in range(300)))
+    rig.consumer.put(*(record(n, type=None if n % 10 == 0 else "Made") for n in range(300)))
     rig.run_to_the_end()
 
     assert 30 == len(rig.dead_letters.codes)
@@ -119,14 +119,14 @@ def test_nothing_is_committed_past_a_letter_that_is_not_acknowledged(settings: c
     """While the dead-letter topic is down the bridge is unready, and goes on when it is back."""
     rig = Rig(settings)
     rig.dead_letters.is_down = True
-    rig.source.put(record(0), record(1, type=None), record(2))
+    rig.consumer.put(record(0), record(1, type=None), record(2))
 
     def until() -> bool:
-        if rig.source.polls == 300:
-            assert {P0: 1} == rig.source.committed
+        if rig.consumer.polls == 300:
+            assert {P0: 1} == rig.consumer.committed
             assert not rig.health.ready()[0]
             rig.dead_letters.is_down = False
-        return {P0: 3} == rig.source.committed
+        return {P0: 3} == rig.consumer.committed
 
     rig.run(until)
 
@@ -136,14 +136,14 @@ def test_nothing_is_committed_past_a_letter_that_is_not_acknowledged(settings: c
 def test_too_much_pending_pauses_and_goes_on_later(settings: config.Settings) -> None:
     """Memory is bounded: while EventBridge does not answer, reading stops and polling goes on."""
     rig = Rig(settings)
-    rig.source.put(*(record(n) for n in range(500)))
+    rig.consumer.put(*(record(n) for n in range(500)))
 
     def look_up() -> None:
-        assert {P0, P1} == rig.source.paused
+        assert {P0, P1} == rig.consumer.paused
 
     rig.run_held(look_up)
 
-    assert set() == rig.source.paused
+    assert set() == rig.consumer.paused
 
 
 @pytest.mark.parametrize("what", ["headers", "event"])
@@ -154,10 +154,10 @@ def test_headers_and_events_count_as_pending(settings: config.Settings, what: st
     with_headers = (record(n)._replace(headers=(("h", bytes(100_000)),)) for n in range(20))
     # A backslash is two characters in the record's JSON, and four in the event's.
     with_escapes = (record(n, escaped="\\" * 25_000) for n in range(20))
-    rig.source.put(*(with_headers if what == "headers" else with_escapes))
+    rig.consumer.put(*(with_headers if what == "headers" else with_escapes))
 
     def look_up() -> None:
-        assert {P0, P1} == rig.source.paused
+        assert {P0, P1} == rig.consumer.paused
 
     rig.run_held(look_up)
 
@@ -180,11 +180,11 @@ def test_slow_records_do_not_hold_up_the_loop(settings: config.Settings) -> None
 
     rig.bridge._pipeline = Slow()  # type: ignore[assignment]
     rig.health.beat = lambda now_s: beats.append(rig.clock.now_s)  # type: ignore[method-assign, misc, assignment]
-    rig.source.put(*(record(n, key="a") for n in range(30)), *(record(n, partition=P1) for n in range(30)))
+    rig.consumer.put(*(record(n, key="a") for n in range(30)), *(record(n, partition=P1) for n in range(30)))
     rig.run_to_the_end()
 
     assert 3 > max(later - earlier for earlier, later in pairwise(beats))
-    assert {P0: 30, P1: 30} == rig.source.committed
+    assert {P0: 30, P1: 30} == rig.consumer.committed
     assert 60 == len(rig.delivered_ids)
 
 
@@ -196,10 +196,10 @@ def test_what_one_source_holds_leaves_room_for_the_others(settings: config.Setti
     )
     rig = Rig(settings.model_copy(update={"sources": sources, "delivery": delivery}))
     rig.state_feed.states["aws.partner/example.com/orders"] = "PENDING"
-    rig.source.put(*(record(n, large="x" * 5_000) for n in range(100)))
-    rig.run(lambda: rig.source.polls == 200)
+    rig.consumer.put(*(record(n, large="x" * 5_000) for n in range(100)))
+    rig.run(lambda: rig.consumer.polls == 200)
 
-    assert set() == rig.source.paused
+    assert set() == rig.consumer.paused
     assert {"source_inactive"} == set(rig.dead_letters.codes)
     assert 20 > 100 - len(rig.dead_letters.codes) > 5
 
@@ -211,7 +211,7 @@ def test_nothing_is_sent_after_the_verdict_to_halt(settings: config.Settings) ->
         settings.model_copy(update={"eventbridge": one_at_a_time}),
         lambda _: error(NotAuthorizedError("access denied")),
     )
-    rig.source.put(*(record(n) for n in range(50)))
+    rig.consumer.put(*(record(n) for n in range(50)))
 
     with pytest.raises(NotAuthorizedError):
         rig.run(lambda: False)
@@ -222,23 +222,23 @@ def test_nothing_is_sent_after_the_verdict_to_halt(settings: config.Settings) ->
 def test_a_halt_while_polling_commits_what_is_settled(settings: config.Settings) -> None:
     """As when another member uses our instance id: what was delivered is not delivered again after it."""
     rig = Rig(settings)
-    rig.source.put(*(record(n) for n in range(40)))
+    rig.consumer.put(*(record(n) for n in range(40)))
 
     def on_poll(polls: int) -> None:
         if 40 == len(rig.delivered_ids):
             raise HaltError("fenced")
 
-    rig.source.on_poll = on_poll
+    rig.consumer.on_poll = on_poll
     with pytest.raises(HaltError, match="fenced"):
-        rig.bridge.run(rig.source)
+        rig.bridge.run(rig.consumer)
 
-    assert {P0: 40} == rig.source.committed
+    assert {P0: 40} == rig.consumer.committed
 
 
 def test_records_of_one_key_are_never_in_two_requests_at_once(settings: config.Settings) -> None:
     """The default `ordering: key`: a later request of a key waits for the earlier one."""
     rig = Rig(settings)
-    rig.source.put(*(record(n, key="a") for n in range(45)))
+    rig.consumer.put(*(record(n, key="a") for n in range(45)))
 
     def look_up() -> None:
         assert 1 == len(rig.sink.requests)
@@ -251,13 +251,13 @@ def test_records_of_one_key_are_never_in_two_requests_at_once(settings: config.S
 def test_a_failed_commit_is_repeated(settings: config.Settings) -> None:
     """A commit that the broker refused is tried again with the next one."""
     rig = Rig(settings)
-    rig.source.commit_error = "coordinator is loading"
-    rig.source.put(record(0))
+    rig.consumer.commit_error = "coordinator is loading"
+    rig.consumer.put(record(0))
 
     def until() -> bool:
-        if rig.source.polls == 20:
-            rig.source.commit_error = None
-        return {P0: 1} == rig.source.committed
+        if rig.consumer.polls == 20:
+            rig.consumer.commit_error = None
+        return {P0: 1} == rig.consumer.committed
 
     rig.run(until)
 
@@ -269,12 +269,12 @@ def test_the_dead_letter_topic_is_never_read(settings: config.Settings) -> None:
     rig = Rig(settings)
     letters = Partition("orders.dlt", 0)
     rig.bridge.on_assigned([letters])
-    rig.source.put(record(0, partition=letters), record(1))
+    rig.consumer.put(record(0, partition=letters), record(1))
 
-    rig.run(lambda: P0 in rig.source.committed and letters in rig.source.paused)
+    rig.run(lambda: P0 in rig.consumer.committed and letters in rig.consumer.paused)
 
     assert [1] == rig.delivered_ids
-    assert letters not in rig.source.committed
+    assert letters not in rig.consumer.committed
 
 
 def test_a_dead_letter_topic_that_may_not_be_written_halts(settings: config.Settings) -> None:
@@ -282,13 +282,13 @@ def test_a_dead_letter_topic_that_may_not_be_written_halts(settings: config.Sett
     rig = Rig(settings)
     rig.dead_letters.refuses = True
     broken = Record(P0, 5, 1_700_000_000_000, None, b"{", ())
-    rig.source.put(*(record(n) for n in range(5)), broken, record(6))
+    rig.consumer.put(*(record(n) for n in range(5)), broken, record(6))
     began_s = rig.clock.now_s
 
     with pytest.raises(DeadLetterError, match="may not write"):
         rig.run(lambda: False)
 
-    assert {P0: 5} == rig.source.committed
+    assert {P0: 5} == rig.consumer.committed
     assert rig.clock.now_s - began_s < 1
 
 
@@ -297,7 +297,7 @@ def test_after_a_mistake_of_its_own_the_bridge_commits_nothing_more(
 ) -> None:
     """Not even when it leaves the group, which revokes what it has: its bookkeeping cannot be trusted."""
     rig = Rig(settings)
-    rig.source.put(*(record(n) for n in range(5)))
+    rig.consumer.put(*(record(n) for n in range(5)))
 
     def settled_twice(*_: object) -> None:
         raise InvariantError("orders[0]@3 was settled without being pending")
@@ -308,26 +308,26 @@ def test_after_a_mistake_of_its_own_the_bridge_commits_nothing_more(
 
     with pytest.raises(InvariantError):
         rig.run(until)
-    rig.source.committed.clear()
+    rig.consumer.committed.clear()
     rig.bridge.on_revoked([P0, P1])
 
-    assert {} == rig.source.committed
+    assert {} == rig.consumer.committed
 
 
 def test_offsets_are_committed_soon_after_letters(settings: config.Settings) -> None:
     """A crash would have them written again; and no more than a few commits a second for it."""
     delivery = settings.delivery.model_copy(update={"commit_interval": 300.0})
     rig = Rig(settings.model_copy(update={"delivery": delivery}))
-    rig.source.put(*(record(n, type=None if n % 50 == 0 else "Made") for n in range(1_000)))
+    rig.consumer.put(*(record(n, type=None if n % 50 == 0 else "Made") for n in range(1_000)))
     commits: list[float] = []
-    commit = rig.source.commit
+    commit = rig.consumer.commit
 
     def counted(offsets: dict[Partition, int], *, wait_s: float) -> None:
         commits.append(rig.clock.now_s)
         commit(offsets, wait_s=wait_s)
 
-    rig.source.commit = counted  # type: ignore[method-assign, assignment]
-    rig.run(lambda: rig.source.committed.get(P0) == 1_000)
+    rig.consumer.commit = counted  # type: ignore[method-assign, assignment]
+    rig.run(lambda: rig.consumer.committed.get(P0) == 1_000)
 
     assert rig.clock.now_s < 1_010
     assert all(later - earlier >= 0.2 for earlier, later in pairwise(commits[1:-1]))

@@ -20,7 +20,7 @@ def test_only_the_failed_entries_of_an_answer_are_sent_again(settings: config.Se
     """A partial failure re-sends what failed and nothing else."""
     failures: Iterator[Outcome] = iter([Retriable("InternalFailure", "once"), Delivered("id")])
     rig = Rig(settings, each(lambda n: next(failures) if n == 3 else Delivered("id")))
-    rig.source.put(*(record(n) for n in range(5)))
+    rig.consumer.put(*(record(n) for n in range(5)))
     rig.run_to_the_end()
 
     assert [0, 1, 2, 3, 3, 4] == sorted(rig.delivered_ids)
@@ -32,7 +32,7 @@ def test_a_record_refused_with_an_unknown_code_while_others_succeed_is_dead_lett
 ) -> None:
     """Its attempts count because the target is healthy."""
     rig = Rig(settings, failing(3, Retriable("unknown", "TeapotException: always")))
-    rig.source.put(*(record(n) for n in range(400)))
+    rig.consumer.put(*(record(n) for n in range(400)))
     rig.run_to_the_end()
 
     assert ["retries_exhausted"] == rig.dead_letters.codes
@@ -45,12 +45,12 @@ def test_trouble_of_eventbridge_is_never_the_fault_of_the_few_records_that_suffe
 ) -> None:
     """However often they fail while others are accepted: for `max_age` they are tried again."""
     rig = Rig(settings, failing(3, Retriable(code, "", throttled=code == "throttled")))
-    rig.source.put(*(record(n) for n in range(40)))
+    rig.consumer.put(*(record(n) for n in range(40)))
 
     def recovers() -> bool:
         if rig.clock.now_s > 1_100:
             rig.sink.judge = accept
-        return {P0: 40}.items() <= rig.source.committed.items()
+        return {P0: 40}.items() <= rig.consumer.committed.items()
 
     rig.run(others(rig, until=recovers))
 
@@ -63,8 +63,8 @@ def test_what_fails_for_max_age_while_others_are_accepted_is_a_dead_letter(
 ) -> None:
     """Not before, and soon after."""
     rig = Rig(with_retry(settings, max_age=60.0), failing(3, Retriable("InternalFailure", "always")))
-    rig.source.put(*(record(n) for n in range(10)))
-    rig.run(others(rig, until=lambda: rig.source.committed.get(P0) == 10))
+    rig.consumer.put(*(record(n) for n in range(10)))
+    rig.run(others(rig, until=lambda: rig.consumer.committed.get(P0) == 10))
 
     assert ["retries_exhausted"] == rig.dead_letters.codes
     assert 1_060 < rig.clock.now_s < 1_080
@@ -73,7 +73,7 @@ def test_what_fails_for_max_age_while_others_are_accepted_is_a_dead_letter(
 def test_an_outage_does_not_age_what_failed_before_it(settings: config.Settings) -> None:
     """An hour in which nothing is accepted says nothing about the record that failed last before it."""
     rig = Rig(with_retry(settings, max_age=60.0), failing(3, Retriable("InternalFailure", "bad luck")))
-    rig.source.put(*(record(n) for n in range(10)))
+    rig.consumer.put(*(record(n) for n in range(10)))
 
     def until() -> bool:
         if 1_010 < rig.clock.now_s < 1_020:
@@ -83,7 +83,7 @@ def test_an_outage_does_not_age_what_failed_before_it(settings: config.Settings)
             rig.sink.judge = failing(3, Retriable("InternalFailure", "bad luck"))
         elif rig.clock.now_s > 4_630:
             rig.sink.judge = accept
-        return rig.source.committed.get(P0) == 10
+        return rig.consumer.committed.get(P0) == 10
 
     rig.run(others(rig, until=until))
 
@@ -98,11 +98,11 @@ def test_records_that_fail_alone_do_not_block_for_ever_when_nothing_else_fits(
         with_retry(settings, max_age=30.0),
         each(lambda n: Delivered("id") if n % 10 == 0 else Retriable("InternalFailure", "always")),
     )
-    rig.source.put(*(record(n) for n in range(1_000)))
+    rig.consumer.put(*(record(n) for n in range(1_000)))
 
     def until() -> bool:
         rig.clock.now_s += 0.1
-        return rig.source.committed.get(P0) == 1_000
+        return rig.consumer.committed.get(P0) == 1_000
 
     rig.run(until, max_polls=20_000)
 
@@ -121,8 +121,8 @@ def test_a_request_that_is_never_answered_is_searched_for_its_culprit_and_costs_
         return accept(entries)
 
     rig = Rig(with_retry(settings, max_age=60.0), judge)
-    rig.source.put(*(record(n) for n in range(20)))
-    rig.run(others(rig, until=lambda: rig.source.committed.get(P0) == 20))
+    rig.consumer.put(*(record(n) for n in range(20)))
+    rig.run(others(rig, until=lambda: rig.consumer.committed.get(P0) == 20))
 
     assert [7] == [letter.offset for letter, _ in rig.dead_letters.letters]
     assert 1_060 < rig.clock.now_s
@@ -138,8 +138,8 @@ def test_a_request_refused_with_an_unknown_code_costs_only_its_culprit(settings:
         return accept(entries)
 
     rig = Rig(with_retry(settings, max_attempts=1), judge)
-    rig.source.put(*(record(n) for n in range(20)))
-    rig.run(others(rig, until=lambda: rig.source.committed.get(P0) == 20))
+    rig.consumer.put(*(record(n) for n in range(20)))
+    rig.run(others(rig, until=lambda: rig.consumer.committed.get(P0) == 20))
 
     assert [7] == [letter.offset for letter, _ in rig.dead_letters.letters]
     assert ["retries_exhausted"] == rig.dead_letters.codes
@@ -155,7 +155,7 @@ def test_a_throttled_entry_is_never_dead_lettered(settings: config.Settings) -> 
         return Delivered("id")
 
     rig = Rig(settings, each(judge))
-    rig.source.put(*(record(n) for n in range(200)))
+    rig.consumer.put(*(record(n) for n in range(200)))
     rig.run_to_the_end()
 
     assert [] == rig.dead_letters.codes
@@ -168,7 +168,7 @@ def test_an_outage_dead_letters_nothing(settings: config.Settings, reason: Excep
     """A target that answers nothing is nobody's fault; when it is back all is delivered."""
     calls = iter(range(1000))
     rig = Rig(settings, lambda entries: error(reason) if next(calls) < 30 else accept(entries))
-    rig.source.put(*(record(n) for n in range(40)))
+    rig.consumer.put(*(record(n) for n in range(40)))
     rig.run_to_the_end()
 
     assert [] == rig.dead_letters.codes
@@ -191,7 +191,7 @@ def test_a_refused_request_is_bisected_to_the_culprit(
         return error(reason) if any(number_of(entry) == 7 for entry in entries) else accept(entries)
 
     rig = Rig(settings, judge)
-    rig.source.put(*(record(n) for n in range(20)))
+    rig.consumer.put(*(record(n) for n in range(20)))
     rig.run_to_the_end()
 
     assert [code] == rig.dead_letters.codes
@@ -202,7 +202,7 @@ def test_a_refused_request_is_bisected_to_the_culprit(
 def test_an_entry_refused_for_good_is_dead_lettered_at_once(settings: config.Settings) -> None:
     """What can never succeed is not tried again."""
     rig = Rig(settings, failing(3, Refused("MalformedDetail", "Detail is malformed.")))
-    rig.source.put(*(record(n) for n in range(5)))
+    rig.consumer.put(*(record(n) for n in range(5)))
     rig.run_to_the_end()
 
     assert ["entry_refused"] == rig.dead_letters.codes
@@ -222,7 +222,7 @@ def test_an_outage_with_much_waiting_does_not_keep_the_loop_spinning(settings: c
         return answers(timeout_s)
 
     rig.sink.answers = counted  # type: ignore[method-assign]
-    rig.source.put(*(record(n) for n in range(500)))
+    rig.consumer.put(*(record(n) for n in range(500)))
     rig.run(lambda: rig.clock.now_s > 1_020)
 
     assert looks < 20 * 1_000, "a look every 5 ms, and one for each probe"
@@ -255,8 +255,8 @@ def test_a_brown_out_costs_no_good_record(
         )
 
     rig = Rig(with_room(settings).model_copy(update={"eventbridge": target}), judge)
-    rig.source.put(*(record(n) for n in range(500)))
-    rig.run(lambda: {P0: 500} == rig.source.committed, max_polls=50_000)
+    rig.consumer.put(*(record(n) for n in range(500)))
+    rig.run(lambda: {P0: 500} == rig.consumer.committed, max_polls=50_000)
 
     assert [] == rig.dead_letters.codes
 
@@ -269,7 +269,7 @@ def test_records_that_never_succeed_are_dead_letters_also_where_they_are_many(
         with_retry(with_room(settings), max_age=20.0),
         each(lambda n: Delivered("id") if n % 3 else Retriable("InternalFailure", "")),
     )
-    rig.source.put(*(record(n) for n in range(600)))
+    rig.consumer.put(*(record(n) for n in range(600)))
     rig.run(others(rig, first=1_000_001, until=lambda: len(rig.dead_letters.codes) >= 200), max_polls=50_000)
 
     dead = [letter.offset for letter, _ in rig.dead_letters.letters if letter.partition == P0]
@@ -297,8 +297,8 @@ def test_more_sources_than_are_remembered_lose_nothing(
         return outcomes(results)
 
     rig = Rig(with_room(settings).model_copy(update={"topics": {"^orders": topic}}), judge)
-    rig.source.put(*(record(n, tenant=f"t{n % 40}") for n in range(200)))
-    rig.run(lambda: {P0: 200} == rig.source.committed)
+    rig.consumer.put(*(record(n, tenant=f"t{n % 40}") for n in range(200)))
+    rig.run(lambda: {P0: 200} == rig.consumer.committed)
 
     assert set(range(200)) == set(rig.delivered_ids)
 
@@ -326,7 +326,7 @@ def test_an_outage_shows_within_5_s_and_says_why(
     rig = Rig(settings, judge)
     is_out, began_s = True, rig.clock.now_s
     rig.sink.is_holding = answer is None
-    rig.source.put(record(0))
+    rig.consumer.put(record(0))
 
     def until() -> bool:
         nonlocal is_out
@@ -340,4 +340,4 @@ def test_an_outage_shows_within_5_s_and_says_why(
 
     rig.run(until)
 
-    assert {P0: 1} == rig.source.committed
+    assert {P0: 1} == rig.consumer.committed

@@ -56,14 +56,14 @@ def test_held_records_and_a_moment_of_fullness_pause_nothing_for_ever(
     changes = [HOLD, limits, ("max_held_records: 30", "max_held_records: 1000")]
     rig = Rig(written(tmp_path, *changes, *([ONE_TARGET, TO_ONE] if targets == 1 else [])))
     rig.state_feed.states[BLUE] = "PENDING"
-    rig.source.put(*(record(n, tenant="blue", text="x" * large) for n in range(300)))
-    rig.source.put(*(record(5_000 + n, partition=P1, text="x" * large) for n in range(600)))
+    rig.consumer.put(*(record(n, tenant="blue", text="x" * large) for n in range(300)))
+    rig.consumer.put(*(record(5_000 + n, partition=P1, text="x" * large) for n in range(600)))
     rig.sink.judge = lambda _: DOWN
 
     def until() -> bool:
         if rig.clock.now_s > 1_020:
             rig.sink.judge = accept
-        return rig.source.committed.get(P1) == 5_600
+        return rig.consumer.committed.get(P1) == 5_600
 
     rig.run(until, max_polls=10_000)
 
@@ -78,17 +78,17 @@ def test_however_many_customers_are_held_the_others_go_on(tmp_path: Path, custom
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
     rig.sink.judge = lambda _: DOWN
     tenants = [f"late-{number}" for number in range(customers)]
-    rig.source.put(*(record(n, tenant=tenants[n % customers]) for n in range(1_000)))
+    rig.consumer.put(*(record(n, tenant=tenants[n % customers]) for n in range(1_000)))
 
     def until() -> bool:
-        if rig.source.polls == 100:
-            assert {P0, P1} == rig.source.paused
+        if rig.consumer.polls == 100:
+            assert {P0, P1} == rig.consumer.paused
             for tenant in tenants:
                 rig.state_feed.change(f"aws.partner/example.com/{tenant}", "PENDING")
-            rig.source.put(*(record(5_000 + n, partition=P1) for n in range(600)))
-        if rig.source.polls == 200:
+            rig.consumer.put(*(record(5_000 + n, partition=P1) for n in range(600)))
+        if rig.consumer.polls == 200:
             rig.sink.judge = accept
-        return rig.source.committed.get(P1) == 5_600
+        return rig.consumer.committed.get(P1) == 5_600
 
     rig.run(until)
 
@@ -109,22 +109,22 @@ def test_held_records_always_leave_room_and_never_grow_without_end(held: float, 
 def test_a_pause_and_a_resume_are_far_apart(tmp_path: Path) -> None:
     """Resuming at once would pause again after one poll, and each pause throws away what was prefetched."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
-    rig.source.put(*(record(n) for n in range(1_000)))
+    rig.consumer.put(*(record(n) for n in range(1_000)))
     resumed_with: list[int] = []
-    resume = rig.source.resume
+    resume = rig.consumer.resume
 
     def resumed(partitions: Sequence[Partition]) -> None:
-        if rig.source.paused:
+        if rig.consumer.paused:
             resumed_with.append(rig.bridge._ledger.pending_records)
         resume(partitions)
 
-    rig.source.resume = resumed  # type: ignore[method-assign, assignment]
+    rig.consumer.resume = resumed  # type: ignore[method-assign, assignment]
     rig.sink.is_holding = True
 
     def until() -> bool:
-        if rig.source.polls > 50 and rig.source.polls % 3 == 0:
+        if rig.consumer.polls > 50 and rig.consumer.polls % 3 == 0:
             rig.sink.answer_held()
-        return rig.source.committed.get(P0) == 1_000
+        return rig.consumer.committed.get(P0) == 1_000
 
     rig.run(until)
 
@@ -137,20 +137,20 @@ def test_a_source_that_fails_alone_waits_alone_and_is_named(tmp_path: Path) -> N
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
 
     rig.sink.judge = to_blue(Retriable("InternalFailure", "Internal Service Failure"))
-    rig.source.put(*(record(n, tenant="blue" if n % 50 == 0 else "acme") for n in range(1_000)))
+    rig.consumer.put(*(record(n, tenant="blue" if n % 50 == 0 else "acme") for n in range(1_000)))
     shown: list[object] = []
 
     def until() -> bool:
-        if rig.source.polls == 900:
+        if rig.consumer.polls == 900:
             assert 980 == len({n for n in rig.delivered_ids if n % 50})
             is_ready, details = rig.health.ready()
             assert is_ready
             shown.extend(details["sources_failing"])  # type: ignore[arg-type]
             assert 1 == metric(rig, "source_failing", source=BLUE)
             rig.sink.judge = accept
-        if rig.source.polls == 1_200:
+        if rig.consumer.polls == 1_200:
             assert [] == rig.health.ready()[1]["sources_failing"]
-        return rig.source.polls >= 1_200 and rig.source.committed.get(P0) == 1_000
+        return rig.consumer.polls >= 1_200 and rig.consumer.committed.get(P0) == 1_000
 
     rig.run(until)
 
@@ -167,13 +167,13 @@ def test_a_source_that_fails_alone_and_has_much_pauses_its_partition_and_no_othe
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
 
     rig.sink.judge = to_blue(Retriable("InternalFailure", ""))
-    rig.source.put(*(record(n, tenant="blue") for n in range(1_000)))
-    rig.source.put(*(record(5_000 + n, partition=P1) for n in range(3_000)))
+    rig.consumer.put(*(record(n, tenant="blue") for n in range(1_000)))
+    rig.consumer.put(*(record(5_000 + n, partition=P1) for n in range(3_000)))
 
     def until() -> bool:
-        if rig.source.committed.get(P1) == 8_000:
+        if rig.consumer.committed.get(P1) == 8_000:
             rig.sink.judge = accept
-        return rig.source.committed.get(P0) == 1_000
+        return rig.consumer.committed.get(P0) == 1_000
 
     rig.run(until)
 
@@ -192,19 +192,19 @@ def test_a_verdict_about_one_source_closes_that_source_and_never_the_bridge(
     rig.sink.judge = to_blue(
         Retriable(code, "NotAuthorizedForSourceException: Not authorized for the source.")
     )
-    rig.source.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
+    rig.consumer.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
 
     def until() -> bool:
         seconds(rig, 0.5)
-        if rig.source.polls % 10 == 0:
-            rig.source.put(record(5_000 + rig.source.polls, partition=P1))
-        if rig.source.polls == 1_000:
+        if rig.consumer.polls % 10 == 0:
+            rig.consumer.put(record(5_000 + rig.consumer.polls, partition=P1))
+        if rig.consumer.polls == 1_000:
             assert {n for n in range(20) if n != 7} == set(rig.delivered_ids) & set(range(20)) - {7}
             assert 2 < len(of(rig, BLUE)) < 100
             if policy == "hold":
                 assert BLUE in str(rig.health.ready()[1]["sources_failing"])
             rig.sink.judge = accept
-        return rig.source.polls > 1_000 and rig.source.committed.get(P0) == 20
+        return rig.consumer.polls > 1_000 and rig.consumer.committed.get(P0) == 20
 
     rig.run(until)
 
@@ -221,13 +221,13 @@ def test_an_entry_that_is_refused_while_its_source_takes_others_is_a_dead_letter
     rig.sink.judge = lambda entries: outcomes(
         [refused if number_of(entry) == 5 else Delivered("id") for entry in entries]
     )
-    rig.source.put(*(record(n) for n in range(20)))
+    rig.consumer.put(*(record(n) for n in range(20)))
 
     def until() -> bool:
         seconds(rig, 0.5)
-        if rig.source.polls % 5 == 0:
-            rig.source.put(record(5_000 + rig.source.polls, partition=P1))
-        return rig.source.committed.get(P0) == 20
+        if rig.consumer.polls % 5 == 0:
+            rig.consumer.put(record(5_000 + rig.consumer.polls, partition=P1))
+        return rig.consumer.committed.get(P0) == 20
 
     rig.run(until)
 
@@ -240,13 +240,13 @@ def test_an_account_that_is_refused_for_one_source_alone_is_not_refused(tmp_path
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
 
     rig.sink.judge = to_blue(Forbidden("AccessDeniedException", "no"))
-    rig.source.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
+    rig.consumer.put(*(record(n, tenant="blue" if n == 7 else "acme") for n in range(20)))
 
     def until() -> bool:
-        if rig.source.polls == 100:
+        if rig.consumer.polls == 100:
             assert 19 == len(set(rig.delivered_ids) - {7})
             rig.sink.judge = accept
-        return rig.source.committed.get(P0) == 20
+        return rig.consumer.committed.get(P0) == 20
 
     rig.run(until)
 
@@ -257,15 +257,15 @@ def test_the_first_request_refused_for_its_only_source_halts_nothing(tmp_path: P
     """Else one customer would stop the others at every start, at the same offset."""
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
     rig.sink.judge = to_blue(Forbidden("AccessDeniedException", "no"))
-    rig.source.put(record(0, tenant="blue"))
+    rig.consumer.put(record(0, tenant="blue"))
 
     def until() -> bool:
-        if rig.source.polls == 100:
-            rig.source.put(*(record(n, tenant="acme") for n in range(1, 20)))
-        if rig.source.polls == 300:
+        if rig.consumer.polls == 100:
+            rig.consumer.put(*(record(n, tenant="acme") for n in range(1, 20)))
+        if rig.consumer.polls == 300:
             assert set(range(1, 20)) <= set(rig.delivered_ids)
             rig.sink.judge = accept
-        return rig.source.committed.get(P0) == 20
+        return rig.consumer.committed.get(P0) == 20
 
     rig.run(until)
 
@@ -279,12 +279,12 @@ def test_several_customers_who_are_refused_first_of_all_halt_nothing(tmp_path: P
     rig.sink.judge = lambda entries: outcomes(
         [Delivered("id") if entry.source == ACME else refused for entry in entries]
     )
-    rig.source.put(*(record(n, tenant="blue" if n % 2 else "green") for n in range(10)))
+    rig.consumer.put(*(record(n, tenant="blue" if n % 2 else "green") for n in range(10)))
 
     def until() -> bool:
-        if rig.source.polls == 100:
-            rig.source.put(*(record(n, tenant="acme", partition=P1) for n in range(10, 30)))
-        return rig.source.committed.get(P1) == 30
+        if rig.consumer.polls == 100:
+            rig.consumer.put(*(record(n, tenant="acme", partition=P1) for n in range(10, 30)))
+        return rig.consumer.committed.get(P1) == 30
 
     rig.run(until)
 
@@ -306,7 +306,9 @@ def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
         [failed if is_bad(number_of(entry)) else Delivered("id") for entry in entries]
     )
     count = 400 if is_whole_source else 4_000
-    rig.source.put(*(record(n, tenant="blue" if is_whole_source and n % 2 else "acme") for n in range(count)))
+    rig.consumer.put(
+        *(record(n, tenant="blue" if is_whole_source and n % 2 else "acme") for n in range(count))
+    )
     named: set[str] = set()
 
     def until() -> bool:
@@ -314,7 +316,7 @@ def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
         is_ready, body = rig.health.ready()
         assert is_ready, body
         named.update(source for source in (BLUE, ACME) if source in str(body["sources_failing"]))
-        return not rig.source.records[P0] and len(rig.dead_letters.codes) >= 100
+        return not rig.consumer.records[P0] and len(rig.dead_letters.codes) >= 100
 
     rig.run(until, max_polls=20_000)
 
@@ -326,19 +328,19 @@ def test_what_failed_alone_does_not_age_while_the_target_is_down_or_throttled(tm
     """An outage costs no good record, also where what failed before it fills all the room there is."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, ("max_attempts: 3", "max_attempts: 3, max_age: 1m")))
     rig.sink.judge = to_blue(Retriable("InternalFailure", "for now"))
-    rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(400)))
+    rig.consumer.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(400)))
 
     def until() -> bool:
-        if rig.source.polls > 200:
+        if rig.consumer.polls > 200:
             seconds(rig, 0.5)
-        if rig.source.polls == 200:
+        if rig.consumer.polls == 200:
             assert "source" in rig.bridge._flow.paused()
             rig.sink.judge = lambda _: error(ThrottledError("slow down"))
-        if rig.source.polls == 700:
+        if rig.consumer.polls == 700:
             rig.sink.judge = lambda _: DOWN
-        if rig.source.polls == 1_200:
+        if rig.consumer.polls == 1_200:
             rig.sink.judge = accept
-        return rig.source.committed.get(P0) == 400
+        return rig.consumer.committed.get(P0) == 400
 
     rig.run(until)
 
@@ -351,20 +353,20 @@ def test_a_target_with_its_share_full_does_not_stop_the_customers_of_another(tmp
     rig = Rig(written(tmp_path, HOLD, ("max_held_records: 30", "max_held_records: 10000"), limits))
     rig.bridge.on_assigned([P2])
     rig.sink.silent = {"far"}
-    rig.source.put(*(record(n, tenant="far", target="far") for n in range(3_000)))
+    rig.consumer.put(*(record(n, tenant="far", target="far") for n in range(3_000)))
 
     def until() -> bool:
-        if rig.source.polls == 50:
+        if rig.consumer.polls == 50:
             rig.sink.is_holding = True
-            rig.source.put(*(record(10_000 + n, tenant="blue", partition=P1) for n in range(1_000)))
-        if rig.source.polls == 150:
+            rig.consumer.put(*(record(10_000 + n, tenant="blue", partition=P1) for n in range(1_000)))
+        if rig.consumer.polls == 150:
             rig.state_feeds["default"].change(BLUE, "PENDING")
-        if rig.source.polls == 155:
+        if rig.consumer.polls == 155:
             rig.sink.is_holding = False
             rig.sink.answer_held()
-            rig.source.put(*(record(n, tenant="acme", partition=P2) for n in range(50)))
+            rig.consumer.put(*(record(n, tenant="acme", partition=P2) for n in range(50)))
         assert rig.bridge._ledger.pending_records <= 2 * 2_000
-        return rig.source.committed.get(P2) == 50 and rig.bridge._senders["default"].held > 500
+        return rig.consumer.committed.get(P2) == 50 and rig.bridge._senders["default"].held > 500
 
     rig.run(until, max_polls=1_000)
 
@@ -376,7 +378,7 @@ def test_nothing_is_waited_for_once_all_that_failed_is_held_for_its_customer(
     """A moment's trouble, also of a target taken to be down, does not outlast what it was about."""
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
     rig.sink.judge = lambda _: DOWN
-    rig.source.put(*(record(n, tenant="blue") for n in range(5)))
+    rig.consumer.put(*(record(n, tenant="blue") for n in range(5)))
 
     def until() -> bool:
         if len(rig.sink.requests) == failures and BLUE not in rig.state_feed.states:
@@ -395,16 +397,16 @@ def test_a_rebalance_sends_no_more_than_a_low_rate_lets_leave_at_once(tmp_path: 
     """What is owed is left to the next owner, not sent one by one until a request may take no longer."""
     rate = ("  max_in_flight: 4\n", "  max_in_flight: 4\n  max_requests_per_second: 1\n")
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, rate))
-    rig.source.put(*(record(n, tenant=f"t{n % 7}") for n in range(150)))
+    rig.consumer.put(*(record(n, tenant=f"t{n % 7}") for n in range(150)))
     took_s = 0.0
 
     def until() -> bool:
         nonlocal took_s
-        if rig.source.polls == 100:
+        if rig.consumer.polls == 100:
             before_s = rig.clock.now_s
             rig.bridge.on_revoked([P0])
             took_s = rig.clock.now_s - before_s
-        return rig.source.polls > 100
+        return rig.consumer.polls > 100
 
     rig.run(until)
 
@@ -465,7 +467,7 @@ def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
     def put(partition: Partition, count: int, chosen: Sequence[str]) -> None:
         for _ in range(count):
             target = {"target": "far"} if has_far and draw.random() < 0.3 else {}
-            rig.source.put(
+            rig.consumer.put(
                 record(offsets[partition], partition=partition, tenant=draw.choice(chosen), **target)
             )
             offsets[partition] += 1
@@ -476,7 +478,7 @@ def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
 
     def until() -> bool:
         nonlocal quiet_s
-        polls = rig.source.polls
+        polls = rig.consumer.polls
         if polls < 400 and polls % 20 == 0:
             target = draw.choice(["default", "far"])
             way[target] = draw.choice(ways)
@@ -502,10 +504,10 @@ def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
             seconds(rig, 0.1)
             assert "paused" not in str(rig.health.ready()[1]["reasons"])
             if rig.clock.now_s > quiet_s + 30:
-                assert P2 not in rig.source.paused
-                assert offsets[P2] == rig.source.committed.get(P2, 0)
+                assert P2 not in rig.consumer.paused
+                assert offsets[P2] == rig.consumer.committed.get(P2, 0)
                 if when_full == "dead_letter":
-                    assert set() == rig.source.paused
+                    assert set() == rig.consumer.paused
                 return True
         return False
 
@@ -516,7 +518,7 @@ def test_a_partition_that_is_stuck_is_a_reason_not_to_be_ready(tmp_path: Path) -
     """Where our own bookkeeping is wrong: it says which partition, since when, and why."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE))
     rig.bridge._ledger.pending_records += 200
-    rig.source.put(*(record(n) for n in range(10)))
+    rig.consumer.put(*(record(n) for n in range(10)))
 
     def until() -> bool:
         seconds(rig, 0.1)
@@ -538,7 +540,7 @@ def test_a_backlog_behind_a_rate_limit_is_not_stuck(tmp_path: Path) -> None:
             ("  max_in_flight: 4\n", "  max_in_flight: 4\n  max_requests_per_second: 0.02\n"),
         )
     )
-    rig.source.put(*(record(n) for n in range(1_000)))
+    rig.consumer.put(*(record(n) for n in range(1_000)))
 
     def until() -> bool:
         seconds(rig, 0.5)
@@ -547,7 +549,7 @@ def test_a_backlog_behind_a_rate_limit_is_not_stuck(tmp_path: Path) -> None:
 
     rig.run(until)
 
-    assert rig.source.paused
+    assert rig.consumer.paused
     assert number_of(rig.sink.requests[0][0]) == 0
 
 
@@ -555,17 +557,17 @@ def test_a_client_that_goes_back_above_a_held_record_does_not_commit_past_it(tmp
     """5 is held, 100 were read, and the log was cut back to 90: 5 is not read again, so the commit waits."""
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
     rig.state_feed.states[BLUE] = "PENDING"
-    rig.source.put(*(record(n, tenant="blue" if n == 5 else "acme") for n in range(100)))
+    rig.consumer.put(*(record(n, tenant="blue" if n == 5 else "acme") for n in range(100)))
 
     def until() -> bool:
-        if rig.source.polls == 200:
-            assert {P0: 5} == rig.source.committed
-            rig.source.put(*(record(n) for n in range(90, 95)))
-        if rig.source.polls == 400:
+        if rig.consumer.polls == 200:
+            assert {P0: 5} == rig.consumer.committed
+            rig.consumer.put(*(record(n) for n in range(90, 95)))
+        if rig.consumer.polls == 400:
             assert 2 == rig.delivered_ids.count(94)
-            assert {P0: 5} == rig.source.committed
+            assert {P0: 5} == rig.consumer.committed
             rig.state_feed.change(BLUE, "ACTIVE")
-        return rig.source.committed.get(P0) == 95
+        return rig.consumer.committed.get(P0) == 95
 
     rig.run(until)
 

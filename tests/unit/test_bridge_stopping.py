@@ -17,7 +17,7 @@ def test_a_stop_while_a_rebalance_drains_has_no_second_deadline(settings: config
     """Both together take `shutdown_timeout`, so that the pod is gone before it is killed."""
     rig = Rig(settings)
     rig.sink.silent = {"default"}
-    rig.source.put(*(record(n) for n in range(5)), *(record(n, partition=P1) for n in range(5)))
+    rig.consumer.put(*(record(n) for n in range(5)), *(record(n, partition=P1) for n in range(5)))
     answers = rig.sink.answers
     began_s = 0.0
 
@@ -33,8 +33,8 @@ def test_a_stop_while_a_rebalance_drains_has_no_second_deadline(settings: config
             rig.bridge.on_revoked([P0])
 
     rig.sink.answers = stopped_meanwhile  # type: ignore[method-assign]
-    rig.source.on_poll = on_poll
-    rig.bridge.run(rig.source)
+    rig.consumer.on_poll = on_poll
+    rig.bridge.run(rig.consumer)
 
     assert rig.clock.now_s - began_s < 1.5 + 2.1, "shutdown_timeout is 2 s, and began with the stop"
 
@@ -43,16 +43,16 @@ def test_a_revoked_partition_is_drained_and_committed(settings: config.Settings)
     """What is in flight is brought to an end; what was not sent is left to the next owner."""
     rig = Rig(settings)
     rig.sink.is_holding = True
-    rig.source.put(*(record(n) for n in range(45)))
+    rig.consumer.put(*(record(n) for n in range(45)))
 
     def until() -> bool:
-        if rig.source.polls == 10:
+        if rig.consumer.polls == 10:
             rig.sink.is_holding = False
             rig.sink.answer_held()
             sent = max(rig.delivered_ids)
             rig.bridge.on_revoked([P0])
-            assert {P0: sent + 1} == rig.source.committed
-        return rig.source.polls == 20
+            assert {P0: sent + 1} == rig.consumer.committed
+        return rig.consumer.polls == 20
 
     rig.run(until)
 
@@ -65,59 +65,59 @@ def test_a_partition_that_was_revoked_while_paused_is_read_when_it_comes_back(
     """The client keeps it paused from one assignment to the next; unread it would be stuck for ever."""
     rig = Rig(settings)
     rig.sink.is_holding = True
-    rig.source.put(*(record(n) for n in range(200)))
+    rig.consumer.put(*(record(n) for n in range(200)))
 
     def until() -> bool:
-        if rig.source.polls == 50:
-            assert P0 in rig.source.paused
+        if rig.consumer.polls == 50:
+            assert P0 in rig.consumer.paused
             rig.sink.is_holding = False
             rig.sink.answer_held()
             rig.bridge.on_revoked([P0])
             rig.bridge.on_assigned([P0])
-        return {P0: 200} == rig.source.committed
+        return {P0: 200} == rig.consumer.committed
 
     rig.run(until)
 
-    assert P0 not in rig.source.paused
+    assert P0 not in rig.consumer.paused
 
 
 def test_a_lost_partition_is_forgotten_without_a_commit(settings: config.Settings) -> None:
     """Somebody else reads it already: a commit now would move their position."""
     rig = Rig(settings)
     rig.sink.is_holding = True
-    rig.source.put(*(record(n) for n in range(20)))
+    rig.consumer.put(*(record(n) for n in range(20)))
 
     def until() -> bool:
-        if rig.source.polls == 10:
+        if rig.consumer.polls == 10:
             rig.bridge.on_lost([P0])
             rig.sink.is_holding = False
             rig.sink.answer_held()
-        return rig.source.polls == 20
+        return rig.consumer.polls == 20
 
     rig.run(until)
 
-    assert {P0: 0} == rig.source.committed
+    assert {P0: 0} == rig.consumer.committed
 
 
 def test_stopping_sends_what_holds_back_the_commit_and_no_more(settings: config.Settings) -> None:
     """A stop under load is quick and makes no duplicates: untouched records are left to the next reader."""
     rig = Rig(settings)
-    rig.source.put(*(record(n) for n in range(500)))
+    rig.consumer.put(*(record(n) for n in range(500)))
     rig.run(lambda: len(rig.sink.requests) >= 3)
 
     sent = rig.delivered_ids
     assert len(sent) < 500
-    assert {P0: max(sent) + 1} == rig.source.committed
+    assert {P0: max(sent) + 1} == rig.consumer.committed
     assert sorted(sent) == list(range(max(sent) + 1))
 
 
 def test_stopping_during_an_outage_does_not_wait_for_its_end(settings: config.Settings) -> None:
     """A target that is down is not worth the grace period."""
     rig = Rig(settings, lambda _: error(UnavailableError("connection refused")))
-    rig.source.put(*(record(n) for n in range(20)))
+    rig.consumer.put(*(record(n) for n in range(20)))
     rig.run(lambda: len(rig.sink.requests) > 10)
 
-    assert {P0: 0} == rig.source.committed
+    assert {P0: 0} == rig.consumer.committed
 
 
 def revoked(rig: Rig, at: Callable[[], bool], partition: Partition = P0) -> list[float]:
@@ -141,12 +141,12 @@ def test_a_rebalance_does_not_wait_for_what_waits_for_its_next_attempt(settings:
         with_retry(settings, initial_interval=30.0, max_interval=30.0),
         failing(3, Retriable("InternalFailure", "")),
     )
-    rig.source.put(*(record(n, key="k" if n >= 3 else None) for n in range(50)))
+    rig.consumer.put(*(record(n, key="k" if n >= 3 else None) for n in range(50)))
 
     (took_s,) = revoked(rig, lambda: 3 in rig.delivered_ids and not rig.bridge._senders["default"].is_busy)
 
     assert took_s < 0.1
-    assert {P0: 3} == rig.source.committed
+    assert {P0: 3} == rig.consumer.committed
     sent = len(rig.delivered_ids)
     assert rig.delivered_ids.count(3) == 1
     assert sent < 50
@@ -158,11 +158,11 @@ def test_a_stop_does_not_wait_for_what_waits_for_its_next_attempt(settings: conf
         with_retry(settings, initial_interval=30.0, max_interval=30.0),
         each(lambda n: Retriable("InternalFailure", "") if n % 2 else Delivered("id")),
     )
-    rig.source.put(*(record(n) for n in range(40)))
+    rig.consumer.put(*(record(n) for n in range(40)))
     rig.run(lambda: 1 in rig.delivered_ids)
 
     assert rig.clock.now_s < 1_001
-    assert {P0: 1} == rig.source.committed
+    assert {P0: 1} == rig.consumer.committed
 
 
 @pytest.mark.parametrize("what", ["rebalance", "stop"])
@@ -181,7 +181,7 @@ def test_what_is_in_flight_is_waited_for_as_long_as_a_request_may_take(
         )
     )
     rig.sink.silent = {"default"}
-    rig.source.put(*(record(n) for n in range(5)))
+    rig.consumer.put(*(record(n) for n in range(5)))
     if what == "rebalance":
         (took_s,) = revoked(rig, lambda: bool(rig.sink.requests))
     else:
@@ -200,7 +200,7 @@ def test_a_letter_is_waited_for_longer_than_a_request(settings: config.Settings)
         )
     )
     rig.dead_letters.is_down = True
-    rig.source.put(record(0, type=None))
+    rig.consumer.put(record(0, type=None))
     acknowledged = rig.dead_letters.acknowledged
 
     def later() -> Sequence[object]:
@@ -218,15 +218,15 @@ def test_a_letter_is_waited_for_longer_than_a_request(settings: config.Settings)
 
     rig.run(until)
 
-    assert {P0: 1} == rig.source.committed
+    assert {P0: 1} == rig.consumer.committed
     assert 1.0 < rig.clock.now_s - began_s < 1.5
 
 
 def test_a_stop_after_an_acknowledged_letter_waits_for_nothing(settings: config.Settings) -> None:
     """It is not under way any more."""
     rig = Rig(settings)
-    rig.source.put(record(0, type=None))
-    rig.run(lambda: rig.source.committed.get(P0) == 1)
+    rig.consumer.put(record(0, type=None))
+    rig.run(lambda: rig.consumer.committed.get(P0) == 1)
 
     assert rig.clock.now_s < 1_001
 
@@ -235,27 +235,27 @@ def test_what_is_ready_up_to_the_highest_offset_that_was_sent_still_goes(setting
     """Left to the next owner, it would hold back the commit and have all above it delivered twice."""
     refusals = iter([error(RefusedError("request_refused", "ValidationException"))])
     rig = Rig(settings, lambda entries: next(refusals, None) or accept(entries))
-    rig.source.put(*(record(n) for n in range(20)))
+    rig.consumer.put(*(record(n) for n in range(20)))
     revoked(rig, lambda: bool(rig.sink.requests))
 
-    assert {P0: 20} == rig.source.committed
+    assert {P0: 20} == rig.consumer.committed
     assert set(range(20)) == set(rig.delivered_ids)
 
 
 def test_a_stop_does_not_wait_for_what_was_given_up(settings: config.Settings) -> None:
     """A record below what was sent and settled is left, and owed no more."""
     rig = Rig(settings, failing(0, Retriable("InternalFailure", "")))
-    rig.source.put(*(record(n, key="k") for n in range(5)), *(record(n) for n in range(5, 30)))
+    rig.consumer.put(*(record(n, key="k") for n in range(5)), *(record(n) for n in range(5, 30)))
     rig.run(lambda: 29 in rig.delivered_ids)
 
     assert rig.clock.now_s < 1_000.5
-    assert {P0: 0} == rig.source.committed
+    assert {P0: 0} == rig.consumer.committed
 
 
 def test_letters_of_a_partition_that_was_lost_are_looked_after(settings: config.Settings) -> None:
     """The dead-letter producer is asked for news also when no letter of ours is under way."""
     rig = Rig(settings)
-    rig.source.put(record(0, type=None))
+    rig.consumer.put(record(0, type=None))
     polled: list[float] = []
     acknowledged = rig.dead_letters.acknowledged
 
@@ -266,10 +266,10 @@ def test_letters_of_a_partition_that_was_lost_are_looked_after(settings: config.
     rig.dead_letters.acknowledged = asked  # type: ignore[method-assign, assignment]
 
     def until() -> bool:
-        if rig.dead_letters.letters and rig.source.polls == 50:
+        if rig.dead_letters.letters and rig.consumer.polls == 50:
             rig.bridge.on_lost([P0])
             polled.clear()
-        return rig.source.polls == 100
+        return rig.consumer.polls == 100
 
     rig.dead_letters.is_down = True
     rig.run(until)

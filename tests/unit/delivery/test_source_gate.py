@@ -86,9 +86,9 @@ def at(poll: int, action: Callable[[], None], rig: Rig, until: Callable[[], bool
     """Does something once, at a poll, on the way to a condition."""
 
     def condition() -> bool:
-        if rig.source.polls == poll:
+        if rig.consumer.polls == poll:
             action()
-        return rig.source.polls > poll and until()
+        return rig.consumer.polls > poll and until()
 
     return condition
 
@@ -104,14 +104,14 @@ def test_the_first_records_of_a_source_wait_until_it_was_looked_at(settings: con
     """Nothing is sent to where it might be dropped, not even at the very start."""
     rig = Rig(settings)
     rig.state_feed.is_blind = True
-    rig.source.put(*(record(n) for n in range(5)))
+    rig.consumer.put(*(record(n) for n in range(5)))
 
     def seen() -> None:
         assert [] == rig.sink.requests
         assert {ACME} == rig.state_feed.followed
         rig.state_feed.is_blind = False
 
-    rig.run(at(20, seen, rig, lambda: rig.source.committed.get(P0) == 5))
+    rig.run(at(20, seen, rig, lambda: rig.consumer.committed.get(P0) == 5))
 
     assert list(range(5)) == rig.delivered_ids
 
@@ -121,9 +121,9 @@ def test_the_bridge_is_quick_while_events_wait_for_a_lookup(settings: config.Set
     """Then it looks for the answer every few ms. One that nobody waits for must not cost that CPU."""
     rig = Rig(settings)
     rig.state_feed.is_blind = rig.state_feed.is_looking_up = True
-    rig.source.put(*(record(n) for n in range(waiting)))
+    rig.consumer.put(*(record(n) for n in range(waiting)))
     began_s = rig.clock.now_s
-    rig.run(lambda: rig.source.polls == 100)
+    rig.run(lambda: rig.consumer.polls == 100)
 
     assert (rig.clock.now_s - began_s < 2) == bool(waiting)
 
@@ -133,16 +133,16 @@ def test_looks_that_come_to_nothing_while_events_wait_show(settings: config.Sett
     rig = Rig(settings)
     rig.state_feed.is_blind = True
     rig.state_feed.trouble = (rig.clock(), "no answer from EventBridge")
-    rig.source.put(*(record(n) for n in range(5)))
+    rig.consumer.put(*(record(n) for n in range(5)))
     shown: list[str] = []
 
     def until() -> bool:
-        if rig.source.polls == 20:
+        if rig.consumer.polls == 20:
             rig.clock.now_s += 5
-        if rig.source.polls == 30:
+        if rig.consumer.polls == 30:
             shown.append(str(rig.health.ready()[1]["targets_down"]))
             rig.state_feed.is_blind, rig.state_feed.trouble = False, None
-        return rig.source.committed.get(P0) == 5
+        return rig.consumer.committed.get(P0) == 5
 
     rig.run(until)
 
@@ -154,14 +154,14 @@ def test_records_of_a_pending_source_wait_and_follow_in_order(holding: config.Se
     """The others go on meanwhile, and nothing is dead-lettered."""
     rig = Rig(holding)
     rig.state_feed.states[BLUE] = "PENDING"
-    rig.source.put(*(record(n, key="k", tenant="blue" if n % 2 else "acme") for n in range(40)))
+    rig.consumer.put(*(record(n, key="k", tenant="blue" if n % 2 else "acme") for n in range(40)))
 
     def active() -> None:
         assert list(range(0, 40, 2)) == rig.delivered_ids
         assert 20 == metric(rig, "held_records", target="default")
         rig.state_feed.change(BLUE, "ACTIVE")
 
-    rig.run(at(500, active, rig, lambda: rig.source.committed.get(P0) == 40))
+    rig.run(at(500, active, rig, lambda: rig.consumer.committed.get(P0) == 40))
 
     assert list(range(1, 40, 2)) == of(rig, BLUE)
     assert [] == rig.dead_letters.codes
@@ -177,7 +177,7 @@ def test_many_customers_in_one_topic_dead_letter_by_default_and_never_halt(
     """However many letters in a row: that a customer did not accept is no broken mapping."""
     rig = Rig(settings)
     rig.state_feed.states[BLUE] = state
-    rig.source.put(*(record(n, tenant="blue") for n in range(100)), record(100))
+    rig.consumer.put(*(record(n, tenant="blue") for n in range(100)), record(100))
     rig.run_to_the_end()
 
     assert [code] * 100 == rig.dead_letters.codes
@@ -201,9 +201,14 @@ def test_one_source_for_a_topic_holds_by_default_and_is_looked_at_before_its_fir
 
     assert {ACME} == rig.state_feed.followed
 
-    rig.source.put(*(record(n) for n in range(10)))
+    rig.consumer.put(*(record(n) for n in range(10)))
     rig.run(
-        at(50, lambda: rig.state_feed.change(ACME, "ACTIVE"), rig, lambda: rig.source.committed.get(P0) == 10)
+        at(
+            50,
+            lambda: rig.state_feed.change(ACME, "ACTIVE"),
+            rig,
+            lambda: rig.consumer.committed.get(P0) == 10,
+        )
     )
 
     assert list(range(10)) == rig.delivered_ids
@@ -215,14 +220,14 @@ def test_what_waits_when_a_source_becomes_pending_is_held_and_what_may_be_lost_i
 ) -> None:
     """EventBridge says nothing when it begins to drop; between two looks nobody can know."""
     rig = Rig(holding)
-    rig.source.put(*(record(n) for n in range(10)))
+    rig.consumer.put(*(record(n) for n in range(10)))
 
     def pending() -> None:
         rig.sink.is_holding = True
         rig.state_feed.change(ACME, "PENDING")
-        rig.source.put(*(record(n) for n in range(10, 30)))
+        rig.consumer.put(*(record(n) for n in range(10, 30)))
 
-    rig.run(at(50, pending, rig, lambda: rig.source.polls > 60))
+    rig.run(at(50, pending, rig, lambda: rig.consumer.polls > 60))
 
     assert list(range(10)) == rig.delivered_ids
     assert 10 == metric(rig, "events_maybe_dropped_total", target="default")
@@ -239,17 +244,17 @@ def test_a_held_source_that_is_full(tmp_path: Path, when: str) -> None:
         )
     )
     rig.state_feed.states[BLUE] = "PENDING"
-    rig.source.put(*(record(n, tenant="blue") for n in range(100)))
-    rig.source.put(*(record(1000 + n, partition=P1) for n in range(100)))
+    rig.consumer.put(*(record(n, tenant="blue") for n in range(100)))
+    rig.consumer.put(*(record(1000 + n, partition=P1) for n in range(100)))
 
     def active() -> None:
-        assert 1100 == rig.source.committed[P1]
+        assert 1100 == rig.consumer.committed[P1]
         assert 30 == metric(rig, "held_records", target="default")
-        assert (when == "pause") == (P0 in rig.source.paused)
-        assert P1 not in rig.source.paused
+        assert (when == "pause") == (P0 in rig.consumer.paused)
+        assert P1 not in rig.consumer.paused
         rig.state_feed.change(BLUE, "ACTIVE")
 
-    rig.run(at(1000, active, rig, lambda: rig.source.committed.get(P0) == 100))
+    rig.run(at(1000, active, rig, lambda: rig.consumer.committed.get(P0) == 100))
 
     sent, dead = of(rig, BLUE), [letter.offset for letter, _ in rig.dead_letters.letters]
     assert list(range(100)) == sorted(sent + dead)
@@ -265,9 +270,9 @@ def test_held_sources_together_leave_half_of_the_room_to_the_others(holding: con
     for n in range(20):
         rig.state_feed.states[f"aws.partner/example.com/late-{n}"] = "PENDING"
         records += [record(n * 30 + i, tenant=f"late-{n}") for i in range(30)]
-    rig.source.put(*records)
-    rig.source.put(*(record(5000 + n, partition=P1) for n in range(300)))
-    rig.run(lambda: rig.source.committed.get(P1) == 5300)
+    rig.consumer.put(*records)
+    rig.consumer.put(*(record(5000 + n, partition=P1) for n in range(300)))
+    rig.run(lambda: rig.consumer.committed.get(P1) == 5300)
 
     assert metric(rig, "held_records", target="default") <= 50  # two targets share 200: half of a half
 
@@ -276,14 +281,14 @@ def test_a_refused_source_is_held_until_a_look_says_what_is_true(holding: config
     """Deleted since the last look: what comes is held, nothing is dead-lettered, nobody else waits."""
     rig = Rig(holding, unknown(BLUE))
     rig.state_feed.states[BLUE] = "ACTIVE"
-    rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(40)))
+    rig.consumer.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(40)))
 
     def active() -> None:
         assert set(range(0, 40, 2)) == {n for n in rig.delivered_ids if n % 2 == 0}
         rig.sink.judge = accept
         rig.state_feed.change(BLUE, "ACTIVE")
 
-    rig.run(at(600, active, rig, lambda: rig.source.committed.get(P0) == 40))
+    rig.run(at(600, active, rig, lambda: rig.consumer.committed.get(P0) == 40))
 
     assert [] == rig.dead_letters.codes
     assert set(range(1, 40, 2)) <= set(of(rig, BLUE))
@@ -293,13 +298,13 @@ def test_a_refused_source_that_cannot_be_looked_at_is_tried_now_and_then(holding
     """Without permission to look, what EventBridge answers is all there is to go by."""
     rig = Rig(holding, unknown(BLUE))
     rig.state_feed.states[BLUE] = "UNKNOWN"
-    rig.source.put(record(0, tenant="blue"), record(1))
+    rig.consumer.put(record(0, tenant="blue"), record(1))
 
     def comes() -> None:
         assert 1 < len(of(rig, BLUE)) < 20
         rig.sink.judge = accept
 
-    rig.run(at(2_000, comes, rig, lambda: rig.source.committed.get(P0) == 2), max_polls=20_000)
+    rig.run(at(2_000, comes, rig, lambda: rig.consumer.committed.get(P0) == 2), max_polls=20_000)
 
     assert [] == rig.dead_letters.codes
 
@@ -316,16 +321,16 @@ def test_no_failed_lookup_opens_a_source_that_was_seen_closed(
     """Whatever keeps the bridge from looking: only a lookup that says ACTIVE opens it."""
     rig = Rig(holding)
     rig.state_feed.states[BLUE] = state
-    rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(40)))
+    rig.consumer.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(40)))
 
     def until() -> bool:
-        if rig.source.polls in {100, 200, 300}:
+        if rig.consumer.polls in {100, 200, 300}:
             rig.state_feed.say(BLUE, news)
-        if rig.source.polls == 400:
+        if rig.consumer.polls == 400:
             assert [] == of(rig, BLUE)
             assert 1 == metric(rig, "source_state", source=BLUE, state=state)
             rig.state_feed.change(BLUE, "ACTIVE")
-        return rig.source.polls > 400 and rig.source.committed.get(P0) == 40
+        return rig.consumer.polls > 400 and rig.consumer.committed.get(P0) == 40
 
     rig.run(until)
 
@@ -343,15 +348,15 @@ def test_a_source_that_was_forgotten_while_closed_is_not_opened_by_a_failed_look
     rig.bridge._senders["default"].expect(BLUE, "hold")
 
     def until() -> bool:
-        if rig.source.polls == 50:
-            rig.source.put(*(record(n, tenant=f"other-{n}") for n in range(40)))
-        if rig.source.polls == 300:
+        if rig.consumer.polls == 50:
+            rig.consumer.put(*(record(n, tenant=f"other-{n}") for n in range(40)))
+        if rig.consumer.polls == 300:
             assert BLUE not in rig.state_feed.followed
             rig.state_feed.is_blind = True
-            rig.source.put(record(40, tenant="blue"))
-        if rig.source.polls == 350:
+            rig.consumer.put(record(40, tenant="blue"))
+        if rig.consumer.polls == 350:
             rig.state_feed.say(BLUE, DENIED)
-        return rig.source.polls > 450
+        return rig.consumer.polls > 450
 
     rig.run(until)
 
@@ -384,8 +389,8 @@ def test_after_a_refusal_only_a_lookup_that_begins_then_counts(settings: config.
     """One that was in flight may show what was true before."""
     rig = Rig(settings)
     rig.sink.judge = lambda entries: outcomes([UNKNOWN_SOURCE] * len(entries))
-    rig.source.put(record(0, tenant="blue"))
-    rig.run(lambda: bool(rig.sink.requests) and rig.source.polls > 50)
+    rig.consumer.put(record(0, tenant="blue"))
+    rig.run(lambda: bool(rig.sink.requests) and rig.consumer.polls > 50)
 
     assert BLUE in rig.state_feed.asked_anew
 
@@ -411,15 +416,15 @@ def test_a_state_that_aws_adds_later_is_closed_and_named(settings: config.Settin
     """Nobody knows what becomes of events for such a source, so none is sent to find out."""
     rig = Rig(settings)
     rig.state_feed.is_blind = True
-    rig.source.put(record(0, tenant="blue"), record(1))
+    rig.consumer.put(record(0, tenant="blue"), record(1))
 
     def until() -> bool:
-        if rig.source.polls == 50:
+        if rig.consumer.polls == 50:
             rig.state_feed.say(BLUE, SourceStatus("OTHER", reason="EventBridge calls it SLEEPING"))
             rig.state_feed.is_blind = False
             rig.state_feed.change(ACME, "ACTIVE")
             rig.state_feed.states[BLUE] = "OTHER"
-        return rig.source.committed.get(P0) == 2
+        return rig.consumer.committed.get(P0) == 2
 
     rig.run(until)
 
@@ -434,24 +439,24 @@ def test_a_source_that_eventbridge_refuses_is_closed_though_it_cannot_be_looked_
 ) -> None:
     """It was ACTIVE when it was last seen. No failed lookup sends anything to it again."""
     rig = Rig(holding if policy == "hold" else settings)
-    rig.source.put(record(0, tenant="blue"))
+    rig.consumer.put(record(0, tenant="blue"))
 
     def until() -> bool:
-        if rig.source.polls == 50:
+        if rig.consumer.polls == 50:
             rig.state_feed.is_blind = True
             rig.sink.judge = unknown(BLUE)
-            rig.source.put(*(record(n, tenant="blue") for n in range(1, 10)))
-        if rig.source.polls == 100:
+            rig.consumer.put(*(record(n, tenant="blue") for n in range(1, 10)))
+        if rig.consumer.polls == 100:
             rig.state_feed.say(BLUE, DENIED)
-        if rig.source.polls == 150:
+        if rig.consumer.polls == 150:
             rig.state_feed.say(BLUE, NO_ANSWER)
-        if rig.source.polls == 200:
+        if rig.consumer.polls == 200:
             rig.sink.judge = accept
             assert 1 == metric(rig, "source_state", source=BLUE, state="MISSING")
-        if rig.source.polls == 600:
+        if rig.consumer.polls == 600:
             rig.state_feed.is_blind = False
             rig.state_feed.change(BLUE, "ACTIVE")
-        return rig.source.polls > 700
+        return rig.consumer.polls > 700
 
     rig.run(until)
 
@@ -465,15 +470,15 @@ def test_what_was_sent_unseen_counts_as_maybe_dropped(holding: config.Settings) 
     """Without a lookup nobody knew; the first one that comes says that it may all be lost."""
     rig = Rig(holding)
     rig.state_feed.is_blind = True
-    rig.source.put(*(record(n) for n in range(10)))
+    rig.consumer.put(*(record(n) for n in range(10)))
 
     def until() -> bool:
-        if rig.source.polls == 50:
+        if rig.consumer.polls == 50:
             rig.state_feed.say(ACME, NO_ANSWER)
-        if rig.source.polls == 150:
+        if rig.consumer.polls == 150:
             assert list(range(10)) == rig.delivered_ids
             rig.state_feed.say(ACME, SourceStatus("PENDING"))
-        return rig.source.polls > 200
+        return rig.consumer.polls > 200
 
     rig.run(until)
 
@@ -486,14 +491,14 @@ class Outage:
     def __init__(self, settings: config.Settings) -> None:
         self.rig = rig = Rig(settings)
         rig.state_feed.max_age_s = 5.0
-        rig.source.put(record(0), record(1, tenant="blue"))
+        rig.consumer.put(record(0), record(1, tenant="blue"))
         self.steps: dict[int, Callable[[], None]] = {50: self._begin, 300: self._end}
 
     def _begin(self) -> None:
         assert {0, 1} == set(self.rig.delivered_ids)
         self.rig.state_feed.is_blind = True
         self.rig.sink.judge = lambda _: error(UnavailableError("down"))
-        self.rig.source.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(2, 40)))
+        self.rig.consumer.put(*(record(n, tenant="blue" if n % 2 else "acme") for n in range(2, 40)))
 
     def _end(self) -> None:
         self.rig.clock.now_s += 10
@@ -509,8 +514,8 @@ class Outage:
         self.steps |= steps
 
         def until() -> bool:
-            self.steps.get(self.rig.source.polls, lambda: None)()
-            return self.rig.source.polls > polls
+            self.steps.get(self.rig.consumer.polls, lambda: None)()
+            return self.rig.consumer.polls > polls
 
         self.rig.run(until)
 
@@ -575,15 +580,15 @@ def test_a_source_that_alone_is_throttled_rests_and_does_not_slow_the_target(
         return outcomes(results)
 
     rig = Rig(settings, judge)
-    rig.source.put(*(record(n, tenant="blue") for n in range(20)))
-    rig.source.put(*(record(5000 + n, partition=P1) for n in range(2_000)))
+    rig.consumer.put(*(record(n, tenant="blue") for n in range(20)))
+    rig.consumer.put(*(record(5000 + n, partition=P1) for n in range(2_000)))
 
     def recover() -> None:
-        assert 7000 == rig.source.committed[P1]
+        assert 7000 == rig.consumer.committed[P1]
         assert None is rig.bridge._senders["default"]._rate_control.rate
         rig.sink.judge = accept
 
-    rig.run(at(1_500, recover, rig, lambda: rig.source.committed.get(P0) == 20))
+    rig.run(at(1_500, recover, rig, lambda: rig.consumer.committed.get(P0) == 20))
 
     assert [] == rig.dead_letters.codes
 
@@ -595,8 +600,8 @@ def test_a_dead_target_stops_only_its_own_records(settings: config.Settings) -> 
     """Within its share nothing waits for it; past it, only the partitions that have more for it do."""
     rig = Rig(settings)
     rig.sink.silent.add("far")
-    rig.source.put(*(record(n, target="far") for n in range(60)))
-    rig.source.put(
+    rig.consumer.put(*(record(n, target="far") for n in range(60)))
+    rig.consumer.put(
         *(record(5000 + n, partition=P1, target="far" if n % 10 == 0 else "default") for n in range(300))
     )
 
@@ -605,13 +610,13 @@ def test_a_dead_target_stops_only_its_own_records(settings: config.Settings) -> 
 
     def more() -> None:
         assert delivered(270)
-        assert set() == rig.source.paused
-        rig.source.put(*(record(60 + n, target="far") for n in range(300)))
-        rig.source.put(*(record(5300 + n, partition=P1, target="default") for n in range(500)))
+        assert set() == rig.consumer.paused
+        rig.consumer.put(*(record(60 + n, target="far") for n in range(300)))
+        rig.consumer.put(*(record(5300 + n, partition=P1, target="default") for n in range(500)))
 
     rig.run(at(300, more, rig, lambda: delivered(720)))
 
-    assert {P0} == rig.source.paused
+    assert {P0} == rig.consumer.paused
     assert [] == rig.dead_letters.codes
     assert rig.bridge._ledger.pending_records <= 200 + 2 * POLL_RECORDS
 
@@ -620,9 +625,9 @@ def test_a_dead_target_never_fills_the_share_of_the_others(settings: config.Sett
     """A partition without its records is read on, for as long as the outage lasts."""
     rig = Rig(settings)
     rig.sink.silent.add("far")
-    rig.source.put(*(record(n, target="far") for n in range(1_000)))
-    rig.source.put(*(record(5000 + n, partition=P1) for n in range(1_000)))
-    rig.run(lambda: rig.source.committed.get(P1) == 6_000)
+    rig.consumer.put(*(record(n, target="far") for n in range(1_000)))
+    rig.consumer.put(*(record(5000 + n, partition=P1) for n in range(1_000)))
+    rig.run(lambda: rig.consumer.committed.get(P1) == 6_000)
 
     assert [] == rig.dead_letters.codes
 
@@ -630,7 +635,7 @@ def test_a_dead_target_never_fills_the_share_of_the_others(settings: config.Sett
 def test_a_target_that_a_template_made_up_is_a_dead_letter(settings: config.Settings) -> None:
     """It names the targets there are, and not what the record said."""
     rig = Rig(settings)
-    rig.source.put(record(0, target="mars"), record(1))
+    rig.consumer.put(record(0, target="mars"), record(1))
     rig.run_to_the_end()
 
     assert ["target_unknown"] == rig.dead_letters.codes
@@ -649,13 +654,13 @@ def test_one_target_that_refuses_us_is_down_alone_and_all_together_halt(settings
         return error(NotAuthorizedError("AccessDeniedException")) if refused else accept(entries)
 
     rig.sink.judge = judge
-    rig.source.put(record(0, target="far"), record(1, target="far"))
-    rig.source.put(*(record(5000 + n, partition=P1) for n in range(100)))
+    rig.consumer.put(record(0, target="far"), record(1, target="far"))
+    rig.consumer.put(*(record(5000 + n, partition=P1) for n in range(100)))
 
     def all_refuse() -> None:
-        assert 5100 == rig.source.committed[P1]
+        assert 5100 == rig.consumer.committed[P1]
         refusals.add("default")
-        rig.source.put(record(5100, partition=P1))
+        rig.consumer.put(record(5100, partition=P1))
 
     with pytest.raises(NotAuthorizedError):
         rig.run(at(500, all_refuse, rig, lambda: False))
@@ -670,11 +675,11 @@ def test_a_stop_does_not_wait_for_what_is_held(holding: config.Settings) -> None
     """It is left to the next reader, and so is the commit: the lowest offset that is not settled."""
     rig = Rig(holding)
     rig.state_feed.states[BLUE] = "PENDING"
-    rig.source.put(*(record(n, tenant="blue" if n == 3 else "acme") for n in range(20)))
+    rig.consumer.put(*(record(n, tenant="blue" if n == 3 else "acme") for n in range(20)))
     rig.run(lambda: len(rig.delivered_ids) == 19)
     began_s = rig.clock.now_s
 
-    assert {P0: 3} == rig.source.committed
+    assert {P0: 3} == rig.consumer.committed
     assert rig.clock.now_s - began_s < 1
 
 
@@ -717,20 +722,20 @@ def test_whatever_becomes_of_sources_nothing_is_sent_into_the_void(
     rig.sink.judge = judge
     tenant_of = [draw.choice(tenants) for _ in range(150)]
     records = [record(n, key=tenant, tenant=tenant) for n, tenant in enumerate(tenant_of)]
-    rig.source.put(*records[:75])
+    rig.consumer.put(*records[:75])
 
     def until() -> bool:
-        polls = rig.source.polls
+        polls = rig.consumer.polls
         if polls < 300 and polls % 20 == 0:
             source = f"aws.partner/example.com/{draw.choice(tenants)}"
             states: list[SourceState] = ["ACTIVE", "PENDING", "DELETED", "MISSING"]
             rig.state_feed.change(source, draw.choice(states))
             if polls == 140:
-                rig.source.put(*records[75:])
+                rig.consumer.put(*records[75:])
         if polls == 300:
             for tenant in tenants:
                 rig.state_feed.change(f"aws.partner/example.com/{tenant}", "ACTIVE")
-        return rig.source.committed.get(P0) == 150
+        return rig.consumer.committed.get(P0) == 150
 
     rig.run(until)
 
