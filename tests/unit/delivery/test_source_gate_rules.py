@@ -1,4 +1,4 @@
-"""The gate of one target's sources by itself: what opens and shuts it, and what people are told of each source."""
+"""The gate of one target's sources by itself: what opens and shuts it, and what is told of each source."""
 
 from __future__ import annotations
 
@@ -152,6 +152,11 @@ class Target:
 
     def report(self, source: str = "blue") -> SourceReport:
         return {each.source: each for each in self.gate.standings()}[source]
+
+
+def gate_of(queue: SourceQueue) -> Gate:
+    """Its gate at this moment."""
+    return queue.gate
 
 
 def test_a_source_is_held_until_its_first_lookup() -> None:
@@ -437,7 +442,7 @@ def test_a_refused_source_is_held_and_looked_up_anew() -> None:
     assert [("blue", False), ("blue", True)] == target.state_feed.followed
     assert (True, False) == (target.gate.is_awaited, target.gate.is_only_refused)
     assert [] == target.wait(1_000_000)
-    assert Gate.HELD is hold.gate
+    assert Gate.HELD is gate_of(hold)
 
 
 def test_a_refused_source_that_a_lookup_shows_shut_waits_for_no_further_try() -> None:
@@ -450,29 +455,29 @@ def test_a_refused_source_that_a_lookup_shows_shut_waits_for_no_further_try() ->
     assert not target.gate.is_awaited
     assert target.gate.next_s(target.now_s) is None
     target.wait(1_000)
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
 
     target.hear(ACTIVE)
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
     target.gate.refused(queue)
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
 
 
 def reopening(target: Target, queue: SourceQueue, news: SourceStatus = ACTIVE) -> float:
     """How long a source is held that is refused now, and in which a lookup shows nothing wrong."""
     target.gate.refused(queue)
     target.hear(news)
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
     assert target.gate.is_awaited
     assert target.gate.is_only_refused
     reopen_s = target.gate.next_s(target.now_s)
     assert reopen_s is not None
     pause_s = reopen_s - target.now_s
     target.wait(pause_s - 0.001)
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
     target.now_s = reopen_s
     target.gate.step(reopen_s)
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
     assert not target.gate.is_awaited
     assert target.gate.next_s(target.now_s) is None
     return pause_s
@@ -519,7 +524,7 @@ def test_a_source_that_is_tried_again_is_looked_up_as_often_as_ever() -> None:
     target.hear(ACTIVE)
 
     assert reopen_s == target.gate.next_s(target.now_s)
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
 
 
 def test_sources_are_tried_again_each_in_its_time() -> None:
@@ -555,7 +560,7 @@ def test_a_refused_source_that_was_active_and_cannot_be_looked_up_is_missing(
     waiting = target.put(1, 2, to=queue)
     target.gate.refused(queue)
     assert [] == target.hear(DENIED)
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
     away = target.hear(NO_ANSWER)
 
     reason = "EventBridge refuses its events as those of no source, and no lookup of it was answered in time"
@@ -567,7 +572,7 @@ def test_a_refused_source_that_was_active_and_cannot_be_looked_up_is_missing(
     assert not target.gate.is_awaited
     assert target.gate.next_s(target.now_s) is None
     target.wait(1_000)
-    assert Gate.OPEN is not queue.gate
+    assert Gate.OPEN is not gate_of(queue)
 
 
 def test_a_refused_source_is_missing_also_where_no_reason_is_known() -> None:
@@ -591,7 +596,7 @@ def test_replay_takes_a_refused_source_that_was_never_looked_up_for_missing(unkn
     away = target.hear(unknown)
 
     assert ("MISSING", False) == (target.gate.seen("blue").state, target.gate.seen("blue").is_denied)
-    assert Gate.REFUSED is refuse.gate
+    assert Gate.REFUSED is gate_of(refuse)
     assert waiting == [pending for pending, _ in away]
     assert ["source_unknown"] == [error.code for _, error in away]
     assert not target.gate.is_awaited
@@ -704,7 +709,7 @@ def test_while_a_target_answers_nothing_grows_old() -> None:
     queue = target.met(ACTIVE)
     target.wait(1_000)
 
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
     assert [] == target.state_feed.postponed_s
     assert START_S + 1_000 == target.state_feed.stepped_s[-1]
 
@@ -785,7 +790,7 @@ def test_after_an_outage_an_active_source_whose_lookup_is_denied_waits() -> None
     target, queue = aged()
     target.hear(DENIED)
 
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
     assert target.gate.is_awaited
 
 
@@ -796,10 +801,10 @@ def test_a_source_that_was_opened_for_want_of_an_answer_is_shut_by_the_next_outa
     """At once: what is known of it is too old already."""
     target, queue = aged(seen)
     target.hear(NO_ANSWER)
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
     target.wait(0.001, is_down=True)
 
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
     assert target.gate.is_awaited
 
 
@@ -810,14 +815,14 @@ def test_a_source_that_was_opened_for_want_of_an_answer_and_looked_up_since_is_n
     target.hear(ACTIVE)
     target.wait(0.001, is_down=True)
 
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
 
 
 def test_a_source_that_may_not_be_looked_up_stays_open_in_an_outage() -> None:
     """No lookup would ever come."""
     target, queue = aged(DENIED)
 
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
     assert not target.gate.is_awaited
 
 
@@ -830,7 +835,7 @@ def test_a_source_that_was_seen_shut_waits_for_no_lookup_after_one_that_failed(
     assert target.gate.is_awaited
     target.hear(unknown)
 
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
     assert not target.gate.is_awaited
     target.wait(0.001, is_down=True)
     assert not target.gate.is_awaited
@@ -844,7 +849,7 @@ def test_a_source_that_was_never_looked_up_is_held_once_in_an_outage() -> None:
     target.wait(100, is_down=True)
     target.hear(ACTIVE)
 
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
     assert not target.gate.is_awaited
 
 
@@ -854,7 +859,7 @@ def test_every_outage_makes_known_sources_old() -> None:
     target.hear(ACTIVE)
     target.wait(10.5, is_down=True)
 
-    assert Gate.HELD is queue.gate
+    assert Gate.HELD is gate_of(queue)
 
 
 # Sources that are forgotten
@@ -886,7 +891,7 @@ def test_a_source_that_was_forgotten_is_looked_up_no_more_and_met_anew() -> None
     target.state_feed.followed.clear()
     again = target.meet()
     assert [("blue", False)] == target.state_feed.followed
-    assert Gate.HELD is again.gate
+    assert Gate.HELD is gate_of(again)
     target.hear(DENIED)
     assert (Gate.OPEN, "UNKNOWN") == (again.gate, target.gate.seen("blue").state)
 
@@ -902,7 +907,7 @@ def test_a_source_is_not_forgotten_while_another_topic_has_a_queue_for_it() -> N
     assert "blue" not in target.state_feed.forgotten
     assert "ACTIVE" == target.gate.seen("blue").state
     target.hear(PENDING)
-    assert Gate.HELD is kept.gate
+    assert Gate.HELD is gate_of(kept)
 
 
 @pytest.mark.usefixtures("few_sources")
@@ -924,7 +929,7 @@ def test_a_source_that_was_shut_when_it_was_forgotten_is_shut_where_no_lookup_an
     assert Change("far", "blue", "LOOKING", pending, 0) == target.changes.all[-1]
     assert not target.gate.is_inactive(target.meet("other-11"))
     target.hear(ACTIVE)
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
 
 
 @pytest.mark.usefixtures("few_sources")
@@ -939,7 +944,7 @@ def test_a_source_that_became_active_before_it_was_forgotten_is_not_remembered_a
     queue = target.meet()
     target.hear(NO_ANSWER)
 
-    assert Gate.OPEN is queue.gate
+    assert Gate.OPEN is gate_of(queue)
 
 
 @pytest.mark.usefixtures("few_sources")
