@@ -1,4 +1,4 @@
-"""Whose fault a failed attempt is, the entry's, its source's or the target's, and when an entry is given up."""
+"""Whose fault a failed attempt is: of the entry, its source or the target; and when an entry is given up."""
 
 from __future__ import annotations
 
