@@ -300,6 +300,19 @@ def test_the_bridge_sends_to_a_source_of_which_nothing_was_ever_known(unknown: S
     assert not target.gate.is_awaited
 
 
+def test_a_gate_sends_unseen_where_nothing_else_is_said() -> None:
+    """As the bridge does."""
+    target = Target()
+    gate = SourceGate("far", state_feed=target.state_feed, telemetry=target.changes)
+    gate.source_gate(target.queue)
+    queue = target.meet()
+    gate.meet(queue)
+    target.state_feed.news = [("blue", NO_ANSWER, START_S)]
+    gate.step(START_S)
+
+    assert Gate.OPEN is queue.gate
+
+
 def test_replay_sends_unseen_only_where_the_permission_is_missing() -> None:
     """A throttled lookup is no permission to send into the void; one that is denied will never say more."""
     gates = {}
@@ -573,6 +586,8 @@ def test_a_refused_source_that_was_active_and_cannot_be_looked_up_is_missing(
     assert target.gate.next_s(target.now_s) is None
     target.wait(1_000)
     assert Gate.OPEN is not gate_of(queue)
+    target.hear(ACTIVE)
+    assert Gate.OPEN is gate_of(queue)
 
 
 def test_a_refused_source_is_missing_also_where_no_reason_is_known() -> None:
@@ -599,6 +614,11 @@ def test_replay_takes_a_refused_source_that_was_never_looked_up_for_missing(unkn
     assert Gate.REFUSED is gate_of(refuse)
     assert waiting == [pending for pending, _ in away]
     assert ["source_unknown"] == [error.code for _, error in away]
+    assert ("blue", "UNKNOWN", "MISSING") == (
+        target.changes.all[-1].source,
+        target.changes.all[-1].was,
+        target.changes.all[-1].now.state,
+    )
     assert not target.gate.is_awaited
 
 
@@ -930,6 +950,19 @@ def test_a_source_that_was_shut_when_it_was_forgotten_is_shut_where_no_lookup_an
     assert not target.gate.is_inactive(target.meet("other-11"))
     target.hear(ACTIVE)
     assert Gate.OPEN is gate_of(queue)
+
+
+@pytest.mark.usefixtures("few_sources")
+def test_a_source_that_is_forgotten_again_before_it_was_looked_up_is_remembered_as_before() -> None:
+    """It was shut when it was last seen, however long ago."""
+    target = Target()
+    target.met(PENDING)
+    for number in range(3):
+        crowd_out(target, prefix=f"more-{number}")
+        queue = target.meet()
+    target.hear(NO_ANSWER)
+
+    assert Gate.HELD is queue.gate
 
 
 @pytest.mark.usefixtures("few_sources")
