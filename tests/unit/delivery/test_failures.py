@@ -8,10 +8,10 @@ import pytest
 
 from connector import config
 from connector.delivery.failures import Failures, backoff_s, fails_alone
-from connector.delivery.queue import Gate, PendingEntry, SourceQueue
+from connector.delivery.pending import Gate, PendingEntry, SourceQueue
 from connector.errors import RefusedError
 from connector.model import Delivered, FailingSource, InactivePolicy, Outcome, Refused, Retriable
-from tests.unit.delivery.test_source_gate_rules import ACTIVE, Target, gate_of
+from tests.target_rig import ACTIVE, TargetRig, gate_of
 
 RETRY = config.Retry(initial_interval=1.0, max_interval=8.0, max_age=100.0, max_attempts=3)
 INTERNAL = Retriable("InternalFailure", "it broke")
@@ -21,7 +21,7 @@ UNKNOWN_SOURCE = Retriable("source_unknown", "Event Bus Not Found.")
 TROUBLE = pytest.mark.parametrize("outcome", [INTERNAL, THROTTLED, NO_ANSWER], ids=lambda each: each.code)
 
 
-class Sent(Target):
+class Sent(TargetRig):
     """A target that counts failures, with sources that are ACTIVE and entries that leave one by one."""
 
     def __init__(self, *, has_many_sources: bool = True) -> None:
@@ -75,7 +75,7 @@ def rests(queue: SourceQueue) -> bool:
 
 @TROUBLE
 def test_trouble_of_eventbridge_is_tried_again_until_max_age(outcome: Retriable) -> None:
-    """However often it fails. The last reason is told, and how often it was tried."""
+    """However often it fails. The error names the last reason, and the number of attempts."""
     target = Sent()
     pending = target.entry()
     target.accept()
@@ -165,7 +165,9 @@ def test_before_the_first_acceptance_no_time_counts() -> None:
         ("detail_type_not_authorized", "source_not_authorized"),
     ],
 )
-def test_what_speaks_against_an_entry_gives_it_up_after_max_attempts(code: str, letter: str) -> None:
+def test_an_entry_is_given_up_after_max_attempts_of_a_code_that_speaks_against_it(
+    code: str, letter: str
+) -> None:
     """Each time others were accepted since the last."""
     target = Sent()
     pending = target.entry()
@@ -183,7 +185,7 @@ def test_what_speaks_against_an_entry_gives_it_up_after_max_attempts(code: str, 
 
 
 def test_an_attempt_counts_once_for_each_time_that_others_are_accepted() -> None:
-    """Where all fail nobody knows whose fault it is."""
+    """Where all fail the entry is not to blame."""
     target = Sent()
     pending = target.entry()
     outcome = Retriable("unknown", "what?")
@@ -199,7 +201,7 @@ def test_an_attempt_counts_once_for_each_time_that_others_are_accepted() -> None
 
 
 def test_only_acceptances_since_an_entry_was_sent_count_for_its_first_attempt() -> None:
-    """What was accepted before says nothing of now."""
+    """Earlier ones say nothing of now."""
     target = Sent()
     target.accept()
     target.accept()
@@ -280,7 +282,7 @@ def test_a_refused_detail_type_is_no_verdict_about_the_source() -> None:
 
 
 def test_under_hold_nothing_of_a_refused_source_is_given_up() -> None:
-    """It is held until a lookup says what is true of it."""
+    """It is held until a lookup shows its state."""
     target = Sent()
     pending = target.entry(policy="hold")
     for _ in range(20):
@@ -293,7 +295,7 @@ def test_under_hold_nothing_of_a_refused_source_is_given_up() -> None:
 
 @pytest.mark.parametrize("policy", ["hold", "dead_letter"])
 def test_an_entry_that_is_refused_while_its_source_takes_others_is_at_fault(policy: InactivePolicy) -> None:
-    """Whatever EventBridge calls it: the source is neither held nor named, and the entry is given up."""
+    """The source is neither held nor named, and the entry is given up."""
     target = Sent()
     pending = target.entry(policy=policy)
     given_up = []
@@ -307,7 +309,7 @@ def test_an_entry_that_is_refused_while_its_source_takes_others_is_at_fault(poli
     assert [] == target.failures.sources()
 
 
-def test_what_a_source_took_before_an_entry_was_sent_does_not_speak_for_it() -> None:
+def test_events_that_a_source_took_before_an_entry_was_sent_do_not_speak_for_it() -> None:
     """It was deleted since."""
     target = Sent()
     target.accept(target.entry())
@@ -338,8 +340,8 @@ def test_a_refused_source_that_takes_an_event_again_is_well() -> None:
 # Acceptances
 
 
-def test_what_a_source_took_is_counted_for_each() -> None:
-    """By event, for people; the answers are counted once, whatever they hold."""
+def test_deliveries_are_counted_for_each_source() -> None:
+    """By event; of answers with an acceptance each counts once."""
     target = Sent()
     entries = [target.entry(source) for source in ("blue", "acme", "blue")]
     target.accept(*entries)
@@ -357,7 +359,7 @@ def test_what_a_source_took_is_counted_for_each() -> None:
 
 
 def test_a_source_that_fails_while_others_are_accepted_rests_alone() -> None:
-    """The others go on, and people are told which it is, and why."""
+    """The others go on, and the reports name it, with the reason."""
     target = Sent()
     blue, acme = target.entry("blue"), target.entry("acme")
     target.accept(acme)
@@ -438,7 +440,7 @@ def test_a_source_that_took_something_since_does_not_rest(outcome: Retriable) ->
     assert [] == target.failures.sources()
 
 
-def test_what_was_accepted_before_the_entry_was_sent_makes_no_source_fail_alone() -> None:
+def test_acceptances_before_the_entry_was_sent_make_no_source_fail_alone() -> None:
     """An outage may have begun since."""
     target = Sent()
     target.accept()
@@ -501,7 +503,7 @@ def test_a_request_without_an_answer_lets_its_source_rest_where_others_are_accep
 
 
 def test_sources_that_fail_with_all_others_rest_until_one_entry_is_accepted() -> None:
-    """A customer's backlog must not fill what is needed to see that others are accepted. Nobody is blamed."""
+    """One customer's backlog leaves room for entries that could be accepted. No source is blamed."""
     target = Sent()
     batch = [target.entry("blue"), target.entry("corp")]
     target.rest(batch, INTERNAL, INTERNAL, accepted=0)
@@ -516,7 +518,7 @@ def test_sources_that_fail_with_all_others_rest_until_one_entry_is_accepted() ->
 
 
 def test_the_only_source_does_not_rest_when_it_fails() -> None:
-    """There is nobody to make room for."""
+    """There is no other to make room for."""
     target = Sent(has_many_sources=False)
     pending = target.entry()
     target.rest([pending], INTERNAL, accepted=0)
@@ -537,7 +539,7 @@ def test_a_source_that_only_may_be_to_blame_does_not_keep_the_others_of_its_answ
 
 
 @pytest.mark.parametrize("outcome", [Delivered("id"), Refused("InvalidArgument", "no"), UNKNOWN_SOURCE])
-def test_what_is_no_trouble_of_eventbridge_lets_no_source_rest(outcome: Outcome) -> None:
+def test_verdicts_about_an_entry_or_a_source_let_no_source_rest(outcome: Outcome) -> None:
     """A refused entry is the record's fault, and a refused source is held."""
     target = Sent()
     pending = target.entry()
@@ -549,7 +551,7 @@ def test_what_is_no_trouble_of_eventbridge_lets_no_source_rest(outcome: Outcome)
 
 
 def test_a_source_that_is_only_suspected_counts_as_failing_once_nothing_else_has_room() -> None:
-    """Then it is what blocks the rest."""
+    """Then it blocks the rest."""
     target = Sent()
     pending = target.entry()
     target.rest([pending], INTERNAL, accepted=0)
@@ -563,7 +565,7 @@ def test_a_source_that_is_only_suspected_counts_as_failing_once_nothing_else_has
 
 
 def test_a_failing_source_with_nothing_waiting_is_not_shown() -> None:
-    """What it had was given up."""
+    """Its entries were given up."""
     target = Sent()
     pending = target.entry()
     target.accept()
@@ -588,6 +590,24 @@ def test_a_source_that_was_forgotten_is_not_shown() -> None:
     assert [] == target.failures.sources()
 
 
+def test_a_source_may_be_forgotten_before_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that was under way accepts its last entries, and the end of the rest finds no source."""
+    monkeypatch.setattr("connector.delivery.queue.MAX_SOURCES", 2)
+    target = Sent()
+    pending, other = target.entry(), target.entry()
+    target.accept()
+    target.rest([pending], INTERNAL, accepted=1)
+    target.accept(pending, other)
+    target.queue.release([pending, other], again=())
+    for number in range(6):
+        target.meet(f"more-{number}", "dead_letter")
+    assert [] == target.queue.queues_of("blue")
+    target.queue.wake(target.now_s + 60)
+
+    assert (0, 0) == (target.queue.held_in_all, target.queue.held_bytes_in_all)
+    assert target.queue.next_wake_s is None
+
+
 # Ageing where nothing else has room
 
 
@@ -600,7 +620,7 @@ def failed_alone(target: Sent, count: int) -> list[PendingEntry]:
     return entries
 
 
-def test_what_fails_alone_and_blocks_the_rest_ages_without_acceptances() -> None:
+def test_entries_that_fail_alone_and_block_the_rest_age_without_acceptances() -> None:
     """Otherwise its partitions would be blocked for ever, since nothing comes in that could be accepted."""
     target = Sent()
     entries = failed_alone(target, 1)
@@ -614,12 +634,13 @@ def test_what_fails_alone_and_blocks_the_rest_ages_without_acceptances() -> None
 
 
 @pytest.mark.parametrize(
-    ("alone", "others", "is_blocking"), [(1, 0, True), (1, 1, True), (1, 2, False), (0, 0, False)]
+    ("alone", "others", "is_blocking"),
+    [(1, 0, True), (1, 1, True), (2, 2, True), (1, 2, False), (0, 1, False), (0, 0, False)],
 )
-def test_what_fails_alone_blocks_where_it_is_at_least_half(
+def test_entries_that_fail_alone_block_where_they_are_at_least_half(
     alone: int, others: int, is_blocking: bool
 ) -> None:
-    """Where the rest outweighs it nobody can tell this from an outage."""
+    """Where the rest outweighs them this cannot be told from an outage."""
     target = Sent()
     entries = failed_alone(target, alone) + [target.entry("other") for _ in range(others)]
     target.failures.age_without_others(iter(entries), target.now_s)
@@ -627,8 +648,8 @@ def test_what_fails_alone_blocks_where_it_is_at_least_half(
     assert is_blocking == target.failures.are_blocking
 
 
-def test_what_is_held_neither_blocks_nor_outweighs() -> None:
-    """It has a budget of its own."""
+def test_held_entries_neither_block_nor_outweigh() -> None:
+    """They have a budget of their own."""
     target = Sent()
     entries = failed_alone(target, 1)
     held = [target.entry("held") for _ in range(5)]

@@ -1,11 +1,13 @@
-"""The queue of one target by itself: which entries leave together, what may wait, and what makes room."""
+"""The queue of one target by itself: requests, order, room, gates and rests."""
 
 from __future__ import annotations
 
 import pytest
 
+from connector import config
 from connector.delivery import queue as queue_module
-from connector.delivery.queue import EntryQueue, Gate, PendingEntry, SourceQueue, room_beside
+from connector.delivery.pending import Gate, PendingEntry, SourceQueue
+from connector.delivery.queue import EntryQueue, TargetLimits, room_beside
 from connector.ledger import OffsetTracker
 from connector.model import Entry, Partition, Record
 
@@ -21,7 +23,7 @@ def pending(
     tracker: OffsetTracker | None = None,
     added_s: float = 0.0,
 ) -> PendingEntry:
-    """An entry whose event is two bytes long, made of a record of so many bytes."""
+    """An entry whose event is two bytes long, made of a record of `record_bytes`."""
     record = Record(P0, offset, None, None, b"x" * record_bytes, ())
     entry = Entry(source, "d", b"{}", size_bytes)
     return PendingEntry(record, tracker or OffsetTracker(P0), entry, added_s)
@@ -32,7 +34,7 @@ def offsets(batch: list[PendingEntry]) -> list[int]:
 
 
 def filled(queue: EntryQueue, *counts: int) -> EntryQueue:
-    """So many entries for each source, numbered source by source from 0, 100, 200, …"""
+    """A source for each count, with that many entries, numbered from 0, 100, 200, …"""
     for number, count in enumerate(counts):
         for offset in range(count):
             assert queue.add(pending(100 * number + offset, source=f"s-{number}"), None) is None
@@ -46,7 +48,7 @@ def hold(queue: EntryQueue, source: str = "blue", gate: Gate = Gate.HELD) -> Sou
 
 
 def put(queue: EntryQueue, offset: int, source: str = "blue", *, key: str | None = None) -> object:
-    """Add an entry of a topic that holds; answers what is in its way."""
+    """Add an entry of a topic that holds; returns its obstacle."""
     return queue.add(pending(offset, source=source), key, "hold")
 
 
@@ -54,7 +56,7 @@ def put(queue: EntryQueue, offset: int, source: str = "blue", *, key: str | None
 
 
 def test_sources_share_a_request_in_equal_parts() -> None:
-    """Each gives its share in its turn, the last what fits; who has less leaves its place to the others."""
+    """Each gives its share in its turn; one that has less leaves its place to the others."""
     queue = filled(EntryQueue(max_count=10, max_bytes=1000), 20, 20, 1)
 
     assert [0, 1, 2, 3, 100, 101, 102, 103, 200, 4] == offsets(queue.next_batch())
@@ -82,7 +84,7 @@ def test_a_source_that_gave_something_goes_to_the_end() -> None:
 
 
 def test_an_entry_that_does_not_fit_ends_the_request() -> None:
-    """A smaller one behind it would pass it: what waits longest must not wait for ever."""
+    """A smaller one behind it does not pass it: a large entry must not wait for ever."""
     queue = EntryQueue(max_count=10, max_bytes=100)
     for offset, size_bytes in enumerate([50, 51, 1, 49, 1]):
         queue.add(pending(offset, size_bytes=size_bytes), None)
@@ -143,7 +145,7 @@ def test_a_full_request_is_ready_when_more_would_not_make_it_fuller() -> None:
         assert is_full == queue.has_full_batch()
 
 
-def test_the_age_of_what_leaves_next_is_known() -> None:
+def test_the_age_of_the_entry_that_leaves_next_is_known() -> None:
     """It tells how long a request may still fill up."""
     queue = EntryQueue(max_count=1, max_bytes=1000)
     assert queue.ready_since_s is None
@@ -157,7 +159,7 @@ def test_the_age_of_what_leaves_next_is_known() -> None:
 
 
 def test_unsent_and_ready_are_counted() -> None:
-    """What is in flight is neither; what is inside is both."""
+    """Entries in flight are neither; they are inside."""
     queue = EntryQueue(max_count=2, max_bytes=1000)
     blue = queue.meet("blue", "send")
     for offset, key in enumerate([None, "key", "key", None]):
@@ -174,7 +176,7 @@ def test_unsent_and_ready_are_counted() -> None:
 
 
 def test_lanes_that_come_back_go_before_the_rest_in_their_order() -> None:
-    """What they hold is older."""
+    """Their entries are older."""
     queue = EntryQueue(max_count=3, max_bytes=1000)
     for offset, key in enumerate(["a", "b", "c", "d", "a", "b", "c"]):
         queue.add(pending(offset), key)
@@ -186,7 +188,7 @@ def test_lanes_that_come_back_go_before_the_rest_in_their_order() -> None:
 
 
 def test_a_lane_without_delay_goes_on_at_once_beside_one_that_waits() -> None:
-    """Only what is sent again waits."""
+    """Only entries that are sent again wait."""
     queue = EntryQueue(max_count=2, max_bytes=1000)
     for offset, key in enumerate(["a", "b"]):
         queue.add(pending(offset), key)
@@ -203,7 +205,7 @@ def test_a_lane_without_delay_goes_on_at_once_beside_one_that_waits() -> None:
 
 
 def test_each_delay_ends_in_its_time() -> None:
-    """The earliest first, whatever began first."""
+    """The earliest end comes first, not the earliest beginning."""
     queue = EntryQueue(max_count=1, max_bytes=1000)
     for offset in range(3):
         queue.add(pending(offset), None)
@@ -235,8 +237,8 @@ def test_a_key_is_forgotten_once_nothing_of_it_waits() -> None:
     assert [0, 3] == offsets(queue.next_batch())
 
 
-def test_what_comes_back_to_a_source_that_was_shut_meanwhile_is_held() -> None:
-    """With its bytes, and it leaves in its order once the source is open."""
+def test_entries_that_come_back_to_a_source_that_was_closed_meanwhile_are_held() -> None:
+    """With their bytes, and they leave in order once the source is open."""
     queue = EntryQueue(max_count=2, max_bytes=1000)
     for offset in range(3):
         put(queue, offset, key="key")
@@ -267,12 +269,22 @@ def test_what_comes_back_to_a_source_that_was_shut_meanwhile_is_held() -> None:
         (3, 4, 4 / 3),
     ],
 )
-def test_what_is_held_leaves_at_least_a_quarter_of_the_room(held: float, limit: float, room: float) -> None:
-    """And what both take grows with no limit of its own."""
+def test_held_entries_leave_at_least_a_quarter_of_the_room(held: float, limit: float, room: float) -> None:
+    """As long as they are within the limit; beyond it the room shrinks on, and never to nothing."""
     assert room == pytest.approx(room_beside(held, limit))
 
 
-def test_who_does_not_fit_by_count_may_come_once_half_is_free() -> None:
+def test_each_target_has_an_equal_part_of_the_limits_and_its_held_entries_half_of_that() -> None:
+    """One that is down leaves the others theirs. A single one is limited by the ledger."""
+    delivery = config.Delivery(max_pending_records=100, max_pending_bytes=4 * 1024**2)
+    alone, four, many = (TargetLimits.share(delivery, targets=targets) for targets in (1, 4, 1000))
+
+    assert TargetLimits(held_records=50, held_bytes=2 * 1024**2) == alone
+    assert TargetLimits(25, 1024**2, 12, 512 * 1024) == four
+    assert (1, 1) == (many.records, many.held_records)
+
+
+def test_an_entry_that_does_not_fit_by_count_may_come_once_half_is_free() -> None:
     """Resuming at the first free place would pause again with the next record."""
     queue = EntryQueue(max_count=1, max_bytes=1000, max_records=4)
     for offset in range(4):
@@ -288,7 +300,7 @@ def test_who_does_not_fit_by_count_may_come_once_half_is_free() -> None:
     assert [False, True, True, True] == rooms
 
 
-def test_who_does_not_fit_by_bytes_may_come_once_half_is_free() -> None:
+def test_an_entry_that_does_not_fit_by_bytes_may_come_once_half_is_free() -> None:
     """Bytes of the records and of the events made of them; one record may pass the limit, none after it."""
     queue = EntryQueue(max_count=1, max_bytes=1000, max_record_bytes=100)
     for offset in range(4):
@@ -311,8 +323,8 @@ def test_where_both_are_limited_the_scarcer_one_decides() -> None:
     assert [None, large] == [large.add(pending(offset, record_bytes=8), None) for offset in range(2)]
 
 
-def test_what_is_held_takes_its_bytes_from_nobody() -> None:
-    """What is not held may have what is left of the limit, and never nothing."""
+def test_held_bytes_leave_the_rest_of_the_limit_to_the_others() -> None:
+    """They are counted apart."""
     queue = EntryQueue(max_count=1, max_bytes=1000, max_record_bytes=100)
     hold(queue)
     for offset in range(4):
@@ -323,8 +335,8 @@ def test_what_is_held_takes_its_bytes_from_nobody() -> None:
     assert [None] * 6 + [queue] == taken
 
 
-def test_a_source_that_is_shut_holds_so_many_and_no_more() -> None:
-    """By count. It is the source that is in the way, and it may come again once half is free."""
+def test_the_entries_that_a_closed_source_holds_are_limited() -> None:
+    """The source is the obstacle, and takes entries again once half of its room is free."""
     queue = EntryQueue(max_count=1, max_bytes=1000, max_held=4)
     blue, acme = hold(queue, "blue"), hold(queue, "acme")
     for offset in range(4):
@@ -343,7 +355,7 @@ def test_a_source_that_is_shut_holds_so_many_and_no_more() -> None:
     assert put(queue, 6) is None
 
 
-def test_a_source_that_is_shut_holds_so_many_bytes_and_no_more() -> None:
+def test_the_bytes_that_a_closed_source_holds_are_limited() -> None:
     """Those of its records and events."""
     queue = EntryQueue(max_count=1, max_bytes=1000, max_held_bytes=20)
     blue = hold(queue)
@@ -357,8 +369,8 @@ def test_a_source_that_is_shut_holds_so_many_bytes_and_no_more() -> None:
     assert queue.may_come(blue)
 
 
-def test_all_sources_that_are_shut_hold_so_many_and_no_more() -> None:
-    """Whoever's they are; each may come again once half of that is free."""
+def test_the_entries_that_all_closed_sources_hold_are_limited() -> None:
+    """Each takes entries again once half of that is free."""
     queue = EntryQueue(max_count=1, max_bytes=1000, max_held_in_all=4)
     sources = [hold(queue, name) for name in ("blue", "acme", "corp")]
     for offset in range(4):
@@ -372,8 +384,8 @@ def test_all_sources_that_are_shut_hold_so_many_and_no_more() -> None:
     assert queue.may_come(sources[2])
 
 
-def test_all_sources_that_are_shut_hold_so_many_bytes_and_no_more() -> None:
-    """Whoever's they are."""
+def test_the_bytes_that_all_closed_sources_hold_are_limited() -> None:
+    """Each takes entries again once half of that is free."""
     queue = EntryQueue(max_count=1, max_bytes=1000, max_held_bytes_in_all=8)
     blue, acme = hold(queue, "blue"), hold(queue, "acme")
     assert [None] * 4 == [put(queue, offset) for offset in range(4)]
@@ -384,8 +396,8 @@ def test_all_sources_that_are_shut_hold_so_many_bytes_and_no_more() -> None:
     assert queue.may_come(acme)
 
 
-def test_a_source_that_is_refused_takes_nothing_and_may_always_come_to_be_told_so() -> None:
-    """A partition must not stay paused for it."""
+def test_a_refused_source_takes_nothing_and_pauses_no_partition() -> None:
+    """Its entries may come at any time, to be dead-lettered."""
     queue = EntryQueue(max_count=1, max_bytes=1000)
     blue = hold(queue, gate=Gate.REFUSED)
 
@@ -407,8 +419,8 @@ def test_a_source_that_rests_has_the_room_of_all_and_no_limit_of_its_own() -> No
 # Gates and rests
 
 
-def test_a_gate_that_shuts_takes_the_turns_and_holds_what_waits() -> None:
-    """Wherever it waits: ready, behind a request of its key, or for its next attempt."""
+def test_a_gate_that_closes_takes_the_turns_and_holds_all_that_waits() -> None:
+    """Ready, behind a request of its key, or for its next attempt."""
     queue = EntryQueue(max_count=1, max_bytes=1000)
     for offset, key in enumerate(["late", "busy", "busy", None, "late"]):
         put(queue, offset, key=key)
@@ -436,8 +448,8 @@ def test_a_gate_that_shuts_takes_the_turns_and_holds_what_waits() -> None:
     assert sent.index(0) < sent.index(4)
 
 
-def test_a_gate_that_refuses_gives_back_what_waits_by_offset() -> None:
-    """The order in which the dead letters are written. What a request carries is not touched."""
+def test_a_gate_that_refuses_gives_the_waiting_entries_back_by_offset() -> None:
+    """The dead letters are written in that order. Entries in flight are not touched."""
     queue = EntryQueue(max_count=1, max_bytes=1000, max_record_bytes=1000)
     for offset, key in enumerate(["a", "b", "a", None, "b"]):
         put(queue, offset, key=key)
@@ -501,7 +513,7 @@ def test_rests_end_each_in_its_time_and_a_later_one_replaces_the_earlier() -> No
 
 
 def test_a_rest_that_is_ended_is_as_if_there_had_been_none() -> None:
-    """The source has its turns at once, and what was planned for it wakes nothing."""
+    """The source has its turns at once, and the end that was planned does nothing."""
     queue = filled(EntryQueue(max_count=10, max_bytes=1000), 1)
     resting = queue.meet("s-0", "send")
     queue.rest(resting, 5.0)
@@ -514,7 +526,7 @@ def test_a_rest_that_is_ended_is_as_if_there_had_been_none() -> None:
     assert resting.is_shut
 
 
-def test_a_source_that_rests_behind_its_gate_stays_shut_until_both_are_over() -> None:
+def test_a_source_that_rests_behind_its_gate_stays_closed_until_both_are_over() -> None:
     """In either order."""
     queue = filled(EntryQueue(max_count=10, max_bytes=1000), 1)
     source = queue.meet("s-0", "send")
@@ -530,8 +542,8 @@ def test_a_source_that_rests_behind_its_gate_stays_shut_until_both_are_over() ->
     assert [0] == offsets(queue.next_batch())
 
 
-def test_what_is_behind_gates_is_told_from_what_rests() -> None:
-    """A source that rests says nothing of customers, and what rests comes back by itself."""
+def test_entries_behind_gates_are_distinguished_from_entries_that_rest() -> None:
+    """A rest ends by itself; a gate waits for a customer."""
     queue = EntryQueue(max_count=10, max_bytes=1000)
     assert (True, False) == (queue.is_behind_gates, queue.has_closed_gates)
     blue = hold(queue)
@@ -547,9 +559,12 @@ def test_what_is_behind_gates_is_told_from_what_rests() -> None:
     assert (False, False) == (queue.is_behind_gates, queue.has_closed_gates)
     queue.set_gate(acme, Gate.HELD)
     assert (True, True) == (queue.is_behind_gates, queue.has_closed_gates)
+    queue.set_gate(acme, Gate.OPEN)
+    queue.wake(5.0)
+    assert (False, False) == (queue.is_behind_gates, queue.has_closed_gates)
 
 
-def test_there_is_much_once_so_many_full_requests_are_ready() -> None:
+def test_there_is_much_once_that_many_full_requests_are_ready() -> None:
     """Reading on would not make sending any faster."""
     queue = EntryQueue(max_count=2, max_bytes=1000)
     much = []
@@ -595,8 +610,8 @@ def test_entries_are_taken_out_wherever_they_are_in_their_lane() -> None:
     assert sent.index(1) < sent.index(3)
 
 
-def test_what_is_taken_out_while_its_key_is_in_flight_leaves_the_key_usable() -> None:
-    """The answer finds its lane, and what comes after it follows."""
+def test_entries_taken_out_while_their_key_is_in_flight_leave_the_key_usable() -> None:
+    """The answer finds its lane, and later entries follow."""
     queue = EntryQueue(max_count=1, max_bytes=1000)
     put(queue, 0, key="key")
     batch = queue.next_batch()
@@ -613,7 +628,7 @@ def test_what_is_taken_out_while_its_key_is_in_flight_leaves_the_key_usable() ->
     assert [2] == offsets(queue.next_batch())
 
 
-def test_what_is_discarded_is_given_back_and_counts_no_more() -> None:
+def test_discarded_entries_are_given_back_and_count_no_more() -> None:
     """Of all policies and sources, ready, delayed, held; the rest stays in its turns."""
     lost, kept = OffsetTracker(P0), OffsetTracker(P0)
     queue = EntryQueue(max_count=1, max_bytes=1000, max_record_bytes=1000)
@@ -647,8 +662,8 @@ def test_a_discarded_key_may_come_again() -> None:
     assert [7] == offsets(queue.next_batch())
 
 
-def test_only_the_partitions_that_were_taken_away_lose_what_waits() -> None:
-    """What is held or waits for its next attempt; what could leave now does."""
+def test_only_the_partitions_that_were_taken_away_lose_their_waiting_entries() -> None:
+    """Those that are held or wait for their next attempt; the others still leave."""
     lost, kept = OffsetTracker(P0), OffsetTracker(P0)
     queue = EntryQueue(max_count=1, max_bytes=1000)
     for offset, tracker in enumerate([lost, kept]):
@@ -701,20 +716,20 @@ def test_all_entries_that_are_here_can_be_seen() -> None:
 
 
 def test_a_source_has_a_queue_for_each_policy_that_met_it() -> None:
-    """Each is told of once."""
-    told: list[SourceQueue] = []
-    queue = EntryQueue(max_count=1, max_bytes=1000, on_new_source=told.append)
+    """Each is announced once."""
+    met: list[SourceQueue] = []
+    queue = EntryQueue(max_count=1, max_bytes=1000, on_new_source=met.append)
     hold_queue, send_queue = queue.meet("blue", "hold"), queue.meet("blue", "send")
     queue.meet("blue", "hold")
     queue.meet("acme", "hold")
 
     assert [hold_queue, send_queue] == queue.queues_of("blue")
-    assert [("blue", "hold"), ("blue", "send"), ("acme", "hold")] == [(q.source, q.policy) for q in told]
+    assert [("blue", "hold"), ("blue", "send"), ("acme", "hold")] == [(q.source, q.policy) for q in met]
     assert [] == queue.queues_of("corp")
 
 
 def test_half_of_the_idle_sources_that_were_met_first_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those with something here, or that rest, stay; each is told of, and holds nothing more."""
+    """Those with entries here, or that rest, stay. Each that goes is announced, and holds nothing more."""
     monkeypatch.setattr(queue_module, "MAX_SOURCES", 6)
     forgotten: list[SourceQueue] = []
     queue = EntryQueue(max_count=10, max_bytes=1000, on_source_forgotten=forgotten.append)
@@ -733,7 +748,7 @@ def test_half_of_the_idle_sources_that_were_met_first_make_room(monkeypatch: pyt
         name for name in ("busy", "resting", "a", "b", "c", "d", "e") if queue.queues_of(name)
     ]
     assert 0 == queue.held_in_all
-    assert not queue.has_closed_gates
+    assert ["resting"] == [each.source for each in queue._held]
 
 
 def test_where_no_source_is_idle_one_more_is_met_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,167 +1,37 @@
-"""The gate of one target's sources by itself: what opens and shuts it, and what is told of each source."""
+"""The gate of one target's sources by itself: when it opens and closes, and the reports of each source."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 
 from connector.delivery import queue as queue_module
 from connector.delivery import source_gate as source_gate_module
-from connector.delivery.queue import EntryQueue, Gate, PendingEntry, SourceQueue
+from connector.delivery.pending import Gate, SourceQueue
 from connector.delivery.source_gate import SourceGate
 from connector.errors import RefusedError
-from connector.ledger import OffsetTracker
-from connector.model import (
-    INACTIVE,
-    Entry,
-    InactivePolicy,
-    Partition,
-    Record,
-    SourceReport,
-    SourceState,
-    SourceStatus,
+from connector.model import INACTIVE, InactivePolicy, SourceReport, SourceState, SourceStatus
+from tests.target_rig import (
+    ACTIVE,
+    DENIED,
+    NO_ANSWER,
+    PENDING,
+    START_S,
+    Change,
+    OnlyIfActive,
+    TargetRig,
+    gate_of,
 )
-from connector.telemetry.metrics import Telemetry
 
-P0 = Partition("orders", 0)
-START_S = 1_000.0
-ACTIVE, PENDING, MISSING = SourceStatus("ACTIVE"), SourceStatus("PENDING"), SourceStatus("MISSING")
-DENIED = SourceStatus("UNKNOWN", reason="AccessDeniedException", is_denied=True)
-NO_ANSWER = SourceStatus("UNKNOWN", reason="no lookup of it was answered in time")
+MISSING = SourceStatus("MISSING")
 UNKNOWNS = pytest.mark.parametrize("unknown", [DENIED, NO_ANSWER], ids=["denied", "no answer"])
 CLOSED: list[SourceState] = sorted(INACTIVE)
 
 
-class ScriptedFeed:
-    """Brings the news that it was given, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.news: list[tuple[str, SourceStatus, float]] = []
-        self.followed: list[tuple[str, bool]] = []
-        """Each source that was asked for, and whether only a later lookup counts."""
-        self.forgotten: list[str] = []
-        self.stepped_s: list[float] = []
-        self.postponed_s: list[float] = []
-        self.next_lookup_s: dict[float, float] = {}
-        """At which moment it says when the next lookup starts."""
-        self.is_looking_up = False
-        self.max_age_s = float("inf")
-        self.trouble: tuple[float, str] | None = None
-
-    def follow(self, name: str, *, anew: bool = False) -> None:
-        self.followed.append((name, anew))
-
-    def forget(self, name: str) -> None:
-        self.forgotten.append(name)
-
-    def step(self, now_s: float) -> list[tuple[str, SourceStatus, float]]:
-        self.stepped_s.append(now_s)
-        news, self.news = self.news, []
-        return news
-
-    def postpone(self, now_s: float) -> None:
-        self.postponed_s.append(now_s)
-
-    def next_s(self, now_s: float) -> float | None:
-        return self.next_lookup_s.get(now_s)
-
-
-class Change(NamedTuple):
-    """What the telemetry was told of a source."""
-
-    target: str
-    source: str
-    was: SourceState
-    now: SourceStatus
-    unsure: int
-
-
-class Changes(Telemetry):
-    """Remembers the changes it was told."""
-
-    def __init__(self) -> None:
-        self.all: list[Change] = []
-
-    def source_changed(
-        self, target: str, source: str, *, was: SourceState, now: SourceStatus, unsure: int
-    ) -> None:
-        self.all.append(Change(target, source, was, now, unsure))
-
-
-class OnlyIfActive(PendingEntry):
-    """An entry that was dropped once already: a guess is not enough for it."""
-
-    only_if_active = True
-
-
-class Target:
-    """The gate of a target named `far`, with its queue, and the entries that were turned away."""
-
-    def __init__(self, *, sends_unseen: bool = True, max_refusals: int | None = None) -> None:
-        self.state_feed = ScriptedFeed()
-        self.changes = Changes()
-        self.gate = SourceGate(
-            "far",
-            state_feed=self.state_feed,
-            telemetry=self.changes,
-            sends_unseen=sends_unseen,
-            max_refusals=max_refusals,
-        )
-        self.queue = EntryQueue(
-            max_count=20,
-            max_bytes=10_000,
-            on_new_source=self.gate.meet,
-            on_source_forgotten=self.gate.forgotten,
-        )
-        self.gate.source_gate(self.queue)
-        self.now_s = START_S
-
-    def meet(self, source: str = "blue", policy: InactivePolicy = "hold") -> SourceQueue:
-        return self.queue.meet(source, policy)
-
-    def met(self, seen: SourceStatus, source: str = "blue", policy: InactivePolicy = "hold") -> SourceQueue:
-        """A source that was met, and looked up."""
-        queue = self.meet(source, policy)
-        self.hear(seen, source=source)
-        return queue
-
-    def hear(
-        self, *news: SourceStatus, source: str = "blue", began_s: float | None = None
-    ) -> list[tuple[PendingEntry, RefusedError]]:
-        """The next step brings this news; returns what is turned away."""
-        began_s = self.now_s if began_s is None else began_s
-        self.state_feed.news += [(source, seen, began_s) for seen in news]
-        return self.gate.step(self.now_s)
-
-    def wait(self, seconds: float, *, is_down: bool = False) -> list[tuple[PendingEntry, RefusedError]]:
-        self.now_s += seconds
-        return self.gate.step(self.now_s, is_down=is_down)
-
-    def put(
-        self, *offsets: int, to: SourceQueue, kind: type[PendingEntry] = PendingEntry
-    ) -> list[PendingEntry]:
-        """Entries that wait for a source."""
-        entries = []
-        for offset in offsets:
-            record = Record(P0, offset, None, None, None, ())
-            entries.append(kind(record, OffsetTracker(P0), Entry(to.source, "d", b"{}", 1), self.now_s))
-            assert self.queue.add(entries[-1], None, to.policy) is None
-        return entries
-
-    def report(self, source: str = "blue") -> SourceReport:
-        return {each.source: each for each in self.gate.standings()}[source]
-
-
-def gate_of(queue: SourceQueue) -> Gate:
-    """Its gate at this moment."""
-    return queue.gate
-
-
 def test_a_source_is_held_until_its_first_lookup() -> None:
     """It is looked up once, however many topics send to it."""
-    target = Target()
+    target = TargetRig()
     held, refusing = target.meet(), target.meet(policy="dead_letter")
 
     assert [("blue", False)] == target.state_feed.followed
@@ -177,9 +47,9 @@ def test_a_source_is_held_until_its_first_lookup() -> None:
     assert not target.gate.is_awaited
 
 
-def test_a_topic_that_meets_a_known_source_goes_by_what_is_known() -> None:
-    """No second lookup is waited for."""
-    target = Target()
+def test_a_topic_that_meets_a_known_source_waits_for_no_second_lookup() -> None:
+    """Its policy applies at once."""
+    target = TargetRig()
     target.met(PENDING)
 
     assert Gate.REFUSED is target.meet(policy="dead_letter").gate
@@ -190,7 +60,7 @@ def test_a_topic_that_meets_a_known_source_goes_by_what_is_known() -> None:
 
 def test_news_of_one_source_says_nothing_of_another() -> None:
     """Each has its own gate."""
-    target = Target()
+    target = TargetRig()
     blue, acme = target.meet("blue"), target.meet("acme")
     target.hear(ACTIVE, source="acme")
 
@@ -201,7 +71,7 @@ def test_news_of_one_source_says_nothing_of_another() -> None:
 
 def test_news_of_sources_that_were_never_met_are_ignored() -> None:
     """They may have been forgotten while a lookup was in flight."""
-    target = Target()
+    target = TargetRig()
     stranger = SourceQueue("stranger", "hold")
 
     assert [] == target.hear(ACTIVE, NO_ANSWER, PENDING, source="stranger")
@@ -217,9 +87,9 @@ def test_news_of_sources_that_were_never_met_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("state", CLOSED)
-def test_a_source_that_is_not_active_is_shut_as_its_topic_says(state: SourceState) -> None:
+def test_a_source_that_is_not_active_is_closed_by_the_policy_of_its_topic(state: SourceState) -> None:
     """`hold` keeps, `dead_letter` turns away, `send` lets EventBridge drop or refuse."""
-    target = Target()
+    target = TargetRig()
     hold, refuse, send = (target.meet(policy=policy) for policy in ("hold", "dead_letter", "send"))
     waiting = target.put(2, 1, to=refuse)
     target.put(3, to=hold)
@@ -232,8 +102,8 @@ def test_a_source_that_is_not_active_is_shut_as_its_topic_says(state: SourceStat
 
 
 def test_a_source_that_becomes_active_is_opened() -> None:
-    """For what was held, and for what was turned away."""
-    target = Target()
+    """For topics that held its events, and for those that turned them away."""
+    target = TargetRig()
     hold, refuse = target.meet(), target.meet(policy="dead_letter")
     target.hear(PENDING)
     target.hear(ACTIVE)
@@ -251,9 +121,11 @@ def test_a_source_that_becomes_active_is_opened() -> None:
         ("DELETED", "source_unknown"),
     ],
 )
-def test_what_is_turned_away_says_the_state_and_what_to_do(state: SourceState, code: str) -> None:
+def test_the_error_of_an_entry_that_is_turned_away_names_the_state_and_the_remedy(
+    state: SourceState, code: str
+) -> None:
     """The dead letter carries it."""
-    target = Target()
+    target = TargetRig()
     target.put(1, to=target.meet(policy="dead_letter"))
     [(_, error)] = target.hear(SourceStatus(state, reason="a reason"))
 
@@ -263,9 +135,9 @@ def test_what_is_turned_away_says_the_state_and_what_to_do(state: SourceState, c
     )
 
 
-def test_what_is_too_much_for_a_held_source_says_that() -> None:
+def test_the_error_of_an_entry_that_a_held_source_has_no_room_for_says_that() -> None:
     """It was not turned away for the state alone."""
-    target = Target()
+    target = TargetRig()
     error = target.gate.refusal(target.met(SourceStatus("PENDING", reason="a reason")))
 
     assert "source_inactive" == error.code
@@ -274,7 +146,7 @@ def test_what_is_too_much_for_a_held_source_says_that() -> None:
 
 def test_entries_of_all_topics_and_sources_are_turned_away_in_one_step() -> None:
     """News of several sources may come at once, and none of their entries is forgotten."""
-    target = Target()
+    target = TargetRig()
     queues = [target.meet(source, "dead_letter") for source in ("blue", "acme")]
     waiting = [target.put(offset, to=queue)[0] for offset, queue in enumerate(queues)]
     target.state_feed.news = [("blue", PENDING, START_S), ("acme", MISSING, START_S)]
@@ -290,7 +162,7 @@ def test_entries_of_all_topics_and_sources_are_turned_away_in_one_step() -> None
 @UNKNOWNS
 def test_the_bridge_sends_to_a_source_of_which_nothing_was_ever_known(unknown: SourceStatus) -> None:
     """It must not stop for want of a permission, or of an answer."""
-    target = Target()
+    target = TargetRig()
     queues = [target.meet(policy=policy) for policy in ("hold", "dead_letter", "send")]
     target.put(1, to=queues[0])
 
@@ -302,9 +174,9 @@ def test_the_bridge_sends_to_a_source_of_which_nothing_was_ever_known(unknown: S
 
 def test_a_gate_sends_unseen_where_nothing_else_is_said() -> None:
     """As the bridge does."""
-    target = Target()
+    target = TargetRig()
     gate = SourceGate("far", state_feed=target.state_feed, telemetry=target.changes)
-    gate.source_gate(target.queue)
+    gate.attach(target.queue)
     queue = target.meet()
     gate.meet(queue)
     target.state_feed.news = [("blue", NO_ANSWER, START_S)]
@@ -317,7 +189,7 @@ def test_replay_sends_unseen_only_where_the_permission_is_missing() -> None:
     """A throttled lookup is no permission to send into the void; one that is denied will never say more."""
     gates = {}
     for unknown in (DENIED, NO_ANSWER):
-        target = Target(sends_unseen=False)
+        target = TargetRig(sends_unseen=False)
         queues = [target.meet(policy=policy) for policy in ("hold", "dead_letter", "send")]
         target.hear(unknown)
         gates[unknown] = [queue.gate for queue in queues]
@@ -328,7 +200,7 @@ def test_replay_sends_unseen_only_where_the_permission_is_missing() -> None:
 
 def test_replay_gives_letters_back_whose_source_was_not_looked_up_in_time() -> None:
     """They stay open, and say why."""
-    target = Target(sends_unseen=False)
+    target = TargetRig(sends_unseen=False)
     waiting = target.put(1, 2, to=target.meet(policy="dead_letter"))
     away = target.hear(NO_ANSWER)
 
@@ -338,8 +210,8 @@ def test_replay_gives_letters_back_whose_source_was_not_looked_up_in_time() -> N
 
 
 def test_replay_forgets_that_a_source_was_active_once_a_lookup_that_it_waits_for_comes_to_nothing() -> None:
-    """What is older than it may be is not known any more; the bridge goes on with it."""
-    replay, bridge = Target(sends_unseen=False), Target()
+    """It trusts no state that is older than it may be; the bridge goes on with it."""
+    replay, bridge = TargetRig(sends_unseen=False), TargetRig()
     for target in (replay, bridge):
         target.met(ACTIVE, policy="dead_letter")
         target.hear(NO_ANSWER)
@@ -355,7 +227,7 @@ def test_replay_forgets_that_a_source_was_active_once_a_lookup_that_it_waits_for
 @pytest.mark.parametrize("sends_unseen", [True, False])
 def test_an_active_source_that_may_no_longer_be_looked_up_stays_active(sends_unseen: bool) -> None:
     """A permission that was taken away may come back in time."""
-    target = Target(sends_unseen=sends_unseen)
+    target = TargetRig(sends_unseen=sends_unseen)
     queue = target.met(ACTIVE)
     target.hear(DENIED)
 
@@ -365,11 +237,11 @@ def test_an_active_source_that_may_no_longer_be_looked_up_stays_active(sends_uns
 @pytest.mark.parametrize("sends_unseen", [True, False])
 @pytest.mark.parametrize("state", CLOSED)
 @UNKNOWNS
-def test_no_lookup_that_fails_opens_what_was_seen_shut(
+def test_no_lookup_that_fails_opens_a_closed_source(
     state: SourceState, unknown: SourceStatus, sends_unseen: bool
 ) -> None:
-    """Nor changes what people are told of it."""
-    target = Target(sends_unseen=sends_unseen)
+    """Nor does it change the reports."""
+    target = TargetRig(sends_unseen=sends_unseen)
     hold, refuse = target.meet(), target.meet(policy="dead_letter")
     seen = SourceStatus(state, reason="a reason")
     target.hear(seen)
@@ -383,7 +255,7 @@ def test_no_lookup_that_fails_opens_what_was_seen_shut(
 
 def test_a_missing_permission_is_not_forgotten_for_a_lookup_without_an_answer() -> None:
     """Replay would hold back for ever what it may send."""
-    target = Target(sends_unseen=False)
+    target = TargetRig(sends_unseen=False)
     queue = target.met(DENIED)
     target.hear(NO_ANSWER)
 
@@ -392,7 +264,7 @@ def test_a_missing_permission_is_not_forgotten_for_a_lookup_without_an_answer() 
 
 def test_the_reason_is_that_of_the_last_lookup_without_an_answer() -> None:
     """The first one may have been another, and a permission may turn out to be missing."""
-    target = Target(sends_unseen=False)
+    target = TargetRig(sends_unseen=False)
     queue = target.met(NO_ANSWER)
     target.hear(SourceStatus("UNKNOWN", reason="throttled"))
     assert "throttled" == target.gate.seen("blue").reason
@@ -402,11 +274,11 @@ def test_the_reason_is_that_of_the_last_lookup_without_an_answer() -> None:
 
 
 @pytest.mark.parametrize("policy", ["hold", "dead_letter"])
-def test_what_is_only_for_an_active_source_comes_back_where_none_may_be_looked_up(
+def test_entries_only_for_an_active_source_come_back_where_lookups_are_denied(
     policy: InactivePolicy,
 ) -> None:
     """EventBridge dropped it once already. The others are sent, in their order."""
-    target = Target(sends_unseen=False)
+    target = TargetRig(sends_unseen=False)
     queue = target.meet(policy=policy)
     first = target.put(1, to=queue)
     careful = target.put(2, 3, to=queue, kind=OnlyIfActive)
@@ -418,9 +290,9 @@ def test_what_is_only_for_an_active_source_comes_back_where_none_may_be_looked_u
     assert [*first, *last] == target.queue.next_batch()
 
 
-def test_what_is_only_for_an_active_source_is_sent_where_its_topic_says_send() -> None:
+def test_entries_only_for_an_active_source_are_sent_where_its_topic_says_send() -> None:
     """And where it is ACTIVE."""
-    target = Target(sends_unseen=False)
+    target = TargetRig(sends_unseen=False)
     sends, active = target.meet(policy="send"), target.meet("acme")
     for queue in (sends, active):
         target.put(1, to=queue, kind=OnlyIfActive)
@@ -430,9 +302,9 @@ def test_what_is_only_for_an_active_source_is_sent_where_its_topic_says_send() -
     assert 2 == len(target.queue.next_batch())
 
 
-def test_what_comes_back_of_several_topics_comes_back_together() -> None:
-    """None of it is lost for the others."""
-    target = Target(sends_unseen=False)
+def test_entries_of_several_topics_come_back_together() -> None:
+    """None is lost for the others."""
+    target = TargetRig(sends_unseen=False)
     queues = [target.meet(policy=policy) for policy in ("hold", "dead_letter")]
     careful = [target.put(1, to=queue, kind=OnlyIfActive)[0] for queue in queues]
     away = target.hear(DENIED)
@@ -445,7 +317,7 @@ def test_what_comes_back_of_several_topics_comes_back_together() -> None:
 
 def test_a_refused_source_is_held_and_looked_up_anew() -> None:
     """A lookup that is in flight may show what was true before. One refusal is enough."""
-    target = Target()
+    target = TargetRig()
     hold, refuse, send = (target.meet(policy=policy) for policy in ("hold", "dead_letter", "send"))
     target.hear(ACTIVE)
     for queue in (hold, refuse, send):
@@ -458,9 +330,9 @@ def test_a_refused_source_is_held_and_looked_up_anew() -> None:
     assert Gate.HELD is gate_of(hold)
 
 
-def test_a_refused_source_that_a_lookup_shows_shut_waits_for_no_further_try() -> None:
+def test_a_refused_source_that_a_lookup_shows_closed_is_not_tried_again() -> None:
     """Only a lookup that says ACTIVE opens it."""
-    target = Target()
+    target = TargetRig()
     queue = target.met(ACTIVE)
     target.gate.refused(queue)
     target.hear(PENDING)
@@ -476,7 +348,7 @@ def test_a_refused_source_that_a_lookup_shows_shut_waits_for_no_further_try() ->
     assert Gate.HELD is gate_of(queue)
 
 
-def reopening(target: Target, queue: SourceQueue, news: SourceStatus = ACTIVE) -> float:
+def reopening(target: TargetRig, queue: SourceQueue, news: SourceStatus = ACTIVE) -> float:
     """How long a source is held that is refused now, and in which a lookup shows nothing wrong."""
     target.gate.refused(queue)
     target.hear(news)
@@ -501,7 +373,7 @@ def test_a_refused_source_in_which_no_lookup_shows_a_reason_is_tried_again_ever_
     seen: SourceStatus,
 ) -> None:
     """Twice as long each time, with jitter, up to a minute; from the start once it took an event."""
-    target = Target()
+    target = TargetRig()
     queue = target.met(seen)
     pauses = [reopening(target, queue, seen) for _ in range(10)]
 
@@ -515,7 +387,7 @@ def test_a_refused_source_in_which_no_lookup_shows_a_reason_is_tried_again_ever_
 
 def test_a_refusal_counts_once_until_the_source_is_tried_again() -> None:
     """Answers to requests that were in flight with the first one say nothing new."""
-    target = Target(max_refusals=2)
+    target = TargetRig(max_refusals=2)
     queue = target.met(ACTIVE)
     target.put(1, to=queue)
     for _ in range(5):
@@ -529,7 +401,7 @@ def test_a_refusal_counts_once_until_the_source_is_tried_again() -> None:
 
 def test_a_source_that_is_tried_again_is_looked_up_as_often_as_ever() -> None:
     """News that come while it waits for its next try change nothing in that."""
-    target = Target()
+    target = TargetRig()
     queue = target.met(ACTIVE)
     target.gate.refused(queue)
     target.hear(ACTIVE)
@@ -542,7 +414,7 @@ def test_a_source_that_is_tried_again_is_looked_up_as_often_as_ever() -> None:
 
 def test_sources_are_tried_again_each_in_its_time() -> None:
     """The next moment is that of the first of them, or of the next lookup."""
-    target = Target()
+    target = TargetRig()
     queues = {source: target.met(ACTIVE, source) for source in ("blue", "acme")}
     for source, queue in queues.items():
         target.gate.refused(queue)
@@ -567,8 +439,8 @@ def test_sources_are_tried_again_each_in_its_time() -> None:
 def test_a_refused_source_that_was_active_and_cannot_be_looked_up_is_missing(
     policy: InactivePolicy, sends_unseen: bool
 ) -> None:
-    """EventBridge said so, and nothing else speaks of it; both reasons are told."""
-    target = Target(sends_unseen=sends_unseen)
+    """EventBridge said so, and nothing else speaks of it. The reason names both."""
+    target = TargetRig(sends_unseen=sends_unseen)
     queue = target.met(SourceStatus("ACTIVE", account="123456789012"), policy=policy)
     waiting = target.put(1, 2, to=queue)
     target.gate.refused(queue)
@@ -592,7 +464,7 @@ def test_a_refused_source_that_was_active_and_cannot_be_looked_up_is_missing(
 
 def test_a_refused_source_is_missing_also_where_no_reason_is_known() -> None:
     """The sentence is whole in any case."""
-    target = Target()
+    target = TargetRig()
     queue = target.met(ACTIVE)
     target.gate.refused(queue)
     target.hear(SourceStatus("UNKNOWN"))
@@ -602,8 +474,8 @@ def test_a_refused_source_is_missing_also_where_no_reason_is_known() -> None:
 
 @UNKNOWNS
 def test_replay_takes_a_refused_source_that_was_never_looked_up_for_missing(unknown: SourceStatus) -> None:
-    """Also where the permission is missing: what EventBridge says is all there is to go by."""
-    target = Target(sends_unseen=False)
+    """Also where the permission is missing: the refusal is all there is to go by."""
+    target = TargetRig(sends_unseen=False)
     refuse = target.meet(policy="dead_letter")
     target.hear(DENIED)
     target.gate.refused(refuse)
@@ -622,9 +494,9 @@ def test_replay_takes_a_refused_source_that_was_never_looked_up_for_missing(unkn
     assert not target.gate.is_awaited
 
 
-def test_replay_gives_up_what_eventbridge_refuses_again_and_again() -> None:
+def test_replay_gives_up_entries_of_a_source_that_is_refused_again_and_again() -> None:
     """A lookup shows nothing wrong each time. After the last refusal nothing is sent any more."""
-    target = Target(sends_unseen=False, max_refusals=3)
+    target = TargetRig(sends_unseen=False, max_refusals=3)
     queues = [target.meet(policy=policy) for policy in ("dead_letter", "hold")]
     target.hear(ACTIVE)
     waiting = [*target.put(1, to=queues[0]), *target.put(2, to=queues[1])]
@@ -641,7 +513,7 @@ def test_replay_gives_up_what_eventbridge_refuses_again_and_again() -> None:
 
 def test_replay_gives_up_nothing_of_a_source_that_took_events_between() -> None:
     """Only refusals in a row count."""
-    target = Target(sends_unseen=False, max_refusals=2)
+    target = TargetRig(sends_unseen=False, max_refusals=2)
     queue = target.met(ACTIVE)
     waiting = target.put(1, to=queue)
     for _ in range(5):
@@ -651,9 +523,9 @@ def test_replay_gives_up_nothing_of_a_source_that_took_events_between() -> None:
     assert waiting == target.queue.next_batch()
 
 
-def test_what_comes_after_a_source_was_refused_too_often_is_given_up_when_it_is_tried_again() -> None:
-    """It joined the queue between."""
-    target = Target(sends_unseen=False, max_refusals=1)
+def test_entries_that_come_after_the_last_refusal_are_given_up_at_the_next_try() -> None:
+    """They joined the queue between."""
+    target = TargetRig(sends_unseen=False, max_refusals=1)
     blue, acme = target.met(ACTIVE), target.met(ACTIVE, "acme")
     for queue in (blue, acme):
         target.gate.refused(queue)
@@ -666,7 +538,7 @@ def test_what_comes_after_a_source_was_refused_too_often_is_given_up_when_it_is_
 
 def test_the_bridge_gives_up_nothing_of_a_refused_source_by_itself() -> None:
     """It has all the time of `hold`."""
-    target = Target()
+    target = TargetRig()
     queue = target.met(ACTIVE)
     waiting = target.put(1, to=queue)
     for _ in range(20):
@@ -677,7 +549,7 @@ def test_the_bridge_gives_up_nothing_of_a_refused_source_by_itself() -> None:
 
 def test_a_lookup_is_waited_for_also_where_other_sources_are_only_refused() -> None:
     """`is_only_refused` says that no lookup would help."""
-    target = Target()
+    target = TargetRig()
     blue = target.met(ACTIVE)
     target.gate.refused(blue)
     assert not target.gate.is_only_refused
@@ -690,18 +562,18 @@ def test_a_lookup_is_waited_for_also_where_other_sources_are_only_refused() -> N
 # Targets that are down
 
 
-def aged(seen: SourceStatus = ACTIVE, *, sends_unseen: bool = True) -> tuple[Target, SourceQueue]:
+def aged(seen: SourceStatus = ACTIVE, *, sends_unseen: bool = True) -> tuple[TargetRig, SourceQueue]:
     """A source whose last lookup is older than it may be, at a target that is down."""
-    target = Target(sends_unseen=sends_unseen)
+    target = TargetRig(sends_unseen=sends_unseen)
     target.state_feed.max_age_s = 10.0
     queue = target.met(seen)
     target.wait(10.5, is_down=True)
     return target, queue
 
 
-def test_while_a_target_is_down_what_is_known_of_its_sources_grows_old() -> None:
+def test_while_a_target_is_down_the_states_of_its_sources_grow_old() -> None:
     """Their customers may have left meanwhile, and all that waits would be sent at once."""
-    target = Target()
+    target = TargetRig()
     target.state_feed.max_age_s = 10.0
     hold, refuse, send = (target.meet(policy=policy) for policy in ("hold", "dead_letter", "send"))
     target.hear(ACTIVE)
@@ -724,7 +596,7 @@ def test_while_a_target_is_down_what_is_known_of_its_sources_grows_old() -> None
 
 def test_while_a_target_answers_nothing_grows_old() -> None:
     """The lookups that come anyway are enough."""
-    target = Target()
+    target = TargetRig()
     target.state_feed.max_age_s = 10.0
     queue = target.met(ACTIVE)
     target.wait(1_000)
@@ -735,8 +607,8 @@ def test_while_a_target_answers_nothing_grows_old() -> None:
 
 
 def test_each_source_is_as_old_as_its_own_last_lookup() -> None:
-    """That began, whichever of them was met first."""
-    target = Target()
+    """By its beginning, not by the order in which they were met."""
+    target = TargetRig()
     target.state_feed.max_age_s = 10.0
     first, second = target.meet("first"), target.meet("second")
     target.hear(ACTIVE, source="first", began_s=START_S)
@@ -751,7 +623,7 @@ def test_each_source_is_as_old_as_its_own_last_lookup() -> None:
 
 def test_sources_with_events_that_wait_are_looked_up_at_once_and_then_twice_a_second() -> None:
     """Those without are looked up in their turn."""
-    target = Target()
+    target = TargetRig()
     target.state_feed.max_age_s = 10.0
     target.met(ACTIVE, "idle")
     target.put(1, to=target.met(ACTIVE, "waits"))
@@ -783,7 +655,7 @@ def test_the_urging_goes_on_after_the_target_is_back_and_ends_with_the_lookup() 
 
 def test_a_source_that_grows_old_later_is_looked_up_at_once() -> None:
     """Not half a second after the others."""
-    target = Target()
+    target = TargetRig()
     target.state_feed.max_age_s = 10.0
     for age_s, source in enumerate(("old", "young")):
         queue = target.meet(source)
@@ -796,7 +668,7 @@ def test_a_source_that_grows_old_later_is_looked_up_at_once() -> None:
     assert {("old", False), ("young", False)} == {*target.state_feed.followed}
 
 
-def test_after_an_outage_the_bridge_goes_on_with_what_it_knew_where_no_lookup_is_answered() -> None:
+def test_after_an_outage_the_bridge_goes_on_with_the_last_state_where_no_lookup_is_answered() -> None:
     """In time: the feed says so once its patience is over."""
     target, queue = aged()
     target.hear(NO_ANSWER)
@@ -815,10 +687,10 @@ def test_after_an_outage_an_active_source_whose_lookup_is_denied_waits() -> None
 
 
 @pytest.mark.parametrize("seen", [ACTIVE, NO_ANSWER], ids=["active", "never looked up"])
-def test_a_source_that_was_opened_for_want_of_an_answer_is_shut_by_the_next_outage(
+def test_a_source_that_was_opened_for_want_of_an_answer_is_closed_by_the_next_outage(
     seen: SourceStatus,
 ) -> None:
-    """At once: what is known of it is too old already."""
+    """At once: its state is too old already."""
     target, queue = aged(seen)
     target.hear(NO_ANSWER)
     assert Gate.OPEN is gate_of(queue)
@@ -847,10 +719,10 @@ def test_a_source_that_may_not_be_looked_up_stays_open_in_an_outage() -> None:
 
 
 @UNKNOWNS
-def test_a_source_that_was_seen_shut_waits_for_no_lookup_after_one_that_failed(
+def test_a_closed_source_waits_for_no_lookup_after_one_that_failed(
     unknown: SourceStatus,
 ) -> None:
-    """It stays shut in any case, and nothing is urged."""
+    """It stays closed in any case, and no lookup is urgent."""
     target, queue = aged(PENDING)
     assert target.gate.is_awaited
     target.hear(unknown)
@@ -863,7 +735,7 @@ def test_a_source_that_was_seen_shut_waits_for_no_lookup_after_one_that_failed(
 
 def test_a_source_that_was_never_looked_up_is_held_once_in_an_outage() -> None:
     """It waits for its first lookup, and for no other."""
-    target = Target()
+    target = TargetRig()
     target.state_feed.max_age_s = 10.0
     queue = target.meet()
     target.wait(100, is_down=True)
@@ -892,8 +764,8 @@ def few_sources(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     return iter(())
 
 
-def crowd_out(target: Target, *, policy: InactivePolicy = "hold", prefix: str = "other") -> None:
-    """Meet so many sources that all that are idle are forgotten."""
+def crowd_out(target: TargetRig, *, policy: InactivePolicy = "hold", prefix: str = "other") -> None:
+    """Meet other sources until the idle ones are forgotten."""
     for number in range(12):
         target.meet(f"{prefix}-{number}", policy)
 
@@ -901,7 +773,7 @@ def crowd_out(target: Target, *, policy: InactivePolicy = "hold", prefix: str = 
 @pytest.mark.usefixtures("few_sources")
 def test_a_source_that_was_forgotten_is_looked_up_no_more_and_met_anew() -> None:
     """Nothing is known of one that was ACTIVE: it may have been long ago."""
-    target = Target()
+    target = TargetRig()
     target.met(ACTIVE)
     crowd_out(target)
     assert "blue" in target.state_feed.forgotten
@@ -918,8 +790,8 @@ def test_a_source_that_was_forgotten_is_looked_up_no_more_and_met_anew() -> None
 
 @pytest.mark.usefixtures("few_sources")
 def test_a_source_is_not_forgotten_while_another_topic_has_a_queue_for_it() -> None:
-    """What is known of it is known for both."""
-    target = Target()
+    """Its state is that of both."""
+    target = TargetRig()
     kept = target.met(ACTIVE)
     target.meet(policy="dead_letter")
     crowd_out(target, policy="dead_letter")
@@ -933,11 +805,11 @@ def test_a_source_is_not_forgotten_while_another_topic_has_a_queue_for_it() -> N
 @pytest.mark.usefixtures("few_sources")
 @UNKNOWNS
 @pytest.mark.parametrize("sends_unseen", [True, False])
-def test_a_source_that_was_shut_when_it_was_forgotten_is_shut_where_no_lookup_answers(
+def test_a_source_that_was_closed_when_it_was_forgotten_is_closed_where_no_lookup_answers(
     unknown: SourceStatus, sends_unseen: bool
 ) -> None:
-    """Whatever was seen of it last stays true until a lookup says otherwise, with the reason."""
-    target = Target(sends_unseen=sends_unseen)
+    """Its last state stays true until a lookup says otherwise, with the reason."""
+    target = TargetRig(sends_unseen=sends_unseen)
     pending = SourceStatus("PENDING", expires_ms=7, reason="a reason")
     target.met(pending)
     crowd_out(target)
@@ -954,8 +826,8 @@ def test_a_source_that_was_shut_when_it_was_forgotten_is_shut_where_no_lookup_an
 
 @pytest.mark.usefixtures("few_sources")
 def test_a_source_that_is_forgotten_again_before_it_was_looked_up_is_remembered_as_before() -> None:
-    """It was shut when it was last seen, however long ago."""
-    target = Target()
+    """It was closed when it was last seen, however long ago."""
+    target = TargetRig()
     target.met(PENDING)
     for number in range(3):
         crowd_out(target, prefix=f"more-{number}")
@@ -966,9 +838,9 @@ def test_a_source_that_is_forgotten_again_before_it_was_looked_up_is_remembered_
 
 
 @pytest.mark.usefixtures("few_sources")
-def test_a_source_that_became_active_before_it_was_forgotten_is_not_remembered_as_shut() -> None:
+def test_a_source_that_became_active_before_it_was_forgotten_is_not_remembered_as_closed() -> None:
     """Only the last lookup counts."""
-    target = Target()
+    target = TargetRig()
     target.met(PENDING)
     crowd_out(target)
     target.meet()
@@ -981,10 +853,10 @@ def test_a_source_that_became_active_before_it_was_forgotten_is_not_remembered_a
 
 
 @pytest.mark.usefixtures("few_sources")
-def test_so_many_shut_sources_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_closed_sources_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first ones make room: memory must not grow with every name a template ever made."""
     monkeypatch.setattr(source_gate_module, "MAX_FORGOTTEN", 2)
-    target = Target()
+    target = TargetRig()
     names = ["first", "second", "third"]
     for name in names:
         target.met(PENDING, name)
@@ -1002,7 +874,7 @@ def test_so_many_shut_sources_are_remembered_and_no_more(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("how", ["looking up", "refused", "aged", "unsure", "fresh"])
 def test_whatever_is_forgotten_is_waited_for_no_more(how: str) -> None:
     """Nor does it trouble the steps that follow."""
-    target = Target()
+    target = TargetRig()
     target.state_feed.max_age_s = 10.0
     queue = target.meet()
     if how != "looking up":
@@ -1021,12 +893,12 @@ def test_whatever_is_forgotten_is_waited_for_no_more(how: str) -> None:
     assert "blue" not in {each.source for each in target.gate.standings()}
 
 
-# What people are told
+# Reports
 
 
-def test_a_change_of_state_is_told_once_with_what_was_before() -> None:
+def test_a_change_of_state_is_reported_once_with_the_state_before() -> None:
     """A lookup that finds the same says nothing new."""
-    target = Target()
+    target = TargetRig()
     target.meet()
     for seen in (ACTIVE, ACTIVE, PENDING, PENDING, ACTIVE):
         target.hear(seen)
@@ -1040,7 +912,7 @@ def test_a_change_of_state_is_told_once_with_what_was_before() -> None:
 
 def test_events_accepted_since_the_last_lookup_may_have_been_dropped() -> None:
     """EventBridge says success until then. Those of all topics count, and those before that lookup do not."""
-    target = Target()
+    target = TargetRig()
     hold, refuse = target.meet(), target.meet(policy="dead_letter")
     target.hear(ACTIVE)
     hold.delivered += 100
@@ -1054,7 +926,7 @@ def test_events_accepted_since_the_last_lookup_may_have_been_dropped() -> None:
 
 def test_events_that_were_sent_unseen_may_have_been_dropped() -> None:
     """All of them, also those from before a lookup that came to nothing."""
-    target = Target()
+    target = TargetRig()
     queue = target.met(NO_ANSWER)
     queue.delivered += 5
     target.hear(NO_ANSWER)
@@ -1064,9 +936,9 @@ def test_events_that_were_sent_unseen_may_have_been_dropped() -> None:
     assert 6 == target.changes.all[-1].unsure
 
 
-def test_nothing_is_unsure_of_a_source_that_turns_out_active_or_was_known_to_be_shut() -> None:
+def test_nothing_is_unsure_of_a_source_that_turns_out_active_or_was_known_to_be_closed() -> None:
     """With `send` events go to a source that is PENDING; that was known."""
-    target = Target()
+    target = TargetRig()
     queue = target.met(NO_ANSWER, policy="send")
     queue.delivered += 5
     target.hear(ACTIVE)
@@ -1083,10 +955,10 @@ def test_nothing_is_unsure_of_a_source_that_turns_out_active_or_was_known_to_be_
     assert 2 == target.changes.all[-1].unsure
 
 
-def test_what_is_known_of_each_source_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what its topics hold and delivered, and since when it is so."""
+def test_the_report_of_a_source_has_its_state_and_its_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that its topics hold and delivered, and since when it is in that state."""
     monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
-    target = Target()
+    target = TargetRig()
     hold, refuse = target.meet(), target.meet(policy="dead_letter")
     assert SourceReport("blue", "LOOKING", 1_700_000_000_500, None, None, None, 0, 0) == target.report()
 
@@ -1113,9 +985,9 @@ def test_what_is_known_of_each_source_can_be_read(monkeypatch: pytest.MonkeyPatc
     )
 
 
-def test_a_change_shows_once_to_who_asks_for_changes(few_sources: None) -> None:
-    """A source that is met or forgotten, another state, another end of its time: all that people see."""
-    target = Target()
+def test_changed_is_true_once_for_each_change(few_sources: None) -> None:
+    """A source that is met, another state, another time at which EventBridge deletes it."""
+    target = TargetRig()
     assert target.gate.changed()
     assert not target.gate.changed()
 
@@ -1137,7 +1009,7 @@ def test_a_change_shows_once_to_who_asks_for_changes(few_sources: None) -> None:
 
 def test_a_source_that_was_forgotten_is_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is shown no more."""
-    target = Target()
+    target = TargetRig()
     target.met(ACTIVE)
     queue = target.queue.queues_of("blue")[0]
     monkeypatch.setattr(target.queue, "queues_of", lambda _: [])
@@ -1149,7 +1021,7 @@ def test_a_source_that_was_forgotten_is_a_change(monkeypatch: pytest.MonkeyPatch
 
 def test_the_trouble_of_lookups_is_that_of_the_feed() -> None:
     """Health and the loop ask the gate."""
-    target = Target()
+    target = TargetRig()
     assert (False, None) == (target.gate.is_looking_up, target.gate.trouble)
     target.state_feed.is_looking_up, target.state_feed.trouble = True, (5.0, "throttled")
 
