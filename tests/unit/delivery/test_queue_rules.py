@@ -559,6 +559,8 @@ def test_entries_behind_gates_are_distinguished_from_entries_that_rest() -> None
     assert (False, False) == (queue.is_behind_gates, queue.has_closed_gates)
     queue.set_gate(acme, Gate.HELD)
     assert (True, True) == (queue.is_behind_gates, queue.has_closed_gates)
+    queue.rest(queue.meet("corp", "hold"), 9.0)
+    assert (True, True) == (queue.is_behind_gates, queue.has_closed_gates)
     queue.set_gate(acme, Gate.OPEN)
     queue.wake(5.0)
     assert (False, False) == (queue.is_behind_gates, queue.has_closed_gates)

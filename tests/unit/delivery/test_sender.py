@@ -35,6 +35,8 @@ from connector.model import (
     Record,
     Refused,
     Retriable,
+    SourceState,
+    SourceStatus,
 )
 from connector.telemetry.metrics import RequestOutcome, TargetCondition, Telemetry
 from tests.target_rig import ACTIVE, DENIED, NO_ANSWER, PENDING, START_S, ScriptedFeed
@@ -75,6 +77,7 @@ class Recorded(Telemetry):
         self.finished: list[Finished] = []
         self.states: list[State] = []
         self.retried: list[tuple[str, str, int]] = []
+        self.changed: list[tuple[str, str, SourceState]] = []
 
     def entries_retried(self, target: str, code: str, n: int) -> None:
         self.retried.append((target, code, n))
@@ -89,8 +92,10 @@ class Recorded(Telemetry):
     ) -> None:
         self.states.append(State(target, state, condition, reason, next_try_s))
 
-    def source_changed(self, *_: object, **__: object) -> None:
-        pass
+    def source_changed(
+        self, target: str, source: str, *, was: SourceState, now: SourceStatus, unsure: int
+    ) -> None:
+        self.changed.append((target, source, now.state))
 
 
 class Requests:
@@ -240,12 +245,13 @@ def test_an_idle_target_gets_a_request_at_once_and_a_busy_one_once_it_is_full_or
 
 
 def test_a_target_with_few_requests_at_once_is_idle_with_none() -> None:
-    """An eighth of less than eight is still one."""
-    rig = Rig(max_in_flight=2)
-    rig.add(0)
-    assert [[0]] == rig.send()
-    rig.add(1)
-    assert [] == rig.send()
+    """An eighth of up to fifteen is still one."""
+    for max_in_flight in (2, 15):
+        rig = Rig(max_in_flight=max_in_flight)
+        rig.add(0)
+        assert [[0]] == rig.send()
+        rig.add(1)
+        assert [] == rig.send()
 
 
 def test_no_more_requests_are_in_flight_than_may_be() -> None:
@@ -429,6 +435,43 @@ def test_an_entry_of_a_partition_that_was_taken_away_is_not_sent_again() -> None
     assert not rig.sender.carries({tracker})
     assert [] == rig.send(wait_s=100)
     assert (0, 0) == rig.sender.inside
+
+
+def test_entries_of_a_lost_partition_that_wait_for_their_next_attempt_can_be_discarded() -> None:
+    """Its next owner has them."""
+    rig = Rig(has_many_sources=False)
+    lost = OffsetTracker(P0)
+    rig.add(0, tracker=lost)
+    rig.add(1)
+    rig.send()
+    rig.answer(INTERNAL, INTERNAL)
+
+    assert [rig.entries[0]] == rig.sender.discard_waiting({lost})
+    assert [[1]] == rig.send(wait_s=8.0)
+
+
+def test_a_sender_without_further_settings_sends_unseen_to_a_single_source() -> None:
+    """As for a topic whose source is one name, and that cannot be looked up. It is refused as a whole."""
+    rig = Rig()
+    sender = TargetSender(
+        "far",
+        config.Target(region="eu-central-1"),
+        sink=rig.sink,
+        telemetry=rig.telemetry,
+        state_feed=rig.state_feed,
+    )
+    sender.expect("blue", "hold")
+    rig.state_feed.news.append(("blue", NO_ANSWER, START_S))
+    sender.step(START_S)
+    record, entry = Record(P0, 0, None, None, None, ()), Entry("blue", "d", b"{}", 1)
+    assert sender.add(PendingEntry(record, rig.tracker, entry, START_S), None, "hold") is None
+    assert sender.add(PendingEntry(record, rig.tracker, entry, START_S), None) is None
+    sender.send(START_S)
+    [(_, batch_id, entries)] = rig.sink.sent
+
+    assert [entry, entry] == entries
+    assert [("far", "blue", "UNKNOWN")] == rig.telemetry.changed
+    assert sender.handle_answer(batch_id, Answer((FORBIDDEN, FORBIDDEN), None, None, 0.1)).halt is not None
 
 
 @pytest.mark.parametrize("policy", ["hold", "dead_letter"])
@@ -904,13 +947,12 @@ def test_a_target_that_is_down_is_asked_without_an_event_where_all_that_waits_is
 
 def test_a_target_that_is_down_is_asked_without_an_event_while_lookups_are_waited_for() -> None:
     """They may wait for the same outage."""
-    rig = Rig()
+    rig = Rig(max_requests_per_second=1000)
     rig.add(0)
     rig.go_down()
     rig.sender.discard(lambda _: True)
     rig.sender.expect("acme", "hold")
     rig.add(1, source="acme", policy="hold")
-
     assert [[]] == rig.send(wait_s=8.0)
     rig.answer()
     assert not rig.sender.is_down
@@ -969,6 +1011,26 @@ def test_enough_is_read_where_no_request_may_leave_and_the_next_ones_are_full() 
     assert rig.sender.has_enough
     rig.answer(YES, YES, YES, YES)
     assert not rig.sender.has_enough
+
+
+def test_of_many_sources_more_is_read_than_the_next_requests_hold() -> None:
+    """Those with much waiting must not keep the others from being read."""
+    rig = Rig(max_in_flight=2)
+    rig.add(*range(16))
+    rig.send()
+
+    assert not rig.sender.has_enough
+
+
+def test_of_many_sources_each_rests_that_fails_while_nothing_is_accepted() -> None:
+    """Their entries count as held until then, and leave room for those of others. A single one is sent on."""
+    for has_many_sources, held in ((True, 2), (False, 0)):
+        rig = Rig(has_many_sources=has_many_sources)
+        rig.add(0)
+        rig.add(1, source="acme")
+        rig.send()
+        rig.answer(INTERNAL, INTERNAL)
+        assert held == rig.sender.held
 
 
 # Backpressure
@@ -1177,6 +1239,35 @@ def test_a_source_that_fails_alone_is_no_problem_of_the_target() -> None:
     assert problem_after(rig, 100) is None
     assert ["blue"] == [each.source for each in rig.sender.failing()]
     assert not rig.sender.is_held_up(rig.now_s)
+
+
+def test_a_source_that_turns_out_to_fail_alone_leaves_no_problem_behind() -> None:
+    """Its request was the only one without an answer."""
+    rig = Rig()
+    rig.add(0)
+    rig.send()
+    rig.accept_beside()
+    assert problem_after(rig, 3.0) is not None
+    rig.answer(INTERNAL, request=-2)
+
+    assert problem_after(rig, 100) is None
+
+
+def test_a_target_that_goes_down_under_a_source_that_fails_alone_is_a_problem() -> None:
+    """From the request on that showed it."""
+    rig = Rig()
+    rig.add(0)
+    rig.add(1, source="acme")
+    rig.send()
+    rig.answer(INTERNAL, YES)
+    for _ in range(FAILURES_TO_OPEN):
+        assert problem_after(rig, 100) is None
+        assert [[0]] == rig.send(wait_s=8.0)
+        rig.now_s += 1.0
+        rig.fail(UnavailableError("no answer"))
+
+    assert rig.sender.is_down
+    assert "for 4 s nothing was accepted: no answer" == problem_after(rig, 3.0)
 
 
 def test_a_failure_of_a_lonely_source_beside_others_that_wait_leaves_the_problem() -> None:
