@@ -276,10 +276,10 @@ def test_held_entries_leave_at_least_a_quarter_of_the_room(held: float, limit: f
 
 def test_each_target_has_an_equal_part_of_the_limits_and_its_held_entries_half_of_that() -> None:
     """One that is down leaves the others theirs. A single one is limited by the ledger."""
-    delivery = config.Delivery(max_pending_records=100, max_pending_bytes=4 * 1024**2)
+    delivery = config.Delivery(max_pending_records=103, max_pending_bytes=4 * 1024**2 + 3)
     alone, four, many = (TargetLimits.share(delivery, targets=targets) for targets in (1, 4, 1000))
 
-    assert TargetLimits(held_records=50, held_bytes=2 * 1024**2) == alone
+    assert TargetLimits(held_records=51, held_bytes=2 * 1024**2 + 1) == alone
     assert TargetLimits(25, 1024**2, 12, 512 * 1024) == four
     assert (1, 1) == (many.records, many.held_records)
 
@@ -333,6 +333,17 @@ def test_held_bytes_leave_the_rest_of_the_limit_to_the_others() -> None:
     taken = [queue.add(pending(10 + n, source="other", record_bytes=8), None) for n in range(7)]
 
     assert [None] * 6 + [queue] == taken
+
+
+def test_held_entries_leave_the_rest_of_the_limit_to_the_others() -> None:
+    """They are counted apart."""
+    queue = EntryQueue(max_count=1, max_bytes=1000, max_records=8)
+    hold(queue)
+    assert [None] * 2 == [put(queue, offset) for offset in range(2)]
+    taken = [queue.add(pending(10 + n, source="other"), None) for n in range(7)]
+
+    assert [None] * 6 + [queue] == taken
+    assert (8, 2) == (queue.unsent, queue.held_in_all)
 
 
 def test_the_entries_that_a_closed_source_holds_are_limited() -> None:
