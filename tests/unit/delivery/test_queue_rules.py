@@ -69,7 +69,7 @@ def test_a_source_whose_entry_does_not_fit_is_first_in_the_next_request() -> Non
     queue.add(pending(0, source="a", size_bytes=60), None)
     queue.add(pending(1, source="a", size_bytes=10), None)
     queue.add(pending(2, source="b", size_bytes=40), None)
-    queue.add(pending(3, source="b", size_bytes=60), None)
+    queue.add(pending(3, source="c", size_bytes=60), None)
 
     assert [[0, 1], [2, 3]] == [offsets(queue.next_batch()) for _ in range(2)]
 

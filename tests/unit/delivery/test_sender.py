@@ -684,6 +684,20 @@ def test_throttles_of_one_source_beside_accepted_others_slow_nothing_down() -> N
     assert rig.sender.is_holding
 
 
+def test_throttles_of_a_source_that_takes_others_in_the_same_answer_slow_the_target_down() -> None:
+    """By their share of the entries without those of the source that fails alone."""
+    rig = Rig(max_requests_per_second=100)
+    rig.add(0, source="blue")
+    rig.add(1, 2, 3, source="acme")
+    for _ in range(2):
+        [offsets] = rig.send(wait_s=8)
+        throttled = {0, max(offsets)}
+        rig.answer(*(THROTTLED if offset in throttled else YES for offset in offsets))
+        rig.add(4, 5, source="acme")
+
+    assert pytest.approx(100 * (1 - 1 / 6) + 5 * 2 / 3) == rig.sender._rate_control.rate
+
+
 # Requests that are too large or refused
 
 
@@ -810,14 +824,15 @@ def test_a_request_that_is_refused_for_a_source_closes_that_source_alone(has_com
 
 
 def test_requests_that_are_refused_for_a_source_bring_no_target_down() -> None:
-    """However many: each is an answer."""
-    rig = Rig()
+    """However many: each is an answer, and no throttle."""
+    rig = Rig(max_requests_per_second=100)
     for offset in range(FAILURES_TO_OPEN + 1):
         rig.add(offset, source=f"s-{offset}")
         rig.send(wait_s=8.0)
         rig.fail(UnavailableError("Event Bus Not Found.", code="source_unknown"))
 
     assert not rig.sender.is_down
+    assert 100 == rig.sender._rate_control.rate
 
 
 def test_a_source_whose_requests_get_no_answer_rests_where_others_do() -> None:
@@ -893,6 +908,7 @@ def test_after_five_failures_in_a_row_one_request_at_a_time_probes_the_target() 
     assert rig.sender.is_down
     assert 1 == len(rig.sender._in_flight)
     assert [] == rig.send(wait_s=1)
+    assert rig.sender.is_backing_off
     rig.answer(YES, YES, YES, YES)
 
     assert not rig.sender.is_down
@@ -1270,6 +1286,19 @@ def test_a_target_that_goes_down_under_a_source_that_fails_alone_is_a_problem() 
     assert "for 4 s nothing was accepted: no answer" == problem_after(rig, 3.0)
 
 
+def test_a_request_of_a_source_that_fails_alone_leaves_no_problem_where_others_are_accepted() -> None:
+    """However long it takes."""
+    rig = Rig()
+    rig.add(0)
+    rig.add(1, source="acme")
+    rig.send()
+    rig.answer(INTERNAL, YES)
+    assert [[0]] == rig.send(wait_s=8.0)
+    rig.accept_beside()
+
+    assert problem_after(rig, 100) is None
+
+
 def test_a_failure_of_a_lonely_source_beside_others_that_wait_leaves_the_problem() -> None:
     """Those others have had no answer."""
     rig = Rig(max_in_flight=32)
@@ -1310,6 +1339,19 @@ def test_entries_that_wait_for_customers_alone_are_no_problem_of_the_target() ->
 
     assert problem_after(rig, 100) is None
     assert rig.sender.is_holding
+
+
+def test_entries_that_wait_for_a_lookup_after_a_failure_are_a_problem_of_the_target() -> None:
+    """The lookup may show that they could be sent."""
+    rig = Rig()
+    rig.expect("blue")
+    rig.add(0, policy="hold")
+    rig.send()
+    rig.fail(UnavailableError("no answer"))
+    rig.expect("blue", seen=PENDING)
+    rig.sender.expect("acme", "hold")
+
+    assert problem_after(rig, 100) is not None
 
 
 def test_held_entries_of_a_target_that_is_down_are_its_problem() -> None:
