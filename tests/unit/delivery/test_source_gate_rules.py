@@ -274,9 +274,7 @@ def test_the_reason_is_that_of_the_last_lookup_without_an_answer() -> None:
 
 
 @pytest.mark.parametrize("policy", ["hold", "dead_letter"])
-def test_entries_only_for_an_active_source_come_back_where_lookups_are_denied(
-    policy: InactivePolicy,
-) -> None:
+def test_entries_only_for_an_active_source_come_back_where_lookups_are_denied(policy: InactivePolicy) -> None:
     """EventBridge dropped it once already. The others are sent, in their order."""
     target = TargetRig(sends_unseen=False)
     queue = target.meet(policy=policy)
@@ -719,9 +717,7 @@ def test_a_source_that_may_not_be_looked_up_stays_open_in_an_outage() -> None:
 
 
 @UNKNOWNS
-def test_a_closed_source_waits_for_no_lookup_after_one_that_failed(
-    unknown: SourceStatus,
-) -> None:
+def test_a_closed_source_waits_for_no_lookup_after_one_that_failed(unknown: SourceStatus) -> None:
     """It stays closed in any case, and no lookup is urgent."""
     target, queue = aged(PENDING)
     assert target.gate.is_awaited
