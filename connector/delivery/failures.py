@@ -76,7 +76,7 @@ class Failures:
             queue.taken_at = self.acceptances
             if self._unwell and queue in self._unwell:
                 del self._unwell[queue]
-                queue.rests = 0
+                self._entry_queue.end_rest(queue)
                 queue.fails_alone = False
                 self._source_gate.taken(queue)
 

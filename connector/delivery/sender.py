@@ -95,7 +95,6 @@ class TargetSender:
             telemetry=telemetry,
             sends_unseen=sends_unseen,
             max_refusals=None if sends_unseen else target.retry.max_attempts,
-            clock_s=clock_s,
         )
         self._entry_queue = EntryQueue(
             max_count=target.batch.count,

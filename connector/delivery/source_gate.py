@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from operator import attrgetter
 from typing import Protocol
 
@@ -117,7 +117,6 @@ class SourceGate:
         telemetry: Telemetry,
         sends_unseen: bool = True,
         max_refusals: int | None = None,
-        clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """After `max_refusals` in a row what waits for a source is not sent; None for no such limit."""
         self._target = target
@@ -125,7 +124,6 @@ class SourceGate:
         self._telemetry = telemetry
         self._sends_unseen = sends_unseen
         self._max_refusals = max_refusals
-        self._clock_s = clock_s
         self._known: dict[str, _Known] = {}
         self._refused: set[str] = set()
         self._fresh: dict[str, None] = {}

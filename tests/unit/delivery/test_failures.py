@@ -590,6 +590,17 @@ def test_a_source_that_was_forgotten_is_not_shown() -> None:
     assert [] == target.failures.sources()
 
 
+def test_a_source_that_takes_an_event_while_it_rests_has_its_turns_again() -> None:
+    """A second request of it was in flight; that it was accepted says more than the failure before."""
+    target = Sent()
+    failing, taken = target.entry(), target.entry()
+    target.accept()
+    target.rest([failing], INTERNAL, accepted=1)
+    target.accept(taken)
+
+    assert not rests(failing.lane.queue)
+
+
 def test_a_source_may_be_forgotten_before_its_rest_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that was under way accepts its last entries, and the end of the rest finds no source."""
     monkeypatch.setattr("connector.delivery.queue.MAX_SOURCES", 2)
