@@ -23,7 +23,7 @@ CANARY = re.compile(r"canary[\w-]*", re.IGNORECASE)
 """In every payload and secret of this test, and in nothing else."""
 
 BUG = """
-from connector.mapping import Mapping
+from connector.mapping.event import Mapping
 
 call = Mapping.__call__
 
