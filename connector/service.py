@@ -131,7 +131,7 @@ def _connect(
         letters = settings.dead_letter
         if letters.topic not in metadata.topics:
             if not letters.create:
-                raise ConfigError([Problem("dead_letter.topic", _missing_dead_letter_topic(letters.topic))])
+                raise ConfigError([Problem("dead_letter.topic", missing_dead_letter_topic(letters.topic))])
             create_topic(settings, letters.topic, letters.partitions)
             dead_letters.partitions = letters.partitions
         else:
@@ -139,7 +139,7 @@ def _connect(
         return
 
 
-def _missing_dead_letter_topic(topic: str) -> str:
+def missing_dead_letter_topic(topic: str) -> str:
     return (
         f"the topic {topic} does not exist; create it, or set dead_letter.create: true. Or this user may not "
         "see it: allow it Write on that topic"

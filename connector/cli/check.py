@@ -26,7 +26,7 @@ from connector.kafka import client
 from connector.kafka.client import ANSWER_TIMEOUT_S, LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
 from connector.pipeline import Pipeline
-from connector.service import _missing_dead_letter_topic
+from connector.service import missing_dead_letter_topic
 from connector.sources.api import SourceCalls
 from connector.sources.customers import read_customers
 from connector.telemetry.log import configure_logging
@@ -288,7 +288,7 @@ def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[s
     elif letters.create:
         yield CheckResult("dead-letter topic", ok=True, text=f"{letters.topic} will be created")
     else:
-        yield CheckResult("dead-letter topic", ok=False, text=_missing_dead_letter_topic(letters.topic))
+        yield CheckResult("dead-letter topic", ok=False, text=missing_dead_letter_topic(letters.topic))
 
 
 def _source_checks(settings: config.Settings, name: str, of_target: str) -> Iterator[CheckResult]:

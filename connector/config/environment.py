@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import SecretStr
 
 from connector.config.problems import Group, Loc, bare, did_you_mean, is_group, path_of
-from connector.config.yaml_file import Written, _merged, parse_yaml
+from connector.config.yaml_file import Written, merged, parse_yaml
 from connector.errors import Problem
 
 PREFIX = "BRIDGE_"
@@ -55,7 +55,7 @@ def read_environment(environ: Mapping[str, str], root: type[Group], file: Writte
             inner = parsed.values
         for part in reversed(loc):
             inner = {part: inner}
-        written.values = _merged(inner, written.values)
+        written.values = merged(inner, written.values)
         written.origins[path_of(loc)] = variable
     return written
 

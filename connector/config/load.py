@@ -16,8 +16,8 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from connector.config import environment, units, yaml_file
 from connector.config.problems import problems_of, without_mistakes
-from connector.config.rules import _RULES
-from connector.config.settings import Settings, _folder
+from connector.config.rules import RULES
+from connector.config.settings import FOLDER, Settings
 from connector.errors import ConfigError, Problem
 from connector.model import Json
 
@@ -35,7 +35,7 @@ def load(
     Relative paths in the settings are relative to the file. `also` may find more problems in settings
     that are whole but for the problems known already. Raises ConfigError with every problem there is.
     """
-    folder = _folder.set(path.parent if path else Path())
+    folder = FOLDER.set(path.parent if path else Path())
     try:
         file = yaml_file.read_yaml(path) if path else yaml_file.Written()
         written = environment.read_environment(
@@ -46,13 +46,13 @@ def load(
             problems = []  # an unreadable file is one problem, not one for each setting that was in it
         elif settings is not None:
             refused = tuple(f"{problem.path}." for problem in problems)
-            broken = [problem for rule in _RULES for problem in rule(settings)]
+            broken = [problem for rule in RULES for problem in rule(settings)]
             paths = {problem.path for problem in broken}
             broken += [problem for problem in also(settings) if problem.path not in paths]
             # What a rule says of a value that was refused, it says of the one put in its place.
             problems += [problem for problem in broken if not f"{problem.path}.".startswith(refused)]
     finally:
-        _folder.reset(folder)
+        FOLDER.reset(folder)
     if problems := written.problems + [written.locate(problem) for problem in problems]:
         raise ConfigError(problems)
     assert settings is not None  # noqa: S101  # no problems were found, so it was made

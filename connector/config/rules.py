@@ -137,4 +137,4 @@ def _topic_problems(settings: Settings) -> Iterator[Problem]:
                 )
 
 
-_RULES = (_kafka_problems, _registry_problems, _target_problems, _format_problems, _topic_problems)
+RULES = (_kafka_problems, _registry_problems, _target_problems, _format_problems, _topic_problems)

@@ -39,7 +39,7 @@ DEFAULT_TARGET = "default"
 MAX_TOPIC_NAME = 249
 """Characters of a Kafka topic's name, at most."""
 
-_folder: ContextVar[Path] = ContextVar("_folder", default=Path())
+FOLDER: ContextVar[Path] = ContextVar("_folder", default=Path())
 """The folder of the file being loaded: what paths in it are relative to."""
 
 
@@ -92,7 +92,7 @@ Bytes: TypeAlias = Annotated[
 ]
 Secret: TypeAlias = Annotated[SecretStr, PlainSerializer(lambda _: "***", return_type=str)]
 Url: TypeAlias = Annotated[str, AfterValidator(_url)]
-File: TypeAlias = Annotated[Path, AfterValidator(lambda path: _folder.get() / path)]
+File: TypeAlias = Annotated[Path, AfterValidator(lambda path: FOLDER.get() / path)]
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 AnyJson: TypeAlias = Annotated[JsonValue, BeforeValidator(yaml_file.as_json)]
 TargetName: TypeAlias = Annotated[str, AfterValidator(_target_name)]

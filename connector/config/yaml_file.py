@@ -53,7 +53,7 @@ class Written:
     def over(self, other: Written) -> Written:
         """Both together; where they disagree, this one wins."""
         return Written(
-            values=_merged(self.values, other.values),
+            values=merged(self.values, other.values),
             origins=other.origins | self.origins,
             problems=other.problems + self.problems,
         )
@@ -66,10 +66,10 @@ class Written:
         return problem._replace(message=f"{problem.message} ({self.origins[path]})") if path else problem
 
 
-def _merged(upper: Any, lower: Any) -> Any:
+def merged(upper: Any, lower: Any) -> Any:
     if not isinstance(upper, dict) or not isinstance(lower, dict):
         return upper
-    return lower | {key: _merged(value, lower.get(key)) for key, value in upper.items()}
+    return lower | {key: merged(value, lower.get(key)) for key, value in upper.items()}
 
 
 # YAML

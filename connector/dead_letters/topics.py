@@ -34,7 +34,7 @@ from connector.kafka.client import (
     producer,
     record_of,
 )
-from connector.kafka.reader import BATCH, Reader, _unavailable
+from connector.kafka.reader import BATCH, Reader, unreadable
 from connector.model import Position, Ranges, Record
 
 WRITE_TIMEOUT_MS = 60_000
@@ -275,7 +275,7 @@ class ResolutionTopic:
         except KafkaException as error:
             if error.args[0].code() in UNCHECKABLE:
                 return None  # asking takes a permission that nothing else here needs
-            raise _unavailable(self.name, error) from error
+            raise unreadable(self.name, error) from error
         alter = f"kafka-configs.sh --alter --topic {self.name} --add-config cleanup.policy=compact"
         policy = {part.strip() for part in ours["cleanup.policy"].value.split(",")}
         if "compact" not in policy:

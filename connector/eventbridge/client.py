@@ -22,7 +22,7 @@ from connector import config
 from connector.errors import ConfigError, ConnectorError, Problem, RefusedError
 from connector.eventbridge import errors
 from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
-from connector.eventbridge.endpoint import _drop_frames, endpoint, transport_error
+from connector.eventbridge.endpoint import drop_frames, endpoint, transport_error
 from connector.eventbridge.errors import Refusal, Remedy
 from connector.eventbridge.http import Connections, Reply
 from connector.eventbridge.signer import PUT_PARTNER_EVENTS
@@ -84,7 +84,7 @@ class Publisher:
             error, retry_after_s = refusal.error, refusal.retry_after_s
         except ConnectorError as failure:
             error = failure
-        _drop_frames(error)
+        drop_frames(error)
         return Answer((), error, request_id, time.monotonic() - started_s, retry_after_s)
 
     async def call(self, operation: str, members: Mapping[str, str]) -> Reply | Refusal:

@@ -94,7 +94,7 @@ def _tls(made: boto3.Session) -> ssl.SSLContext:
         ) from error
 
 
-def _drop_frames(error: BaseException | None) -> None:
+def drop_frames(error: BaseException | None) -> None:
     """Take the tracebacks from an error and from what led to it.
 
     Their frames hold the request, and refer back to the error: 0.6 MB for each failed call, until Python

@@ -32,7 +32,13 @@ _GUESSES = {
 }
 
 
-def _confluent(registry: SchemaRegistryClient, compiled: Callable[[Sequence[Json], str], Compiled]) -> Decode:
+def confluent_decoder(
+    registry: SchemaRegistryClient, compiled: Callable[[Sequence[Json], str], Compiled]
+) -> Decode:
+    """Give the function that decodes values in this framing, with the schemas of `registry`.
+
+    `compiled` makes a reader of a schema and those that it refers to, by the name for its errors.
+    """
     # By the header as it stands in the record: one lookup says that it is one, and which schema it names.
     readers: dict[bytes, Read] = {}
     sizes_bytes: dict[bytes, int] = {}

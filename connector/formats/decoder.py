@@ -13,8 +13,8 @@ from connector import config
 from connector.errors import ConfigError, DecodeError, Problem
 from connector.formats.avro_schema import compile_reader, reader_schema
 from connector.formats.avro_types import base64_text
-from connector.formats.confluent import _confluent
-from connector.formats.json_text import _decode_json, _decode_string
+from connector.formats.confluent import confluent_decoder
+from connector.formats.json_text import decode_json, decode_string
 from connector.formats.registries import Registries
 from connector.model import Decode, Json
 
@@ -32,9 +32,9 @@ def decoder(format: config.Format, registries: Registries, *, path: str) -> Deco
     """
     match format.format:
         case "json":
-            return _decode_json
+            return decode_json
         case "string":
-            return _decode_string
+            return decode_string
         case "bytes":
             return base64_text
         case "avro":
@@ -69,4 +69,4 @@ def _avro(format: config.Format, registries: Registries, path: str) -> Decode:  
         problems.append(Problem(path, "Avro needs `schema_registry`, or framing `none` and a schema"))
     if problems or registry is None:
         raise ConfigError(problems)
-    return _confluent(registry, lambda schemas, name: compiled(schemas, name=name))
+    return confluent_decoder(registry, lambda schemas, name: compiled(schemas, name=name))

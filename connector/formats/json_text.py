@@ -21,7 +21,12 @@ _VALUE = re.compile(rb'[^",\[{]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?+[^",\[{]*+)*+(?
 """Up to the next separator that is not within text."""
 
 
-def _decode_string(value: bytes) -> str:
+def decode_string(value: bytes) -> str:
+    """Decode UTF-8.
+
+    Raises:
+        DecodeError: `text_invalid`.
+    """
     try:
         return value.decode()
     except UnicodeDecodeError as error:
@@ -32,7 +37,12 @@ def _decode_string(value: bytes) -> str:
         ) from None
 
 
-def _decode_json(value: bytes) -> Json:
+def decode_json(value: bytes) -> Json:
+    """Decode JSON.
+
+    Raises:
+        DecodeError: `json_invalid`.
+    """
     if len(value) > MAX_VALUES:  # fewer bytes cannot hold more values
         _check_values(value)
     try:

@@ -25,11 +25,11 @@ MAX_ANSWER_BYTES = 1024 * 1024
 """The largest schema that fits a registry's message in Kafka, by default; 5,000 fields take a fifth."""
 
 
-class _NotFoundError(Exception):
+class NotFoundError(Exception):
     """The registry itself says that it has no such schema, subject or version."""
 
 
-class _Http:
+class RegistryHttp:
     """One GET at a time, bounded in time and size. Follows no redirect: credentials go to one place."""
 
     def __init__(self, settings: config.SchemaRegistry) -> None:
@@ -66,7 +66,7 @@ class _Http:
             # 40401 subject, 40402 version, 40403 schema. Any other 404 is not about the schema.
             code = _object(body).get("error_code")
             if isinstance(code, int) and 40400 <= code < 40500:
-                raise _NotFoundError
+                raise NotFoundError
             raise self._unavailable("answers 404, but not as a registry does: is the path of its url right?")
         if 300 <= status < 400:
             raise self._unavailable(

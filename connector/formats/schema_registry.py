@@ -22,7 +22,7 @@ from connector.errors import (
     DecodeError,
     UnavailableError,
 )
-from connector.formats.registry_http import _Http, _NotFoundError
+from connector.formats.registry_http import NotFoundError, RegistryHttp
 
 MAX_REFERENCES = 100
 MAX_REFERENCES_BYTES = 1024 * 1024
@@ -81,7 +81,7 @@ class SchemaRegistryClient:
     """
 
     def __init__(self, settings: config.SchemaRegistry) -> None:
-        self._http = _Http(settings)
+        self._http = RegistryHttp(settings)
         self._known: dict[int, Schemas | str] = {}
         """Schemas, or why what the registry has under this id can never be used."""
         self._known_bytes = 0
@@ -132,7 +132,7 @@ class SchemaRegistryClient:
             UnavailableError: it does not answer, or not as a registry does.
         """
         # The same call as for real, so that it needs no other permission. Any id will do.
-        with contextlib.suppress(_NotFoundError):
+        with contextlib.suppress(NotFoundError):
             self._http.get("/schemas/ids/1")
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class SchemaRegistryClient:
                 self._learned(schema_id, self._fetch(schema_id))
             except DecodeError as error:
                 self._learned(schema_id, str(error))
-            except _NotFoundError as error:
+            except NotFoundError as error:
                 self._missed(schema_id, str(error))
             except ConnectorError as error:
                 self._failed(schema_id, str(error))
@@ -196,9 +196,9 @@ class SchemaRegistryClient:
     def _fetch(self, schema_id: int) -> Schemas:
         try:
             answer = self._http.get(f"/schemas/ids/{schema_id}")
-        except _NotFoundError:
+        except NotFoundError:
             guess = " Is the producer using Apicurio's 8-byte ids?" if schema_id == 0 else ""
-            raise _NotFoundError(
+            raise NotFoundError(
                 f"schema {schema_id} is not in the registry at {self._http.shown_url}.{guess}"
             ) from None
         return [*self._references(answer, {}), _schema(answer, f"schema {schema_id}")]
@@ -224,8 +224,8 @@ class SchemaRegistryClient:
                 raise DecodeError("schema_invalid", f"it refers to more than {MAX_REFERENCES} other schemas")
             try:
                 inner = self._http.get(f"/subjects/{quote(subject, safe='')}/versions/{version}")
-            except _NotFoundError:
-                raise _NotFoundError(
+            except NotFoundError:
+                raise NotFoundError(
                     f"it refers to version {version} of {subject}, which is not in the registry"
                 ) from None
             schema = _schema(inner, f"version {version} of {subject}")

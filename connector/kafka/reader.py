@@ -75,7 +75,7 @@ class Reader:
             try:
                 found = self._consumer.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic]
             except KafkaException as error:
-                raise _unavailable(topic, error) from error
+                raise unreadable(topic, error) from error
             if found.error is None and found.partitions:
                 return sorted(found.partitions)
             if found.error is not None:
@@ -106,7 +106,7 @@ class Reader:
                     if first < 0:
                         found[number] = 0
         except KafkaException as error:
-            raise _unavailable(topic, error) from error
+            raise unreadable(topic, error) from error
         return {
             number: (high if found[number] < 0 else min(max(low, found[number]), high), high)
             for number, (low, high) in ranges.items()
@@ -198,7 +198,7 @@ class Reader:
             except KafkaException as error:
                 # A topic that was just made may wait for its leaders a moment, and a broker may be starting.
                 if error.args[0].code() not in NOT_YET or time.monotonic() > deadline_s:
-                    raise _unavailable(partition.topic, error) from error
+                    raise unreadable(partition.topic, error) from error
                 self._consumer.poll(0.1)
 
     def _offsets_at(self, topic: str, ranges: Ranges, time_ms: int) -> dict[int, int]:
@@ -226,5 +226,5 @@ class Reader:
         self._last_error = error.str()
 
 
-def _unavailable(topic: str, error: KafkaException) -> UnavailableError:
+def unreadable(topic: str, error: KafkaException) -> UnavailableError:
     return UnavailableError(f"Kafka does not answer about {topic}: {error.args[0].str()}", code="kafka")

@@ -126,7 +126,12 @@ class _Interpreter(visitor.TreeInterpreter):
 INTERPRETER = _Interpreter(visitor.Options(custom_functions=_Functions()))
 
 
-def _guarded(evaluate: Evaluate, *, path: str, shown: str) -> Evaluate:
+def guard(evaluate: Evaluate, *, path: str, shown: str) -> Evaluate:
+    """Turn the failures of an expression into MappingError `template_failed`, without values of the record.
+
+    `path` is its place in the configuration, `shown` its text.
+    """
+
     def guarded(scope: Scope) -> Json:
         try:
             return evaluate(scope)
@@ -138,33 +143,34 @@ def _guarded(evaluate: Evaluate, *, path: str, shown: str) -> Evaluate:
     return guarded
 
 
-def _compile(node: Node) -> Evaluate:
+def compile_node(node: Node) -> Evaluate:
+    """Give the function that evaluates a node of jmespath's syntax tree, with all that is below it."""
     children = node["children"]
     match node["type"]:
         case "literal":
             value = node["value"]
             return lambda _: value
         case "field" | "subexpression" | "index_expression":
-            match _chain(node):
+            match chain(node):
                 case [str(root), *steps]:
                     return _reader(root, steps)
         case "comparator":
             compare = COMPARISONS[str(node["value"])]
-            left, right = map(_compile, children)
+            left, right = map(compile_node, children)
             return lambda scope: compare(left(scope), right(scope))
         case "or_expression":
-            first, second = map(_compile, children)
+            first, second = map(compile_node, children)
             return lambda scope: found if is_true(found := first(scope)) else second(scope)
         case "and_expression":
-            first, second = map(_compile, children)
+            first, second = map(compile_node, children)
             return lambda scope: second(scope) if is_true(found := first(scope)) else found
         case "not_expression":
-            (negated,) = map(_compile, children)
+            (negated,) = map(compile_node, children)
             return lambda scope: not is_true(negated(scope))
     return lambda scope: INTERPRETER.visit(node, scope)
 
 
-def _chain(node: Node) -> list[str | int] | None:
+def chain(node: Node) -> list[str | int] | None:
     """The field names and indexes of `a.b[0].c`; None for what has anything else in it."""
     match node["type"]:
         case "field" | "index":
@@ -173,7 +179,7 @@ def _chain(node: Node) -> list[str | int] | None:
         case "subexpression" | "index_expression":
             steps: list[str | int] = []
             for child in node["children"]:
-                if (more := _chain(child)) is None:
+                if (more := chain(child)) is None:
                     return None
                 steps += more
             return steps

@@ -22,7 +22,7 @@ from jmespath.exceptions import (
 
 from connector.config.problems import did_you_mean
 from connector.errors import Problem
-from connector.mapping.expressions import ROOTS, Evaluate, Node, _chain, _compile, _guarded, is_exact_json
+from connector.mapping.expressions import ROOTS, Evaluate, Node, chain, compile_node, guard, is_exact_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,9 @@ class Compiler:
                 offset = max(source.find(search), 0)
                 self._complain(path, message, shown=shown, column=column + offset)
             self.roots.update(_roots(survey))
-            evaluate = _compile(tree)
-            if _chain(tree) is None:
-                evaluate = _guarded(evaluate, path=path, shown=shown)
+            evaluate = compile_node(tree)
+            if chain(tree) is None:
+                evaluate = guard(evaluate, path=path, shown=shown)
             return Expression(shown, evaluate)
         except (ValueError, RecursionError) as error:
             offset, message = _syntax_error(error, source)

@@ -23,7 +23,7 @@ MAX_TEXT = 1_000
 """Characters of one message in a log line."""
 
 
-class _Allowance:
+class Allowance:
     """Limits the lines of one event and code each minute, and counts the others."""
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
@@ -51,7 +51,7 @@ class _Allowance:
 # Logging
 
 
-def _logger() -> structlog.stdlib.BoundLogger:
+def bound_logger() -> structlog.stdlib.BoundLogger:
     made: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logging.getLogger(LOGGER),
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -107,7 +107,7 @@ class _Foreign(logging.Filter):
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         super().__init__()
-        self._allowance = _Allowance(clock_s)
+        self._allowance = Allowance(clock_s)
         self._suppressed: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -124,7 +124,7 @@ def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     if suppressed := event["_record"].suppressed:
         event["suppressed_before"] = suppressed
     # asyncio puts the repr of a failed task on the second line, and with it values of the exception.
-    event["event"] = _capped(str(event["event"]).partition("\n")[0])
+    event["event"] = capped(str(event["event"]).partition("\n")[0])
     return event
 
 
@@ -141,7 +141,7 @@ def _in_reading_order(_logger: WrappedLogger, _method: str, event: EventDict) ->
     return {name: event.pop(name) for name in ("timestamp", "level", "event")} | dict(event)
 
 
-def _capped(text: str) -> str:
+def capped(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 

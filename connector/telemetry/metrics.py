@@ -29,7 +29,7 @@ from connector.model import (
     SourceState,
     SourceStatus,
 )
-from connector.telemetry.log import _Allowance, _capped, _logger
+from connector.telemetry.log import Allowance, bound_logger, capped
 from connector.telemetry.series import DeliverySeconds, Series
 
 FilterReason: TypeAlias = Literal["filter", "tombstone"]
@@ -88,7 +88,7 @@ class Telemetry:
         }
         # A second series with the creation time for each counter would double what is scraped.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._log = _logger()
+        self._log = bound_logger()
         self._registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)
@@ -157,7 +157,7 @@ class Telemetry:
 
     def _remember_nothing(self, clock_s: Callable[[], float]) -> None:
         """State that decides which lines are due."""
-        self._allowance = _Allowance(clock_s)
+        self._allowance = Allowance(clock_s)
         self._retry_codes = set[str]()
         self._conditions: dict[str, TargetCondition] = {}
         self._troubled = set[str]()
@@ -186,7 +186,7 @@ class Telemetry:
     def misconfigured(self, problems: Iterable[Problem]) -> None:
         """Say what in the configuration keeps the bridge from starting, a line for each problem."""
         for path, message in problems:
-            self._log.error("configuration_problem", path=path, message=_capped(message))
+            self._log.error("configuration_problem", path=path, message=capped(message))
 
     def started(self, *, name: str, http_port: int) -> None:
         """Say once what runs, and where it answers."""
@@ -205,7 +205,7 @@ class Telemetry:
         self._log.error(
             "halted",
             error=type(error).__name__,
-            message=_capped(str(error)) if is_ours else "a bug in the bridge; the traceback says where",
+            message=capped(str(error)) if is_ours else "a bug in the bridge; the traceback says where",
             exc_info=error if is_bug else None,
         )
 
@@ -229,7 +229,7 @@ class Telemetry:
                 "record_dead_lettered",
                 position=str(position),
                 code=code,
-                message=_capped(message),
+                message=capped(message),
                 target=target,
             )
 
@@ -284,7 +284,7 @@ class Telemetry:
         elif "down" in {was, condition} or self._may_log("target_throttled", target, per_minute=1):
             self._troubled.add(target)
             self._log.warning(
-                f"target_{condition}", target=target, reason=_capped(reason), next_try_s=round(next_try_s, 1)
+                f"target_{condition}", target=target, reason=capped(reason), next_try_s=round(next_try_s, 1)
             )
 
     # Sources
@@ -362,14 +362,14 @@ class Telemetry:
         if target not in self._unseeing and self._may_log("sources_unseen", target, per_minute=1):
             self._unseeing.add(target)
             now = f"each source keeps the state it was seen in; {now}"
-            self._log.warning("sources_unseen", target=target, reason=_capped(reason), now=now)
+            self._log.warning("sources_unseen", target=target, reason=capped(reason), now=now)
 
     def source_created(self, target: str, source: str) -> None:
         self._log.info("source_created", target=target, source=source)
 
     def source_not_created(self, target: str, source: str, reason: str) -> None:
         """A missing source of a listed customer could not be created; tried again with the next lookup."""
-        self._log.warning("source_not_created", target=target, source=source, reason=_capped(reason))
+        self._log.warning("source_not_created", target=target, source=source, reason=capped(reason))
 
     # Partitions
 
@@ -432,18 +432,18 @@ class Telemetry:
                     "partition_stalled",
                     partition=str(partition),
                     seconds=round(seconds, 1),
-                    reason=_capped(reason),
+                    reason=capped(reason),
                 )
 
     def partition_excluded(self, partition: Partition, reason: str) -> None:
         """A partition was assigned to us and must not be read, for a `reason`."""
-        self._log.warning("partition_excluded", partition=str(partition), reason=_capped(reason))
+        self._log.warning("partition_excluded", partition=str(partition), reason=capped(reason))
 
     def committed(self, outcome: CommitOutcome, n: int, *, reason: str | None = None) -> None:
         """The offsets of `n` partitions were committed, or were not for a `reason`."""
         self._commits[(outcome,)].inc()
         if outcome == "failed" and self._may_log("commit_failed", "", per_minute=1):
-            self._log.warning("commit_failed", partitions=n, reason=_capped(reason or "unknown"))
+            self._log.warning("commit_failed", partitions=n, reason=capped(reason or "unknown"))
 
     def offsets_reset(self, partition: Partition, *, from_offset: int, to_offset: int) -> None:
         """The offset to read from does not exist any more; reading goes on at `to_offset`."""
@@ -468,7 +468,7 @@ class Telemetry:
         """The Kafka client complains; it goes on trying."""
         if self._may_log("kafka_problem", "", per_minute=KAFKA_LINES):
             self._kafka_is_logged = True
-            self._log.warning("kafka_problem", reason=_capped(text))
+            self._log.warning("kafka_problem", reason=capped(text))
 
     def kafka_state(self, problem: str | None) -> None:
         """Why nothing may be arriving from Kafka; None when all is well, logged where the problem was."""
@@ -487,7 +487,7 @@ class Telemetry:
         self._unwritable[()].set(1)
         if self._letters_are_written:
             self._letters_are_written = False
-            self._log.error("dead_letter_unwritable", reason=_capped(reason))
+            self._log.error("dead_letter_unwritable", reason=capped(reason))
 
     def dead_letter_writable(self) -> None:
         """The dead-letter topic takes letters. Nothing happens when it did before."""
@@ -510,7 +510,7 @@ class Telemetry:
         """Open letters cannot be counted now. Logged once until they are."""
         if self._letters_are_counted:
             self._letters_are_counted = False
-            self._log.warning("dead_letters_uncounted", reason=_capped(reason))
+            self._log.warning("dead_letters_uncounted", reason=capped(reason))
 
     # Reading
 
