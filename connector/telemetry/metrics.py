@@ -133,7 +133,9 @@ class Telemetry:
         self._pending_bytes = gauge("pending_bytes", "Bytes of the pending records and of their events.")
         self._assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
         self._paused = gauge("partitions_paused", "Partitions that are paused, by reason.", "reason")
-        self._target_state = gauge("target_state", "Circuit breaker: 0 closed, 1 half-open, 2 open.", "target")
+        self._target_state = gauge(
+            "target_state", "Circuit breaker: 0 closed, 1 half-open, 2 open.", "target"
+        )
         self._source_state = gauge(
             "source_state", "1 for the current state of a source.", "target", "source", "state"
         )
