@@ -104,40 +104,55 @@ class Telemetry:
             return Series(Histogram(name, text, ["target"], registry=registry, buckets=buckets))
 
         self._consumed = counter("records_consumed", "Records polled from Kafka.", "topic")
-        self._delivered = counter("events_delivered", "Events that got an EventId.", "topic", "target")
+        self._delivered = counter("events_delivered", "Events EventBridge accepted.", "topic", "target")
         self._dead_lettered = counter("records_dead_lettered", "Dead letters written.", "topic", "code")
-        self._filtered = counter("records_filtered", "Records a rule dropped.", "topic", "reason")
+        self._filtered = counter("records_filtered", "Records a rule of yours dropped.", "topic", "reason")
         self._gone = counter("records_gone", "Records Kafka deleted before they were read.", "topic")
-        self._retried = counter("entries_retried", "Entries to be sent again.", "target", "code")
+        self._retried = counter("entries_retried", "Failed entries, to be sent again.", "target", "code")
         self._requests = counter("requests", "Calls of PutPartnerEvents.", "target", "outcome")
-        self._request_seconds = histogram("request_seconds", "Duration of a call.", REQUEST_SECONDS)
-        self._request_entries = histogram("request_entries", "Entries in a call.", REQUEST_ENTRIES)
-        self._request_bytes = histogram("request_bytes", "Size as EventBridge counts it.", REQUEST_BYTES)
+        self._request_seconds = histogram("request_seconds", "Duration of a request.", REQUEST_SECONDS)
+        self._request_entries = histogram("request_entries", "Entries in a request.", REQUEST_ENTRIES)
+        self._request_bytes = histogram(
+            "request_bytes", "Size of a request, as EventBridge counts it.", REQUEST_BYTES
+        )
         self._delivery_seconds = DeliverySeconds()
         registry.register(self._delivery_seconds)
-        self._lag = gauge("consumer_lag", "Records from the commit to the end.", "topic", "partition")
+        self._lag = gauge(
+            "consumer_lag",
+            "Records between the committed offset and the end of the partition.",
+            "topic",
+            "partition",
+        )
         self._oldest_unsettled = gauge(
-            "oldest_unsettled_seconds", "Age of what holds back the commit.", "topic", "partition"
+            "oldest_unsettled_seconds",
+            "Seconds since the record that holds back the commit was polled; 0 when there is none.",
+            "topic",
+            "partition",
         )
         self._pending_records = gauge("pending_records", "Records polled and not settled.")
-        self._pending_bytes = gauge("pending_bytes", "Bytes of those records and of the events made of them.")
-        self._assigned = gauge("partitions_assigned", "Partitions this process has.")
-        self._paused = gauge("partitions_paused", "Partitions not being read for now.", "reason")
-        self._target_state = gauge("target_state", "0 ok, 1 probing, 2 open.", "target")
+        self._pending_bytes = gauge("pending_bytes", "Bytes of the pending records and of their events.")
+        self._assigned = gauge("partitions_assigned", "Partitions assigned to this process.")
+        self._paused = gauge("partitions_paused", "Partitions that are paused, by reason.", "reason")
+        self._target_state = gauge(
+            "target_state", "Circuit breaker: 0 closed, 1 half-open, 2 open.", "target"
+        )
         self._source_state = gauge(
-            "source_state", "1 for the state a source is in.", "target", "source", "state"
+            "source_state", "1 for the current state of a source.", "target", "source", "state"
         )
         self._source_since = gauge(
-            "source_inactive_since_seconds", "Unix time since when it is not ACTIVE.", "target", "source"
+            "source_inactive_since_seconds",
+            "Unix time since which a source has not been ACTIVE.",
+            "target",
+            "source",
         )
         self._source_expires = gauge(
-            "source_expires_seconds", "Unix time when a PENDING source is deleted.", "target", "source"
+            "source_expires_seconds", "Unix time at which a PENDING source expires.", "target", "source"
         )
         self._source_failing = gauge(
-            "source_failing", "1 for a source that takes nothing while others do.", "target", "source"
+            "source_failing", "1 for a source that accepts nothing while others do.", "target", "source"
         )
-        self._sources = gauge("sources", "Sources in use.", "target", "state")
-        self._held = gauge("held_records", "Records that wait because their source takes none now.", "target")
+        self._sources = gauge("sources", "Sources in use, by state.", "target", "state")
+        self._held = gauge("held_records", "Records that wait for their source.", "target")
         self._lookups = counter("source_lookups", "Lookups of the state of a source.", "target", "outcome")
         self._unsure = counter(
             "events_maybe_dropped",
@@ -145,13 +160,17 @@ class Telemetry:
             "target",
         )
         self._commits = counter("commits", "Offset commits.", "outcome")
-        self._rebalances = counter("rebalances", "Changes of the assignment.", "kind")
+        self._rebalances = counter("rebalances", "Rebalances of the consumer group.", "kind")
         self._letters_open = gauge(
             "dead_letters_open", "Dead letters neither delivered nor discarded.", "code"
         )
-        self._unwritable = gauge("dead_letter_unwritable", "1 while the dead-letter topic takes nothing.")
-        self._halted = gauge("halted", "1 when going on would lose or flood.")
-        self._build_info = gauge("build_info", "What runs; always 1.", *self.versions)
+        self._unwritable = gauge(
+            "dead_letter_unwritable", "1 while the bridge cannot write to the dead-letter topic."
+        )
+        self._halted = gauge("halted", "1 once the bridge has stopped by itself; the log says why.")
+        self._build_info = gauge(
+            "build_info", "Versions of bridge, Python and librdkafka; always 1.", *self.versions
+        )
         self._start_at_zero()
         self._remember_nothing(clock_s)
 
