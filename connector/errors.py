@@ -207,7 +207,7 @@ class RefusedError(RecordError):
 
 
 class HaltError(ConnectorError):
-    """Going on would lose or flood: drain, commit what is settled, exit 3."""
+    """Going on would lose records or flood the dead-letter topic: drain, commit, exit 3."""
 
     verdict = Verdict.HALTED
 

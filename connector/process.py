@@ -26,7 +26,7 @@ EXIT_BUG = 1
 EXIT_USAGE = 2
 """The configuration or the command line cannot be used; typer's own code for the latter."""
 EXIT_HALTED = 3
-"""Halted, because going on would lose or flood."""
+"""Halted: going on would lose records or flood the dead-letter topic."""
 EXIT_CHECK_FAILED = 4
 """The check ran and found a problem."""
 

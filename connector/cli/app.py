@@ -95,7 +95,7 @@ def run(config: ConfigFile = None) -> None:
     """Bridge records to EventBridge until told to stop.
 
     SIGTERM or Ctrl-C drains and exits 0; a second one stops at once. Exit code 2: the configuration cannot
-    be used. Exit code 3: it halted, since going on would lose or flood.
+    be used. Exit code 3: it halted; going on would lose records or flood the dead-letter topic.
     """
     settings = settings_of(config)
     from connector import service  # noqa: PLC0415
