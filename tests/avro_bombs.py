@@ -13,10 +13,10 @@ from typing import Any
 
 import fastavro
 
+from connector.config.settings import NonFinite
 from connector.errors import DecodeError
 from connector.formats.avro_schema import compile_reader
 from connector.formats.avro_schema import reader_schema as parsed_reader
-from connector.formats.avro_types import NonFinite
 from connector.model import Json
 
 MEMORY_BYTES = 1_000_000_000

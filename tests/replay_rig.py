@@ -8,7 +8,7 @@ from itertools import islice
 
 from connector import config
 from connector.dead_letters.dry_run import DryRun, ReplayCounts, prepared_batches
-from connector.dead_letters.format import Failure, letter
+from connector.dead_letters.format import letter
 from connector.dead_letters.replay import Limits, Replay
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import ReplayBatch, Selection, replay_batch, scan
@@ -16,6 +16,7 @@ from connector.errors import Code, DeadLetterError
 from connector.model import Entry, Partition, Position, Ranges, Record, Retriable, SourceStatus
 from connector.pipeline import Pipeline
 from connector.telemetry.metrics import Telemetry
+from tests.failures import failed
 from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeStateFeed
 
 LETTERS = "orders.dlt"
@@ -50,20 +51,7 @@ def record(
     """A record of the dead-letter topic: the letter of the order that has this offset as its number."""
     body = json.dumps({"n": offset, "type": "Made"} | value).encode()
     origin = Record(Partition("orders", partition), offset, 1_700_000_000_000, key, body, ())
-    failure = Failure(
-        code=code,
-        stage="TRANSFORMATION",
-        message="it found nothing",
-        exception_class="MappingError",
-        attempts=0,
-        first_failure_ms=1,
-        last_failure_ms=1,
-        request_id=None,
-        target=None,
-        source=None,
-        detail_type=None,
-        event_id=f"first/{offset}",
-    )
+    failure = failed(at_ms=1, event_id=f"first/{offset}", code=code, message="it found nothing")
     written = letter(origin, failure, bridge_name="test", version="0")
     place = Partition(LETTERS, partition)
     return Record(place, offset, 1_700_000_001_000, written.key, written.value, written.headers)

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from connector.dead_letters.format import OURS, DeadLetterRecord, Failure, letter, without_value
+from connector.dead_letters.format import OURS, DeadLetterRecord, letter, without_value
 from connector.errors import Code
 from connector.model import Headers, Json, Partition, Record
 from tests.bridge_process import AWS_ENVIRON
+from tests.failures import failed
 from tests.services.child import Child, wait_until
 from tests.topics import Sent
 from tests.world import NOTES, World, note
@@ -52,19 +53,11 @@ class Replays:
     ) -> DeadLetterRecord:
         """The letter of one note, by default of one that `NOTES` maps."""
         found = Record(self.origin, number, RECORDED_MS + number, key, value or note(number), ())
-        failure = Failure(
-            code=code,
-            stage="TRANSFORMATION",
-            message="topics.notes.event.source: found nothing",
-            exception_class="MappingError",
-            attempts=0,
-            first_failure_ms=RECORDED_MS,
-            last_failure_ms=RECORDED_MS,
-            request_id=None,
-            target=None,
-            source=None,
-            detail_type=None,
+        failure = failed(
+            at_ms=RECORDED_MS,
             event_id=self.event_id(number),
+            code=code,
+            message="topics.notes.event.source: found nothing",
         )
         return letter(found, failure, bridge_name=self.world.name, version="0")
 

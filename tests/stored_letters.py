@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from connector.dead_letters.format import Failure, letter
+from connector.dead_letters.format import letter
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.errors import Code
 from connector.model import Headers, Partition, Position, Ranges, Record
+from tests.failures import failed
 
 TOPIC = "orders.dlt"
 ORIGIN = Position(Partition("orders", 3), 1042)
 NOW_MS = 1_795_342_502_000
 
-FAILURE = Failure(
-    code="template_null",
-    stage="TRANSFORMATION",
-    message="a template found nothing",
-    exception_class="MappingError",
-    attempts=0,
-    first_failure_ms=NOW_MS,
-    last_failure_ms=NOW_MS,
-    request_id=None,
-    target=None,
+FAILURE = failed(
+    at_ms=NOW_MS,
+    event_id="c/orders/0/0",
     source="aws.partner/example.com/acme",
     detail_type="Order PAID",
-    event_id="c/orders/0/0",
 )
 CONNECT: Headers = (
     ("trace", b"1"),

@@ -14,11 +14,12 @@ from statistics import median
 
 from confluent_kafka import Producer
 
-from connector.dead_letters.format import DeadLetterRecord, Failure, letter
+from connector.dead_letters.format import DeadLetterRecord, letter
 from connector.model import Partition, Record
 from tests.bench import records
 from tests.bench.process import BenchError, Process
 from tests.bench.runs import PARTITIONS, Bench
+from tests.failures import failed
 
 PATIENCE_S = 60.0
 WRITTEN_MS = 1_790_000_000_000
@@ -184,18 +185,9 @@ def _fill(client: Mapping[str, str], topic: str, origin: Partition, count: int, 
 
 
 def _letter(record: Record) -> DeadLetterRecord:
-    failure = Failure(
-        code="template_null",
-        stage="TRANSFORMATION",
-        message="topics.orders.v1.event.source: ${value.tenant_id} found nothing.",
-        exception_class="MappingError",
-        attempts=0,
-        first_failure_ms=WRITTEN_MS,
-        last_failure_ms=WRITTEN_MS,
-        request_id=None,
-        target=None,
-        source=None,
-        detail_type=None,
+    failure = failed(
+        at_ms=WRITTEN_MS,
         event_id=f"VwPxYzQ1RmeQbtt7Vq5uCA/{record.partition.topic}/0/{record.offset}",
+        message="topics.orders.v1.event.source: ${value.tenant_id} found nothing.",
     )
     return letter(record, failure, bridge_name="bench", version="0")

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 
 import connector
 from connector import config
-from connector.dead_letters.format import Failure, label, letter
+from connector.dead_letters.format import label, letter
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import Selection, scan
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
@@ -32,6 +32,7 @@ from connector.sandbox import orders
 from connector.sandbox.broker import Broker
 from connector.telemetry.metrics import Telemetry
 from tests.bridge_process import AWS_ENVIRON
+from tests.failures import failed
 from tests.services.child import wait_until
 from tests.world import NOTES
 
@@ -51,20 +52,7 @@ MAPPING = "connector.mapping.event Mapping __call__"
 CANARY = "canary-card"
 
 LETTERS = orders.DEAD_LETTER_TOPIC
-FAILURE = Failure(
-    code="template_null",
-    stage="TRANSFORMATION",
-    message="found nothing",
-    exception_class="MappingError",
-    attempts=0,
-    first_failure_ms=0,
-    last_failure_ms=0,
-    request_id=None,
-    target=None,
-    source=None,
-    detail_type=None,
-    event_id="id",
-)
+FAILURE = failed(at_ms=0, event_id="id", message="found nothing")
 
 
 @pytest.fixture

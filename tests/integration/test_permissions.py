@@ -1,4 +1,4 @@
-"""The ACLs that README lists are enough, and no more than that was given."""
+"""The ACLs that docs/operations.md lists are enough, and no more than that was given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.services.kafka import KafkaCluster
 from tests.topics import Sent
 from tests.world import NOTES, World, note
 
-README = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 USER, ADMIN, PASSWORD = "orders-bridge", "admin", "secret"
 SECURED = {
     "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -47,9 +47,9 @@ def as_user(name: str) -> dict[str, str]:
 
 
 def acls(*names: tuple[str, str]) -> list[AclBinding]:
-    """What the `acl` commands in README give, with these names in place of the example's."""
+    """What the `acl` commands in docs/operations.md give, with these names in place of the example's."""
     found = []
-    for line in re.findall(r"^\$ acl (--.*)$", README, re.MULTILINE):
+    for line in re.findall(r"^\$ acl (--.*)$", PAGE, re.MULTILINE):
         kind, name = re.findall(r"--(topic|group) (\S+)", line)[0]
         for written, here in names:
             name = here if name == written else name
@@ -123,7 +123,7 @@ def test_the_acls_in_readme_are_enough(pytestconfig: pytest.Config, tmp_path: Pa
 
 def test_the_policies_in_readme_are_json() -> None:
     """They can be pasted as they are."""
-    policies = [json.loads(text) for text in re.findall(r"```json\n(\{\"Version.*?)```", README, re.DOTALL)]
+    policies = [json.loads(text) for text in re.findall(r"```json\n(\{\"Version.*?)```", PAGE, re.DOTALL)]
 
     assert 3 == len(policies)
     assert {"Allow"} == {each["Effect"] for policy in policies for each in policy["Statement"]}

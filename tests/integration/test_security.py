@@ -31,7 +31,7 @@ from tests.services.kafka import KafkaCluster
 from tests.topics import Sent
 from tests.world import NOTES, ORDER, ORDERS, World, note, order, positions, spread
 
-README = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 PASSWORD = "scram-password-of-the-bridge"
 CODE = "json_invalid"
 
@@ -95,7 +95,7 @@ def guarded_world(guarded_kafka: KafkaCluster, tmp_path: Path) -> Iterator[World
 
 
 class Acl(NamedTuple):
-    """One row of README's table."""
+    """One row of the page's table."""
 
     operation: str
     resource: str
@@ -124,8 +124,8 @@ class Acl(NamedTuple):
 
 
 def acls_of_readme() -> list[Acl]:
-    """What README says that the bridge needs."""
-    section = README.read_text().partition("What the bridge needs in Kafka:")[2].partition("\n\nRead and")[0]
+    """What docs/operations.md says that the bridge needs."""
+    section = PAGE.read_text().partition("What the bridge needs in Kafka:")[2].partition("\n\nRead and")[0]
     return [Acl(*row) for row in re.findall(r"^\| (\w+) \| (\w+) \| [^`|]*`([\w.]+)`", section, re.MULTILINE)]
 
 
@@ -163,7 +163,7 @@ def as_bridge(authority: Authority, world: World, group: Mapping[str, Json] | No
 def test_readmes_permissions_are_enough(
     guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority, group: dict[str, Json]
 ) -> None:
-    """A user with what README lists, and no more, reads, commits and dead-letters over SASL/SCRAM and TLS."""
+    """A user with the listed permissions alone reads, commits and dead-letters over SASL/SCRAM and TLS."""
     world = guarded_world
     (partition,) = world.topic("in.notes")
     bad = {50}

@@ -10,23 +10,11 @@ from hypothesis import strategies as st
 from connector.dead_letters.cases import Newest, case_of
 from connector.dead_letters.format import DeadLetterRecord, Failure, letter, smaller
 from connector.model import Headers, Partition, Record
+from tests.failures import failed
 
 NOW_MS = 1_795_342_502_000
 ORIGIN = Record(Partition("orders", 3), 1042, NOW_MS, b"key", b"value", (("trace", b"1"),))
-FAILURE = Failure(
-    code="template_null",
-    stage="TRANSFORMATION",
-    message="a template found nothing",
-    exception_class="MappingError",
-    attempts=0,
-    first_failure_ms=NOW_MS,
-    last_failure_ms=NOW_MS,
-    request_id=None,
-    target=None,
-    source=None,
-    detail_type=None,
-    event_id="c/orders/3/1042",
-)
+FAILURE = failed(at_ms=NOW_MS, event_id="c/orders/3/1042")
 
 
 def write(record: Record = ORIGIN, failure: Failure = FAILURE) -> DeadLetterRecord:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 
-from connector.formats.avro_types import NonFinite
+from connector.config.settings import NonFinite
 from connector.model import Json
 from tests.avro_bombs import decoded, encoded, fixed, logical, record_of
 from tests.avro_cases import Case, cases, named_once
