@@ -100,7 +100,7 @@ MEANINGS: dict[Code, str] = {
     "retries_exhausted": "It failed again and again while others were accepted; see `retry.max_age` and "
     "`retry.max_attempts`.",
 }
-"""What each code means, in a sentence; also the table in README."""
+"""What each code means, in a sentence; also the table in docs/dead-letters.md."""
 
 
 class Verdict(StrEnum):

@@ -10,6 +10,7 @@ success for events of a PENDING source, and drops them; it refuses those of a DE
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,11 @@ END_OF_TIME_S = 253_402_300_800
 """Unix time at the end of the year 9999, the last that ISO 8601 can write with four digits."""
 _MILLISECONDS = [f".{milliseconds:03}Z" for milliseconds in range(1000)]
 """How a moment ends; a look-up takes half the time of formatting."""
+
+
+def now_ms() -> int:
+    """This moment in Unix milliseconds."""
+    return int(time.time() * 1000)
 
 
 def iso(unix_ms: int) -> str:
@@ -194,6 +200,9 @@ class Answer:
     retry_after_s: float | None = None
     """How long EventBridge asked us to wait, where it did."""
 
+
+DropReason: TypeAlias = Literal["filter", "tombstone"]
+"""The rule of the configuration that drops a record."""
 
 Decode: TypeAlias = Callable[[bytes], Json]
 """Gives the value, or raises DecodeError, or UnavailableError while the schema is not at hand."""

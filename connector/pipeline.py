@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from connector import config
 from connector.errors import ConfigError, DecodeError, MappingError, Problem, RecordError
@@ -14,9 +13,7 @@ from connector.eventbridge.entry import entry
 from connector.formats.decoder import decoder
 from connector.formats.registries import Registries
 from connector.mapping.event import Mapping as EventMapping
-from connector.model import UNREADABLE_HEADERS, Decode, Decoded, Entry, Json, Record
-
-DropReason: TypeAlias = Literal["filter", "tombstone"]
+from connector.model import UNREADABLE_HEADERS, Decode, Decoded, DropReason, Entry, Json, Record
 
 
 @dataclass(frozen=True, slots=True)

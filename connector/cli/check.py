@@ -32,9 +32,6 @@ from connector.sources.customers import read_customers
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
 
-WITHOUT_TLS = {"ca": None, "certificate": None, "private_key": None}
-"""Used in place of certificates that cannot be used, which must not hide other problems."""
-
 
 def problems(settings: Settings) -> list[Problem]:
     """Find everything wrong with templates, filters, schema files, librdkafka keys and customers.

@@ -11,7 +11,6 @@ import getpass
 import inspect
 import re
 import sys
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec,
 import typer
 
 from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
+from connector.model import now_ms
 
 if TYPE_CHECKING:
     from connector.config.settings import Settings
@@ -46,7 +46,7 @@ _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 def _time_ms(text: str) -> int:
     """Convert `2h`, for two hours ago, or a time such as 2026-11-22T10:00Z to Unix time in milliseconds."""
     if found := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
-        return int(time.time() * 1000) - int(found[1]) * _UNIT_MS[found[2]]
+        return now_ms() - int(found[1]) * _UNIT_MS[found[2]]
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
@@ -14,7 +13,7 @@ from connector.dead_letters.selection import Cases, Selection, StoredDeadLetter,
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.totals import Totals
 from connector.formats.registries import Registries
-from connector.model import Ranges, SourceStatus
+from connector.model import Ranges, SourceStatus, now_ms
 from connector.pipeline import Pipeline
 from connector.sources.lookup import CachedStates
 from connector.telemetry.log import configure_logging
@@ -141,7 +140,7 @@ class DeadLetterSession:
                 for found in batch:
                     resolution = Resolution(
                         state=DeadLetterState.DISCARDED,
-                        at_ms=int(time.time() * 1000),
+                        at_ms=now_ms(),
                         written_ms=found.written_ms,
                         reason=reason,
                         who=who,

@@ -312,6 +312,10 @@ class Log(Group):
     )
 
 
+NonFinite: TypeAlias = Literal["null", "string", "error"]
+"""The JSON form of NaN and the infinities."""
+
+
 class Format(Group):
     """How bytes become a value."""
 
@@ -325,7 +329,7 @@ class Format(Group):
         default=None, alias="schema", description="Avro with framing `none`: the schema it was written with."
     )
     reader_schema: File | None = Field(default=None, description="Avro only: the schema to read it as.")
-    non_finite: Literal["null", "string", "error"] = Field(
+    non_finite: NonFinite = Field(
         default="null", description="What NaN and Infinity become, which JSON does not have."
     )
 

@@ -88,7 +88,7 @@ class DryRun:
         """The letter with what its topic had no room for, read again at its origin.
 
         Raises:
-            CannotTry: the topic it came from is not configured, or its record is not there any more.
+            NotReplayable: the topic it came from is not configured, or its record is not there any more.
         """
         topic = letter.record.partition.topic
         if topic not in self._mapped:
@@ -227,7 +227,7 @@ def plan(
 
 
 def expected(letter: DeadLetter, dry_run: DryRun, look_up: LookUp) -> tuple[Prepared, SourceStatus | None]:
-    """A letter tried, and what was seen of its source; CannotTry where a replay would not send it for that.
+    """A letter tried, and the status of its source; NotReplayable where a replay would not send it for that.
 
     Raises:
         UnavailableError: its schema is not known yet; the same again later.

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,7 +17,7 @@ from connector.errors import (
     RecordError,
     Stage,
 )
-from connector.model import Headers, Partition, Position, Record, partition_of
+from connector.model import Headers, Partition, Position, Record, now_ms, partition_of
 
 CONNECT = "__connect.errors."
 OURS = "partner-bridge."
@@ -106,7 +105,7 @@ class Failure:
         first_failure_ms: int | None = None,
     ) -> Failure:
         """Describe an error; `earlier_attempts` and `first_failure_ms` are of an earlier dead letter."""
-        now_ms = int(time.time() * 1000)
+        at_ms = now_ms()
         entry = pending.entry if pending else None
         return cls(
             code=error.code,
@@ -114,8 +113,8 @@ class Failure:
             message=str(error),
             exception_class=type(error).__name__,
             attempts=earlier_attempts + (pending.tries if pending else 0),
-            first_failure_ms=first_failure_ms or (pending and pending.first_failure_ms) or now_ms,
-            last_failure_ms=now_ms,
+            first_failure_ms=first_failure_ms or (pending and pending.first_failure_ms) or at_ms,
+            last_failure_ms=at_ms,
             request_id=request_id,
             target=entry.target if entry else None,
             source=entry.source if entry else None,

@@ -38,7 +38,7 @@ from connector.delivery.sender import Sink, TargetSender
 from connector.delivery.source_gate import StateFeed
 from connector.errors import OF_SOURCES, DeadLetterError, HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, OffsetTracker
-from connector.model import Answer, Delivered, Entry, Partition, Position, Ranges
+from connector.model import Answer, Delivered, Entry, Partition, Position, Ranges, now_ms
 from connector.pipeline import Dropped
 from connector.telemetry.metrics import Telemetry
 
@@ -417,8 +417,8 @@ class Replay:
         event_id: str | None = None,
         reason: str | None = None,
     ) -> None:
-        now_ms = int(time.time() * 1000)
-        resolution = Resolution(state, now_ms, letter.written_ms, event_id=event_id, reason=reason)
+        at_ms = now_ms()
+        resolution = Resolution(state, at_ms, letter.written_ms, event_id=event_id, reason=reason)
         try:
             self._resolutions.write(letter.id, resolution)
         except DeadLetterError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connector import config
@@ -11,7 +10,7 @@ from connector.delivery.queue import EntryQueue
 from connector.delivery.rate import full_jitter
 from connector.delivery.source_gate import SourceGate
 from connector.errors import Code, RefusedError
-from connector.model import FailingSource, Outcome, Retriable
+from connector.model import FailingSource, Outcome, Retriable, now_ms
 
 OF_SOURCE: Mapping[str, Code] = {
     "source_unknown": "source_unknown",
@@ -96,7 +95,7 @@ class Failures:
         pending.failed_at = self.acceptances
         pending.tries += 1
         if pending.first_failure_ms is None:
-            pending.first_failure_ms = _now_ms()
+            pending.first_failure_ms = now_ms()
         if are_others_accepted and pending.failing_from_s is None:
             pending.failing_from_s = self._accepting_s
         if outcome.code in OF_SOURCE and not has_taken:
@@ -212,8 +211,4 @@ def _since(pending: PendingEntry, sent_at: int) -> int:
 
 
 def _said(retry: Retriable) -> tuple[int, str]:
-    return _now_ms(), f"{retry.code}: {retry.message}"
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
+    return now_ms(), f"{retry.code}: {retry.message}"

@@ -6,7 +6,6 @@ Runs on the bridge thread and waits for nothing: lookups are made beside it, and
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from operator import attrgetter
 from typing import Protocol
@@ -15,7 +14,7 @@ from connector.delivery.pending import Gate, PendingEntry, SourceQueue
 from connector.delivery.queue import EntryQueue
 from connector.delivery.rate import full_jitter
 from connector.errors import RefusedError
-from connector.model import InactivePolicy, SourceReport, SourceStatus
+from connector.model import InactivePolicy, SourceReport, SourceStatus, now_ms
 from connector.telemetry.metrics import Telemetry
 
 REOPEN_INITIAL_S = 0.5
@@ -146,7 +145,7 @@ class SourceGate:
         """Follow a source that the queue meets for the first time."""
         known = self._known.get(queue.source)
         if known is None:
-            known = self._known[queue.source] = _Known(_now_ms(), self._forgotten.pop(queue.source, None))
+            known = self._known[queue.source] = _Known(now_ms(), self._forgotten.pop(queue.source, None))
             self._looking_up.add(queue.source)
             self._state_feed.follow(queue.source)
             self._changed = True
@@ -334,7 +333,7 @@ class SourceGate:
         self._looking_up.discard(source)
         delivered = sum(queue.delivered for queue in self._entry_queue.queues_of(source))
         if was.state != seen.state:
-            known.since_ms = _now_ms()
+            known.since_ms = now_ms()
             self._changed = True
             # Between the last lookup and this one EventBridge may have dropped them, and said success.
             is_unsure = seen.is_inactive and was.state in {"ACTIVE", "UNKNOWN"}
@@ -401,7 +400,3 @@ class SourceGate:
         if state == "UNKNOWN" and not (known.seen.is_denied or self._sends_unseen):
             return Gate.HELD if policy == "hold" else Gate.REFUSED
         return Gate.OPEN
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

@@ -310,8 +310,8 @@ def redacted(message: str) -> str:
 
     What a validation error says of the rule is kept:
 
-    >>> without_values("Value 'Ann' at 'entries.1.member.source' failed to satisfy constraint: Member must "
-    ...                "have length less than or equal to 256")
+    >>> redacted("Value 'Ann' at 'entries.1.member.source' failed to satisfy constraint: Member must "
+    ...          "have length less than or equal to 256")
     'entries.1.member.source: Member must have length less than or equal to 256'
     """
     message = _read(message)

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple, TypeAlias
 from fastavro.read import SchemaResolutionError, schemaless_reader
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 
+from connector.config.settings import NonFinite
 from connector.errors import DecodeError
 from connector.formats.avro_limits import walk_of
-from connector.formats.avro_types import NonFinite, converted, marks
+from connector.formats.avro_types import converted, marks
 from connector.model import Json
 
 MAX_SCHEMA_DEPTH = 200

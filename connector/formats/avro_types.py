@@ -18,15 +18,15 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from struct import Struct
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from fastavro.read import LOGICAL_READERS
 
+from connector.config.settings import NonFinite
 from connector.errors import DecodeError
 from connector.model import Json
 
 Convert: TypeAlias = Callable[[Any, Any, Any], Json]
-NonFinite: TypeAlias = Literal["null", "string", "error"]
 
 MAX_PRECISION = 4300
 """The most digits of a decimal: what Python turns into text by default."""

@@ -26,6 +26,7 @@ from connector.model import (
     SourceState,
     SourceStatus,
     iso_second,
+    now_ms,
 )
 from connector.sources.api import SourceApi, SourceCalls, SourceError
 from connector.sources.customers import Change
@@ -146,7 +147,7 @@ class SourceAdmin:
             "id": ping_id,
             "test": True,
             "message": "A test event, sent by hand with `partner-bridge source ping`. It means nothing.",
-            "sent_at": iso_second(int(time.time() * 1000)),
+            "sent_at": iso_second(now_ms()),
         }
         event = Event(source, PING_DETAIL_TYPE, time.time(), (), json.dumps(detail).encode())
         made = entry(event, max_event_bytes=target.max_event_bytes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from connector.model import FailingSource, Json, SourceReport, iso_second
+from connector.model import FailingSource, Json, SourceReport, iso_second, now_ms
 
 BEAT_LIMIT_S = 60.0
 """A poll loop that did not beat for this long hangs. Longer than any drain, which beats as well."""
@@ -61,7 +61,7 @@ class Health:
         self._failures.pop(topic, None)
         self._failures[topic] = {
             "error": error[:MAX_TEXT],
-            "at": iso_second(int(time.time() * 1000)),
+            "at": iso_second(now_ms()),
         }
         if len(self._failures) > MAX_TOPICS:
             del self._failures[next(iter(self._failures))]

@@ -22,6 +22,7 @@ from connector.errors import Code, ConnectorError, InvariantError, Problem, Verd
 from connector.model import (
     INACTIVE,
     STATES,
+    DropReason,
     FailingSource,
     Partition,
     Position,
@@ -32,7 +33,6 @@ from connector.model import (
 from connector.telemetry.log import Allowance, bound_logger, capped
 from connector.telemetry.series import DeliverySeconds, Series
 
-FilterReason: TypeAlias = Literal["filter", "tombstone"]
 PauseReason: TypeAlias = Literal[
     "pending", "slow", "schema_registry", "target", "source", "dead_letter", "excluded"
 ]
@@ -234,7 +234,7 @@ class Telemetry:
         """`n` records were polled."""
         self._consumed[(topic,)].inc(n)
 
-    def record_filtered(self, topic: str, reason: FilterReason) -> None:
+    def record_filtered(self, topic: str, reason: DropReason) -> None:
         """A record was dropped by a rule of the mapping, which settles it."""
         self._filtered[topic, reason].inc()
 
