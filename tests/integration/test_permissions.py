@@ -69,7 +69,7 @@ def acls(*names: tuple[str, str]) -> list[AclBinding]:
 
 
 @pytest.mark.timeout(180)
-def test_the_acls_in_readme_are_enough(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """The bridge delivers, dead-letters and commits with them; the tools list and replay."""
     kafka = started(
         pytestconfig,
@@ -121,7 +121,7 @@ def test_the_acls_in_readme_are_enough(pytestconfig: pytest.Config, tmp_path: Pa
         kafka.close()
 
 
-def test_the_policies_in_readme_are_json() -> None:
+def test_the_policies_of_the_page_are_json() -> None:
     """They can be pasted as they are."""
     policies = [json.loads(text) for text in re.findall(r"```json\n(\{\"Version.*?)```", PAGE, re.DOTALL)]
 

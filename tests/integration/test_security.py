@@ -123,13 +123,17 @@ class Acl(NamedTuple):
         )
 
 
-def acls_of_readme() -> list[Acl]:
-    """What docs/operations.md says that the bridge needs."""
-    section = PAGE.read_text().partition("What the bridge needs in Kafka:")[2].partition("\n\nRead and")[0]
-    return [Acl(*row) for row in re.findall(r"^\| (\w+) \| (\w+) \| [^`|]*`([\w.]+)`", section, re.MULTILINE)]
+def acls_of_the_page() -> list[Acl]:
+    """The rows of the table in the page's section on security: what the bridge needs."""
+    section = PAGE.read_text().partition("\n## Security\n")[2].partition("\n## ")[0]
+    found = [
+        Acl(*row) for row in re.findall(r"^\| (\w+) \| (\w+) \| [^`|]*`([\w.]+)`", section, re.MULTILINE)
+    ]
+    assert 3 == len(found), f"the table of {PAGE.name} is not read: {found}"
+    return found
 
 
-NEEDED = acls_of_readme()
+NEEDED = acls_of_the_page()
 
 
 def grant(world: World, kafka: KafkaCluster, acls: Sequence[Acl]) -> None:
@@ -160,7 +164,7 @@ def as_bridge(authority: Authority, world: World, group: Mapping[str, Json] | No
 
 
 @pytest.mark.parametrize("group", [{}, {"group.protocol": "consumer"}], ids=["classic", "consumer"])
-def test_readmes_permissions_are_enough(
+def test_permissions_of_the_page_are_enough(
     guarded_world: World, guarded_kafka: KafkaCluster, authority: Authority, group: dict[str, Json]
 ) -> None:
     """A user with the listed permissions alone reads, commits and dead-letters over SASL/SCRAM and TLS."""
@@ -175,7 +179,6 @@ def test_readmes_permissions_are_enough(
     world.wait_settled([partition])
     bridge.sigterm()
 
-    assert 3 == len(NEEDED)
     dead = dict.fromkeys(positions(produced, bad), CODE)
     assert 199 == world.balance(produced, dead=dead, order="key").delivered
 

@@ -28,7 +28,7 @@ ACME, BLUE, CORP = (f"{PREFIX}{name}" for name in ("acme", "blue", "corp"))
 TENANTS = ("acme", "blue", "corp")
 
 OUTAGE_S = float(os.environ.get("OUTAGE_S", "8"))
-"""How long a Region is down; the figures in README were taken with 60."""
+"""How long a Region is down; the figures in docs/operations.md were taken with 60."""
 
 
 def notes(topic: str, numbers: range) -> list[Sent]:
