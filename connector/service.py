@@ -54,6 +54,8 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     except HaltError as error:
         telemetry.halted(error)
         sys.exit(EXIT_HALTED)
+    for publisher in to_targets.values():
+        telemetry.doubted(publisher.route.warnings)
     calls = Requests(to_targets)
     customers = Customers(settings)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)

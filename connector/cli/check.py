@@ -21,6 +21,8 @@ from connector.config.settings import DEFAULT_TARGET, Format, Settings, Target, 
 from connector.config.units import show_bytes, show_seconds
 from connector.errors import ConfigError, ConnectorError, Problem, UnavailableError
 from connector.eventbridge.client import Publisher
+from connector.eventbridge.endpoint import NO_PROXY, Route, routes, shown
+from connector.eventbridge.session import Choice
 from connector.formats.registries import Registries
 from connector.kafka import client
 from connector.kafka.client import ANSWER_TIMEOUT_S, LIBRDKAFKA_VERSION
@@ -34,11 +36,15 @@ from connector.telemetry.metrics import Telemetry
 
 
 def problems(settings: Settings) -> list[Problem]:
-    """Find everything wrong with templates, filters, schema files, librdkafka keys and customers.
+    """Find everything wrong with templates, filters, schema files, librdkafka keys, targets and customers.
 
     Connects to nothing.
     """
     found = client.option_problems(settings.kafka)
+    try:
+        routes(settings)
+    except ConfigError as error:
+        found += error.problems
     if settings.sources.customers is not None:
         try:
             read_customers(settings.sources.customers, settings)
@@ -78,12 +84,15 @@ def describe(settings: Settings) -> Iterator[Section]:
         title = f"topics that match {name}" if name.startswith("^") else f"topic {name}"
         yield Section(title, _describe_topic(topic, settings))
     yield Section("Kafka", _describe_kafka(settings))
+    ways = routes(settings)
     for name, target in settings.all_targets.items():
         title = "EventBridge" if name == DEFAULT_TARGET else f"EventBridge, target {name}"
-        yield Section(title, _describe_eventbridge(target))
+        yield Section(title, _describe_eventbridge(target, ways[name]))
     yield Section("sources", _describe_sources(settings))
     yield Section("dead letters", _describe_dead_letters(settings))
     yield Section("limits", _describe_limits(settings))
+    if warnings := {doubt.path: doubt.message for way in ways.values() for doubt in way.warnings}:
+        yield Section("warnings", warnings)
 
 
 def _describe_topic(topic: Topic, settings: Settings) -> dict[str, str]:
@@ -189,16 +198,35 @@ def _describe_sources(settings: Settings) -> dict[str, str]:
     }
 
 
-def _describe_eventbridge(target: Target) -> dict[str, str]:
+def _describe_eventbridge(target: Target, way: Route) -> dict[str, str]:
     credentials = f"profile {target.profile}" if target.profile else "the usual chain of AWS credentials"
     if target.role_arn:
         credentials += f", then role {target.role_arn}" + " with an external id" * bool(target.external_id)
-    kinds = [kind for kind, used in (("FIPS", target.use_fips), ("dual-stack", target.use_dualstack)) if used]
+    url, proxy = way.endpoint.url, way.endpoint.proxy
+    if proxy:
+        through = shown(proxy) + ", with a user name" * ("@" in proxy)
+    else:
+        through = "none" if way.proxy_by != NO_PROXY else "not for this endpoint"
     return {
         "region": target.region,
-        "endpoint": target.endpoint_url or f"the Region's own {' '.join(kinds)}".strip(),
+        "endpoint": _decided(url, way.url_by) if way.url_by else f"{url}, the Region's own",
+        "FIPS": _on_or_off(way.fips, way.url_by),
+        "dual-stack": _on_or_off(way.dualstack, way.url_by),
+        "proxy": _decided(through, way.proxy_by),
+        "CAs": _decided(str(way.ca.value), way.ca.by) if way.ca.by else "boto3's own",
         "credentials": credentials,
     }
+
+
+def _on_or_off(choice: Choice[bool], url_by: str) -> str:
+    """Whether the endpoint is of a kind; only who named it knows where the Region's own is not used."""
+    if url_by:
+        return f"as {url_by} says"
+    return _decided("yes" if choice.value else "no", choice.by)
+
+
+def _decided(text: str, by: str) -> str:
+    return f"{text} ({by})" if by else text
 
 
 def _describe_dead_letters(settings: Settings) -> dict[str, str]:

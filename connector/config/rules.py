@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from connector.config import units
 from connector.config.problems import did_you_mean
-from connector.config.settings import DEFAULT_TARGET, MAX_TOPIC_NAME, Format, Settings
+from connector.config.settings import MAX_TOPIC_NAME, Format, Settings
 from connector.errors import Problem
 
 # The rules between settings -----------------------------------------------------------------------
@@ -48,7 +48,7 @@ def _registry_problems(settings: Settings) -> Iterator[Problem]:
 
 def _target_problems(settings: Settings) -> Iterator[Problem]:
     for name, target in settings.all_targets.items():
-        path = "eventbridge" if name == DEFAULT_TARGET else f"targets.{name}"
+        path = settings.path_of_target(name)
         if target.endpoint_url and not target.allow_insecure:
             url = urlsplit(target.endpoint_url)
             if url.scheme == "http" and not is_loopback(url.hostname or ""):

@@ -178,8 +178,15 @@ class Target(Group):
     ca_bundle: File | None = Field(
         default=None, description="PEM file of the CAs to trust instead of the usual ones."
     )
-    use_fips: bool = Field(default=False, description="Use the Region's FIPS endpoint.")
-    use_dualstack: bool = Field(default=False, description="Use the Region's IPv4 and IPv6 endpoint.")
+    use_fips: bool | None = Field(
+        default=None,
+        description="Use the Region's FIPS endpoint. null: as AWS_USE_FIPS_ENDPOINT or the profile says.",
+    )
+    use_dualstack: bool | None = Field(
+        default=None,
+        description="Use the Region's IPv4 and IPv6 endpoint. null: as AWS_USE_DUALSTACK_ENDPOINT or the "
+        "profile says.",
+    )
     max_in_flight: int = Field(default=16, ge=1, le=1000, description="Requests at once, at most.")
     batch: Batch = Field(default=Batch(), description="How events share requests.")
     max_event_bytes: Bytes = Field(
@@ -418,6 +425,11 @@ class Settings(Group, BaseSettings):
     def all_targets(self) -> dict[str, Target]:
         """Every target by name; `eventbridge` is called `default`."""
         return {DEFAULT_TARGET: self.eventbridge, **self.targets}
+
+    @staticmethod
+    def path_of_target(name: str) -> str:
+        """Where the settings of a target are: `eventbridge`, or its place under `targets`."""
+        return "eventbridge" if name == DEFAULT_TARGET else f"targets.{name}"
 
     @classmethod
     def settings_customise_sources(

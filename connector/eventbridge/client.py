@@ -19,10 +19,10 @@ from functools import partial
 import orjson
 
 from connector import config
-from connector.errors import ConfigError, ConnectorError, Problem, RefusedError
+from connector.errors import ConnectorError, RefusedError
 from connector.eventbridge import errors
 from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
-from connector.eventbridge.endpoint import drop_frames, endpoint, transport_error
+from connector.eventbridge.endpoint import Route, drop_frames, route, routes, transport_error
 from connector.eventbridge.errors import Refusal, Remedy
 from connector.eventbridge.http import Connections, Reply
 from connector.eventbridge.signer import PUT_PARTNER_EVENTS
@@ -43,15 +43,15 @@ class Publisher:
         ConfigError: profile, CA bundle, Region or endpoint cannot be used.
     """
 
-    def __init__(self, target: config.Target) -> None:
+    def __init__(self, target: config.Target, way: Route | None = None) -> None:
         self._target = target
-        self.endpoint = endpoint(target)
-        self._signers = CredentialProvider(target, url=self.endpoint.url)
+        self.route = way or route(target)
+        self._signers = CredentialProvider(target, url=self.route.endpoint.url)
         self._clock_offset_s = 0.0
         """Seconds by which AWS's clock is ahead of ours, once an answer has shown that it matters."""
         connections = partial(
             Connections,
-            self.endpoint,
+            self.route.endpoint,
             connect_timeout_s=target.timeouts.connect,
             read_timeout_s=target.timeouts.read,
             max_reply_bytes=MAX_ANSWER_BYTES,
@@ -145,7 +145,7 @@ class Publisher:
         if answer.error is not None and not isinstance(answer.error, RefusedError):
             raise answer.error
         who = f"access key {resolved.signer.access_key} (found by {resolved.credentials.method})"
-        return f"{who} in {self._target.region} at {self.endpoint.url}"
+        return f"{who} in {self._target.region} at {self.route.endpoint.url}"
 
     async def _try_out(self) -> tuple[ResolvedCredentials, Answer]:
         try:
@@ -171,19 +171,6 @@ def publishers(settings: config.Settings) -> dict[str, Publisher]:
     """A publisher for each target, by its name.
 
     Raises:
-        ConfigError: as `Publisher`, with every problem of every target.
+        ConfigError: as `routes`, with every problem of every target.
     """
-    made: dict[str, Publisher] = {}
-    problems: list[Problem] = []
-    for name, target in settings.all_targets.items():
-        try:
-            made[name] = Publisher(target)
-        except ConfigError as error:
-            problems += [problem._replace(path=_path_in(name, problem.path)) for problem in error.problems]
-    if problems:
-        raise ConfigError(problems)
-    return made
-
-
-def _path_in(name: str, path: str) -> str:
-    return path if name == config.DEFAULT_TARGET else path.replace("eventbridge", f"targets.{name}", 1)
+    return {name: Publisher(settings.all_targets[name], way) for name, way in routes(settings).items()}

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import boto3
 from botocore import exceptions as boto
-from botocore.config import Config
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
     Credentials,
@@ -29,11 +27,11 @@ from connector.errors import (
     ConfigError,
     ConnectorError,
     NotAuthorizedError,
-    Problem,
     UnavailableError,
     Verdict,
 )
 from connector.eventbridge import errors
+from connector.eventbridge.session import session
 from connector.eventbridge.signer import Signer
 
 CHECK_INTERVAL_S = 1.0
@@ -45,6 +43,8 @@ LOOK_UP_LIMIT_S = 30.0
 `eventbridge.timeouts` at most; a `credential_process` has no limit of its own."""
 MAX_HUNG = 3
 """So many lookups may hang at once, each with its thread and perhaps a process."""
+MAX_LOCAL_CHARACTERS = 1000
+"""Of a message about this machine's own configuration or programs."""
 RETRY_INTERVAL_S = 10.0
 """A failed refresh is not tried again for so long, while the credentials at hand are still good."""
 
@@ -344,6 +344,28 @@ def kind_of(character: str) -> str:
     return "a punctuation mark" if character.isascii() else "a character that is not ASCII"
 
 
+def _is_local(error: Exception) -> bool:
+    """Whether an error is about files and programs of this machine: it can hold no record."""
+    of_program = isinstance(error, boto.CredentialRetrievalError) and "custom-process" in str(error)
+    return of_program or isinstance(error, PERMANENT)
+
+
+def _without_keys(text: str) -> str:
+    """A message in one line, without what may be a secret key or a token: a program may have printed it."""
+    text = "; ".join(line.strip() for line in text.splitlines() if line.strip()).replace(":; ", ": ")
+    if len(text) > MAX_LOCAL_CHARACTERS:
+        half = MAX_LOCAL_CHARACTERS // 2
+        text = f"{text[:half]}…{text[-half:]}"  # what a program says last is why it failed
+    return _KEY.sub(r"\g<name>…", text)
+
+
+_KEY = re.compile(
+    r"""(?P<name>(?:secret_?access_?key|(?:session|security)_?token|password)['"]?\s*[:=]\s*)[^\s,;}]+"""
+    r"|\beyJ[\w.-]{20,}"
+    r"|(?<![\w/+=])(?=[a-z0-9/+=]*[0-9])(?=[a-z0-9/+=]*[a-z])[a-z0-9/+=]{40,}",
+    re.IGNORECASE,
+)
+"""A named key, a JSON Web Token, and anything else in which a secret access key would fit."""
 _BYTES = re.compile(r"""\bb(?=['"])""")
 
 
@@ -352,10 +374,13 @@ def credential_error(error: Exception, *, may_pass: bool = False) -> ConnectorEr
 
     With `may_pass` only AWS's own refusal is a reason to stop.
     """
+    text = str(error) or type(error).__name__
     # Python's HTTP client quotes a header that it refuses, as bytes: that may be the session token.
-    said = errors.redacted(_BYTES.sub("", str(error)) or type(error).__name__)
+    said = _without_keys(text) if _is_local(error) else errors.redacted(_BYTES.sub("", text))
     if isinstance(error, boto.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
+        if code == "InvalidIdentityToken" and "retrieve verification key" in text:
+            code = "IDPCommunicationError"  # STS could not reach the identity provider; the token may be good
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         verdict, _ = errors.REQUEST.get(code, (Verdict.UNAVAILABLE, ""))
         if code in _STS_PERMANENT or (
@@ -367,30 +392,6 @@ def credential_error(error: Exception, *, may_pass: bool = False) -> ConnectorEr
             f"The AWS credentials cannot be used ({said}). Correct their configuration."
         )
     return UnavailableError(f"AWS credentials cannot be had now ({said}); will try again", code="credentials")
-
-
-def session(target: config.Target) -> boto3.Session:
-    """boto3's session for a target: profile, Region, CAs and time limits.
-
-    Raises:
-        ConfigError: the profile does not exist, or AWS's own configuration file is broken.
-    """
-    try:
-        made = boto3.Session(profile_name=target.profile, region_name=target.region)
-    except (boto.ProfileNotFound, boto.ConfigParseError) as error:
-        raise ConfigError([Problem("eventbridge.profile", str(error))]) from error
-    core = made._session  # noqa: SLF001 - boto3 offers no public way to these two
-    if target.ca_bundle:
-        core.set_config_variable("ca_bundle", str(target.ca_bundle))
-    # For the chain's own calls to STS. boto3's defaults would hold a renewal for minutes.
-    core.set_default_client_config(
-        Config(
-            connect_timeout=target.timeouts.connect,
-            read_timeout=target.timeouts.read,
-            retries={"mode": "standard", "total_max_attempts": 2},
-        )
-    )
-    return made
 
 
 def chain(target: config.Target) -> Credentials:

@@ -2,96 +2,296 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies
 
-import boto3
-from botocore import UNSIGNED
+import botocore
 from botocore import exceptions as boto
-from botocore.config import Config
-from botocore.httpsession import ProxyConfiguration, get_cert_path
+from botocore.endpoint_provider import EndpointProvider
+from botocore.loaders import create_loader
 from botocore.utils import get_environ_proxies
 
 from connector import config
 from connector.errors import ConfigError, Problem, UnavailableError
 from connector.eventbridge import errors
-from connector.eventbridge.credentials import kind_of, session
+from connector.eventbridge.credentials import kind_of
 from connector.eventbridge.http import Endpoint, ProxyError, ReplyError
+from connector.eventbridge.session import OFF, Choice, Profile, ca_of, flag, given_url, profile_of, session
 from connector.eventbridge.signer import SERVICE
 
+NO_PROXY = "NO_PROXY"
+_DIRECTIONS = frozenset(
+    ("central", "north", "south", "east", "west", "northeast", "northwest", "southeast", "southwest")
+)
+"""The word before the number of every Region that AWS has."""
 
-def endpoint(target: config.Target) -> Endpoint:
+
+class Route(NamedTuple):
+    """Where a target's requests go and by which way, and what decided it."""
+
+    endpoint: Endpoint
+    url_by: str
+    """Empty for the Region's own endpoint."""
+    fips: Choice[bool]
+    dualstack: Choice[bool]
+    proxy_by: str
+    """The variable that names the proxy, `NO_PROXY` where that spares the endpoint one; empty for neither."""
+    ca: Choice[Path]
+    warnings: list[Problem]
+    """What is allowed, and probably not meant."""
+
+
+def route(target: config.Target, at: str = "eventbridge") -> Route:
     """Where boto3 would send a target's requests, by which way, and whose certificates it would trust.
 
-    From the settings, AWS's own configuration files and the environment.
+    From the settings, which are at `at`, AWS's own configuration files and the environment. Connects to
+    nothing.
 
     Raises:
-        ConfigError: profile, CA bundle, Region or endpoint cannot be used.
+        ConfigError: everything that is wrong with profile, Region, endpoint, proxy and CAs.
     """
-    made = session(target)
+    problems: list[Problem] = []
+    profile, given, fips, dualstack = Profile(), Choice[str | None](None), OFF, OFF
+    url, proxy, tls = "https://", Choice[str | None](None), None
+    with _gathering(problems):
+        profile = profile_of(session(target, at)._session)  # noqa: SLF001 - boto3 has no public way
+    with _gathering(problems):
+        given = given_url(target, profile, at)
+    with _gathering(problems):
+        fips = flag(target.use_fips, f"{at}.use_fips", profile, "use_fips_endpoint")
+    with _gathering(problems):
+        dualstack = flag(target.use_dualstack, f"{at}.use_dualstack", profile, "use_dualstack_endpoint")
+    with _gathering(problems):
+        url = region_url(target.region, at, fips=fips.value, dualstack=dualstack.value)
+    with _gathering(problems):
+        url = _usable(given, target, at) or url
+    with _gathering(problems):
+        proxy = _proxy_for(url)
+    ca = ca_of(target, profile, at)
+    is_encrypted = url.startswith("https:")
+    if is_encrypted or (proxy.value or "").startswith("https:") or ca.by:
+        with _gathering(problems):
+            tls = _tls(ca)
+    warnings: list[Problem] = []
+    with _gathering(problems):
+        warnings += _warnings(target, at, given, fips, dualstack)
+    if problems:
+        raise ConfigError(problems)
+    way = Endpoint(url, proxy=proxy.value, tls=tls if is_encrypted else None, proxy_tls=tls)
+    return Route(way, given.by, fips, dualstack, proxy.by, ca, warnings)
+
+
+def routes(settings: config.Settings) -> dict[str, Route]:
+    """The route of each target, by its name.
+
+    Raises:
+        ConfigError: as `route`, for every target.
+    """
+    found: dict[str, Route] = {}
+    problems: list[Problem] = []
+    for name, target in settings.all_targets.items():
+        with _gathering(problems):
+            found[name] = route(target, settings.path_of_target(name))
+    if problems:
+        # A variable that is wrong is wrong for every target.
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return found
+
+
+@contextmanager
+def _gathering(problems: list[Problem]) -> Iterator[None]:
+    """Note a ConfigError and go on: all problems are reported at once."""
     try:
-        client = made.client(
-            SERVICE,
-            endpoint_url=target.endpoint_url,
-            config=Config(
-                # Asking for the address must not set the credential chain in motion.
-                signature_version=UNSIGNED,
-                # None leaves the word to the environment, as boto3 users know it.
-                use_fips_endpoint=target.use_fips or None,
-                use_dualstack_endpoint=target.use_dualstack or None,
-            ),
-        )
-    except (boto.BotoCoreError, ValueError) as error:
-        raise ConfigError([Problem("eventbridge", f"there is no endpoint to use: {error}")]) from error
-    url = client.meta.endpoint_url.rstrip("/") + "/"
+        yield
+    except ConfigError as error:
+        problems += error.problems
+
+
+# Regions ------------------------------------------------------------------------------------------
+
+
+@cache
+def _rules() -> tuple[EndpointProvider, dict[str, Any]]:
+    """botocore's rules for EventBridge's endpoints, and its partitions."""
+    loader = create_loader()
+    partitions = loader.load_data("partitions")
+    return EndpointProvider(
+        ruleset_data=loader.load_service_model(SERVICE, "endpoint-rule-set-1"), partition_data=partitions
+    ), partitions
+
+
+def region_url(region: str, at: str, *, fips: bool = False, dualstack: bool = False) -> str:
+    """The Region's own endpoint, by botocore's rules.
+
+    Raises:
+        ConfigError: it has none of this kind.
+    """
+    try:
+        found = _rules()[0].resolve_endpoint(Region=region, UseFIPS=fips, UseDualStack=dualstack)
+    except boto.EndpointProviderError as error:
+        raise ConfigError([Problem(f"{at}.region", f"{region} has no such endpoint: {error}")]) from error
+    return f"{found.url.rstrip('/')}/"
+
+
+def _partition_of(region: str) -> str | None:
+    """The partition of a Region, as `aws-cn`, also of one that is newer than this botocore."""
+    for partition in _rules()[1]["partitions"]:
+        if region in partition["regions"] or re.match(partition["regionRegex"], region):
+            return str(partition["id"])
+    return None
+
+
+@cache
+def _known_regions() -> frozenset[str]:
+    return frozenset(region for each in _rules()[1]["partitions"] for region in each["regions"])
+
+
+def _region_warning(region: str, at: str, *, is_given: bool) -> Iterator[Problem]:
+    """Doubts about a Region that botocore does not know: it may be newer, or misspelt, or a stand-in's.
+
+    Raises:
+        ConfigError: it is misspelt, or no partition of AWS can have it.
+    """
+    if region in _known_regions():
+        return
+    close = difflib.get_close_matches(region, _known_regions(), n=1, cutoff=0.75)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    if _partition_of(region) and region.split("-")[-2] in _DIRECTIONS:
+        text = f"botocore {botocore.__version__} does not know the Region {region}, which may be newer{hint}"
+    elif is_given and not close:
+        text = f"AWS has no Region {region}; requests to this endpoint are signed for it all the same"
+    else:
+        example = hint or "; an example is eu-central-1"
+        raise ConfigError([Problem(f"{at}.region", f"AWS has no Region {region}{example}")])
+    yield Problem(f"{at}.region", text)
+
+
+def _warnings(
+    target: config.Target, at: str, given: Choice[str | None], fips: Choice[bool], dualstack: Choice[bool]
+) -> Iterator[Problem]:
+    """What is allowed, and probably not meant.
+
+    Raises:
+        ConfigError: the Region is misspelt.
+    """
+    region = target.region
+    yield from _region_warning(region, at, is_given=given.value is not None)
+    role = (target.role_arn or "").split(":")
+    partition = _partition_of(region)
+    if partition and len(role) > 1 and role[1] != partition:
+        text = f"is of the partition {role[1]}, and {region} is in {partition}, whose STS does not know it"
+        yield Problem(f"{at}.role_arn", text)
+    if given.value is None:
+        return
+    labels = (urlsplit(given.value).hostname or "").split(".")
+    for other in [label for label in labels if label in _known_regions() - {region}]:
+        text = f"names the Region {other}, and requests are signed for {region}; correct one of the two"
+        yield Problem(given.by, text)
+    for choice, kind in ((fips, "FIPS"), (dualstack, "dual-stack")):
+        if choice.value:
+            text = f"has no effect: {given.by} decides the endpoint, so name the {kind} one there"
+            yield Problem(choice.by, text)
+
+
+# URLs ---------------------------------------------------------------------------------------------
+
+
+def _usable(given: Choice[str | None], target: config.Target, at: str) -> str | None:
+    """The endpoint that somebody set, with a slash at its end.
+
+    Raises:
+        ConfigError: nothing can be reached there, or events would go there in the clear unnoticed.
+    """
+    if given.value is None:
+        return None
+    url = given.value.strip()
+    if problem := _url_problem(url):
+        raise ConfigError([Problem(given.by, problem)])
     parts = urlsplit(url)
-    is_tls = parts.scheme == "https"
-    if (
-        not is_tls
-        and not target.endpoint_url
-        and not target.allow_insecure
-        and not config.is_loopback(parts.hostname or "")
-    ):
-        text = (
-            "the endpoint that AWS's own configuration names is http://, which would send events in the clear"
-        )
-        raise ConfigError(
-            [Problem("eventbridge.allow_insecure", f"{text}; use https://, or set this to true")]
-        )
-    proxy = (ProxyConfiguration(get_environ_proxies(url)).proxy_url_for(url) or "").strip()
-    for name, each in (("endpoint", url), ("proxy of the environment (HTTPS_PROXY or HTTP_PROXY)", proxy)):
-        if each and (problem := _url_problem(each)):
-            raise ConfigError([Problem("eventbridge", f"the {name} cannot be used: {problem}")])
-    return Endpoint(url, proxy=proxy or None, tls=_tls(made) if is_tls else None)
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigError([Problem(given.by, "its URL must hold no user name, password, query or fragment")])
+    if parts.scheme == "http" and not target.allow_insecure and not config.is_loopback(parts.hostname or ""):
+        text = f"http:// would send events in the clear; use https://, or set {at}.allow_insecure: true"
+        raise ConfigError([Problem(given.by, text)])
+    return f"{url.rstrip('/')}/"
+
+
+def _proxy_for(url: str) -> Choice[str | None]:
+    """The proxy that Python's and AWS's tools would use for a URL, and the variable that names it.
+
+    Raises:
+        ConfigError: nothing can be reached there.
+    """
+    scheme = urlsplit(url).scheme
+    proxy = (getproxies().get(scheme) or "").strip()
+    if not proxy:
+        return Choice(None)
+    if not get_environ_proxies(url):
+        return Choice(None, NO_PROXY)
+    # The lower case wins, as in Python and curl.
+    by = next(
+        (name for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()) if os.environ.get(name)), "system"
+    )
+    if "://" not in proxy:
+        proxy = f"http://{proxy.removeprefix('//')}"
+    if problem := _url_problem(proxy):
+        escape = "; in its user name and password write / as %2F, @ as %40, : as %3A, # as %23, ? as %3F"
+        raise ConfigError([Problem(by, f"{problem}{escape if '@' in proxy else ''}")])
+    return Choice(proxy, by)
 
 
 def _url_problem(url: str) -> str | None:
     """Why nothing can be reached at a URL; without its value, which may hold a password."""
     if bad := next((each for each in url if not "!" <= each <= "~"), None):
-        return f"its URL holds {kind_of(bad)}"
-    parts = urlsplit(url)
-    try:
-        _ = parts.port
-    except ValueError:
-        return "the port in its URL is no number up to 65535"
-    # botocore writes http:// before another scheme, so that this stands in the place of the host.
-    if parts.scheme not in {"http", "https"} or parts.path.startswith("//"):
+        return f"its URL holds {kind_of(bad)}; escape it with %"
+    if not url.startswith(("http://", "https://")):
         return "its URL begins neither with http:// nor with https://"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return (
+            "its URL cannot be read: a character in it must be escaped, or its port is no number up to 65535"
+        )
+    if "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        return "its URL cannot be read: a character before the @ must be escaped"
+    if port == 0:
+        return "the port in its URL must not be 0"
     return None if parts.hostname else "its URL names no host"
 
 
-def _tls(made: boto3.Session) -> ssl.SSLContext:
-    """Verifies certificates against `ca_bundle`, AWS_CA_BUNDLE, or what boto3 trusts, in this order."""
-    trusted = Path(made._session.get_config_variable("ca_bundle") or str(get_cert_path(verify=True)))  # noqa: SLF001
+def shown(url: str) -> str:
+    """A URL without user name and password."""
+    parts: SplitResult = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _tls(ca: Choice[Path]) -> ssl.SSLContext:
+    """Verifies certificates of endpoint and proxy.
+
+    Raises:
+        ConfigError: the CAs cannot be read.
+    """
     try:
-        if trusted.is_dir():
-            return ssl.create_default_context(capath=str(trusted))
-        return ssl.create_default_context(cafile=str(trusted))
-    except OSError as error:  # ssl.SSLError, of a file that holds no certificate, is one
-        raise ConfigError(
-            [Problem("eventbridge.ca_bundle", f"{trusted} cannot be used as a PEM file of CAs: {error}")]
-        ) from error
+        if ca.value.is_dir():
+            return ssl.create_default_context(capath=str(ca.value))
+        return ssl.create_default_context(cafile=str(ca.value))
+    except (OSError, ValueError) as error:  # ssl.SSLError, of a file that holds no certificate, is an OSError
+        why = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+        text = f"{ca.value} cannot be used as a PEM file of CAs: {why or 'it holds no certificate'}"
+        raise ConfigError([Problem(ca.by or str(ca.value), text)]) from error
+
+
+# Failures -----------------------------------------------------------------------------------------
 
 
 def drop_frames(error: BaseException | None) -> None:
@@ -120,6 +320,8 @@ def transport_error(error: OSError, target: config.Target) -> UnavailableError:
             text = (
                 f"the proxy to EventBridge fails ({said}). Check HTTPS_PROXY, its credentials, and NO_PROXY"
             )
+            if isinstance(error.__cause__, ssl.SSLError):
+                text += ". If a private CA signs the proxy's certificate, set `eventbridge.ca_bundle`"
             return UnavailableError(text, code="proxy")
         case TimeoutError():
             limits = f"{target.timeouts.connect:g} s to connect, {target.timeouts.read:g} s to answer"

@@ -33,6 +33,8 @@ class Endpoint(NamedTuple):
     """URL of the proxy, with user and password where it wants them."""
     tls: ssl.SSLContext | None
     """None for plain http."""
+    proxy_tls: ssl.SSLContext | None = None
+    """For a proxy with https."""
 
 
 class Reply(NamedTuple):
@@ -75,7 +77,7 @@ class Connections:
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
         proxied = way.proxy is not None and urlsplit(way.proxy).scheme == "https"
-        self._proxy_tls = ssl.create_default_context() if proxied else None
+        self._proxy_tls = way.proxy_tls if proxied else None
         url = urlsplit(way.url)
         asked_for = url.path or "/"
         always = {"Host": host_of(way.url)}

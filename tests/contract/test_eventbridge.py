@@ -31,7 +31,7 @@ from connector.errors import (
 )
 from connector.eventbridge import credentials
 from connector.eventbridge.client import MAX_ANSWER_BYTES, Publisher
-from connector.eventbridge.endpoint import endpoint
+from connector.eventbridge.endpoint import route
 from connector.eventbridge.entry import entry
 from connector.model import Answer, Delivered, Entry, Event, Refused, Retriable
 from tests.endpoint import Endpoint, Play, Proxy, Received, accept, answer, drip, error, hang, raw, reset
@@ -362,7 +362,7 @@ def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_problem(tmp_path: Pa
     (tmp_path / "empty.pem").write_text("")
     for name in ("missing.pem", "empty.pem"):
         with pytest.raises(ConfigError) as caught:
-            endpoint(target("https://127.0.0.1", ca_bundle=tmp_path / name))
+            route(target("https://127.0.0.1", ca_bundle=tmp_path / name))
 
         assert ["eventbridge.ca_bundle"] == [problem.path for problem in caught.value.problems]
 
@@ -442,7 +442,7 @@ def test_a_proxy_that_cannot_be_meant_is_a_configuration_problem(
     """Said at the start, without its password, rather than as a bug with the first request."""
     aws.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(ConfigError, match=problem) as caught:
-        endpoint(config.Target(region="eu-central-1"))
+        route(config.Target(region="eu-central-1"))
 
     assert "HTTPS_PROXY" in str(caught.value)
     assert "ret@" not in str(caught.value)
@@ -451,7 +451,7 @@ def test_a_proxy_that_cannot_be_meant_is_a_configuration_problem(
 def test_a_proxy_that_ends_in_a_line_break_is_used(aws: pytest.MonkeyPatch) -> None:
     aws.setenv("HTTPS_PROXY", "http://proxy:3128\n")
 
-    assert "http://proxy:3128" == endpoint(config.Target(region="eu-central-1")).proxy
+    assert "http://proxy:3128" == route(config.Target(region="eu-central-1")).endpoint.proxy
 
 
 # --- Where requests go --------------------------------------------------------------------------
@@ -470,7 +470,7 @@ def test_a_proxy_that_ends_in_a_line_break_is_used(aws: pytest.MonkeyPatch) -> N
 )
 def test_the_endpoint_is_the_one_boto3_would_call(url: str, settings: dict[str, Any]) -> None:
     """Regions, FIPS, dual stack and China are boto3's knowledge."""
-    assert url == endpoint(config.Target(**{"region": "eu-central-1", **settings})).url
+    assert url == route(config.Target(**{"region": "eu-central-1", **settings})).endpoint.url
 
 
 def test_awss_own_configuration_must_not_switch_off_tls_unnoticed(aws: pytest.MonkeyPatch) -> None:
@@ -478,9 +478,9 @@ def test_awss_own_configuration_must_not_switch_off_tls_unnoticed(aws: pytest.Mo
     aws.setenv("AWS_ENDPOINT_URL", "http://events.example.com")
 
     with pytest.raises(ConfigError):
-        endpoint(config.Target(region="eu-central-1"))
+        route(config.Target(region="eu-central-1"))
     allowed = config.Target(region="eu-central-1", allow_insecure=True)
-    assert "http://events.example.com/" == endpoint(allowed).url
+    assert "http://events.example.com/" == route(allowed).endpoint.url
 
 
 def test_a_profile_that_does_not_exist_is_a_configuration_problem() -> None:
