@@ -128,14 +128,15 @@ async def read_request(reader: asyncio.StreamReader) -> Received:
 class Proxy:
     """A forward proxy: CONNECT for https, absolute URLs for http. Notes what it was asked and shown."""
 
-    def __init__(self, *, refuses: bool = False) -> None:
+    def __init__(self, *, refuses: bool = False, tls: ssl.SSLContext | None = None) -> None:
         self.asked: list[Received] = []
+        self._tls = tls
         self.address = ""
         self._refuses = refuses
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import datetime
-import ipaddress
+import itertools
 import json
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
+from botocore.exceptions import EndpointVariantError
 
 from connector import config
 from connector.errors import (
-    ConfigError,
     ConnectorError,
     NotAuthorizedError,
     OversizeError,
@@ -34,7 +36,9 @@ from connector.eventbridge.client import MAX_ANSWER_BYTES, Publisher
 from connector.eventbridge.endpoint import route
 from connector.eventbridge.entry import entry
 from connector.model import Answer, Delivered, Entry, Event, Refused, Retriable
+from tests.aws_environment import clear_aws
 from tests.endpoint import Endpoint, Play, Proxy, Received, accept, answer, drip, error, hang, raw, reset
+from tests.services.certificates import Authority
 
 OVER_LIMIT = "Total size of the entries in the request is over the limit."
 
@@ -42,14 +46,7 @@ OVER_LIMIT = "Total size of the entries in the request is over the limit."
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment with static credentials and nothing else of AWS or of proxies."""
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    clear_aws(monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     return monkeypatch
@@ -291,41 +288,14 @@ def test_a_clock_that_cannot_be_corrected_stops_the_bridge() -> None:
 # --- Proxies and TLS ----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
-    """The PEM file of a private CA, and what a server on 127.0.0.1 that it vouches for presents."""
-    folder = tmp_path_factory.mktemp("tls")
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test CA")])
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
-        )
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "ca.pem", folder / "key.pem")
-    return folder / "ca.pem", context
-
-
 Certificates = tuple[Path, ssl.SSLContext]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """The PEM file of a private CA, and what a server on 127.0.0.1 that it vouches for presents."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    return authority.file, authority.issue("server").server_context()
 
 
 def over_tls(certificates: Certificates, **settings: Any) -> Answer:
@@ -350,21 +320,14 @@ def test_a_private_ca_is_trusted_by_setting(certificates: Certificates) -> None:
     assert over_tls(certificates, ca_bundle=certificates[0]).error is None
 
 
-def test_a_private_ca_is_trusted_by_environment(aws: pytest.MonkeyPatch, certificates: Certificates) -> None:
-    """AWS_CA_BUNDLE works as boto3 users know it."""
-    aws.setenv("AWS_CA_BUNDLE", str(certificates[0]))
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_a_private_ca_is_trusted_by_environment(
+    aws: pytest.MonkeyPatch, certificates: Certificates, variable: str
+) -> None:
+    """Both work as boto3 users know them."""
+    aws.setenv(variable, str(certificates[0]))
 
     assert over_tls(certificates).error is None
-
-
-def test_a_ca_bundle_that_cannot_be_used_is_a_configuration_problem(tmp_path: Path) -> None:
-    """A wrong path or an empty file shows at start, with the name of the setting."""
-    (tmp_path / "empty.pem").write_text("")
-    for name in ("missing.pem", "empty.pem"):
-        with pytest.raises(ConfigError) as caught:
-            route(target("https://127.0.0.1", ca_bundle=tmp_path / name))
-
-        assert ["eventbridge.ca_bundle"] == [problem.path for problem in caught.value.problems]
 
 
 def through_proxy(
@@ -425,70 +388,102 @@ def test_a_proxy_that_refuses_is_named(aws: pytest.MonkeyPatch, certificates: Ce
     assert "p%40ss" not in str(got.error)
 
 
-@pytest.mark.parametrize(
-    ("proxy", "problem"),
-    [
-        ("http://user:secret@proxy:80a", "port in its URL is no number"),
-        ("http://user:secret@pro\u200bxy:80", "holds an invisible character"),
-        ("http://user:sécret@proxy:80", "holds a character that is not ASCII"),
-        ("http://user:sec ret@proxy:80", "holds a space"),
-        ("socks5://user:secret@proxy:80", "begins neither with http:// nor with https://"),
-        ("http://", "names no host"),
-    ],
-)
-def test_a_proxy_that_cannot_be_meant_is_a_configuration_problem(
-    aws: pytest.MonkeyPatch, proxy: str, problem: str
+def through_tls_proxy(
+    aws: pytest.MonkeyPatch, certificates: Certificates, **settings: Any
+) -> tuple[Answer, list[Received]]:
+    """One call through a proxy that is itself reached over TLS, with a certificate of the private CA."""
+
+    async def run() -> tuple[Answer, list[Received]]:
+        async with (
+            Proxy(tls=certificates[1]) as proxy,
+            Endpoint(accept, tls=certificates[1]) as server,
+        ):
+            aws.setenv("HTTPS_PROXY", f"https://user:p%40ss@{proxy.address}")
+            return await publish(server, **settings), proxy.asked
+
+    return asyncio.run(run())
+
+
+def test_a_proxy_over_tls_is_judged_by_the_same_cas(
+    aws: pytest.MonkeyPatch, certificates: Certificates
 ) -> None:
-    """Said at the start, without its password, rather than as a bug with the first request."""
-    aws.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(ConfigError, match=problem) as caught:
-        route(config.Target(region="eu-central-1"))
+    """A company's CA signs its proxy too; it is named once, by setting or by environment."""
+    by_setting, asked = through_tls_proxy(aws, certificates, ca_bundle=certificates[0])
+    aws.setenv("REQUESTS_CA_BUNDLE", str(certificates[0]))
+    by_environment, _ = through_tls_proxy(aws, certificates)
 
-    assert "HTTPS_PROXY" in str(caught.value)
-    assert "ret@" not in str(caught.value)
+    assert (None, None) == (by_setting.error, by_environment.error)
+    assert [("CONNECT", CREDENTIALS)] == [(a.method, a.headers["proxy-authorization"]) for a in asked]
 
 
-def test_a_proxy_that_ends_in_a_line_break_is_used(aws: pytest.MonkeyPatch) -> None:
-    aws.setenv("HTTPS_PROXY", "http://proxy:3128\n")
+def test_a_proxy_over_tls_whose_ca_is_not_trusted_says_so(
+    aws: pytest.MonkeyPatch, certificates: Certificates
+) -> None:
+    """It is the proxy's certificate that fails, before anything was shown to it, and the remedy is named."""
+    got, asked = through_tls_proxy(aws, certificates)
 
-    assert "http://proxy:3128" == route(config.Target(region="eu-central-1")).endpoint.proxy
+    assert isinstance(got.error, UnavailableError)
+    assert "proxy" == got.error.code
+    assert "the proxy's certificate, set `eventbridge.ca_bundle`" in str(got.error)
+    assert [] == asked
 
 
 # --- Where requests go --------------------------------------------------------------------------
 
+REGIONS = (
+    "eu-central-1", "us-east-1", "ca-central-1",
+    "cn-north-1", "cn-northwest-1",
+    "us-gov-east-1", "us-gov-west-1",
+    "us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1",
+    "eusc-de-east-1",
+)  # fmt: skip
+"""Each partition, and each Region for which the rules have an exception."""
 
-@pytest.mark.parametrize(
-    ("url", "settings"),
-    [
-        ("https://events.eu-central-1.amazonaws.com/", {}),
-        ("https://events-fips.us-east-1.amazonaws.com/", {"region": "us-east-1", "use_fips": True}),
-        ("https://events.us-gov-west-1.amazonaws.com/", {"region": "us-gov-west-1", "use_fips": True}),
-        ("https://events.eu-central-1.api.aws/", {"use_dualstack": True}),
-        ("https://events.cn-north-1.amazonaws.com.cn/", {"region": "cn-north-1"}),
-        ("http://localhost:4566/", {"endpoint_url": "http://localhost:4566"}),
-    ],
-)
-def test_the_endpoint_is_the_one_boto3_would_call(url: str, settings: dict[str, Any]) -> None:
-    """Regions, FIPS, dual stack and China are boto3's knowledge."""
-    assert url == route(config.Target(**{"region": "eu-central-1", **settings})).endpoint.url
+ENTRY: Any = {"Source": "aws.partner/example.com/a", "DetailType": "Order", "Detail": "{}"}
 
 
-def test_awss_own_configuration_must_not_switch_off_tls_unnoticed(aws: pytest.MonkeyPatch) -> None:
-    """AWS_ENDPOINT_URL counts, as for boto3; to send in the clear still takes allow_insecure."""
-    aws.setenv("AWS_ENDPOINT_URL", "http://events.example.com")
+class Body:
+    """The body of an answer, as urllib3 gives it."""
 
-    with pytest.raises(ConfigError):
-        route(config.Target(region="eu-central-1"))
-    allowed = config.Target(region="eu-central-1", allow_insecure=True)
-    assert "http://events.example.com/" == route(allowed).endpoint.url
+    def stream(self) -> Iterator[bytes]:
+        yield b'{"FailedEntryCount": 0, "Entries": [{"EventId": "1"}]}'
 
 
-def test_a_profile_that_does_not_exist_is_a_configuration_problem() -> None:
-    """A typo in the profile shows before anything is consumed."""
-    with pytest.raises(ConfigError) as caught:
-        Publisher(config.Target(region="eu-central-1", profile="nobody"))
+@cache
+def session() -> boto3.Session:
+    return boto3.Session(aws_access_key_id="AKID", aws_secret_access_key="secret")
 
-    assert ["eventbridge.profile"] == [problem.path for problem in caught.value.problems]
+
+def url_of_boto3(region: str, **how: Any) -> str | None:
+    """Where boto3 itself sends PutPartnerEvents: the URL of the request that it would write to its socket.
+
+    None where it makes no client, since an older table of it lacks what its endpoint rules have.
+    """
+    try:
+        client = session().client("events", region_name=region, config=Config(**how))
+    except EndpointVariantError:
+        return None
+    asked: list[str] = []
+
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        asked.append(str(request.url))
+        raw: Any = Body()
+        return AWSResponse(str(request.url), 200, HTTPHeaders(), raw)
+
+    client.meta.events.register("before-send.events.PutPartnerEvents", answer)
+    client.put_partner_events(Entries=[ENTRY])
+    return asked[0]
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_the_endpoint_of_a_region_is_the_one_boto3_calls(region: str) -> None:
+    """Plain, FIPS, dual-stack and both, in every partition: boto3's own request says where."""
+    for fips, dualstack in itertools.product((False, True), repeat=2):
+        ours = route(config.Target(region=region, use_fips=fips, use_dualstack=dualstack))
+
+        theirs = url_of_boto3(region, use_fips_endpoint=fips, use_dualstack_endpoint=dualstack)
+        assert theirs in {ours.endpoint.url, None}
+        assert theirs is not None or dualstack
 
 
 # --- check --------------------------------------------------------------------------------------

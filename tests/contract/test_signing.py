@@ -21,6 +21,7 @@ from connector.errors import NotAuthorizedError, UnavailableError
 from connector.eventbridge import credentials
 from connector.eventbridge.credentials import CredentialProvider
 from connector.eventbridge.signer import Signer
+from tests.aws_environment import clear_aws
 from tests.endpoint import Endpoint, Play, answer
 
 DEADLINE_S = 5.0
@@ -30,11 +31,7 @@ ROLE = "arn:aws:iam::123456789012:role/partner-bridge"
 @pytest.fixture(autouse=True)
 def aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """An environment in which no credentials can be found."""
-    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    clear_aws(monkeypatch, tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     return monkeypatch
 
@@ -553,6 +550,112 @@ def test_an_outage_of_sts_is_waited_for(aws: pytest.MonkeyPatch, play: Play) -> 
     """Credentials that cannot be had now are an outage, not a mistake."""
     with pytest.raises(UnavailableError):
         with_sts(aws, play)
+
+
+def by_web_identity(aws: pytest.MonkeyPatch, tmp_path: Path, play: Play) -> None:
+    """Find credentials with a token that STS answers so."""
+    token = tmp_path / "token"
+    token.write_text("token")
+
+    async def run() -> None:
+        async with Endpoint(play) as sts:
+            aws.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+            aws.setenv("AWS_ROLE_ARN", ROLE)
+            aws.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+            await signers().current()
+
+    asyncio.run(run())
+
+
+def refused_token(text: str) -> Play:
+    error = f"<Error><Code>InvalidIdentityToken</Code><Message>{text}</Message></Error>"
+    return answer(400, f"<ErrorResponse>{error}</ErrorResponse>".encode())
+
+
+def test_an_identity_provider_that_sts_cannot_ask_is_waited_for(
+    aws: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """STS calls the token invalid, and means that it could not fetch the key to verify it with."""
+    said = (
+        "Couldn't retrieve verification key from your identity provider, please reference "
+        "AssumeRoleWithWebIdentity documentation for requirements"
+    )
+    with pytest.raises(UnavailableError):
+        by_web_identity(aws, tmp_path, refused_token(said))
+
+
+def test_a_token_that_sts_refuses_stops_the_bridge(aws: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same code for another reason is for good: no waiting makes that provider known."""
+    with pytest.raises(NotAuthorizedError):
+        by_web_identity(aws, tmp_path, refused_token("No OpenIDConnect provider found in your account"))
+
+
+@pytest.mark.parametrize("explicit", [True, False])
+def test_nobody_is_asked_for_the_code_of_a_device(
+    aws: pytest.MonkeyPatch, tmp_path: Path, *, explicit: bool
+) -> None:
+    """Not even where the profile got its `mfa_serial` after the start; the profile is named."""
+    (tmp_path / "config").write_text(
+        f"[profile ops]\nrole_arn = {ROLE}\nsource_profile = base\nmfa_serial = arn:aws:iam::1:mfa/ann\n"
+        "[profile base]\naws_access_key_id = AKID\naws_secret_access_key = secret\n"
+    )
+    if not explicit:
+        aws.setenv("AWS_PROFILE", "ops")
+    with pytest.raises(NotAuthorizedError, match="AWS profile ops has an mfa_serial"):
+        asyncio.run(signers(profile="ops" if explicit else None).current())
+
+
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            "[default]\nrole_arn = short\nsource_profile = base\n"
+            "[profile base]\naws_access_key_id = AKID\naws_secret_access_key = secret\n",
+            "Parameter validation failed: Invalid length for parameter RoleArn, value: 5, valid min",
+        ),
+        (
+            f"[default]\nrole_arn = {ROLE}\nsource_profile = gone\n",
+            'The source_profile "gone" referenced in the profile "default" does not exist',
+        ),
+        (
+            "[default]\ncredential_process = sh -c 'echo one >&2; echo \"role x: denied\" >&2; exit 1'\n",
+            "from custom-process: one; role x: denied",
+        ),
+    ],
+)
+def test_what_is_wrong_with_local_configuration_is_said_whole(tmp_path: Path, file: str, said: str) -> None:
+    """It holds no record, and its second line or quoted name is what somebody needs to mend it."""
+    (tmp_path / "config").write_text(file)
+    with pytest.raises((NotAuthorizedError, UnavailableError)) as caught:
+        asyncio.run(signers().current())
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        f"aws_secret_access_key = {SECRET_KEY}",
+        f'{{"SecretAccessKey": "{SECRET_KEY}"}}',
+        f"AWS_SESSION_TOKEN=IQoJb3JpZ2luX2Vj{SECRET_KEY}",
+        f"signing with {SECRET_KEY} failed",
+        "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl",
+    ],
+)
+def test_a_key_that_a_program_prints_is_not_said(tmp_path: Path, printed: str) -> None:
+    """Whatever else its lines say is."""
+    (tmp_path / "printed").write_text(f"cannot go on\n{printed}\n")
+    (tmp_path / "config").write_text(
+        f"[default]\ncredential_process = sh -c 'cat {tmp_path / 'printed'} >&2; exit 1'\n"
+    )
+    with pytest.raises(UnavailableError, match="cannot go on") as caught:
+        asyncio.run(signers().current())
+
+    for secret in (SECRET_KEY, "IQoJ", "eyJz"):
+        assert secret not in str(caught.value)
 
 
 def test_a_profile_that_vanished_stops_the_bridge(tmp_path: Path) -> None:
