@@ -22,7 +22,8 @@ from connector.eventbridge import credentials
 from connector.eventbridge.credentials import CredentialProvider
 from connector.eventbridge.signer import Signer
 from tests.aws_environment import clear_aws
-from tests.endpoint import Endpoint, Play, answer
+from tests.endpoint import Endpoint, Play, Proxy, answer
+from tests.services.certificates import Authority
 
 DEADLINE_S = 5.0
 ROLE = "arn:aws:iam::123456789012:role/partner-bridge"
@@ -504,6 +505,24 @@ def test_a_role_is_assumed_with_its_external_id(aws: pytest.MonkeyPatch) -> None
 
     assert "AKIDROLE" == key
     assert ([ROLE], ["customer-7"]) == (asked["RoleArn"], asked["ExternalId"])
+
+
+def test_sts_is_reached_by_the_same_proxy_and_cas(aws: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A private CA that signs the proxy and the endpoint is named once, and counts for the chain too."""
+    authority = Authority(tmp_path)
+    tls = authority.issue("server").server_context()
+
+    async def run() -> tuple[str, list[str]]:
+        async with Proxy(tls=tls) as proxy, Endpoint(answer(200, ASSUMED), tls=tls) as sts:
+            aws.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+            aws.setenv("AWS_ACCESS_KEY_ID", "AKIDUSER")
+            aws.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+            aws.setenv("HTTPS_PROXY", f"https://{proxy.address}")
+            aws.delenv("NO_PROXY")
+            signer = await signers(role_arn=ROLE, ca_bundle=authority.file).current()
+            return signer.access_key, [asked.method for asked in proxy.asked]
+
+    assert ("AKIDROLE", ["CONNECT"]) == asyncio.run(run())
 
 
 def test_a_role_that_may_not_be_assumed_stops_the_bridge(aws: pytest.MonkeyPatch) -> None:
