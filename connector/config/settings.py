@@ -340,6 +340,10 @@ class Format(Group):
         return {key: value for key, value in shown.items() if key not in only_avro}
 
 
+TimeUnit: TypeAlias = Literal["auto", "s", "ms", "us", "ns"]
+"""What a number counts that says when an event happened."""
+
+
 class EventTemplate(Group):
     """The event a record becomes. `${…}` holds JMESPath; text without it is used as it is."""
 
@@ -348,6 +352,12 @@ class EventTemplate(Group):
     )
     detail_type: Text = Field(examples=["Order ${value.status}"], description="What kind of event it is.")
     time: Text | None = Field(default=None, description="When it happened. Default: the record's timestamp.")
+    time_unit: TimeUnit = Field(
+        default="auto",
+        description="What a number in `time` counts since 1970: seconds, milliseconds, microseconds or "
+        "nanoseconds. `auto` means milliseconds, refuses a number outside the years 2000 to 2100, and names "
+        "the unit that fits.",
+    )
     resources: list[Text] = Field(default=[], description="What it is about.")
     detail: AnyJson = Field(
         default="${value}", description="Its content; templates may be nested at any depth."
