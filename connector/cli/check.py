@@ -85,6 +85,8 @@ def describe(settings: Settings) -> Iterator[Section]:
     yield Section("sources", _describe_sources(settings))
     yield Section("dead letters", _describe_dead_letters(settings))
     yield Section("limits", _describe_limits(settings))
+    if doubts := config.warnings(settings):
+        yield Section("warnings", dict(doubts))
 
 
 def _describe_topic(topic: Topic, settings: Settings) -> dict[str, str]:

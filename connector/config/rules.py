@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from connector.config import units
-from connector.config.problems import did_you_mean
+from connector.config.problems import MISSING, did_you_mean
 from connector.config.settings import DEFAULT_TARGET, MAX_TOPIC_NAME, Format, Settings
 from connector.errors import Problem
 
@@ -19,7 +19,7 @@ def _kafka_problems(settings: Settings) -> Iterator[Problem]:
     options, auth = settings.kafka.options, settings.kafka.auth
     for key in ("bootstrap.servers", "group.id"):
         if not options.get(key):
-            yield Problem(f"kafka.{key}", "required, and missing")
+            yield Problem(f"kafka.{key}", MISSING)
     if options["auto.offset.reset"] not in {"earliest", "latest", "error"}:
         yield Problem("kafka.auto.offset.reset", "must be one of earliest, latest, error")
     if auth:

@@ -207,6 +207,11 @@ class Telemetry:
         for path, message in problems:
             self._log.error("configuration_problem", path=path, message=capped(message))
 
+    def doubted(self, warnings: Iterable[Problem]) -> None:
+        """Say what in the configuration is allowed and probably not meant, a line for each."""
+        for path, message in warnings:
+            self._log.warning("configuration_warning", path=path, message=capped(message))
+
     def started(self, *, name: str, http_port: int) -> None:
         """Say once what runs, and where it answers."""
         self._log.info("started", **self.versions, bridge=name, http_port=http_port)
