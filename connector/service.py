@@ -38,6 +38,7 @@ def run(settings: config.Settings) -> NoReturn:
     """
     configure_logging(settings.log.level, settings.log.format)
     telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
+    telemetry.doubted(config.warnings(settings))
     try:
         _run(settings, telemetry)
     except ConfigError as error:

@@ -156,6 +156,8 @@ def config_show(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     from connector import config as values  # noqa: PLC0415
 
     settings = values.load(file_of(config))
+    for name, warning in values.warnings(settings):
+        typer.echo(f"{name}: {warning}", err=True)
     if as_json:
         print_json(values.as_json(settings))
     else:

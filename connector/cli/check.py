@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from connector import config
 from connector.config.rules import is_loopback
-from connector.config.settings import DEFAULT_TARGET, Format, Settings, Target, Topic
+from connector.config.settings import DEFAULT_TARGET, EventTemplate, Format, Settings, Target, Topic
 from connector.config.units import show_bytes, show_seconds
 from connector.errors import ConfigError, ConnectorError, Problem, UnavailableError
 from connector.eventbridge.client import Publisher
@@ -27,6 +27,7 @@ from connector.formats.registries import Registries
 from connector.kafka import client
 from connector.kafka.client import ANSWER_TIMEOUT_S, LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
+from connector.mapping.times import COUNTED
 from connector.pipeline import Pipeline
 from connector.service import missing_dead_letter_topic
 from connector.sources.api import SourceCalls
@@ -91,8 +92,9 @@ def describe(settings: Settings) -> Iterator[Section]:
     yield Section("sources", _describe_sources(settings))
     yield Section("dead letters", _describe_dead_letters(settings))
     yield Section("limits", _describe_limits(settings))
-    if warnings := {doubt.path: doubt.message for way in ways.values() for doubt in way.warnings}:
-        yield Section("warnings", warnings)
+    doubts = [*config.warnings(settings), *(doubt for way in ways.values() for doubt in way.warnings)]
+    if doubts:
+        yield Section("warnings", {doubt.path: doubt.message for doubt in doubts})
 
 
 def _describe_topic(topic: Topic, settings: Settings) -> dict[str, str]:
@@ -123,7 +125,7 @@ def _describe_topic(topic: Topic, settings: Settings) -> dict[str, str]:
         "source": event.source,
         "if it is not ACTIVE": inactive[_policy(topic, settings)],
         "detail type": event.detail_type,
-        "time": event.time or "the record's timestamp",
+        "time": _describe_time(event),
     }
     if event.resources:
         lines["resources"] = ", ".join(event.resources)
@@ -132,6 +134,13 @@ def _describe_topic(topic: Topic, settings: Settings) -> dict[str, str]:
         f", with the record's position and id as {event.metadata}" * bool(event.metadata)
     )
     return lines
+
+
+def _describe_time(event: EventTemplate) -> str:
+    if event.time is None:
+        return "the record's timestamp"
+    years = ", in the years 2000 to 2100" if event.time_unit == "auto" else ""
+    return f"{event.time}; a number counts {COUNTED[event.time_unit]} since 1970{years}"
 
 
 def _policy(topic: Topic, settings: Settings) -> str:

@@ -44,7 +44,9 @@ def file_of(config: Path | None) -> Path | None:
     """
     if config is None and DEFAULT_FILE.exists():
         return DEFAULT_FILE
-    if config is None and not any(name.startswith("BRIDGE_") for name in os.environ):
+    if config is None and not any(
+        name.upper().startswith(("BRIDGE_", "PARTNER_BRIDGE_")) for name in os.environ
+    ):
         hint = f"no configuration: write ./{DEFAULT_FILE}, or name a file with --config or $BRIDGE_CONFIG"
         raise ConfigError([Problem("", hint)])
     return config

@@ -4,7 +4,7 @@
 wrong. `kafka` knows which of librdkafka's keys belong to the bridge.
 """
 
-from connector.config.load import as_json, as_yaml, json_schema, load
+from connector.config.load import as_json, as_yaml, json_schema, load, warnings
 from connector.config.rules import is_loopback
 from connector.config.settings import (
     DEFAULT_TARGET,
@@ -37,4 +37,5 @@ __all__ = [
     "is_loopback",
     "json_schema",
     "load",
+    "warnings",
 ]

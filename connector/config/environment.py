@@ -7,10 +7,11 @@ zero, `NO` is not false), and the file and the environment cannot disagree about
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import SecretStr
 
@@ -20,14 +21,26 @@ from connector.errors import Problem
 
 PREFIX = "BRIDGE_"
 NOT_SETTINGS = {"BRIDGE_CONFIG"}
+_LIKE_OURS = re.compile(r"((KAFKA_)?PARTNER_)?BRIDGE_", re.IGNORECASE)
+"""How names begin that can be meant for the bridge only."""
+_KAFKA = r"KAFKA__|KAFKA_(?=(SASL|SSL|SECURITY)_)"
+"""How names begin that are keys of a Kafka client; KAFKA_HOME and the like belong to Kafka itself."""
 
 
 # Environment
 
 
 def read_environment(environ: Mapping[str, str], root: type[Group], file: Written) -> Written:
-    """The settings in the BRIDGE_ variables; topics are those of the file. Nothing is raised."""
+    """The settings in the BRIDGE_ variables; topics are those of the file. Nothing is raised.
+
+    A name that can only be meant so, and is not read for its case or prefix, is a problem too.
+    """
     written = Written()
+    written.problems += [
+        Problem(variable, f"is not read: names are in capitals and begin with {PREFIX}; write {meant}")
+        for variable, meant, _, is_ours in unread_variables(environ, root, file.values)
+        if is_ours
+    ]
     for variable, value in sorted(environ.items()):
         if not variable.startswith(PREFIX) or variable in NOT_SETTINGS or _is_service_link(variable, value):
             continue
@@ -113,24 +126,83 @@ def _is_service_link(variable: str, value: str) -> bool:
     )
 
 
+class UnreadVariable(NamedTuple):
+    """A variable that looks like a setting's, and is not read."""
+
+    variable: str
+    meant: str
+    """The variable of the setting."""
+    path: str
+    """The setting, as `kafka.group.id`."""
+    is_ours: bool
+    """Whether no other program can be meant."""
+
+
+def unread_variables(
+    environ: Mapping[str, str], root: type[Group], names: Mapping[str, Any]
+) -> list[UnreadVariable]:
+    """The variables that name a setting but for prefix, case or underscores: `KAFKA__GROUP__ID`.
+
+    `names` has the topics and targets, by `topics` and `targets`. One word is too little to tell (`NAME`,
+    `HTTP`), and where the right variable is set, too, another may belong to another program.
+    """
+    known = _by_bare_name(root, names)
+    found = []
+    for variable, value in sorted(environ.items()):
+        if variable.startswith(PREFIX):
+            continue
+        ours = _LIKE_OURS.match(variable)
+        rest = variable[ours.end() :] if ours else variable
+        if _is_service_link(PREFIX + rest, value):
+            continue
+        meant = _meant(rest, known)
+        if meant is None and "__" in variable:
+            if ours:  # bridge_htp__port
+                close = difflib.get_close_matches(_segment(rest), known, n=1, cutoff=0.8)
+                meant = known[close[0]] if close else None
+            else:  # BRIGDE_KAFKA__GROUP_ID, APP_KAFKA__GROUP_ID
+                meant = _meant(rest.partition("_")[2], known)
+        if meant and meant not in environ and (ours or "_" in meant.removeprefix(PREFIX)):
+            path = path_of(_place(meant, root, names)[0])
+            found.append(UnreadVariable(variable, meant, path, is_ours=bool(ours)))
+    return found
+
+
 def _unknown_variable(variable: str, root: type[Group], file: Mapping[str, Any]) -> str:
-    names = [f"{PREFIX}{name}" for name in _variables(root, file)]
-    for group in root.keys():  # noqa: SIM118  # keys() here is a table of settings
-        missing_underscore = f"{PREFIX}{group.upper()}_"
-        if variable.startswith(missing_underscore) and not variable.startswith(missing_underscore + "_"):
-            names.append(f"{missing_underscore}_{variable.removeprefix(missing_underscore)}")
-    return f"no setting has this environment variable{did_you_mean(variable, names)}"
+    known = _by_bare_name(root, file)
+    if meant := _meant(variable.removeprefix(PREFIX), known, of_librdkafka=r"KAFKA_+"):
+        return f"no setting has this environment variable; did you mean '{meant}'?"
+    return f"no setting has this environment variable{did_you_mean(variable, known.values())}"
 
 
-def _variables(annotation: Any, file: Mapping[str, Any]) -> Iterator[str]:
-    for key, known in annotation.keys().items():
-        inner = bare(known.annotation)
-        if is_group(inner):
-            yield from (f"{key.upper()}__{rest}" for rest in _variables(inner, file))
-        elif get_origin(inner) is dict:
-            rests = list(_variables(get_args(inner)[1], file)) if is_group(get_args(inner)[1]) else []
-            yield from (
-                f"{key.upper()}__{_segment(t)}__{rest}" for t in file.get(key) or {} for rest in rests
-            )
-        else:
-            yield key.upper()
+def _meant(name: str, known: Mapping[str, str], *, of_librdkafka: str = _KAFKA) -> str | None:
+    """The variable that has this name but for prefix, case and underscores.
+
+    After what `of_librdkafka` matches, any name may be one of librdkafka's keys.
+    """
+    if meant := known.get(_segment(name)):
+        return meant
+    if key := re.match(of_librdkafka, name, re.IGNORECASE):
+        return f"{PREFIX}KAFKA__{_segment(name[key.end() :])}"
+    return None
+
+
+def _by_bare_name(root: type[Group], names: Mapping[str, Any]) -> dict[str, str]:
+    """Every variable, by its name without prefix and with single underscores."""
+    return {_segment(name): f"{PREFIX}{name}" for name in ["CONFIG", *_variables(root, names)]}
+
+
+def _variables(group: type[Group], names: Mapping[str, Any]) -> Iterator[str]:
+    """The names that variables may have, without prefix; of librdkafka's keys those the bridge describes."""
+    fields = group.keys()
+    for key in group.described_keys():
+        inner = bare(fields[key].annotation) if key in fields else _Option
+        name = _segment(key)
+        yield name
+        if inner is SecretStr:
+            yield f"{name}_FILE"
+        elif is_group(inner):
+            yield from (f"{name}__{rest}" for rest in _variables(inner, names))
+        elif get_origin(inner) is dict and is_group(member := get_args(inner)[1]):
+            for each in names.get(key) or {}:
+                yield from (f"{name}__{_segment(each)}__{rest}" for rest in _variables(member, names))

@@ -48,6 +48,16 @@ OWNED_KAFKA_KEYS: Mapping[str, str] = {
     r"opaque|enabled_events|on_(commit|delivery)|.*[._]cb": "it takes code, and this is text",
 }
 """librdkafka keys (patterns) that cannot be set, and why."""
+_DESCRIBED: Mapping[str, JsonSchemaValue] = {
+    "bootstrap.servers": {"type": "string", "description": "Brokers to start from, `host:port,…`."},
+    "group.id": {"type": "string", "description": "The consumer group, shared by every replica."},
+    "auto.offset.reset": {
+        "enum": ["earliest", "latest", "error"],
+        "default": "earliest",
+        "description": "Where a group without offsets starts. `earliest` skips nothing.",
+    },
+}
+"""JSON Schemas of the librdkafka keys that the bridge itself needs."""
 _KEY = r"[a-zA-Z0-9._]+"
 _SECRET = re.compile(r"password|passphrase|secret|token|private|key\.pem|oauthbearer\.config|jaas")
 
@@ -88,6 +98,10 @@ class Kafka(Group):
     options: dict[KafkaKey, KafkaOption] = Field(default_factory=dict, repr=False)
 
     @classmethod
+    def described_keys(cls) -> list[str]:
+        return [*_DESCRIBED, "auth"]
+
+    @classmethod
     def key_of(cls, segment: str) -> str | None:
         return "auth" if segment.lower() == "auth" else segment.lower().replace("_", ".")
 
@@ -108,16 +122,7 @@ class Kafka(Group):
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler.resolve_ref_schema(handler(core))
-        schema["properties"] = {
-            "bootstrap.servers": {"type": "string", "description": "Brokers to start from, `host:port,…`."},
-            "group.id": {"type": "string", "description": "The consumer group, shared by every replica."},
-            "auto.offset.reset": {
-                "enum": ["earliest", "latest", "error"],
-                "default": "earliest",
-                "description": "Where a group without offsets starts. `earliest` skips nothing.",
-            },
-            "auth": schema["properties"]["auth"],
-        }
+        schema["properties"] = {**_DESCRIBED, "auth": schema["properties"]["auth"]}
         schema["required"] = ["bootstrap.servers", "group.id"]
         schema["propertyNames"] = {
             "pattern": f"^{_KEY}$",

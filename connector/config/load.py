@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 
 from connector.config import environment, units, yaml_file
-from connector.config.problems import problems_of, without_mistakes
+from connector.config.problems import MISSING, problems_of, without_mistakes
 from connector.config.rules import RULES
 from connector.config.settings import FOLDER, Settings
 from connector.errors import ConfigError, Problem
@@ -35,12 +35,11 @@ def load(
     Relative paths in the settings are relative to the file. `also` may find more problems in settings
     that are whole but for the problems known already. Raises ConfigError with every problem there is.
     """
+    environ = os.environ if environ is None else environ
     folder = FOLDER.set(path.parent if path else Path())
     try:
         file = yaml_file.read_yaml(path) if path else yaml_file.Written()
-        written = environment.read_environment(
-            os.environ if environ is None else environ, root=Settings, file=file
-        ).over(file)
+        written = environment.read_environment(environ, root=Settings, file=file).over(file)
         settings, problems = _validated(written.values)
         if path and not file.values and file.problems:
             problems = []  # an unreadable file is one problem, not one for each setting that was in it
@@ -53,10 +52,42 @@ def load(
             problems += [problem for problem in broken if not f"{problem.path}.".startswith(refused)]
     finally:
         FOLDER.reset(folder)
-    if problems := written.problems + [written.locate(problem) for problem in problems]:
+    unread = environment.unread_variables(environ, Settings, file.values)
+    problems = [written.locate(problem) for problem in _with_unread(problems, unread)]
+    if problems := written.problems + problems:
         raise ConfigError(problems)
     assert settings is not None  # noqa: S101  # no problems were found, so it was made
     return settings
+
+
+def warnings(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Problem]:
+    """What is allowed and probably not meant: variables that look like settings and are not read.
+
+    The path of each is the variable's name.
+    """
+    environ = os.environ if environ is None else environ
+    names = {"topics": settings.topics, "targets": settings.targets}
+    return [
+        Problem(variable, f"is not read; if it is meant for the bridge, its name must be {meant}")
+        for variable, meant, *_ in environment.unread_variables(environ, Settings, names)
+    ]
+
+
+def _with_unread(
+    problems: Iterable[Problem], unread: Iterable[environment.UnreadVariable]
+) -> Iterator[Problem]:
+    """The problems; of a missing setting with the variable that perhaps was to give it.
+
+    A variable that is a problem itself is one mistake together with the setting that it does not give.
+    """
+    given = {each.path: each for each in unread}
+    for problem in problems:
+        each = given.get(problem.path) if problem.message == MISSING else None
+        if each is None:
+            yield problem
+        elif not each.is_ours:
+            hint = f"{MISSING}; {each.variable} is set, and the bridge reads {each.meant}"
+            yield problem._replace(message=hint)
 
 
 def _validated(values: dict[str, Any]) -> tuple[Settings | None, list[Problem]]:

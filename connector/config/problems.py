@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias, TypeGuard, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, PlainSerializer, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from connector.errors import Problem
+
+MISSING = "required, and missing"
 
 Loc: TypeAlias = tuple[str | int, ...]
 """Where a setting is: keys and list indexes from the top."""
@@ -31,6 +34,11 @@ class Group(BaseModel):
     def keys(cls) -> dict[str, FieldInfo]:
         """The settings of this group by the name they have in YAML."""
         return {field.alias or name: field for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def described_keys(cls) -> list[str]:
+        """The keys that the JSON Schema describes."""
+        return list(cls.keys())
 
     @classmethod
     def key_of(cls, segment: str) -> str | None:
@@ -113,7 +121,7 @@ def problems_of(error: ValidationError, root: type[Group]) -> list[Problem]:
     for detail in details:
         loc = _loc(detail)
         if detail["type"] == "missing" and loc not in suggested:  # `sorce` is one mistake, not two
-            problems[loc] = Problem(path_of(loc), "required, and missing")
+            problems[loc] = Problem(path_of(loc), MISSING)
     return list(problems.values())
 
 
@@ -156,7 +164,7 @@ _NOUNS = {
     "list": "a list",
     "dict": "a mapping of keys to values",
     "model": "a mapping of keys to values",
-    "path": "a path",
+    "path": "a path, as /etc/partner-bridge/ca.pem",
 }
 _LIMITS = {
     "greater_than": ("gt", "more than"),
@@ -181,4 +189,14 @@ def _message(detail: ErrorDetails, annotation: Any, field: FieldInfo | None) -> 
     if kind == "string_pattern_mismatch" and field and field.examples:
         return f"is not valid; an example is {field.examples[0]}"
     noun = _NOUNS.get(kind.split("_")[0])
-    return f"must be {noun}" if noun else detail["msg"]
+    return f"must be {noun}{_example(kind, annotation, field)}" if noun else detail["msg"]
+
+
+def _example(kind: str, annotation: Any, field: FieldInfo | None) -> str:
+    """What may be written for text and lists, since the type alone does not say what they are to hold."""
+    if kind not in {"string_type", "list_type"} or annotation is SecretStr or not field or not field.examples:
+        return ""
+    example = field.examples[0]
+    if kind == "string_type" and isinstance(example, list):  # text inside a list
+        example = example[0]
+    return f"; an example is {json.dumps(example, ensure_ascii=False)}"

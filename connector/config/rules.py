@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from connector.config import units
-from connector.config.problems import did_you_mean
+from connector.config.problems import MISSING, did_you_mean
 from connector.config.settings import MAX_TOPIC_NAME, Format, Settings
 from connector.errors import Problem
 
@@ -19,7 +19,7 @@ def _kafka_problems(settings: Settings) -> Iterator[Problem]:
     options, auth = settings.kafka.options, settings.kafka.auth
     for key in ("bootstrap.servers", "group.id"):
         if not options.get(key):
-            yield Problem(f"kafka.{key}", "required, and missing")
+            yield Problem(f"kafka.{key}", MISSING)
     if options["auto.offset.reset"] not in {"earliest", "latest", "error"}:
         yield Problem("kafka.auto.offset.reset", "must be one of earliest, latest, error")
     if auth:
@@ -107,6 +107,15 @@ def _formats(settings: Settings) -> Iterator[tuple[str, str, Format]]:
         yield name, "key", topic.key
 
 
+def _event_problems(settings: Settings) -> Iterator[Problem]:
+    for name, topic in settings.topics.items():
+        if topic.event.time is None and topic.event.time_unit != "auto":
+            yield Problem(
+                f"topics.{name}.event.time_unit",
+                "is for `time`; set time too, or leave this out: the record's timestamp counts milliseconds",
+            )
+
+
 def _topic_problems(settings: Settings) -> Iterator[Problem]:
     dead_letters = settings.dead_letter.topic
     if dead_letters.startswith("^"):
@@ -137,4 +146,11 @@ def _topic_problems(settings: Settings) -> Iterator[Problem]:
                 )
 
 
-RULES = (_kafka_problems, _registry_problems, _target_problems, _format_problems, _topic_problems)
+RULES = (
+    _kafka_problems,
+    _registry_problems,
+    _target_problems,
+    _format_problems,
+    _event_problems,
+    _topic_problems,
+)

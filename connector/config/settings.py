@@ -162,18 +162,26 @@ class Target(Group):
         examples=["eu-central-1"],
         description="AWS Region of the partner event sources.",
     )
-    endpoint_url: Url | None = Field(default=None, description="Another endpoint than the Region's own.")
+    endpoint_url: Url | None = Field(
+        default=None,
+        examples=["https://vpce-0123.events.eu-central-1.vpce.amazonaws.com"],
+        description="Another endpoint than the Region's own.",
+    )
     allow_insecure: bool = Field(
         default=False, description="Allow `http://` to an endpoint that is not this machine."
     )
-    profile: str | None = Field(default=None, description="Profile of the AWS configuration files.")
+    profile: str | None = Field(
+        default=None, examples=["bridge"], description="Profile of the AWS configuration files."
+    )
     role_arn: str | None = Field(
         default=None,
         pattern=r"^arn:[a-z-]+:iam::[0-9]{12}:role/.+$",
         examples=["arn:aws:iam::123456789012:role/partner-bridge"],
         description="Role to assume.",
     )
-    external_id: str | None = Field(default=None, description="External id to assume it with.")
+    external_id: str | None = Field(
+        default=None, examples=["bridge-4711"], description="External id to assume it with."
+    )
     timeouts: Timeouts = Field(default=Timeouts(), description="Limits of one request.")
     ca_bundle: File | None = Field(
         default=None, description="PEM file of the CAs to trust instead of the usual ones."
@@ -264,6 +272,7 @@ class DeadLetterSettings(Group):
     )
     resolutions_topic: TopicName | None = Field(
         default=None,
+        examples=["orders-bridge.dlt.resolutions"],
         description="The compacted topic that remembers what became of each dead letter, written by "
         "`partner-bridge dead-letters`. Default: the dead-letter topic's name with `.resolutions` behind it.",
     )
@@ -284,7 +293,11 @@ class DeadLetterSettings(Group):
 
 
 class Http(Group):
-    host: Text = Field(default="0.0.0.0", description="Address to listen on.")  # noqa: S104  # probes come from outside
+    host: Text = Field(
+        default="0.0.0.0",  # noqa: S104  # probes come from outside
+        examples=["127.0.0.1"],
+        description="Address to listen on.",
+    )
     port: int = Field(
         default=8080, ge=0, le=65535, description="Port for health and metrics; 0 picks a free one."
     )
@@ -347,6 +360,10 @@ class Format(Group):
         return {key: value for key, value in shown.items() if key not in only_avro}
 
 
+TimeUnit: TypeAlias = Literal["auto", "s", "ms", "us", "ns"]
+"""What a number counts that says when an event happened."""
+
+
 class EventTemplate(Group):
     """The event a record becomes. `${…}` holds JMESPath; text without it is used as it is."""
 
@@ -354,13 +371,27 @@ class EventTemplate(Group):
         examples=["aws.partner/example.com/${value.tenant_id}"], description="The partner event source."
     )
     detail_type: Text = Field(examples=["Order ${value.status}"], description="What kind of event it is.")
-    time: Text | None = Field(default=None, description="When it happened. Default: the record's timestamp.")
-    resources: list[Text] = Field(default=[], description="What it is about.")
+    time: Text | None = Field(
+        default=None,
+        examples=["${value.updated_at}"],
+        description="When it happened. Default: the record's timestamp.",
+    )
+    time_unit: TimeUnit = Field(
+        default="auto",
+        description="What a number in `time` counts since 1970: seconds, milliseconds, microseconds or "
+        "nanoseconds. `auto` means milliseconds, refuses a number outside the years 2000 to 2100, and names "
+        "the unit that fits.",
+    )
+    resources: list[Text] = Field(
+        default=[], examples=[["order/${value.order_id}"]], description="What it is about."
+    )
     detail: AnyJson = Field(
         default="${value}", description="Its content; templates may be nested at any depth."
     )
     metadata: Text | None = Field(
-        default="_kafka", description="Key in the detail for the record's position and id; null for none."
+        default="_kafka",
+        examples=["_kafka"],
+        description="Key in the detail for the record's position and id; null for none.",
     )
 
 
@@ -373,13 +404,16 @@ class Topic(Group):
         default="skip", description="What to do with records without a value."
     )
     filter: Text | None = Field(
-        default=None, description="JMESPath; a record for which it is false is dropped."
+        default=None,
+        examples=["value.status != 'DRAFT'"],
+        description="JMESPath; a record for which it is false is dropped.",
     )
     ordering: Literal["key", "partition", "unordered"] = Field(
         default="key", description="Which records wait for each other."
     )
     target: Text = Field(
         default=DEFAULT_TARGET,
+        examples=["us"],
         description="Which of `targets` to send to; may be a template. `default` is `eventbridge`.",
     )
     on_inactive_source: InactivePolicy | None = Field(
@@ -411,7 +445,7 @@ class Settings(Group, BaseSettings):
         default={}, description="More places where events go, by name; a topic picks one with `target`."
     )
     sources: Sources = Field(default=Sources(), description="How the states of sources are watched.")
-    dead_letter: DeadLetterSettings = Field(description="Where records go that can never succeed.")
+    dead_letter: DeadLetterSettings = Field(description="The topic of dead letters, and its limits.")
     http: Http = Field(default=Http(), description="The server for health and metrics.")
     delivery: Delivery = Field(default=Delivery(), description="How much is on its way at once.")
     log: Log = Field(default=Log(), description="The log.")

@@ -62,7 +62,7 @@ class Written:
         """The problem with its line or environment variable, taken from the nearest part that was written."""
         path = problem.path
         while path not in self.origins and path:
-            path = path.rpartition(".")[0]
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return problem._replace(message=f"{problem.message} ({self.origins[path]})") if path else problem
 
 
@@ -93,7 +93,8 @@ def parse_yaml(text: bytes | str, *, name: str, loc: Loc = ()) -> Written:
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         where = f", line {at.line + 1}, column {at.column + 1}" if at else ""
-        written.problems.append(Problem("", f"{name}{where}: not YAML: {error.problem or error.context}"))
+        reason = error.problem or error.context or ""
+        written.problems.append(Problem("", f"{name}{where}: not YAML: {reason}{_advice(reason)}"))
     except yaml.reader.ReaderError as error:
         written.problems.append(Problem("", f"{name}: not YAML: {error.reason} at byte {error.position}"))
     except RecursionError:
@@ -106,6 +107,25 @@ def parse_yaml(text: bytes | str, *, name: str, loc: Loc = ()) -> Written:
     finally:
         loader.dispose()
     return written
+
+
+_ADVICE = {
+    r"character '\\t'": "YAML takes no tab before a key or value; write spaces instead",
+    r"character '[@`]'": "put the text in quotes",
+    r"but got '\{'": 'put text with braces in quotes inside { } and [ ], as "${value.id}"',
+    r"mapping values are not allowed": "indent the keys of one group alike, and put text with `: ` in it in "
+    "quotes",
+    r"found '<scalar>'": "text in quotes ends with its second quote; put other quotes around the whole, as "
+    "\"'a' == value.b\"",
+    r"found '<block mapping start>'": "indent the keys of one group alike",
+    r"unknown escape character": "in \" \" write \\\\ for a backslash, or use ' ' around",
+    r"undefined alias": "put text that begins with * in quotes",
+}
+"""What to write instead, by patterns of PyYAML's reasons."""
+
+
+def _advice(reason: str) -> str:
+    return next((f"; {advice}" for pattern, advice in _ADVICE.items() if re.search(pattern, reason)), "")
 
 
 class _Builder:
@@ -123,7 +143,11 @@ class _Builder:
         try:
             match node:
                 case _ if not node.tag.startswith("tag:yaml.org,2002:"):
-                    return self._problem(node, loc, f"YAML tag {node.tag} means nothing here")
+                    return self._problem(
+                        node,
+                        loc,
+                        f"YAML tag {node.tag} means nothing here; put text that begins with ! in quotes",
+                    )
                 case yaml.MappingNode():
                     return self._mapping(node, loc)
                 case yaml.SequenceNode():

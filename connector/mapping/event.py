@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import TypeAlias
 
 import orjson
 
-from connector.config.settings import Topic
+from connector.config.settings import TimeUnit, Topic
 from connector.errors import ConfigError, MappingError, Problem
 from connector.mapping.expressions import Evaluate, Scope, is_exact_json, is_number, is_true
 from connector.mapping.templates import Compiler, Expression, Template
+from connector.mapping.times import COUNTED, record_time_s, time_reader
 from connector.model import END_OF_TIME_S, Decoded, Event, Headers, Json, Record, iso
 
 MAX_DETAIL_DEPTH = 254
@@ -58,7 +58,7 @@ class Mapping:
             self._filter = _filter(topic.filter, compiler, path=f"{path}.filter")
         self._source = _text(event.source, compiler, path=f"{event_path}.source")
         self._detail_type = _text(event.detail_type, compiler, path=f"{event_path}.detail_type")
-        self._time = _time(event.time, compiler, path=f"{event_path}.time")
+        self._time = _time(event.time, event.time_unit, compiler, path=f"{event_path}.time")
         self._resources = [
             _resource(resource, compiler, path=f"{event_path}.resources[{index}]")
             for index, resource in enumerate(event.resources)
@@ -228,57 +228,28 @@ def _resource(text: str, compiler: Compiler, *, path: str) -> Callable[[Scope], 
 # --- time ---------------------------------------------------------------------------------------
 
 
-def _time(text: str | None, compiler: Compiler, *, path: str) -> Callable[[Scope], float | None]:
+def _time(
+    text: str | None, unit: TimeUnit, compiler: Compiler, *, path: str
+) -> Callable[[Scope], float | None]:
     """Unix time in seconds, by default the record's own, which may be None."""
     if text is None:
-        return lambda scope: _record_time_s(scope["timestamp"], path)
+        return lambda scope: record_time_s(scope["timestamp"], path=path)
     template = compiler.template(text, path=path)
     match template:
         case (Expression() as expression,):
-            evaluate, shown = expression.evaluate, expression.shown
+            evaluate = expression.evaluate
+            read_found = time_reader(unit, shown=expression.shown, path=path)
 
             def time_s(scope: Scope) -> float:
                 value = evaluate(scope)
-                if isinstance(value, str):
-                    return _iso_time_s(value, shown, path)
-                if is_number(value):
-                    return _in_range_s(value / 1000, shown, path)
-                raise _refusal(value, expression, path, wanted="ISO 8601 text or Unix time in milliseconds")
+                if isinstance(value, str) or is_number(value):
+                    return read_found(value)
+                wanted = f"ISO 8601 text or a number of {COUNTED[unit]} since 1970"
+                raise _refusal(value, expression, path, wanted=wanted)
 
             return time_s
-    join = _joined(template, path=path)
-    return lambda scope: _iso_time_s(join(scope), text, path)
-
-
-def _record_time_s(timestamp_ms: Json, path: str) -> float | None:
-    if not isinstance(timestamp_ms, int):
-        return None
-    return _in_range_s(timestamp_ms / 1000, "the record's timestamp", path)
-
-
-def _iso_time_s(text: str, shown: str, path: str) -> float:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        message = f"{path}: {shown} is not a date and time in ISO 8601, as 2026-01-31T12:00:00Z."
-        # `from None`: the cause holds the text.
-        raise MappingError("template_type", message) from None
-    if time.tzinfo is None:
-        raise MappingError(
-            "template_type",
-            f"{path}: {shown} has no time zone. If it is UTC, write a Z after the expression.",
-        )
-    return _in_range_s(time.timestamp(), shown, path)
-
-
-def _in_range_s(time_s: float, shown: str, path: str) -> float:
-    if not 0 <= time_s < END_OF_TIME_S:
-        raise MappingError(
-            "time_out_of_range",
-            f"{path}: {shown} is not between the years 1970 and 9999. A number counts milliseconds since "
-            "1970; `time` may read another field of the record.",
-        )
-    return time_s
+    join, read = _joined(template, path=path), time_reader(unit, shown=text, path=path)
+    return lambda scope: read(join(scope))
 
 
 # --- detail -------------------------------------------------------------------------------------

@@ -66,6 +66,34 @@ def test_check_tells_of_registry_credentials_in_the_clear(
     assert is_clear is ("bearer token in the clear: whoever is on the way can read it" in ran.out)
 
 
+def test_a_variable_that_is_not_read_is_warned_of(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets one without the prefix learns it from `check` (people and machines) and `config show`."""
+    monkeypatch.setenv("EVENTBRIDGE_REGION", "eu-west-1")
+    warning = "is not read; if it is meant for the bridge, its name must be BRIDGE_EVENTBRIDGE__REGION"
+    ran, machine = terminal.run("check", "-c", EXAMPLE), terminal.run("check", "--json", "-c", EXAMPLE)
+    shown = terminal.run("config", "show", "-c", EXAMPLE)
+
+    assert (0, 0, 0) == (ran.code, machine.code, shown.code)
+    assert f"warnings EVENTBRIDGE_REGION {warning}" in " ".join(ran.out.split())
+    assert {"EVENTBRIDGE_REGION": warning} == json.loads(machine.out)["plan"]["warnings"]
+    assert f"EVENTBRIDGE_REGION: {warning}\n" == shown.err
+
+
+def test_check_says_what_a_number_in_time_counts(terminal: Terminal, folder: Path) -> None:
+    """A wrong unit shows before the first record, to whoever reads the plan."""
+    text = Path(EXAMPLE).read_text("utf-8")
+    assert "${value.updated_at}; a number counts milliseconds since 1970, in the years 2000 to 2100" in (
+        " ".join(terminal.run("check", "-c", EXAMPLE).out.split())
+    )
+    (folder / "bridge.yaml").write_text(
+        text.replace('time: "${value.updated_at}"', 'time: "${value.updated_at}"\n      time_unit: us'),
+        "utf-8",
+    )
+    assert "a number counts microseconds since 1970 " in " ".join(terminal.run("check").out.split())
+
+
 def test_check_lists_every_mistake_of_a_file_with_five(terminal: Terminal, folder: Path) -> None:
     """A refused key, a missing unit, an unknown key and two broken expressions are five problems."""
     (folder / "bridge.yaml").write_text(FIVE_MISTAKES, "utf-8")

@@ -47,6 +47,10 @@ MISTAKES: list[tuple[str, str]] = [
         "schema_registry.bearer_token: basic_auth and bearer_token exclude each other",
     ),
     (
+        with_topic(event={**EVENT, "time_unit": "s"}),
+        "topics.orders.v1.event.time_unit: is for `time`; set time too, or leave this out",
+    ),
+    (
         with_settings(dead_letter={"topic": "orders.v1"}),
         "topics.orders.v1: is also dead_letter.topic (orders.v1)",
     ),

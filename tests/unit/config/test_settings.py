@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import pytest
+import yaml
+from pydantic.fields import FieldInfo
 
 from connector import config
+from connector.config.load import json_schema
+from connector.config.problems import Group, bare, is_group
+from connector.config.settings import Settings
 from tests.configuration import EVENT, MINIMAL, Written, with_settings, with_topic
 from tests.docs.settings import settings_table
 
@@ -132,3 +140,53 @@ def test_every_setting_is_described() -> None:
     assert {"schema_registry.basic_auth"} == missing
     assert '| `eventbridge.batch.period` | duration | `"50ms"` |' in table["eventbridge.batch.period"]
     assert all(row.endswith((". |", "` |")) or "." in row.rsplit(" | ", 1)[-1] for row in rows)
+
+
+def _walk(group: type[Group], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    for key, field in group.keys().items():
+        inner = bare(field.annotation)
+        if get_origin(inner) is dict and is_group(get_args(inner)[1]):
+            yield (*path, key), field
+            yield from _walk(get_args(inner)[1], (*path, key, "<name>"))
+        elif is_group(inner):
+            yield (*path, key), field
+            yield from _walk(inner, (*path, key))
+        elif key != "options":  # of `kafka`: stands for librdkafka's keys
+            yield (*path, key), field
+
+
+def test_the_schema_says_of_every_setting_what_it_is() -> None:
+    """`config schema` has a sentence for each, so that an editor shows it; a new setting cannot lack one."""
+    schema = json.loads(json_schema())
+    groups = {"Settings": schema, **schema["$defs"]}
+
+    def silent(group: Mapping[str, Any], path: str) -> Iterator[str]:
+        for key, setting in group["properties"].items():
+            if not setting.get("description", "").rstrip(")").endswith("."):
+                yield f"{path}.{key}"
+
+    assert [] == [at for name, group in groups.items() if "properties" in group for at in silent(group, name)]
+    assert {path[-1] for path, _ in _walk(Settings)} <= {
+        key for group in groups.values() for key in group.get("properties", {})
+    }
+
+
+def test_where_text_is_wanted_an_example_shows_it(written: Written) -> None:
+    """That it must be text says little; every setting that holds text or a list shows what it may be."""
+    texts = {
+        path: field
+        for path, field in _walk(Settings)
+        if bare(field.annotation) is str or get_origin(bare(field.annotation)) is list
+    }
+    wrong: dict[str, Any] = yaml.safe_load(MINIMAL)
+    for path in texts:
+        group = wrong
+        for part in path[:-1]:
+            group = group.setdefault("orders.v1" if part == "<name>" and path[0] == "topics" else part, {})
+        group[path[-1]] = {"a": "b"}
+    told = dict(problem.split(": ", 1) for problem in written.problems(yaml.safe_dump(wrong)))
+
+    assert 20 < len(texts)
+    for path in texts:
+        at = ".".join(path).replace("topics.<name>", "topics.orders.v1")
+        assert re.match(r"must be (text|a list); an example is .+ [(]line [0-9]+[)]$", told[at]), at

@@ -141,6 +141,15 @@ def test_what_is_wrong_with_the_configuration_is_a_line_each(telemetry: Telemetr
     ]
 
 
+def test_what_is_probably_not_meant_is_a_warning_each(telemetry: Telemetry, logs: Logs) -> None:
+    """The bridge starts all the same, and the log says of what to think twice."""
+    telemetry.doubted([Problem("EVENTBRIDGE_REGION", "is not read")])
+
+    assert [("warning", "configuration_warning", "EVENTBRIDGE_REGION", "is not read")] == [
+        (line["level"], line["event"], line["path"], line["message"]) for line in logs.lines
+    ]
+
+
 def test_a_stall_is_logged_when_it_lasts_and_when_its_reason_changes(
     telemetry: Telemetry, logs: Logs
 ) -> None:
