@@ -175,7 +175,11 @@ def _filter(source: str, compiler: Compiler, *, path: str) -> Evaluate:
         message = (
             f"{expression.shown} is true for every record, so that it keeps all{since}. Leave `filter` out"
         )
-        compiler.refuse(path, f"{message}, or compare a field of the record")
+        is_number = result.types <= NUMBERS
+        advice = (
+            "compare it, since a number is true, also 0" if is_number else "compare a field of the record"
+        )
+        compiler.refuse(path, f"{message}, or {advice}")
     elif result.truth is False:
         message = (
             f"{expression.shown} is false for every record, so that it drops all{since}. Compare a field"
@@ -468,7 +472,7 @@ def _check_value(expression: Expression, compiler: Compiler, *, path: str) -> No
     result, shown = expression.result, expression.shown
     if not result.types:
         compiler.refuse(path, f"{shown} fails for every record: {result.why}")
-    elif result.constant == (None,) and result.why != CONSTANT_WHY:
+    elif result.types == {NoneType} and result.why != CONSTANT_WHY:
         compiler.refuse(path, f"{shown} {_complaint(result, frozenset(), '')}")
 
 

@@ -47,13 +47,13 @@ class Result:
     """What an expression can yield over all records."""
 
     types: Types = ALL
-    """Of what it yields; empty where it fails for every record."""
+    """Of what it yields where it does not fail; empty where it fails for every record."""
     why: str = ""
     """How that is known, as a sentence without its period; empty where nothing is."""
     truth: bool | None = None
     """Whether it is always true, or always false, for JMESPath."""
     constant: tuple[Json, ...] = ()
-    """The one value that it yields for every record; empty where there is none."""
+    """The one value that it yields, unless it fails; empty where there is none."""
     inside: Mapping[str | int, Result] = field(default_factory=dict)
     """Fields or items that it surely has, where it is an object or array."""
     rest: Result | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import jmespath
@@ -98,11 +98,13 @@ class Compiler:
             for search, message in mistakes:
                 offset = max(source.find(search), 0)
                 self._complain(path, message, shown=shown, column=column + offset)
-            self.roots.update(_roots(survey))
+            roots = set(_roots(survey))
+            self.roots |= roots
             result = ANYTHING if mistakes else result_of(tree, self._scope)
-            if result.constant:
+            if result.constant and roots <= {"topic"}:
                 (value,) = result.constant
                 return Expression(shown, lambda _: value, result)
+            result = replace(result, constant=())  # for some records it may fail instead
             evaluate = compile_node(tree)
             if chain(tree) is None:
                 evaluate = guard(evaluate, path=path, shown=shown)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connector import config
 from connector.cli import check
-from connector.errors import ConfigError
+from connector.config.settings import Topic
+from connector.errors import ConfigError, RecordError
+from connector.eventbridge.entry import entry
+from connector.mapping import event, templates
+from connector.mapping.event import Mapping
+from connector.mapping.results import ANYTHING
+from connector.model import Json
+from tests.mapping import TIMESTAMP_MS, decoded, topic
 
 GROUPS = """\
 kafka: {bootstrap.servers: localhost:9092, group.id: orders}
@@ -352,3 +362,98 @@ def test_every_mistake_has_its_own_line(tmp_path: Path) -> None:
     assert [f"(line {line + 2})", f"(line {line + 3})"] == [
         problem.message[-len("(line 20)") :] for problem in caught.value.problems
     ]
+
+
+# --- nothing else is refused --------------------------------------------------------------------
+
+EXPRESSIONS = st.sampled_from(
+    [
+        "value.a",
+        "value.a.b",
+        "value.a[0]",
+        "value.a[*]",
+        "key",
+        "key.a",
+        "headers",
+        "headers.a",
+        "headers.a.b",
+        "topic",
+        "topic.a",
+        "offset",
+        "timestamp",
+        "value.a==`1`",
+        "topic=='orders.v1'",
+        "offset=='1'",
+        "!value.a",
+        "value.a||'x'",
+        "value.a||`null`",
+        "value.a&&'x'",
+        "[value.a]",
+        "[value.a,'x']",
+        "{a:value.a}",
+        "keys(value)",
+        "length(value)",
+        "length(offset)",
+        "contains(topic,'o')",
+        "join('/',[topic,topic])",
+        "value.a||length(offset)",
+        "sum(value.a)",
+        "to_string(value)",
+        "''",
+        "'x'",
+        "`1`",
+        "`null`",
+        "`true`",
+        "not_null(value.a,'aws.partner/a')",
+    ]
+)
+PIECES = st.sampled_from(
+    ["aws.partner/", "aws.partner/a/", "a", "/", "/a", "b c", "2026-01-31", "T00:00:00Z", "x" * 100]
+)
+TEMPLATES = st.lists(EXPRESSIONS.map("${{{}}}".format) | PIECES, min_size=1, max_size=3).map("".join)
+VALUES: list[Json] = [None, True, 1, 1.5, TIMESTAMP_MS, [], {}, {"b": "x"}, ["x"], [1], ["x", None], [None]]
+VALUES += ["", "x", "b/c", "aws.partner/a", "aws.partner/a/b", "aws.partner/", ".partner/a/b"]
+VALUES += ["2026-01-31", "2026-01-31T00:00:00Z"]
+NAME = "aws.partner/a/b"
+RECORDS = [decoded({"a": a}, key=None) for a in VALUES]
+RECORDS += [decoded({"a": a}, key=NAME, headers=(("a", NAME.encode()),)) for a in VALUES]
+
+
+def ends(mapping: Mapping) -> Iterator[str]:
+    """What becomes of each record: `sent`, `filter`, or the code of its dead letter."""
+    for record in RECORDS:
+        try:
+            made = mapping(record, "id")
+            if made is not None:
+                entry(made, max_event_bytes=262_144)
+            yield "filter" if made is None else "sent"
+        except RecordError as error:
+            yield error.code
+
+
+def with_template(field: str, text: str) -> Topic:
+    """A topic with this text in one field; around an expression of the detail stands more text."""
+    if field == "filter":
+        return topic(filter=text)
+    shapes: dict[str, Json] = {"resources": [text], "detail": {"x": f"{text} "}}
+    return topic(filter=None, **{field: shapes.get(field, text)})
+
+
+@pytest.mark.parametrize("field", ["source", "detail_type", "time", "resources", "detail", "filter"])
+@given(data=st.data())
+def test_nothing_is_refused_that_works_for_some_record(field: str, data: st.DataObject) -> None:
+    """What is refused at start would, unchecked, dead-letter every record; a filter drops all or none."""
+    settings = with_template(field, data.draw(EXPRESSIONS if field == "filter" else TEMPLATES))
+    try:
+        Mapping(settings, path="x", name="orders.v1")
+    except ConfigError as error:
+        found = error.problems
+    else:
+        return
+
+    with pytest.MonkeyPatch.context() as unchecked:
+        unchecked.setattr(templates, "result_of", lambda *_: ANYTHING)
+        unchecked.setattr(event, "_check", lambda *_, **__: None)
+        unchecked.setattr(event, "_try_fixed_time", lambda *_, **__: None)
+        became = set(ends(Mapping(settings, path="x", name="orders.v1")))
+    assert "sent" not in became or (field == "filter" and "filter" not in became), found
