@@ -147,8 +147,8 @@ class Mapping:
                 )
             # A copy: the detail may be the record's own value.
             detail = {**detail, self._metadata: _metadata(record, event_id)}
-        # Integers from 2^63 to 2^64 - 1 pass orjson, and EventBridge's are signed. Only a JSON
-        # record could hold one, and its decoder refuses them.
+        # Integers from 2^63 to 2^64 - 1 pass orjson, and EventBridge's are signed. No decoder, constant
+        # or function gives one.
         try:
             return orjson.dumps(detail)
         except TypeError as error:

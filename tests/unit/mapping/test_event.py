@@ -173,6 +173,16 @@ def test_null_resources_are_errors(value: Json) -> None:
     assert str(error).startswith(f"{PATH}.event.resources[1]: ")
 
 
+def test_a_null_in_an_array_of_resources_is_advised_what_helps() -> None:
+    """A default for the whole array would change nothing; `[*]`, as the message has it, does."""
+    record = decoded({"ids": ["a", None, "b"]})
+    error = refused(record, resources=["${value.ids}"])
+
+    assert "||" not in str(error)
+    assert "`value.ids[*]`" in str(error)
+    assert ["a", "b"] == list(mapped(record, resources=["${value.ids[*]}"]).resources)
+
+
 # --- time ---------------------------------------------------------------------------------------
 
 

@@ -150,7 +150,9 @@ MISTAKES = [
         "keeps all: `topic` is the text orders",
         "Leave `filter` out",
     ),
-    Mistake("filter: offset", "offset is true for every record, so that it keeps all", "compare a field"),
+    Mistake(
+        "filter: offset", "offset is true for every record, so that it keeps all", "a number is true, also 0"
+    ),
     Mistake(
         "filter: value.a || offset", "is true for every record, so that it keeps all", "Leave `filter` out"
     ),
