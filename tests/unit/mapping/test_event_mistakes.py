@@ -315,6 +315,7 @@ RIGHT = [
     'detail_type: "${max(value.a)}"',
     'detail_type: "${`7`}"',
     "resources: ['${keys(value)}', '${value.a[*]}', '${[value.a]}', '${[value.a][?@]}']",
+    "resources: [\"${headers.a || [value.a == 'x']}\"]",
     "time: 2026-01-31T12:00:00Z",
     'time: "${value.a}yesterday"',
     'time: "${timestamp}"',

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import NoneType
 
 import jmespath
@@ -20,7 +21,7 @@ from tests.mapping import documents, topic
 NAME = "orders.v1"
 
 texts = st.sampled_from(["", "a", "b", "1", "orders.v1"])
-scopes: st.SearchStrategy[Scope] = st.builds(
+scopes_drawn: st.SearchStrategy[Scope] = st.builds(
     dict,
     value=documents,
     key=st.none() | texts,
@@ -96,7 +97,7 @@ UNSAID: Scope = {"key": None, "headers": {}, "topic": NAME, "partition": 0, "off
 
 
 @settings(max_examples=150)
-@given(expression=expressions, scope=scopes)
+@given(expression=expressions, scope=scopes_drawn)
 @example(expression="value.a || length(offset)", scope={"value": {"a": 1}})
 @example(expression="[value.a, length(offset)]", scope={"value": {"a": 1}})
 @example(expression="merge({a: topic}, value)", scope={"value": {"a": 1}})
@@ -104,18 +105,68 @@ UNSAID: Scope = {"key": None, "headers": {}, "topic": NAME, "partition": 0, "off
 @example(expression="(value.a || [topic])[-1]", scope={"value": {"a": [1, 2]}})
 def test_a_result_is_true_of_every_record(expression: str, scope: Scope) -> None:
     """Types, constants, truth and fields are what evaluating finds; what always fails never yields."""
-    whole = {**UNSAID, **scope}
+    check(expression, [{**UNSAID, **scope}])
+
+
+VALUES: list[Json] = [None, True, False, 0, 1.5, "", "a", [], {}, {"a": None}, {"a": "a", "b": 1.5}]
+VALUES += [[1, 2.5], ["a", "b"], [[1], None], {"a": [1.5, 2], "b": []}, {"a": {"b": "a"}, "b": [{"a": 1}]}]
+SCOPES = [{**UNSAID, "value": value} for value in VALUES]
+SCOPES += [{**UNSAID, "value": {"a": "a"}, "key": key, "headers": {"a": key}} for key in ("", "a")]
+SIGNS = ["==", "!=", "<", ">=", "||", "&&"]
+
+
+@pytest.mark.parametrize(
+    "shape", [f"{name}(%s)" for name in ONE.split()] + ["!(%s)", "(%s)[0]", "(%s).a", "(%s)[]"]
+)
+def test_each_operation_on_each_kind(shape: str) -> None:
+    """The same without chance: every function, comparison and step, on every root and constant."""
+    for atom in ATOMS.split():
+        check(shape % atom, SCOPES)
+
+
+@pytest.mark.parametrize(
+    "shape", [f"{name}(%s, %s)" for name in TWO] + [f"(%s) {sign} (%s)" for sign in SIGNS]
+)
+def test_each_operation_on_each_two_kinds(shape: str) -> None:
+    """The same for what takes two."""
+    for first in [
+        "value.a",
+        "headers.a",
+        "offset",
+        "`1`",
+        "`null`",
+        "'a'",
+        "[value.a]",
+        "{a: value.a}",
+        "`[]`",
+    ]:
+        for second in [
+            "value.b",
+            "key",
+            "timestamp",
+            "topic",
+            "`0`",
+            "`true`",
+            "''",
+            "[topic, offset]",
+            "headers",
+        ]:
+            check(shape % (first, second), SCOPES)
+
+
+def check(expression: str, scopes: Iterable[Scope]) -> None:
+    """Compare what is known of an expression with what it yields: unchanged, and as it is compiled."""
     known_scope = scope_of(topic(), name=NAME)
     node = jmespath.compile(expression).parsed
-    evaluated = outcome(guard(compile_node(node), path="x", shown="x"), whole)
-    result = result_of(node, known_scope)
-
-    # What is known holds for what it yields, and it may fail instead.
-    assert evaluated is FAILED or known(result, evaluated)
+    result, plain = result_of(node, known_scope), guard(compile_node(node), path="x", shown="x")
     compiler = Compiler(known_scope)
-    compiled = compiler.expression(expression, path="x")
-    if not compiler.problems:
-        assert repr(evaluated) == repr(outcome(compiled.evaluate, whole))
+    compiled = compiler.expression(expression, path="x").evaluate
+    for scope in scopes:
+        found = outcome(plain, scope)
+        # What is known holds for what it yields, and it may fail instead.
+        assert found is FAILED or known(result, found), (expression, scope)
+        if not compiler.problems:
+            assert repr(found) == repr(outcome(compiled, scope)), (expression, scope)
 
 
 @pytest.mark.parametrize(
