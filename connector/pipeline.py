@@ -49,7 +49,13 @@ class Pipeline:
         problems: list[Problem] = []
         for name, topic in settings.topics.items():
             try:
-                route = Route(topic, registries, path=f"topics.{name}", targets=settings.all_targets)
+                route = Route(
+                    topic,
+                    registries,
+                    path=f"topics.{name}",
+                    name=None if name.startswith("^") else name,
+                    targets=settings.all_targets,
+                )
             except ConfigError as error:
                 problems.extend(error.problems)
                 continue
@@ -144,7 +150,7 @@ class Pipeline:
 
 
 class Route:
-    """The compiled way of one topic's records."""
+    """The compiled way of one topic's records; `name` is None where a pattern stands for several topics."""
 
     def __init__(
         self,
@@ -152,6 +158,7 @@ class Route:
         registries: Registries,
         *,
         path: str,
+        name: str | None,
         targets: Mapping[str, config.Target],
     ) -> None:
         problems: list[Problem] = []
@@ -166,7 +173,7 @@ class Route:
         decode_value = collect(lambda: decoder(topic.value, registries, path=f"{path}.value"))
         decode_key = collect(lambda: decoder(topic.key, registries, path=f"{path}.key"))
         try:
-            mapping = EventMapping(topic, path=path)
+            mapping = EventMapping(topic, path=path, name=name, targets=targets)
         except ConfigError as error:
             problems.extend(error.problems)
         if problems or decode_value is None or decode_key is None:

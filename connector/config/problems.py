@@ -97,9 +97,22 @@ def path_of(loc: Sequence[str | int]) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that was most likely meant; None where none is near."""
+    known = list(known)
+    if close := difflib.get_close_matches(word, known, n=1, cutoff=0.75):
+        return close[0]
+    for each in known:
+        is_swapped = sorted(each) == sorted(word)  # two letters the wrong way round
+        is_longer = len(word) >= 3 and len(each) >= 3 and (each.startswith(word) or word.startswith(each))
+        if is_swapped or is_longer:
+            return each
+    return None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    close = closest(word, known)
+    return f"; did you mean '{close}'?" if close else ""
 
 
 def problems_of(error: ValidationError, root: type[Group]) -> list[Problem]:
@@ -112,8 +125,8 @@ def problems_of(error: ValidationError, root: type[Group]) -> list[Problem]:
         if detail["type"] == "extra_forbidden":
             group, _ = setting_at(root, loc[:-1])
             known = list(group.keys())
-            close = difflib.get_close_matches(str(loc[-1]), known, n=1)
-            suggested |= {(*loc[:-1], key) for key in close}
+            if close := closest(str(loc[-1]), known):
+                suggested.add((*loc[:-1], close))
             hint = did_you_mean(str(loc[-1]), known) or f"; known here: {', '.join(known)}"
             problems[loc] = Problem(path_of(loc), f"unknown key{hint}")
         elif detail["type"] != "missing":

@@ -151,7 +151,7 @@ class _Builder:
                 case yaml.MappingNode():
                     return self._mapping(node, loc)
                 case yaml.SequenceNode():
-                    return [self.build(item, (*loc, index)) for index, item in enumerate(node.value)]
+                    return [self._item(item, (*loc, index)) for index, item in enumerate(node.value)]
                 case yaml.ScalarNode(tag="tag:yaml.org,2002:null"):
                     return None
                 case yaml.ScalarNode(value=str(text), style=None):
@@ -159,6 +159,10 @@ class _Builder:
             return node.value
         finally:
             self._open.discard(id(node))
+
+    def _item(self, node: yaml.Node, loc: Loc) -> Any:
+        self._written.origins.setdefault(path_of(loc), f"line {node.start_mark.line + 1}")
+        return self.build(node, loc)
 
     def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         lines: dict[str, int] = {}

@@ -8,21 +8,22 @@ https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html#eb-pu
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 import orjson
 
+from connector.config.entry_rules import (
+    MAX_DETAIL_TYPE_CHARACTERS,
+    MAX_RESOURCE_CHARACTERS,
+    MAX_SOURCE_CHARACTERS,
+    SOURCE_FORM,
+    SOURCE_NAME,
+)
 from connector.errors import Code, MappingError, OversizeError
 from connector.model import END_OF_TIME_S, Entry, Event
 
-MAX_SOURCE_CHARACTERS = 256
-MAX_DETAIL_TYPE_CHARACTERS = 128
-MAX_RESOURCE_CHARACTERS = 2048
 TIME_BYTES = 14
 """The bytes that a Time counts for, whatever its value."""
-
-SOURCE_NAME = re.compile(r"aws\.partner(/[.\-_A-Za-z0-9]+){2,}")
 
 
 def entry(event: Event, *, max_event_bytes: int, target: str = "default") -> Entry:
@@ -99,8 +100,7 @@ def _checked_source(source: str) -> int:
     if not SOURCE_NAME.fullmatch(source):
         raise MappingError(
             "source_invalid",
-            f"The source of {length} characters is not `aws.partner/` with at least two segments of letters, "
-            "digits, `.`, `-` and `_`, as in aws.partner/example.com/orders. Correct `event.source`.",
+            f"The source of {length} characters is not {SOURCE_FORM}. Correct `event.source`.",
         )
     return length
 

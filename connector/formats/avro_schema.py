@@ -137,6 +137,12 @@ def compile_reader(
 _GUESS = "Was it written with another schema?"
 
 
+def _fits(kind: str, number: int) -> bool:
+    """Whether Avro's int or long holds a number; JSON in a schema may have a larger one."""
+    end = 1 << (31 if kind == "int" else 63)
+    return -end <= number < end
+
+
 def _unusable(error: Exception) -> DecodeError:
     """Say in a sentence why a schema cannot be parsed."""
     match error:
@@ -343,7 +349,7 @@ class _Parser:
                     return converted(kind, schema, raw)
             case (("float" | "double"), int() | float()) if not isinstance(default, bool):
                 return converted(kind, schema, float(default))
-            case (("int" | "long"), int()) if not isinstance(default, bool):
+            case (("int" | "long"), int()) if not isinstance(default, bool) and _fits(kind, default):
                 return converted(kind, schema, default)
             case ("string", str()) | ("boolean", bool()) | ("null", None):
                 return converted(kind, schema, default)

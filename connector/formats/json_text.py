@@ -12,7 +12,7 @@ from connector.errors import DecodeError
 from connector.formats.avro_limits import MAX_VALUES
 from connector.model import Json
 
-_MIN_LONG, _MAX_UNSIGNED = -(2**63), 2**64 - 1
+_MIN_LONG, _MAX_LONG = -(2**63), 2**63 - 1
 _ALL_DIGITS_0 = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER = b"0" * 19
 
@@ -77,8 +77,10 @@ def _check_values(value: bytes) -> None:
 
 
 def _int(digits: str) -> int:
-    if len(digits) > 20 or not _MIN_LONG <= (number := int(digits)) <= _MAX_UNSIGNED:
+    if len(digits) > 20 or not _MIN_LONG <= (number := int(digits)) <= _MAX_LONG:
         raise DecodeError(
-            "value_out_of_range", "an integer is beyond 64 bits. Let the producer write it as a string."
+            "value_out_of_range",
+            "an integer is not between -2^63 and 2^63 - 1, and EventBridge takes no other. "
+            "Let the producer write it as a string.",
         )
     return number

@@ -98,7 +98,7 @@ COMPARISONS: dict[str, Callable[[Json, Json], bool | None]] = {
 }
 
 
-class _CallError(Exception):
+class CallError(Exception):
     """A JMESPath function failed; the message holds no values."""
 
 
@@ -111,11 +111,11 @@ class _Functions(functions.Functions):
         except JMESPathTypeError as error:
             found = functions.TYPES_MAP.get(error.actual_type, error.actual_type)
             expected = " or ".join(error.expected_types)
-            raise _CallError(f"{error.function_name}() takes {expected}, and was given {found}") from None
+            raise CallError(f"{error.function_name}() takes {expected}, and was given {found}") from None
         except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            raise _CallError(f"{function_name}() failed with {type(error).__name__}") from None
+            raise CallError(f"{function_name}() failed with {type(error).__name__}") from None
         if is_number(result) and not is_exact_json(result):
-            raise _CallError(f"{function_name}() made a number that JSON cannot carry")
+            raise CallError(f"{function_name}() made a number that JSON cannot carry")
         return result
 
 
@@ -135,8 +135,8 @@ def guard(evaluate: Evaluate, *, path: str, shown: str) -> Evaluate:
     def guarded(scope: Scope) -> Json:
         try:
             return evaluate(scope)
-        except (_CallError, RecursionError) as error:
-            reason = str(error) if isinstance(error, _CallError) else "the value nests too deeply"
+        except (CallError, RecursionError) as error:
+            reason = str(error) if isinstance(error, CallError) else "the value nests too deeply"
             # `from None`: the cause holds values of the record, and a traceback would show them.
             raise MappingError("template_failed", f"{path}: {shown} failed: {reason}.") from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import jmespath
@@ -23,6 +23,7 @@ from jmespath.exceptions import (
 from connector.config.problems import did_you_mean
 from connector.errors import Problem
 from connector.mapping.expressions import ROOTS, Evaluate, Node, chain, compile_node, guard, is_exact_json
+from connector.mapping.results import ANYTHING, Result, result_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Expression:
     shown: str
     """The expression as the configuration has it, for messages."""
     evaluate: Evaluate
+    result: Result = ANYTHING
+    """What it can yield; ANYTHING also where it is broken, so that nothing more is said of it."""
 
 
 Template: TypeAlias = "tuple[str | Expression, ...]"
@@ -45,13 +48,17 @@ Template: TypeAlias = "tuple[str | Expression, ...]"
 class Compiler:
     """Compiles the expressions of one topic, and gathers what is wrong with them and what they read.
 
-    Nothing raises: a broken expression becomes one that is always null, and an entry in `problems`.
+    `scope` says what is known of the roots. Nothing raises: a broken expression becomes one that is
+    always null, and an entry in `problems`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scope: Result = ANYTHING) -> None:
+        self._scope = scope
         self.problems: list[Problem] = []
         self.roots: set[str] = set()
         """The names of `ROOTS` that any expression uses."""
+        self.templates: dict[str, Template] = {}
+        """What was compiled, by the place of its text in the configuration; without what is not closed."""
 
     def template(self, text: str, *, path: str) -> Template:
         r"""Compiles text with `${JMESPath}` in it; `\${` stands for the two characters themselves.
@@ -77,7 +84,9 @@ class Compiler:
             parts.append(self.expression(source, path=path, shown=f"${{{source}}}", column=position + 1))
             position = closing + 1
         literal += text[position:]
-        return (*parts, literal) if literal else tuple(parts)
+        template = (*parts, literal) if literal else tuple(parts)
+        self.templates[path] = template
+        return template
 
     def expression(self, source: str, *, path: str, shown: str | None = None, column: int = 1) -> Expression:
         """Compiles one JMESPath expression, which begins at `column` of the setting at `path`."""
@@ -85,21 +94,32 @@ class Compiler:
         try:
             tree = jmespath.compile(source).parsed
             survey = list(_survey(tree))
-            for search, message in _mistakes(survey):
+            mistakes = list(_mistakes(survey, source))
+            for search, message in mistakes:
                 offset = max(source.find(search), 0)
                 self._complain(path, message, shown=shown, column=column + offset)
-            self.roots.update(_roots(survey))
+            roots = set(_roots(survey))
+            self.roots |= roots
+            result = ANYTHING if mistakes else result_of(tree, self._scope)
+            if result.constant and roots <= {"topic"}:
+                (value,) = result.constant
+                return Expression(shown, lambda _: value, result)
+            result = replace(result, constant=())  # for some records it may fail instead
             evaluate = compile_node(tree)
             if chain(tree) is None:
                 evaluate = guard(evaluate, path=path, shown=shown)
-            return Expression(shown, evaluate)
+            return Expression(shown, evaluate, result)
         except (ValueError, RecursionError) as error:
             offset, message = _syntax_error(error, source)
             self._complain(path, message, shown=shown, column=column + offset)
         return Expression(shown, lambda _: None)
 
+    def refuse(self, path: str, message: str) -> None:
+        """Adds a problem of the setting at `path`."""
+        self.problems.append(Problem(path, message))
+
     def _complain(self, path: str, message: str, *, shown: str, column: int) -> None:
-        self.problems.append(Problem(path, f"{shown}, column {column}: {message}"))
+        self.refuse(path, f"{shown}, column {column}: {message}")
 
 
 # --- text ---------------------------------------------------------------------------------------
@@ -137,16 +157,52 @@ def _syntax_error(error: ValueError | RecursionError, source: str) -> tuple[int,
     """Where in the expression, and what to say."""
     match error:
         case LexerError():
-            return error.lexer_position, f"not JMESPath: {error.message}"
+            position, message = error.lexer_position, error.message
         case IncompleteExpressionError() | ParseError(token_type="EOF"):
             return len(source), "not JMESPath: it ends too early"
         case ParseError():
-            return error.lex_position, f"not JMESPath: {error.token_value} cannot stand here"
+            position, message = error.lex_position, f"{error.token_value} cannot stand here"
         case RecursionError():
             return 0, "the expression nests too deeply"
         case EmptyExpressionError():
             return 0, "the expression is empty"
-    return 0, "not JMESPath: a number has too many digits"
+        case _:
+            return 0, "not JMESPath: a number has too many digits"
+    fix = _fix(source, position)
+    return position, f"not JMESPath: {message}{f'; {fix}' if fix else ''}"
+
+
+_OPERAND_COMES = re.compile(r"(==|!=|<=?|>=?|\|\||&&|[,(:])\s*\Z")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?(?!\w)")
+_NAME = re.compile(r"[\w$#@-]+")
+_WORDS = {"and": "`&&`", "or": "`||`", "not": "`!`", "in": "contains(array, item)"}
+_SIGNS = [
+    (re.compile(r"==?"), "write `==` for equality"),
+    (re.compile(r"&"), "write `&&` for a logical and"),
+    (re.compile(r"[+/%*-]"), "JMESPath does not calculate; to put texts together write join('', [a, b])"),
+    (re.compile(r"\?"), "for a condition write `condition && 'this' || 'that'`"),
+    (re.compile(r"[“”‘’„´]"), "text stands between straight single quotes, as 'text'"),
+    (re.compile(r"\$"), f"an expression begins with one of {', '.join(ROOTS)}"),
+]
+
+
+def _fix(source: str, position: int) -> str | None:
+    """What to write instead of that which is no JMESPath at this place; None where it is hard to guess."""
+    before, rest = source[:position], source[position:]
+    if _OPERAND_COMES.search(before) and (number := _NUMBER.match(rest)):
+        return f"write numbers in backquotes: `{number[0]}`"
+    if before.endswith("<") and rest.startswith(">"):
+        return "write `!=` for inequality"
+    if before.endswith("[") and (quoted := re.match(r"""(['"])(.*?)\1""", rest)):
+        return f'write the field behind a dot: ."{quoted[2]}"'
+    for word, instead in _WORDS.items():
+        if re.match(rf"{word}\b", rest) or re.search(rf"\b{word}\s+\Z", before):
+            return f"write {instead} for `{word}`"
+    for name in _NAME.finditer(source):
+        is_inside = name.start() <= position < name.end() and re.search(r"\w", name[0])
+        if is_inside and not (before.endswith(" ") and name.start() == position):
+            return f'quote a name that has more in it than letters, digits and _: "{name[0]}"'
+    return next((fix for sign, fix in _SIGNS if sign.match(rest)), None)
 
 
 def _survey(node: Node, *, at_root: bool = True) -> Iterator[tuple[Node, bool]]:
@@ -176,7 +232,7 @@ def _roots(survey: Iterable[tuple[Node, bool]]) -> Iterator[str]:
             yield from ROOTS
 
 
-def _mistakes(survey: Iterable[tuple[Node, bool]]) -> Iterator[tuple[str, str]]:
+def _mistakes(survey: Iterable[tuple[Node, bool]], source: str) -> Iterator[tuple[str, str]]:
     """Mistakes that fail for every record: the text to point at, and what to say."""
     table = functions.Functions.FUNCTION_TABLE
     arguments: set[int] = set()
@@ -184,10 +240,10 @@ def _mistakes(survey: Iterable[tuple[Node, bool]]) -> Iterator[tuple[str, str]]:
         name = str(node.get("value"))
         match node["type"]:
             case "field" if at_root and name not in ROOTS:
-                hint = did_you_mean(name, ROOTS) or f"; known here: {', '.join(ROOTS)}"
-                yield name, f"unknown name '{name}'{hint}"
+                yield name, f"unknown name '{name}'{_instead_of_name(name, source)}"
             case "function_expression" if name not in table:
-                yield name, f"JMESPath has no function '{name}'{did_you_mean(name, table)}"
+                hint = did_you_mean(name, table) or f"; it has {', '.join(table)}"
+                yield name, f"JMESPath has no function '{name}'{hint}"
             case "function_expression":
                 if complaint := _call_mistake(node, table[name]["signature"]):
                     yield name, f"{name}() {complaint}"
@@ -198,6 +254,16 @@ def _mistakes(survey: Iterable[tuple[Node, bool]]) -> Iterator[tuple[str, str]]:
                 yield "[", "the step of a slice cannot be 0"
             case "literal" if not is_exact_json(node["value"]):
                 yield "`", "JSON cannot carry this literal: numbers are finite, and integers have 64 bit"
+
+
+def _instead_of_name(name: str, source: str) -> str:
+    if hint := did_you_mean(name, ROOTS):
+        return hint
+    if name in {"true", "false", "null"}:
+        return f"; write `{name}` in backquotes"
+    if f'"{name}"' in source:
+        return f"; double quotes are for names, text stands in single ones: '{name}'"
+    return f"; known here: {', '.join(ROOTS)}; for text write '{name}'"
 
 
 def _call_mistake(call: Node, signature: Sequence[dict[str, object]]) -> str | None:

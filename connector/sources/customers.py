@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from connector import config
+from connector.config.entry_rules import MAX_SOURCE_CHARACTERS, SOURCE_NAME
 from connector.config.problems import did_you_mean
 from connector.errors import ConfigError, Problem
-from connector.eventbridge.entry import MAX_SOURCE_CHARACTERS, SOURCE_NAME
 from connector.model import SourceStatus
 
 COLUMNS = ("source", "account", "target", "region")

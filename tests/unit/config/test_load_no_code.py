@@ -55,7 +55,7 @@ def test_yaml_makes_no_objects(tmp_path: Path, tag: str) -> None:
         "value.__init__.__globals__",
         "headers.__class__",
         "value.items",
-        "key.format",
+        "headers.format",
         "value.\\\"__import__('os').system('true')\\\"",
     ],
 )

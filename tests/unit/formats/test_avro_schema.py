@@ -192,6 +192,8 @@ def test_every_way_to_read_past_a_field_leaves_the_next_one_right() -> None:
     ("reader", "rule"),
     [
         (record_of({"name": "a", "type": "int", "default": "x"}), "the default of a field"),
+        (record_of({"name": "a", "type": "int", "default": 2**31}), "the default of a field"),
+        (record_of({"name": "a", "type": "long", "default": 2**63}), "the default of a field"),
         (record_of({"name": "a", "type": fixed(2), "default": "x"}), "the default of a field"),
         (record_of({"name": "a", "type": ["null", "int"], "default": "x"}), "the default of a field"),
         (record_of({"name": "a", "type": "R", "default": {}}), "nested too deeply"),

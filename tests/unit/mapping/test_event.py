@@ -97,7 +97,7 @@ def test_a_filter_that_fails_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expression", "uses_key"), [("value", False), ("key.id", True), ("@", True), ("value.key", False)]
+    ("expression", "uses_key"), [("value", False), ("key", True), ("@", True), ("value.key", False)]
 )
 def test_uses_key_says_whether_the_key_matters(expression: str, uses_key: bool) -> None:
     """A key that no expression reads need not be decoded."""
@@ -115,7 +115,9 @@ def test_a_text_field_takes_strings_and_integers(field: str, found: Json, expect
 
 
 @pytest.mark.parametrize("field", ["source", "detail_type"])
-@pytest.mark.parametrize("template", ["${value.secret}", "x${value.secret}", "${value.secret}${topic}"])
+@pytest.mark.parametrize(
+    "template", ["${value.secret}", "aws.partner/${value.secret}", "${value.secret}${topic}"]
+)
 @pytest.mark.parametrize("value", [None, {}, {"secret": None}, [], "text"])
 def test_null_in_text_is_an_error(field: str, template: str, value: Json) -> None:
     """A missing or null value is never an empty string; the message says where and what to do."""
@@ -169,6 +171,16 @@ def test_null_resources_are_errors(value: Json) -> None:
 
     assert error.code == "template_null"
     assert str(error).startswith(f"{PATH}.event.resources[1]: ")
+
+
+def test_a_null_in_an_array_of_resources_is_advised_what_helps() -> None:
+    """A default for the whole array would change nothing; `[*]`, as the message has it, does."""
+    record = decoded({"ids": ["a", None, "b"]})
+    error = refused(record, resources=["${value.ids}"])
+
+    assert "||" not in str(error)
+    assert "`value.ids[*]`" in str(error)
+    assert ["a", "b"] == list(mapped(record, resources=["${value.ids[*]}"]).resources)
 
 
 # --- detail -------------------------------------------------------------------------------------
@@ -288,14 +300,15 @@ def test_every_problem_is_reported_with_its_path() -> None:
     )
 
     assert [
-        "filter: value.status = 'DRAFT', column 14: not JMESPath: Unknown token '='",
+        "filter: value.status = 'DRAFT', column 14: not JMESPath: Unknown token '='; write `==` for equality",
         "event.source: ${vlaue.tenant_id}, column 3: unknown name 'vlaue'; did you mean 'value'?",
         "event.source: ${kye}, column 22: unknown name 'kye'; did you mean 'key'?",
         "event.detail_type: ${value.}, column 9: not JMESPath: it ends too early",
         r"event.time: ${value.t, column 1: this ${ is never closed by a }; for a literal one write \${",
         "event.resources[1]: ${asb(key)}, column 3: JMESPath has no function 'asb'; did you mean 'abs'?",
         "event.detail.a[0].b: ${abs(key, key)}, column 3: abs() takes 1 argument, and is given 2",
-        "event.detail.c: JSON cannot carry this number: it is not finite, or an integer beyond 64 bit",
+        "event.detail.c: JSON cannot carry this number: it is not finite, or an integer beyond 64 bit; "
+        "write it as text",
     ] == found
 
 

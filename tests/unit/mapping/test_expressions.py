@@ -25,7 +25,7 @@ from tests.mapping import NAMES, PATH, decoded, detail, documents, refused
         ("value.rows[*].abs(a)", "abs() takes number, and was given string"),
         ("contains(value.s, value.n)", "contains() failed with TypeError"),
         ("to_number(value.digits)", "to_number() made a number that JSON cannot carry"),
-        ("to_number('NaN')", "to_number() made a number that JSON cannot carry"),
+        ("to_number(value.nan)", "to_number() made a number that JSON cannot carry"),
         ("sum(value.huge)", "sum() made a number that JSON cannot carry"),
     ],
 )
@@ -37,6 +37,7 @@ def test_an_expression_that_fails_names_types_and_no_values(expression: str, rea
         "names": ["secret", None],
         "rows": [{"a": "secret"}, {"a": 424242}],
         "digits": "9" * 30,
+        "nan": "NaN",
         "huge": [1e308, 1e308],
     }
     error = refused(decoded(value), detail={"x": f"${{{expression}}}"})
