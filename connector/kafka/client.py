@@ -137,8 +137,8 @@ def _create_by_asking(client: AdminClient, topic: str, partitions: int) -> int:
     made = len(client.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic].partitions)
     if made < partitions:
         raise DeadLetterError(
-            f"the topic {topic} needs {partitions} partitions and has {made}, which the sandbox's broker cannot "
-            "change. Start the sandbox again, and create the topic there before the bridge starts: "
+            f"the topic {topic} needs {partitions} partitions and has {made}, which the sandbox's broker "
+            "cannot change. Start the sandbox again, and create the topic before the bridge starts: "
             f"partner-bridge sandbox topic {topic} --partitions {partitions}"
         )
     return made

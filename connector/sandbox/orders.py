@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
@@ -110,6 +110,17 @@ topics:
 """A complete `bridge.yaml` for these orders, with the sandbox's addresses left open."""
 DEAD_LETTER_TOPIC = "orders-bridge.dlt"
 REGION = "eu-central-1"
+
+
+def config(addresses: Mapping[str, Any], *, http_port: int) -> str:
+    """Write `CONFIG` with the addresses of a sandbox."""
+    return CONFIG.format(
+        bootstrap=addresses["kafka"]["bootstrap.servers"],
+        registry=addresses["schema_registry"],
+        eventbridge=addresses["eventbridge"],
+        region=REGION,
+        http_port=http_port,
+    )
 
 
 Fate: TypeAlias = Code | Literal["event", "filtered"]
