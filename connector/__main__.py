@@ -9,7 +9,7 @@ from connector import process
 
 
 def runs_until_told(arguments: list[str]) -> bool:
-    """Whether a signal is the ordinary end of this command: `run`, or `sandbox` without a command of its own."""
+    """Whether a signal is the ordinary end: that of `run`, and of `sandbox` without a command behind it."""
     match arguments:
         case ["run", *_]:
             return True

@@ -186,7 +186,7 @@ def config(
     """Print your configuration, turned to the sandbox.
 
     Brokers, registry and endpoints become the sandbox's; sign-in, TLS and roles go, and missing dead-letter
-    topics are created. Topics, mappings, rules and limits stay as they are.
+    topics are created, and sources looked up every second. Topics, mappings, rules and limits stay.
     """
     import yaml  # noqa: PLC0415
 
@@ -280,17 +280,16 @@ def _add(
 ) -> None:
     import orjson  # noqa: PLC0415
 
+    problem = "has no key separator"
     before, found, after = line.partition(separator.encode()) if separator else (key, b"", line)
-    try:
-        if separator and not found:
-            raise ValueError("has no key separator")
-        producer.add(topic, after if schema is None else orjson.loads(after), key=before, schema=schema)
-    except orjson.JSONDecodeError as error:  # whose text quotes nothing of the line
-        problem = f"is not JSON: {error}"
-    except ValueError as error:
-        problem = str(error)
-    else:
-        return
+    if found or not separator:
+        try:
+            value = after if schema is None else orjson.loads(after)
+            return producer.add(topic, value, key=before, schema=schema)
+        except orjson.JSONDecodeError as error:  # whose text quotes nothing of the line
+            problem = f"is not JSON: {error}"
+        except ValueError as error:
+            problem = str(error)
     typer.echo(f"Line {number}: {problem}. The lines before it were produced.", err=True)
     raise typer.Exit(EXIT_USAGE)
 

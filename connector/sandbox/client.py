@@ -83,6 +83,7 @@ class SandboxClient:
         self,
         count: int = 1,
         *,
+        after: int = 0,
         timeout_s: float = 30.0,
         meanwhile: Callable[[], object] = lambda: None,
         **chosen: Any,
@@ -95,8 +96,9 @@ class SandboxClient:
             MissingEventsError: there are fewer after `timeout_s`.
         """
         deadline_s = time.monotonic() + timeout_s
+        found: list[Event] = []
         while True:
-            found = self.events(**chosen)
+            found += self.events(after=found[-1]["sandbox"]["seq"] if found else after, **chosen)
             if len(found) >= count:
                 return found
             if time.monotonic() >= deadline_s:

@@ -18,6 +18,8 @@ _OF_AWS = frozenset(
 )
 _SESSION_TIMEOUT_MS = 6000
 """With the classic protocol, the sandbox's broker lets a new member wait for the others for so long."""
+_REFRESH_INTERVAL = "1s"
+"""So that a customer who accepts is seen at once."""
 
 
 def for_sandbox(
@@ -26,8 +28,8 @@ def for_sandbox(
     """The settings of a file, or given as they are in one, for a bridge in the sandbox with these addresses.
 
     Topics, mappings, rules and limits stay. Brokers, registry and endpoints become the sandbox's, sign-in
-    and TLS go, missing dead-letter topics are created, and `http` is laid over what is there. Paths are
-    absolute afterwards, so that the result can be written anywhere.
+    and TLS go, missing dead-letter topics are created, sources are looked up every second, and `http` is
+    laid over what is there. Paths are absolute afterwards, so that the result can be written anywhere.
 
     Raises:
         ConfigError: the file cannot be read, or is not YAML.
@@ -50,6 +52,7 @@ def for_sandbox(
         "kafka": kafka,
         "schema_registry": {"url": addresses["schema_registry"], **timeout},
         "eventbridge": {"region": orders.REGION, **_target(_group(settings, "eventbridge"), addresses)},
+        "sources": {**_group(settings, "sources"), "refresh_interval": _REFRESH_INTERVAL},
         "dead_letter": {**_group(settings, "dead_letter"), "create": True},
         "http": {**_group(settings, "http"), **http},
     }

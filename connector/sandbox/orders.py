@@ -93,6 +93,7 @@ schema_registry: {{url: {registry}}}
 eventbridge:
   region: {region}
   endpoint_url: {eventbridge}
+sources: {{refresh_interval: 1s}}         # a customer who accepts is seen at once
 dead_letter: {{topic: orders-bridge.dlt}}
 http: {{host: 127.0.0.1, port: {http_port}}}
 topics:

@@ -104,8 +104,8 @@ class RecordProducer:
             try:
                 document = orjson.loads(text)
                 parsed = fastavro.parse_schema(document)
-            except (orjson.JSONDecodeError, SchemaParseException) as error:
-                raise ValueError(f"the schema cannot be used: {error}") from error
+            except (SchemaParseException, KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"the schema cannot be used: {type(error).__name__}: {error}") from error
             url = f"{self._registry_url}/subjects/{topic}-value/versions"
             asked = {"schema": orjson.dumps(document).decode()}
             try:

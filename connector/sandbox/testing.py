@@ -108,6 +108,7 @@ class LocalSandbox(SandboxClient):
         self,
         count: int = 1,
         *,
+        after: int = 0,
         timeout_s: float = 30.0,
         meanwhile: Callable[[], object] = lambda: None,
         **chosen: Any,
@@ -125,7 +126,9 @@ class LocalSandbox(SandboxClient):
                 bridge.check()
 
         try:
-            return super().wait_for_events(count, timeout_s=timeout_s, meanwhile=checked, **chosen)
+            return super().wait_for_events(
+                count, after=after, timeout_s=timeout_s, meanwhile=checked, **chosen
+            )
         except MissingEventsError as error:
             logs = [f"the log of {bridge.config.stem} ends:\n{bridge.log()}" for bridge in self._bridges]
             raise MissingEventsError("\n".join([str(error), *logs])) from None
