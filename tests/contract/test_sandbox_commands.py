@@ -111,7 +111,8 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
 COMMANDS = [
     ["status"], ["env"], ["config"], ["topic", "a"], ["produce", "a", "/dev/null"], ["events"], ["sources"],
     ["accept", ACME], ["deactivate", ACME], ["reject", ACME],
-    ["source", ACME, "ACTIVE", "--region", "eu-west-1"], ["fault", "throttle"], ["slow", "--latency-ms", "1"], ["down"], ["up"], ["faults"], ["clear"], ["reset"],
+    ["source", ACME, "ACTIVE", "--region", "eu-west-1"],
+    ["fault", "throttle"], ["slow", "--latency-ms", "1"], ["down"], ["up"], ["faults"], ["clear"], ["reset"],
 ]  # fmt: skip
 
 

@@ -123,3 +123,9 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)
     telemetry.offsets_reset(partition, from_offset=0, to_offset=1)
+
+
+def example(name: str, language: str) -> str:
+    """A file of examples/, as a block of code."""
+    text = (CONNECTOR.parent / "examples" / name).read_text()
+    return f"\n```{language}\n{text}```\n\n"
