@@ -288,3 +288,13 @@ def test_a_topic_is_created_with_its_partitions(shell: Shell) -> None:
     """A second time it is refused."""
     assert "orders has 3 partitions.\n" == shell("topic", "orders", "--partitions", "3").err
     assert 4 == shell("topic", "orders").code
+
+
+@pytest.mark.parametrize("command", [each[0] for each in COMMANDS])
+def test_help_ends_in_examples_to_copy(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    """Each of them is of this command, or of a shell that feeds it."""
+    ran = Terminal(capsys).run("sandbox", command, "--help")
+    examples = ran.out.partition("  Examples:\n")[2].splitlines()
+
+    assert examples
+    assert all(f"partner-bridge sandbox {command}" in line for line in examples)
