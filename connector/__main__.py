@@ -7,13 +7,20 @@ from typing import NoReturn
 
 from connector import process
 
-UNTIL_TOLD = ("run", "sandbox")
-"""Commands for which a signal is the ordinary end."""
+
+def runs_until_told(arguments: list[str]) -> bool:
+    """Whether a signal is the ordinary end: that of `run`, and of `sandbox` without a command behind it."""
+    match arguments:
+        case ["run", *_]:
+            return True
+        case ["sandbox", *options]:  # its options are flags, or have a number
+            return all(option.startswith("-") or option.isdecimal() for option in options)
+    return False
 
 
 def main() -> NoReturn:
     """Run the command line; ends the process."""
-    process.listen(until_told=sys.argv[1:2] in [[command] for command in UNTIL_TOLD])
+    process.listen(until_told=runs_until_told(sys.argv[1:]))
     from connector.cli import app  # noqa: PLC0415
 
     try:

@@ -135,8 +135,9 @@ def _connect(
         if letters.topic not in metadata.topics:
             if not letters.create:
                 raise ConfigError([Problem("dead_letter.topic", missing_dead_letter_topic(letters.topic))])
-            create_topic(settings, letters.topic, letters.partitions)
-            dead_letters.partitions = letters.partitions
+            dead_letters.partitions = create_topic(
+                settings, letters.topic, letters.partitions, cluster_id=metadata.cluster_id
+            )
         else:
             dead_letters.partitions = len(metadata.topics[letters.topic].partitions)
         return

@@ -15,6 +15,7 @@ from connector import __version__, process
 from connector.cli.dead_letters import dead_letters_app
 from connector.cli.options import AsJson, ConfigFile, examples, file_of, settings_of
 from connector.cli.output import print_json, print_values
+from connector.cli.sandbox import sandbox_app
 from connector.cli.sources import source_app
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 from connector.process import EXIT_BUG, EXIT_CHECK_FAILED, EXIT_DONE, EXIT_HALTED, EXIT_USAGE
@@ -46,6 +47,7 @@ config_app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(source_app, name="source")
+app.add_typer(sandbox_app, name="sandbox")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -170,35 +172,6 @@ def config_schema() -> None:
     from connector.config.load import json_schema  # noqa: PLC0415
 
     typer.echo(json_schema(), nl=False)
-
-
-Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
-
-
-@app.command(
-    epilog=examples("partner-bridge sandbox | tee bridge.yaml", "partner-bridge sandbox --strict-sources")
-)
-def sandbox(
-    *,
-    eventbridge_port: Port = 0,
-    registry_port: Port = 0,
-    strict_sources: Annotated[
-        bool,
-        typer.Option("--strict-sources", help="A partner event source exists only once it was created."),
-    ] = False,
-) -> None:
-    """Keep a broker, EventBridge and registry up, for your tests.
-
-    All of them on this machine, without Docker or AWS, until Ctrl-C.
-    A bridge.yaml for it goes to stdout.
-    """
-    from connector.cli.sandbox import run_sandbox  # noqa: PLC0415
-
-    raise typer.Exit(
-        run_sandbox(
-            eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
-        )
-    )
 
 
 @app.command(epilog=examples("partner-bridge demo", "partner-bridge demo --records 20000 --keep"))

@@ -171,7 +171,7 @@ class ResolutionTopic:
         topic = metadata.topics.get(self.name)
         has = 0 if topic is None else len(topic.partitions)
         if has < partitions and self._letters.create:
-            self._create(has, partitions)
+            self._create(has, partitions, metadata.cluster_id)
         if (problem := self.problem(partitions)) is not None:
             raise ConfigError([Problem("dead_letter.resolutions_topic", problem)])
         # Its first steps take up to a second, in which the first resolutions would wait.
@@ -292,8 +292,10 @@ class ResolutionTopic:
                 )
         return None
 
-    def _create(self, has: int, partitions: int) -> None:
-        create_topic(self._settings, self.name, partitions, existing=has, compacted=True)
+    def _create(self, has: int, partitions: int, cluster_id: str | None) -> None:
+        create_topic(
+            self._settings, self.name, partitions, cluster_id=cluster_id, existing=has, compacted=True
+        )
         deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
         while time.monotonic() < deadline_s:
             # Every broker hears of it in its own time.

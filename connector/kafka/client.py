@@ -61,6 +61,9 @@ CONSUMER_ONLY = frozenset(
 )
 """Settings of the consumer that a producer or admin client would warn about."""
 
+MOCK_CLUSTER = "mockCluster"
+"""How the cluster id of librdkafka's mock broker begins, which the sandbox runs. Kafka's own are UUIDs."""
+
 # librdkafka's names for errors of its own begin with an underscore; they are public nevertheless.
 NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
 
@@ -94,9 +97,15 @@ def admin(settings: config.Settings) -> AdminClient:
 
 
 def create_topic(
-    settings: config.Settings, topic: str, partitions: int, *, existing: int = 0, compacted: bool = False
-) -> None:
-    """Create a topic of dead letters; where it has `existing` partitions, give it more.
+    settings: config.Settings,
+    topic: str,
+    partitions: int,
+    *,
+    cluster_id: str | None,
+    existing: int = 0,
+    compacted: bool = False,
+) -> int:
+    """Create a topic of dead letters, or give it more than its `existing` partitions; returns its partitions.
 
     Raises:
         DeadLetterError: the brokers refuse.
@@ -105,6 +114,8 @@ def create_topic(
     replicas = settings.dead_letter.replication_factor
     configured = {"cleanup.policy": "compact"} if compacted else {}
     try:
+        if cluster_id is not None and cluster_id.startswith(MOCK_CLUSTER):
+            return _create_by_asking(client, topic, partitions)
         if existing:
             wider = [NewPartitions(topic, partitions)]
             client.create_partitions(wider, request_timeout=ANSWER_TIMEOUT_S)[topic].result()
@@ -114,6 +125,23 @@ def create_topic(
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise DeadLetterError(f"the topic {topic} cannot be created: {error.args[0].str()}") from error
+    return partitions
+
+
+def _create_by_asking(client: AdminClient, topic: str, partitions: int) -> int:
+    """Create a topic in the sandbox, whose broker has no controller: by asking for the topic's metadata.
+
+    Never on Kafka: there `auto.create.topics.enable` would make it with the brokers' own partitions,
+    replicas and retention.
+    """
+    made = len(client.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic].partitions)
+    if made < partitions:
+        raise DeadLetterError(
+            f"the topic {topic} needs {partitions} partitions and has {made}, which the sandbox's broker "
+            "cannot change. Start the sandbox again, and create the topic before the bridge starts: "
+            f"partner-bridge sandbox topic {topic} --partitions {partitions}"
+        )
+    return made
 
 
 def _options(settings: config.Settings) -> Options:

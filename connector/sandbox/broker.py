@@ -9,9 +9,11 @@ What it is not (seen with confluent-kafka 2.16.0):
 
 - Its port cannot be chosen, and everything is in memory.
 - It keeps 5 MiB and 100,000 records a partition, and then forgets the oldest: no place for a backlog.
-- An unknown topic is created by the first who asks for its metadata, with 4 partitions. There is no
-  AdminClient: CreateTopics, DeleteTopics, CreatePartitions, DescribeConfigs and DescribeCluster time out
-  (it has no controller), DeleteRecords is refused. `create_topic` here is the way.
+- An unknown topic is created by the first producer or AdminClient that asks for its metadata, with 4
+  partitions; a consumer that asks creates none. An AdminClient can do nothing else: CreateTopics,
+  DeleteTopics, CreatePartitions, DescribeConfigs and DescribeCluster time out (it has no controller),
+  DeleteRecords is refused. For another number of partitions there is `create_topic` here. The bridge
+  creates its dead-letter topics by asking, too (`create_topic` in `kafka/client.py`).
 - No SASL, no TLS, no ACLs; no compaction and no retention time; timestamps cannot be searched.
 - With the classic group protocol a join that finds members waits for all of them for
   their session timeout less a second, instead of asking them through their heartbeats: a second member

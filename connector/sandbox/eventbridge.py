@@ -37,6 +37,7 @@ from aiohttp import web
 
 from connector.sandbox import awsjson, control, entries
 from connector.sandbox.awsjson import ApiError, Credential
+from connector.sandbox.control import CustomerAct, Surroundings
 from connector.sandbox.faults import Chance, Fault, Script
 from connector.sandbox.server import HttpServer, reset
 from connector.sandbox.sources import CUSTOMER, FakeSources, State
@@ -154,8 +155,11 @@ class FakeEventBridge(HttpServer):
         credentials: Mapping[str, Credential] | None = None,
         auto_create: bool = True,
         max_request_bytes: int = 262_144,
+        surroundings: Surroundings | None = None,
     ) -> None:
+        """`surroundings` are the parts beside it that its control API speaks of, too."""
         super().__init__(port=port, tls=tls)
+        self.surroundings = surroundings
         self._credentials = dict(credentials or {ACCESS_KEY_ID: Credential(SECRET_ACCESS_KEY)})
         self._auto_create = auto_create
         self._max_request_bytes = max_request_bytes
@@ -199,6 +203,21 @@ class FakeEventBridge(HttpServer):
         """The script, and those of its faults that are not over."""
         return self._chance.script, self._chance.left
 
+    def add_faults(self, change: Mapping[str, Any]) -> Script:
+        """Changes the script as `script` does, but keeps its faults that are not over, and their counts.
+
+        Raises ValueError, naming each mistake.
+        """
+
+        def added() -> Script:
+            old = self._chance.script
+            new = old.replaced_by(dict(change))
+            more = new.faults if "faults" in change else ()
+            self._chance = self._chance.followed_by(new.model_copy(update={"faults": (*old.faults, *more)}))
+            return self._chance.script
+
+        return self.call(added)
+
     def calm(self) -> None:
         """From now on nothing goes wrong."""
         self.call(lambda: self._play(Script()))
@@ -206,6 +225,31 @@ class FakeEventBridge(HttpServer):
     def set_source(self, region: str, name: str, state: State | None, *, account: str = CUSTOMER) -> None:
         """Puts a partner event source in a state; None removes it for good."""
         self.call(lambda: self._in(region).set_state(name, state, self._now_s(), account=account))
+
+    def act_as_customer(self, act: CustomerAct, name: str, *, region: str | None = None) -> None:
+        """Lets the customer of a source accept, deactivate or reject it; the Region is found if there is one.
+
+        Raises ValueError where there is no such source, where several Regions have one, or where its state
+        does not allow it.
+        """
+
+        def acted() -> None:
+            now_s = self._now_s()
+            regions = [
+                each
+                for each, sources in self._regions.items()
+                if region in {None, each} and any(source.name == name for source in sources.all(now_s))
+            ]
+            if not regions:
+                raise ValueError(f"there is no source {name}" + (f" in {region}" if region else ""))
+            if len(regions) > 1:
+                raise ValueError(f"{name} is in {', '.join(sorted(regions))}; name the Region")
+            try:
+                getattr(self._in(regions[0]), act)(name, now_s)
+            except ApiError as error:
+                raise ValueError(f"{name} is {self._in(regions[0]).state(name, now_s)}: {error}") from error
+
+        self.call(acted)
 
     def sources(self) -> list[dict[str, object]]:
         """Every partner event source of every Region, as its customer sees it, with its account."""

@@ -156,6 +156,16 @@ class Chance:
         self._for_requests = [(i, fault) for i, fault in enumerate(script.faults) if not fault.is_for_entries]
         self.for_entries = [(i, fault) for i, fault in enumerate(script.faults) if fault.is_for_entries]
 
+    def followed_by(self, script: Script) -> Chance:
+        """This one with a script that has further faults behind its own; what it counted goes on."""
+        later = Chance(script)
+        later.struck = self.struck
+        own = len(self.script.faults)
+        later._matched[:own], later._used[:own] = self._matched, self._used
+        if script.seed == self.script.seed:
+            later._random = self._random
+        return later
+
     def on_request(self, operation: str, region: str, now_s: float, *, size_bytes: int = 0) -> Fault | None:
         """The fault that strikes this request, if any."""
         for i, fault in self._for_requests:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
@@ -93,6 +93,7 @@ schema_registry: {{url: {registry}}}
 eventbridge:
   region: {region}
   endpoint_url: {eventbridge}
+sources: {{refresh_interval: 1s}}         # a customer who accepts is seen at once
 dead_letter: {{topic: orders-bridge.dlt}}
 http: {{host: 127.0.0.1, port: {http_port}}}
 topics:
@@ -110,6 +111,17 @@ topics:
 """A complete `bridge.yaml` for these orders, with the sandbox's addresses left open."""
 DEAD_LETTER_TOPIC = "orders-bridge.dlt"
 REGION = "eu-central-1"
+
+
+def config(addresses: Mapping[str, Any], *, http_port: int) -> str:
+    """Write `CONFIG` with the addresses of a sandbox."""
+    return CONFIG.format(
+        bootstrap=addresses["kafka"]["bootstrap.servers"],
+        registry=addresses["schema_registry"],
+        eventbridge=addresses["eventbridge"],
+        region=REGION,
+        http_port=http_port,
+    )
 
 
 Fate: TypeAlias = Code | Literal["event", "filtered"]

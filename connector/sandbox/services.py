@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,9 @@ from connector.sandbox import orders
 from connector.sandbox.broker import Broker
 from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY, FakeEventBridge
 from connector.sandbox.registry import FakeRegistry
+
+MAX_PARTITIONS = 1000
+"""Of one topic: an error of the caller's, not a limit of the broker's."""
 
 
 class Sandbox:
@@ -23,8 +27,11 @@ class Sandbox:
         self.broker = Broker(
             topics={orders.TOPIC: orders.PARTITIONS, letters: 1, f"{letters}.resolutions": 1}
         )
-        self.eventbridge = FakeEventBridge(port=eventbridge_port, auto_create=not strict_sources)
+        self.eventbridge = FakeEventBridge(
+            port=eventbridge_port, auto_create=not strict_sources, surroundings=self
+        )
         self.registry = FakeRegistry(port=registry_port)
+        self._is_kafka_down = False
         self.schema_id = 0
         """The id under which the registry knows the orders of the example."""
 
@@ -59,13 +66,36 @@ class Sandbox:
 
     def config(self, *, http_port: int) -> str:
         """Write a complete `bridge.yaml` for a bridge in this sandbox."""
-        return orders.CONFIG.format(
-            bootstrap=self.broker.bootstrap,
-            registry=self.registry.url,
-            eventbridge=self.eventbridge.url,
-            region=orders.REGION,
-            http_port=http_port,
-        )
+        return orders.config(self.addresses(), http_port=http_port)
+
+    def addresses(self) -> dict[str, object]:
+        """Say where everything is, and what the environment of a bridge needs."""
+        return {
+            "kafka": {"bootstrap.servers": self.broker.bootstrap, "down": self._is_kafka_down},
+            "schema_registry": self.registry.url,
+            "eventbridge": self.eventbridge.url,
+            "environment": self.credentials(),
+        }
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        """Create a topic.
+
+        Raises:
+            ValueError: there is one of that name, or its partitions are none.
+        """
+        if not re.fullmatch(r"[a-zA-Z0-9._-]{1,249}", name) or type(partitions) is not int:
+            raise ValueError("a topic has a `name` of a-z A-Z 0-9 . _ - and a number of `partitions`")
+        if not 1 <= partitions <= MAX_PARTITIONS:
+            raise ValueError(f"a topic here has 1 to {MAX_PARTITIONS} partitions, not {partitions}")
+        self.broker.create_topic(name, partitions)
+
+    def set_kafka_down(self, *, down: bool) -> None:
+        """Let the broker drop every connection and take none, or work again; it keeps its records."""
+        if down:
+            self.broker.set_down()
+        else:
+            self.broker.set_up()
+        self._is_kafka_down = down
 
     @staticmethod
     def credentials() -> dict[str, str]:

@@ -104,6 +104,26 @@ class FakeSources:
         else:
             self._put(name, account, state, now_s)
 
+    def accept(self, name: str, now_s: float) -> None:
+        """Do what the customer's console does: make the event bus, or activate a source that has one."""
+        source = self._named({"Name": name}, now_s)
+        if source.state == "PENDING" and source.has_bus:
+            self._activate({"Name": name}, now_s)
+        elif source.state != "ACTIVE":
+            self._create_bus({"Name": name, "EventSourceName": name}, now_s)
+
+    def deactivate(self, name: str, now_s: float) -> None:
+        """Do what the customer does who wants no more events, and keeps the event bus."""
+        if self._named({"Name": name}, now_s).state != "PENDING":
+            self._deactivate({"Name": name}, now_s)
+
+    def reject(self, name: str, now_s: float) -> None:
+        """Let a PENDING source go, as AWS does when its customer has not accepted it for 14 days."""
+        source = self._named({"Name": name}, now_s)
+        if source.state != "PENDING":
+            raise ApiError("InvalidStateException", f"Event source {name} is not in PENDING state.")
+        self._remove(name)
+
     def all(self, now_s: float) -> Sequence[FakeSource]:
         """Every source, by name."""
         alive = (self._alive(name, now_s) for name in sorted(self._sources))

@@ -23,7 +23,7 @@ from connector.dead_letters.resolutions import DeadLetterState, Resolution, Reso
 from connector.dead_letters.selection import Selection, scan
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.writer import KafkaDeadLetters
-from connector.errors import UnavailableError
+from connector.errors import DeadLetterError, UnavailableError
 from connector.kafka import client, reader
 from connector.kafka.client import record_of
 from connector.ledger import Ack, OffsetTracker
@@ -125,6 +125,22 @@ def test_letters_of_a_record_without_a_key_come_to_one_partition(settings: confi
     assert 40 == len(places)
     assert {1} == {len(places[n]) for n in range(20)}
     assert {0, 1, 2, 3} == set.union(*places.values())
+
+
+def test_dead_letter_topics_are_created_where_there_is_no_controller(settings: config.Settings) -> None:
+    """Both have the four partitions that this broker gives; a fifth it cannot, and says what can."""
+    letters = settings.dead_letter.model_copy(update={"topic": "new.dlt", "create": True})
+    settings = settings.model_copy(update={"dead_letter": letters})
+    admin = client.admin(settings)
+    cluster_id = client.cluster_metadata(admin, 20).cluster_id
+
+    assert 4 == client.create_topic(settings, "new.dlt", 1, cluster_id=cluster_id)
+    with closing(ResolutionTopic(settings)) as resolutions:
+        resolutions.ensure(4)
+        with pytest.raises(DeadLetterError, match=r"sandbox topic new.dlt.resolutions --partitions 5"):
+            resolutions.ensure(5)
+    topics = client.cluster_metadata(admin, 20).topics
+    assert [4, 4] == [len(topics[name].partitions) for name in ("new.dlt", "new.dlt.resolutions")]
 
 
 class Stumbling(Consumer):

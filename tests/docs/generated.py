@@ -29,14 +29,19 @@ def _table(*rows: Iterable[str]) -> str:
 def commands() -> str:
     """Every command with its options and what it does."""
 
+    def row(command: Any, name: str) -> tuple[str, str]:
+        options = " ".join(f"[{option.opts[0]}]" for option in command.params if option.opts)
+        summary = (command.help or "").split("\n\n")[0].replace("\n", " ")
+        return f"`{name} {options}`".replace(" `", "`"), summary
+
     def rows(group: typer.core.TyperGroup, prefix: str) -> Iterable[tuple[str, str]]:
         for name, command in group.commands.items():
             if isinstance(command, typer.core.TyperGroup):
+                if command.invoke_without_command:
+                    yield row(command, f"{prefix} {name}")
                 yield from rows(command, f"{prefix} {name}")
                 continue
-            options = " ".join(f"[{option.opts[0]}]" for option in command.params if option.opts)
-            summary = (command.help or "").split("\n\n")[0].replace("\n", " ")
-            yield f"`{prefix} {name} {options}`".replace(" `", "`"), summary
+            yield row(command, f"{prefix} {name}")
 
     root = typer.main.get_command(app.app)
     assert isinstance(root, typer.core.TyperGroup)
@@ -118,3 +123,9 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)
     telemetry.offsets_reset(partition, from_offset=0, to_offset=1)
+
+
+def example(name: str, language: str) -> str:
+    """A file of examples/, as a block of code."""
+    text = (CONNECTOR.parent / "examples" / name).read_text()
+    return f"\n```{language}\n{text}```\n\n"

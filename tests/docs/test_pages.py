@@ -8,13 +8,14 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
 
 from connector.cli import app
 from connector.config.settings import Settings
+from connector.sandbox import control, faults
 from tests.docs.generated import metrics
 from tests.docs.settings import settings_table
 
@@ -31,6 +32,9 @@ SETTINGS = [row.split("`")[1] for row in settings_table().splitlines()[2:]]
 GROUPS = set(Settings.model_fields) - {"name", "kafka", "topics", "targets"}
 OF_OTHERS = {"--name", "--values", "--namespace"}
 """Options of other tools that stand on a line with `partner-bridge`."""
+
+FIXTURE = "partner_bridge_sandbox"
+"""Of pytest, and no metric."""
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "[[[cog" in TEXT[page]])
@@ -112,7 +116,7 @@ def test_settings_that_a_page_names_exist(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_metrics_that_a_page_names_exist(page: str) -> None:
     """With or without their prefix."""
-    known = set(re.findall(r"`(partner_bridge_\w+)", metrics()))
+    known = {*re.findall(r"`(partner_bridge_\w+)", metrics()), FIXTURE}
     named = re.findall(r"`(partner_bridge_\w+|[a-z_]+_total)[`{]", TEXT[page])
 
     assert set() == {f"partner_bridge_{name.removeprefix('partner_bridge_')}" for name in named} - known
@@ -125,6 +129,17 @@ def test_targets_of_make_that_a_page_names_exist(page: str) -> None:
     named = re.findall(r"(?:`|\$ )make ([a-z]+)", TEXT[page])
 
     assert set() == set(named) - targets
+
+
+def test_the_page_of_the_sandbox_names_every_fault_and_every_call() -> None:
+    """Nothing that it can do has to be found in the code."""
+    page = TEXT["docs/sandbox.md"]
+    kinds = {kind for group in get_args(faults.Kind) for kind in get_args(group) or (group,)}
+    calls = re.findall(r"^    ([A-Z]+) +(/_sandbox[a-z/]*)", control.__doc__ or "", re.MULTILINE)
+
+    assert set() == {kind for kind in kinds if f"`{kind}`" not in page}
+    assert [] == [" ".join(call) for call in calls if f"| `{' '.join(call)}` |" not in page]
+    assert calls
 
 
 def test_readme_is_short() -> None:

@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, tuple[int, Sequence[str]]] = {
     "source list": (143, ["source", "list"]),
     "source create": (143, ["source", "create", "aws.partner/example.com/acme", "--account", "111122223333"]),
     "source ping": (143, ["source", "ping", "aws.partner/example.com/acme"]),
-    "sandbox": (0, ["sandbox"]),
+    "sandbox": (0, ["sandbox", "--eventbridge-port", "0"]),
     "demo": (143, ["demo", "--records", "100000"]),
 }
 """By name: the exit code after a SIGTERM, and the arguments. None ends by itself within three seconds."""

@@ -58,3 +58,16 @@ def test_a_change_keeps_what_it_does_not_name() -> None:
     assert (20, 1) == (script.latency_ms, len(script.faults))
     with pytest.raises(ValidationError):
         script.replaced_by({"latency": 20})
+
+
+def test_a_fault_that_is_added_leaves_the_counts_of_the_others() -> None:
+    """One that struck twice of three times strikes once more, and not three times."""
+    first, second = Fault(kind="throttle", times=3), Fault(kind="unavailable", times=1)
+    chance = Chance(Script(faults=(first,)))
+    for _ in range(2):
+        chance.on_request("PutPartnerEvents", "eu-central-1", 0.0)
+    chance = chance.followed_by(Script(faults=(first, second)))
+
+    struck = [chance.on_request("PutPartnerEvents", "eu-central-1", 0.0) for _ in range(3)]
+    assert [first, second, None] == struck
+    assert {"throttle": 3, "unavailable": 1} == chance.struck

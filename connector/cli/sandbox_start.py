@@ -1,0 +1,77 @@
+"""`partner-bridge sandbox` itself: starts one, and prints its addresses and a `bridge.yaml` for it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import typer
+
+from connector import process
+from connector.cli.output import print_values
+from connector.cli.sandbox import DEFAULT_URL
+from connector.process import EXIT_DONE, EXIT_USAGE
+from connector.sandbox import orders
+from connector.sandbox.services import Sandbox
+
+
+def run_sandbox(*, eventbridge_port: int, registry_port: int, strict_sources: bool) -> int:
+    """Keep broker, registry and EventBridge up until SIGINT or SIGTERM; returns the exit code.
+
+    Prints a complete `bridge.yaml` for them to stdout and everything else to stderr. A port of 0 is a
+    free one; the broker's cannot be chosen.
+    """
+    stopped = threading.Event()
+    process.stop_with(stopped.set)
+    sandbox = Sandbox(
+        eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
+    )
+    try:
+        sandbox.start()
+    except OSError as error:
+        typer.echo(
+            f"The sandbox could not start: {error}. Nothing is running. If another sandbox is there, use it, "
+            "or choose other ports: with --eventbridge-port 0 a free one, which commands find by --url.",
+            err=True,
+        )
+        return EXIT_USAGE
+    try:
+        sys.stdout.write(_config(sandbox))
+        sys.stdout.flush()
+        _print_addresses(sandbox)
+        stopped.wait()
+    finally:
+        sandbox.stop()
+    return EXIT_DONE
+
+
+def _config(sandbox: Sandbox) -> str:
+    exports = "".join(f"#   export {name}={value}\n" for name, value in sandbox.credentials().items())
+    return (
+        "# A bridge in the sandbox. Start it with these in its environment:\n"
+        f"{exports}{sandbox.config(http_port=8080)}"
+    )
+
+
+def _print_addresses(sandbox: Sandbox) -> None:
+    url = sandbox.eventbridge.url
+    at = "" if url == DEFAULT_URL else f" --url {url}"
+    print_values(
+        {
+            "Kafka": sandbox.broker.bootstrap,
+            "  topics": f"{orders.TOPIC} ({orders.PARTITIONS} partitions), {orders.DEAD_LETTER_TOPIC} (1)",
+            "Schema registry": sandbox.registry.url,
+            "  schema": f"{orders.TOPIC}-value, id {sandbox.schema_id}",
+            "EventBridge": f"{url}, any Region",
+            "Your configuration": f"partner-bridge sandbox config bridge.yaml{at} > sandbox.yaml",
+            "Its environment": f'eval "$(partner-bridge sandbox env{at})"',
+            "Received events": f"partner-bridge sandbox events{at}",
+            "Let it fail": f"partner-bridge sandbox fault throttle --times 5{at}",
+            "All commands": "partner-bridge sandbox --help",
+        },
+        err=True,
+    )
+    typer.echo(
+        "The configuration of a bridge for it is on stdout. Everything is in memory. Ctrl-C ends it.",
+        err=True,
+    )
