@@ -27,9 +27,10 @@ docs: setup ## writes the tables in README, docs/ and helm/README, and the JSON 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url pyproject.toml
 
-lock: $(INSTALLED) ## writes both locks from pyproject.toml, keeping the versions that still fit
+lock: $(INSTALLED) ## writes the locks, keeping the versions that still fit
 	$(COMPILE) --extra msk --output-file requirements.lock
 	$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
+	$(BIN)/python -m tests.services.locks
 
 format: setup ## formats the code
 	$(BIN)/ruff format .
