@@ -62,6 +62,7 @@ def test_progress_on_a_terminal_is_a_bar(
 ) -> None:
     """Also where the total is not known."""
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(output, "BAR_INTERVAL_S", 0.0)
     for total in (4000, None):
         with output.progress("[letters] read", total) as shown:
