@@ -12,9 +12,15 @@ help: ## lists the targets
 
 setup: $(INSTALLED) ## installs .venv from requirements-dev.lock, and the package with every extra
 
+# A .venv without uv is half-made: by a Python without venv, or by a download that broke off. It is made anew.
 $(INSTALLED): requirements-dev.lock pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed. To name another: make PYTHON=python3.13 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/uv || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { rm -rf .venv; \
+		echo "$(PYTHON) cannot make a virtual environment: it lacks venv. On Debian and Ubuntu, install" \
+			"$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')." >&2; exit 1; }
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet uv; } || { \
+		rm -rf .venv; exit 1; }
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e '.[dev,msk]'
 	touch $@
@@ -27,9 +33,10 @@ docs: setup ## writes the tables in README, docs/ and helm/README, and the JSON 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url pyproject.toml
 
-lock: $(INSTALLED) ## writes both locks from pyproject.toml, keeping the versions that still fit
+lock: $(INSTALLED) ## writes the locks, keeping the versions that still fit
 	$(COMPILE) --extra msk --output-file requirements.lock
 	$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
+	$(BIN)/python -m tests.services.locks
 
 format: setup ## formats the code
 	$(BIN)/ruff format .

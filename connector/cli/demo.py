@@ -13,7 +13,7 @@ import orjson
 import typer
 
 from connector import process
-from connector.cli.output import print_json, print_table, print_values, progress
+from connector.cli.output import print_json, print_table, print_values, program, progress
 from connector.process import EXIT_BUG, EXIT_DONE, EXIT_USAGE
 from connector.sandbox import orders
 from connector.sandbox.demo import FAULTS, Account, DemoBridge, follow, produce, uncommitted
@@ -101,7 +101,7 @@ def _print_addresses(sandbox: Sandbox, bridge: DemoBridge, folder: Path) -> None
             "bridge": f"curl {bridge.url}/metrics",
             "EventBridge": f"curl {sandbox.eventbridge.url}/_sandbox/events",
             "Kafka": sandbox.broker.bootstrap,
-            "dead letters": f"partner-bridge dead-letters list --config {bridge.config}",
+            "dead letters": f"{program()} dead-letters list --config {bridge.config}",
             "files": str(folder),
         },
         indent="  ",
@@ -116,13 +116,13 @@ def _wait_for_signal() -> None:
 
 
 def _print_next_steps() -> None:
+    own, example = program(), Path("examples", "bridge.yaml")
     typer.echo("\nWhere to go next:")
     print_values(
         {
-            "partner-bridge demo --keep": "the same, and it stays up until Ctrl-C",
-            "partner-bridge dead-letters list": "while it is up: what failed and why; then show and replay",
-            "partner-bridge sandbox": "broker, registry and EventBridge for a bridge of your own",
-            "examples/bridge.yaml": "a configuration to start from, which README.md explains",
+            f"{own} demo --keep": "the same until Ctrl-C, with a command that lists its dead letters",
+            f"{own} sandbox": "broker, registry and EventBridge for a bridge of your own",
+            f"{own} check --config {example}": "a configuration to start from" if example.exists() else None,
         },
         indent="  ",
     )

@@ -6,10 +6,14 @@ Results go to stdout, talk to stderr. A function imports rich when it needs it: 
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -69,6 +73,21 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: 
             for title, cell, width in zip(header, row, widths, strict=True)
         ]
         typer.echo("  ".join(cells).rstrip())
+
+
+def program() -> str:
+    """Name this program as a reader can type it: by its name where the path leads to it, else by its file.
+
+    The file is relative to the current directory where it lies below that.
+    """
+    own = Path(sys.executable).with_name("partner-bridge")
+    if not own.exists():
+        return f"{shlex.quote(sys.executable)} -m connector"
+    found = shutil.which(own.name)
+    if found and own.samefile(found):
+        return own.name
+    folder = Path.cwd()
+    return shlex.quote(str(own.relative_to(folder) if folder in own.parent.parents else own))
 
 
 def note(text: str) -> None:

@@ -85,6 +85,8 @@ class Account:
             for finding, places in findings.items()
             if places
         ]
+        if not self.delivered:
+            problems.append("no event was delivered")
         if self.filtered != len(untouched):
             problems.append(
                 f"the bridge counts {self.filtered} filtered records; {len(untouched)} reached nothing"
@@ -120,7 +122,8 @@ class DemoBridge:
         self._child: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "connector", "run", "--config", str(self.config)]
+        # -P: what lies in the reader's folder is not imported, as `html.py` for the standard library's.
+        command = [sys.executable, "-P", "-m", "connector", "run", "--config", str(self.config)]
         with self._log.open("wb") as log:
             self._child = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)  # noqa: S603
         return self

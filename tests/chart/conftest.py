@@ -1,4 +1,4 @@
-"""The chart's tools, fetched at once where they are missing."""
+"""The chart's tools, fetched where they are missing."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from tests.conftest import PARTS, started
 
 @pytest.fixture(scope="session", autouse=True)
 def chart_tools(pytestconfig: pytest.Config) -> None:
-    """Helm, helm-unittest, Prometheus and the schemas of Kubernetes."""
-    started(pytestconfig, "Chart tools", tools.fetch_all)
+    """Helm and the schemas of Kubernetes."""
+
+    def fetch() -> None:
+        for version in tools.HELMS:
+            tools.helm(version)
+        tools.kubernetes_schemas()
+
+    started(pytestconfig, "Chart tools", fetch)
     pytestconfig.stash[PARTS]["Chart tools"] = (
-        f"Helm {tools.HELM[2]}, helm-unittest {tools.UNITTEST[1]}, Prometheus, schemas of Kubernetes "
-        f"{tools.KUBERNETES[2].split('-')[0]} and of the custom resources"
+        f"Helm {' and '.join(tools.HELMS)}, schemas of Kubernetes {tools.SCHEMAS.split('-')[0]}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,6 +13,9 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
 from tests.chart import tools
+
+CUSTOM_RESOURCES = Path(__file__).with_name("custom_resources")
+"""The definitions of KEDA's and the Prometheus operator's resources, as they publish them, but shorter."""
 
 
 def problems(obj: dict[str, Any]) -> list[str]:
@@ -31,7 +35,7 @@ def _validator(version: str, kind: str) -> jsonschema.Draft7Validator | None:
     file = tools.kubernetes_schemas() / f"{kind.lower()}-{suffix}.json"
     if file.exists():
         return jsonschema.Draft7Validator(json.loads(file.read_text()), registry=_definitions())
-    for definition in tools.custom_resources().glob(f"{group}_{kind.lower()}s.yaml"):
+    for definition in CUSTOM_RESOURCES.glob(f"{group}_{kind.lower()}s.yaml"):
         resource = yaml.safe_load(definition.read_text())
         for each in resource["spec"]["versions"]:
             if each["name"] == number:

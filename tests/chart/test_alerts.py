@@ -5,19 +5,24 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.chart import tools
 from tests.chart.render import CHART
+from tests.conftest import PARTS, started
 
 TESTS = Path(__file__).with_name("alerts_test.yaml")
 
 
-def test_alerts(tmp_path: Path) -> None:
+def test_alerts(tmp_path: Path, pytestconfig: pytest.Config) -> None:
     """`promtool test rules` over every case of alerts_test.yaml."""
+    prometheus = started(pytestconfig, "Prometheus", tools.prometheus)
+    pytestconfig.stash[PARTS]["Prometheus"] = f"{prometheus}/promtool"
     written = tmp_path / "alerts_test.yaml"
     written.write_text(TESTS.read_text().replace("[ALERTS]", f"[{CHART / 'files' / 'alerts.yaml'}]"))
 
     ran = subprocess.run(
-        [tools.prometheus() / "promtool", "test", "rules", str(written)],
+        [prometheus / "promtool", "test", "rules", str(written)],
         capture_output=True,
         text=True,
         check=False,

@@ -17,7 +17,7 @@ WITHOUT_UNIT_TEST = {
     "cli.dead_letter_report": "tests/integration/test_dead_letters.py reads what `show` prints",
     "cli.dead_letters_output": "tests/integration/test_dead_letters.py reads what it prints",
     "cli.dead_letters_session": "tests/integration/test_dead_letters.py opens it, on real Kafka",
-    "cli.demo": "tests/integration/test_signals.py starts and stops it; its work is in sandbox/test_demo",
+    "cli.demo": "tests/contract/test_demo_command.py types its command",
     "cli.replay": "tests/integration/test_replay.py types its command, on real Kafka",
     "cli.sandbox": "tests/contract/test_sandbox_commands.py types its commands",
     "cli.sandbox_start": "tests/contract/test_sandbox_commands.py starts it",

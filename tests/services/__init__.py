@@ -1,6 +1,7 @@
 """The real parts the tests run against: Apache Kafka and the Apicurio schema registry.
 
-Each is found in the same order: an address in the environment, a container engine, Maven Central and Java.
+Each is found in the same order: an address in the environment, a container engine, Maven Central. Java
+is a package of Python.
 What could not be found raises `MissingServiceError`; `conftest.py` decides whether that skips or fails.
 """
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-
-from tests.services import MissingServiceError
 
 FETCH_TIMEOUT_S = 600.0
 
@@ -41,18 +38,3 @@ def folder(name: str, fill: Callable[[Path], None]) -> Path:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     return final
-
-
-def maven(*goal: str, into: Path) -> None:
-    """Runs one Maven goal that puts artifacts of Maven Central into the folder `into`."""
-    for tool in ("java", "mvn"):
-        if shutil.which(tool) is None:
-            raise MissingServiceError(f"`{tool}` is not installed (Java 17 or newer and Maven are needed)")
-    command = ["mvn", "--batch-mode", "--quiet", *goal, f"-DoutputDirectory={into}"]
-    try:
-        subprocess.run(command, check=True, timeout=FETCH_TIMEOUT_S, capture_output=True, text=True)
-    except subprocess.CalledProcessError as error:
-        lines = [line for line in (error.stdout + error.stderr).splitlines() if "[ERROR]" in line]
-        raise MissingServiceError(f"Maven could not fetch {goal[-1]}: {' '.join(lines[:1])}") from error
-    except subprocess.TimeoutExpired as error:
-        raise MissingServiceError(f"Maven did not fetch {goal[-1]} in {FETCH_TIMEOUT_S:.0f} s") from error

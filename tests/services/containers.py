@@ -8,22 +8,20 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import docker
-from docker.errors import DockerException
-from testcontainers.core.container import DockerContainer
-
 STOP_TIMEOUT_S = 30
 
 
 @functools.cache
 def has_image(name: str) -> bool:
     """Whether an engine answers and has the image, or can pull it. Asked once in a test run."""
+    import docker  # noqa: PLC0415 - takes a second of every run of a test, and most need no container
+
     try:
         client = docker.from_env(timeout=120)
         client.ping()
         if not client.images.list(name=name):
             client.images.pull(name)
-    except DockerException:
+    except docker.errors.DockerException:
         return False
     return True
 
@@ -43,6 +41,8 @@ class Container:
         environ: Mapping[str, str] | None = None,
         files: Mapping[str, Path] | None = None,
     ) -> None:
+        from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - as above
+
         container = DockerContainer(image).with_envs(**(environ or {}))
         if command:
             container = container.with_kwargs(entrypoint=list(command[:1])).with_command(list(command[1:]))

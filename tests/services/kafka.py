@@ -21,12 +21,13 @@ from typing import Protocol
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.services import MissingServiceError, cache, containers
+from tests.services import containers, maven
 from tests.services.child import Child, free_ports, listening, wait_until
 
 VERSION = "4.1.0"
 IMAGE = f"apache/kafka:{VERSION}"
-POM = Path(__file__).with_name("kafka-pom.xml")
+LOCK = Path(__file__).with_name("kafka.lock")
+ARTIFACTS = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.slf4j:slf4j-simple:1.7.36")
 START_TIMEOUT_S = 90.0
 
 # A broker of a test has little to do and must be up at once: the default heap would be gigabytes, and the
@@ -96,11 +97,11 @@ class KafkaCluster:
         client: Mapping[str, str] | None = None,
     ) -> None:
         self._in_container = brokers == 1 and containers.has_image(IMAGE)  # nodes meet on 127.0.0.1
-        self._libraries = "/opt/kafka/libs" if self._in_container else str(libraries())
+        self._libraries = "/opt/kafka/libs" if self._in_container else str(maven.folder(LOCK))
         self._folder = Path(tempfile.mkdtemp(prefix="kafka-for-tests-"))
         self._ports = [free_ports(3) for _ in range(brokers)]
         self._scram = scram or {}
-        how = f"container {IMAGE}" if self._in_container else "java, from the cache"
+        how = f"container {IMAGE}" if self._in_container else f"Java {maven.JAVA_VERSION}, from the cache"
         self.description = f"Apache Kafka {VERSION} ({how})"
         self.addresses = [f"127.0.0.1:{ports[0]}" for ports in self._ports]
         self.client = {"bootstrap.servers": ",".join(self.addresses), **(client or {})}
@@ -175,7 +176,7 @@ class KafkaCluster:
             "".join(f"{key}={value}\n" for key, value in self._properties(number, properties).items())
         )
         where = "/tmp/server.properties" if self._in_container else str(file)
-        java = ["java", *JAVA_OPTIONS, "-cp", f"{self._libraries}/*"]
+        java = ["java" if self._in_container else maven.JAVA, *JAVA_OPTIONS, "-cp", f"{self._libraries}/*"]
         format_storage = [*java, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
         format_storage += ["--cluster-id", cluster_id, "--config", where]
         for user, password in self._scram.items():
@@ -188,10 +189,9 @@ class KafkaCluster:
                 IMAGE, ["sh", "-c", script], ports=self._ports[number], files={where: file}
             )
         formatted = subprocess.run(format_storage, capture_output=True, text=True, timeout=60, check=False)
-        output = formatted.stdout + formatted.stderr
-        if "UnsupportedClassVersionError" in output:
-            raise MissingServiceError("Java is too old (17 or newer is needed)")
-        assert formatted.returncode == 0, f"Kafka's storage was not formatted: {output}"
+        assert formatted.returncode == 0, (
+            f"Kafka's storage was not formatted: {formatted.stdout}{formatted.stderr}"
+        )
         return Child(run, log=folder / "kafka.log")
 
     def _properties(self, number: int, properties: Mapping[str, str]) -> dict[str, str]:
@@ -236,19 +236,6 @@ class KafkaCluster:
             "group.consumer.heartbeat.interval.ms": "1000",
             **properties,
         }
-
-
-def libraries() -> Path:
-    """The folder with the jars of Apache Kafka; fetched from Maven Central the first time (40 MB).
-
-    Raises MissingServiceError without Java and Maven.
-    """
-    if shutil.which("java") is None:
-        raise MissingServiceError("`java` is not installed (Java 17 or newer and Maven are needed)")
-    return cache.folder(
-        f"kafka-{VERSION}",
-        lambda into: cache.maven("-f", str(POM), "dependency:copy-dependencies", into=into),
-    )
 
 
 def shared() -> Kafka:

@@ -18,12 +18,13 @@ from typing import Any
 
 import urllib3
 
-from tests.services import MissingServiceError, cache, containers
+from tests.services import containers, maven
 from tests.services.child import Child, free_ports, wait_until
 
 VERSION = "3.0.9"
 IMAGE = f"apicurio/apicurio-registry:{VERSION}"
-ARTIFACT = f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
+LOCK = Path(__file__).with_name("apicurio.lock")
+ARTIFACTS = (f"io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all",)
 CONFLUENT_API = "/apis/ccompat/v7"
 START_TIMEOUT_S = 120.0
 
@@ -61,7 +62,7 @@ class Apicurio(Registry):
     def __init__(self) -> None:
         (port,) = free_ports(1)
         in_container = containers.has_image(IMAGE)
-        how = f"container {IMAGE}" if in_container else "java, from the cache"
+        how = f"container {IMAGE}" if in_container else f"Java {maven.JAVA_VERSION}, from the cache"
         super().__init__(f"http://127.0.0.1:{port}{CONFLUENT_API}", description=f"Apicurio {VERSION} ({how})")
         self._folder = Path(tempfile.mkdtemp(prefix="apicurio-for-tests-"))
         environ = {
@@ -74,10 +75,10 @@ class Apicurio(Registry):
         if in_container:
             self._node = containers.Container(IMAGE, [], ports=[port], environ=environ)
         else:
-            home = program()
+            home = maven.folder(LOCK, then=unpack)
             self._node = Child(
                 [
-                    "java",
+                    maven.JAVA,
                     "-Xmx384m",
                     "-XX:+UseSerialGC",
                     "-XX:TieredStopAtLevel=1",
@@ -119,23 +120,13 @@ class Apicurio(Registry):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def program() -> Path:
-    """The unpacked release, fetched from Maven Central the first time (105 MB).
-
-    Raises MissingServiceError without Java and Maven.
-    """
-    if shutil.which("java") is None:
-        raise MissingServiceError("`java` is not installed (Java 17 or newer and Maven are needed)")
-    return cache.folder(f"apicurio-{VERSION}", _unpack)
-
-
-def _unpack(into: Path) -> None:
-    cache.maven("dependency:copy", f"-Dartifact={ARTIFACT}", into=into)
-    (archive,) = into.glob("*.tar.gz")
+def unpack(folder: Path) -> None:
+    """Replaces the one archive in a folder by what it holds."""
+    (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
-        # Debian 12's Python, 3.11.2, has no filters yet. Maven has compared the archive's checksum.
+        # Debian 12's Python, 3.11.2, has no filters yet. The archive is the one that the lock names.
         safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-        packed.extractall(into, **safely)
+        packed.extractall(folder, **safely)
     archive.unlink()
 
 

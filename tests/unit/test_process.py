@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
+import connector
 from tests.services.child import signals_kept_back
 
 BEGIN = """
@@ -169,3 +172,16 @@ def test_an_output_that_cannot_be_written_is_no_success() -> None:
     assert 1 == ended.returncode
     assert "could not be written" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_no_child_imports_from_the_current_directory() -> None:
+    """Every Python that is started has -P; without, a file `html.py` there stands for the library's."""
+    code = Path(connector.__file__).parent
+    started = [
+        (path.name, options)
+        for path in code.rglob("*.py")
+        for options in re.findall(r"\[sys\.executable, (.*)", path.read_text())
+    ]
+
+    assert started
+    assert [] == [each for each in started if not each[1].startswith('"-P"')]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
 
 from connector.cli import output
@@ -58,6 +62,7 @@ def test_progress_on_a_terminal_is_a_bar(
 ) -> None:
     """Also where the total is not known."""
     monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(output, "BAR_INTERVAL_S", 0.0)
     for total in (4000, None):
         with output.progress("[letters] read", total) as shown:
@@ -68,3 +73,45 @@ def test_progress_on_a_terminal_is_a_bar(
         assert "" == written.out
         assert "[letters] read" in written.err
         assert "7 [failing]" in written.err
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program in the .venv of the current directory, which is not on the path."""
+    own = tmp_path / ".venv" / "bin" / "partner-bridge"
+    own.parent.mkdir(parents=True)
+    own.touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(own.with_name("python")))
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.chdir(tmp_path)
+    return own
+
+
+def test_the_program_is_named_by_its_file_from_here(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ".venv/bin/partner-bridge" == output.program()
+    monkeypatch.chdir("/")
+    assert str(own).removeprefix("/") == output.program()
+    monkeypatch.chdir(own.parent)
+    assert str(own) == output.program()
+
+
+def test_the_program_is_named_by_its_name_where_the_path_leads_to_it(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a link too, as pipx makes it; but not where another of that name comes first."""
+    other, linked = tmp_path / "other", tmp_path / "linked"
+    other.mkdir()
+    (other / own.name).touch(mode=0o755)
+    linked.mkdir()
+    (linked / own.name).symlink_to(own)
+
+    monkeypatch.setenv("PATH", os.pathsep.join([str(linked), str(other)]))
+    assert "partner-bridge" == output.program()
+    monkeypatch.setenv("PATH", os.pathsep.join([str(other), str(linked)]))
+    assert ".venv/bin/partner-bridge" == output.program()
+
+
+def test_a_program_without_a_file_is_a_module(own: Path) -> None:
+    own.unlink()
+
+    assert f"{own.with_name('python')} -m connector" == output.program()

@@ -50,6 +50,14 @@ def test_an_account_that_does_not_balance_says_why(change: dict[str, object], wo
     assert words in " ".join(account(**change).problems())
 
 
+def test_an_account_with_nothing_delivered_is_a_failure() -> None:
+    """Also one that balances: every record in the dead-letter topic, or none at all."""
+    letters = {Place(0, n): "template_null" for n in range(2)}
+
+    assert "no event was delivered" in account(delivered={}, events=0, letters=letters).problems()
+    assert ["no event was delivered"] == Account().problems()
+
+
 def test_a_second_delivery_is_a_duplicate_and_no_fault() -> None:
     """At least once: the account balances, and says how many came twice."""
     twice = account(events=2)

@@ -1,0 +1,145 @@
+"""What each value does to the Deployment."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from connector import __version__
+from tests.chart.render import bridge_container, one, release
+
+
+def deployment(values: dict[str, Any] | None = None) -> dict[str, Any]:
+    return one("Deployment", release(values))
+
+
+def pod(values: dict[str, Any] | None = None) -> dict[str, Any]:
+    return dict(deployment(values)["spec"]["template"]["spec"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({}, id="unless told, so that whatever scales it is left alone"),
+        pytest.param({"keda": {"enabled": True}, "partitions": 6}, id="when KEDA scales"),
+    ],
+)
+def test_it_has_no_replicas(values: dict[str, Any]) -> None:
+    assert "replicas" not in deployment(values)["spec"]
+
+
+def test_it_has_the_replicas_it_is_told() -> None:
+    """Also none."""
+    assert 0 == deployment({"replicaCount": 0})["spec"]["replicas"]
+
+
+def test_it_never_surges() -> None:
+    """Each pod more is a rebalance more."""
+    assert {"maxSurge": 0, "maxUnavailable": 1} == deployment()["spec"]["strategy"]["rollingUpdate"]
+
+
+def test_it_is_restricted() -> None:
+    """As the Pod Security Standard of that name wants."""
+    security = bridge_container(release())["securityContext"]
+
+    assert pod()["automountServiceAccountToken"] is False
+    assert pod()["securityContext"]["runAsNonRoot"] is True
+    assert "RuntimeDefault" == pod()["securityContext"]["seccompProfile"]["type"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["readOnlyRootFilesystem"] is True
+    assert ["ALL"] == security["capabilities"]["drop"]
+
+
+def test_it_asks_livez_for_life_and_readyz_for_readiness() -> None:
+    container = bridge_container(release())
+    paths = {
+        kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in ("startup", "liveness", "readiness")
+    }
+
+    assert {"startup": "/livez", "liveness": "/livez", "readiness": "/readyz"} == paths
+
+
+def test_it_opens_the_port_of_the_configuration() -> None:
+    container = bridge_container(release({"config": {"http": {"port": 9000}}}))
+
+    assert 9000 == container["ports"][0]["containerPort"]
+
+
+def checksum(values: dict[str, Any]) -> str:
+    return str(deployment(values)["spec"]["template"]["metadata"]["annotations"]["checksum/config"])
+
+
+def test_it_restarts_when_the_configuration_changes() -> None:
+    before, after = checksum({}), checksum({"config": {"http": {"port": 9000}}})
+
+    assert re.fullmatch("[0-9a-f]{64}", before)
+    assert before != after
+
+
+def test_it_takes_a_digest_over_a_tag() -> None:
+    digest = f"sha256:{'0123456789abcdef' * 4}"
+    image = {"repository": "r/b", "tag": "v1", "digest": digest}
+
+    assert f"r/b@{digest}" == bridge_container(release({"image": image}))["image"]
+
+
+def test_it_runs_the_application_s_version_unless_told_otherwise() -> None:
+    assert f"partner-bridge:{__version__}" == bridge_container(release())["image"]
+
+
+def test_it_selects_by_nothing_that_an_upgrade_changes() -> None:
+    assert {
+        "app.kubernetes.io/name": "partner-bridge",
+        "app.kubernetes.io/instance": "shop",
+        "app.kubernetes.io/component": "bridge",
+    } == deployment()["spec"]["selector"]["matchLabels"]
+
+
+def test_it_spreads_its_own_pods() -> None:
+    nodes, zones = pod()["topologySpreadConstraints"]
+
+    assert "shop" == nodes["labelSelector"]["matchLabels"]["app.kubernetes.io/instance"]
+    assert ["pod-template-hash"] == zones["matchLabelKeys"]
+
+
+def test_text_of_a_secret_is_a_variable_and_a_certificate_a_file() -> None:
+    secrets = {
+        "kafka": {
+            "existingSecret": "creds",
+            "settings": {"sasl.password": "password"},
+            "files": {"ssl.ca.location": "ca.crt"},
+        },
+        "schemaRegistry": {"existingSecret": "creds", "settings": {"basic_auth.password": "registry"}},
+    }
+    objects = release({"secrets": secrets})
+    environ = {each["name"]: each for each in bridge_container(objects)["env"]}
+    volumes = one("Deployment", objects)["spec"]["template"]["spec"]["volumes"]
+
+    def key(name: str) -> dict[str, Any]:
+        return {"secretKeyRef": {"name": "creds", "key": name}}
+
+    assert key("password") == environ["BRIDGE_KAFKA__SASL_PASSWORD"]["valueFrom"]
+    assert key("registry") == environ["BRIDGE_SCHEMA_REGISTRY__BASIC_AUTH__PASSWORD"]["valueFrom"]
+    assert "/etc/partner-bridge-secrets/kafka/ca.crt" == environ["BRIDGE_KAFKA__SSL_CA_LOCATION"]["value"]
+    assert {
+        "name": "kafka-files",
+        "secret": {"secretName": "creds", "items": [{"key": "ca.crt", "path": "ca.crt"}]},
+    } in volumes
+
+
+def test_it_restarts_when_told_that_a_secret_changed() -> None:
+    template = deployment({"secrets": {"restartToken": "2"}})["spec"]["template"]
+
+    assert "2" == template["metadata"]["annotations"]["partner-bridge/restart-token"]
+
+
+def test_names_have_at_most_63_characters() -> None:
+    name = "a-name-that-is-a-good-deal-longer-than-the-63-characters-that-kubernetes-allows"
+
+    assert name[:63] == deployment({"fullnameOverride": name})["metadata"]["name"]
+
+
+def test_it_goes_into_another_namespace_when_told() -> None:
+    assert "elsewhere" == deployment({"namespaceOverride": "elsewhere"})["metadata"]["namespace"]
