@@ -134,6 +134,7 @@ class SelectedLetters(NamedTuple):
 
 def _selected(
     *,
+    to_send: bool,
     config: ConfigFile = None,
     code: Code = None,
     topic: Topic = None,
@@ -150,7 +151,7 @@ def _selected(
     """Turn the options that select letters into a selection."""
     from connector.dead_letters.selection import Selection  # noqa: PLC0415
 
-    settings = settings_of(config)
+    settings = settings_of(config, to_send=to_send)
     selection = Selection(
         codes=code or (),
         topics=topic or (),
@@ -167,18 +168,28 @@ def _selected(
     return SelectedLetters(settings, selection)
 
 
-def _selecting(command: Callable[Concatenate[SelectedLetters, P], None]) -> Callable[..., None]:
+def _selecting(
+    *, to_send: bool
+) -> Callable[[Callable[Concatenate[SelectedLetters, P], None]], Callable[..., None]]:
     """Give a command the options of `_selected` before its own, and their values as its first argument."""
-    shared = inspect.signature(_selected, eval_str=True).parameters
-    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    shared = [
+        each
+        for name, each in inspect.signature(_selected, eval_str=True).parameters.items()
+        if name != "to_send"
+    ]
 
-    @functools.wraps(command)
-    def run(*args: P.args, **given: P.kwargs) -> None:
-        selected = _selected(**{name: given.pop(name) for name in shared})  # type: ignore[arg-type]
-        command(selected, *args, **given)
+    def selecting(command: Callable[Concatenate[SelectedLetters, P], None]) -> Callable[..., None]:
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
-    run.__signature__ = inspect.Signature([*shared.values(), *own])  # type: ignore[attr-defined]
-    return run
+        @functools.wraps(command)
+        def run(*args: P.args, **given: P.kwargs) -> None:
+            chosen = {each.name: given.pop(each.name) for each in shared}
+            command(_selected(to_send=to_send, **chosen), *args, **given)  # type: ignore[arg-type]
+
+        run.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+        return run
+
+    return selecting
 
 
 @dead_letters_app.command(
@@ -189,7 +200,7 @@ def _selecting(command: Callable[Concatenate[SelectedLetters, P], None]) -> Call
         "partner-bridge dead-letters list --state parked --json > parked.jsonl",
     ),
 )
-@_selecting
+@_selecting(to_send=False)
 def list_letters(
     selected: SelectedLetters,
     *,
@@ -256,7 +267,7 @@ def show(
         "partner-bridge dead-letters discard --code tombstone --reason 'not needed, OPS-17' --execute",
     ),
 )
-@_selecting
+@_selecting(to_send=False)
 def discard(
     selected: SelectedLetters,
     *,
@@ -282,7 +293,7 @@ def discard(
 
     settings, selection = selected.settings, selected.in_state(state)
     if not execute:
-        raise typer.Exit(dead_letters_output.plan_discard(settings, selection))
+        raise typer.Exit(dead_letters_output.plan_discard(settings, selection, has_reason=bool(reason)))
     who = who or _user()
     raise typer.Exit(dead_letters_output.discard(settings, selection, reason=reason, who=who))
 
@@ -302,7 +313,7 @@ def _user() -> str:
         "partner-bridge dead-letters replay --ids parked.jsonl --max-replays 10 --rate 0 --execute",
     ),
 )
-@_selecting
+@_selecting(to_send=True)
 def replay(
     selected: SelectedLetters,
     *,
