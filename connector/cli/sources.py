@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from connector.sources.customers import Change
 
 source_app = typer.Typer(
-    help="See the customers' partner event sources; create, delete and test them.",
+    help="See, create, delete and test customers' sources.",
     epilog=examples(
         "partner-bridge source list --state PENDING",
         "partner-bridge source status aws.partner/example.com/acme",
@@ -57,11 +57,15 @@ def _account(text: str) -> str:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", callback=_name, help="The whole name of the source.")]
 TargetOption = Annotated[
-    str | None, typer.Option("--target", help="Only in this target of the configuration.")
+    str | None, typer.Option("--target", metavar="NAME", help="Only in this target of the configuration.")
 ]
 Region = Annotated[
     str | None,
-    typer.Option("--region", help="In this Region; one without a target of its own uses eventbridge's role."),
+    typer.Option(
+        "--region",
+        metavar="REGION",
+        help="In this Region; one without a target of its own uses eventbridge's role.",
+    ),
 ]
 Bridges = Annotated[
     list[str] | None,
@@ -128,7 +132,7 @@ def _admin_of_one(
     epilog=examples(
         "partner-bridge source list",
         "partner-bridge source list --state PENDING --region eu-west-1",
-        "partner-bridge source list --bridge http://pod-0:8080 --bridge http://pod-1:8080 --json",
+        "partner-bridge source list --bridge http://pod-0:8080 --json",
     ),
 )
 def list_(
@@ -137,10 +141,12 @@ def list_(
     config: ConfigFile = None,
     prefix: Annotated[
         list[str] | None,
-        typer.Option(help="Names that begin with it. Default: the beginnings of the topics' sources."),
+        typer.Option(
+            metavar="TEXT", help="Names that begin with it. Default: the beginnings of the topics' sources."
+        ),
     ] = None,
     state: Annotated[
-        list[str] | None, typer.Option(help="Only in this state: ACTIVE, PENDING, DELETED.")
+        list[str] | None, typer.Option(metavar="STATE", help="Only in this state: ACTIVE, PENDING, DELETED.")
     ] = None,
     target: TargetOption = None,
     region: Region = None,
@@ -173,7 +179,7 @@ def list_(
 @source_app.command(
     epilog=examples(
         "partner-bridge source status aws.partner/example.com/acme",
-        "partner-bridge source status aws.partner/example.com/acme --json | jq .sources[0].state",
+        "partner-bridge source status aws.partner/example.com/acme --json",
     )
 )
 def status(
@@ -305,9 +311,11 @@ def sync(
     execute: Execute = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the sources match a list of customers; nothing without --execute.
+    """Make the sources match a list of customers.
 
-    Run it again after a failure: what is done stays done. Exit code 4: something was not done, or conflicts.
+    Changes nothing without --execute. Run it again after a failure: what is done stays done.
+
+    Exit code 4: something was not done, or conflicts.
     """
     from connector.sources.customers import changes, read_customers  # noqa: PLC0415
 
@@ -346,7 +354,7 @@ def sync(
 @source_app.command(
     epilog=examples(
         "partner-bridge source ping aws.partner/example.com/acme",
-        "partner-bridge source ping aws.partner/example.com/acme --region eu-west-1 --json",
+        "partner-bridge source ping aws.partner/example.com/acme --json",
     )
 )
 def ping(
@@ -358,7 +366,7 @@ def ping(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send one event marked as a test, and say its EventId and the source's state.
+    """Send one test event; say its EventId and the state.
 
     Its detail type is `Partner Bridge Ping`. Exit code 4: no event bus gets it.
     """
