@@ -83,10 +83,14 @@ def print_values(
         if value is None:
             continue
         begin = f"{indent}{label + mark:<{width}}"
-        if wraps:
-            typer.echo("\n".join(_wrapped(value, begin, hanging, err=err)), err=err)
-        else:
+        columns = _columns(err=err) if wraps else None
+        if columns is None:
             typer.echo(begin + value, err=err)
+        elif len(begin) + max(map(len, value.split()), default=0) <= columns:
+            typer.echo("\n".join(_wrapped(value, begin, hanging, err=err)), err=err)
+        else:  # a word of it needs more room than the column has
+            typer.echo(begin.rstrip(), err=err)
+            print_text(value, indent=indent + " " * 2 * GAP, hanging=indent + " " * 2 * GAP, err=err)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> None:
