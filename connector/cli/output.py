@@ -83,11 +83,11 @@ def print_values(
         if value is None:
             continue
         begin = f"{indent}{label + mark:<{width}}"
-        columns = _columns(err=err) if wraps else None
-        if columns is None:
+        room = (_columns(err=err) or sys.maxsize) - len(begin)
+        if not wraps:
             typer.echo(begin + value, err=err)
-        elif len(begin) + max(map(len, value.split()), default=0) <= columns:
-            typer.echo("\n".join(_wrapped(value, begin, hanging, err=err)), err=err)
+        elif max(map(len, value.split()), default=0) <= room:
+            print_text(value, indent=begin, hanging=hanging, err=err)
         else:  # a word of it needs more room than the column has
             typer.echo(begin.rstrip(), err=err)
             print_text(value, indent=indent + " " * 2 * GAP, hanging=indent + " " * 2 * GAP, err=err)
