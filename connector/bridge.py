@@ -429,7 +429,9 @@ class Bridge:
             sender.age_without_others(now_s, is_blocked=self._flow.waits_for(sender))
             failing = sender.failing()
             telemetry.sources_failing(sender.name, failing)
+            telemetry.first_lookups(sender.name, sender.source_gate.first_lookups)
             self._health.sources_failing(sender.name, failing)
+            self._health.first_lookups(sender.name, sender.source_gate.first_lookups)
             if is_due or sender.source_gate.changed():
                 standings = list(sender.source_gate.standings())
                 telemetry.sources(sender.name, standings)

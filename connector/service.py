@@ -9,7 +9,7 @@ from typing import NoReturn
 from connector import config, process
 from connector.bridge import Bridge
 from connector.dead_letters.open_count import OpenCounter
-from connector.dead_letters.writer import KafkaDeadLetters
+from connector.dead_letters.writer import KafkaDeadLetters, missing_topic
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Requests
@@ -134,17 +134,10 @@ def _connect(
         letters = settings.dead_letter
         if letters.topic not in metadata.topics:
             if not letters.create:
-                raise ConfigError([Problem("dead_letter.topic", missing_dead_letter_topic(letters.topic))])
+                raise ConfigError([Problem("dead_letter.topic", missing_topic(letters.topic))])
             dead_letters.partitions = create_topic(
                 settings, letters.topic, letters.partitions, cluster_id=metadata.cluster_id
             )
         else:
             dead_letters.partitions = len(metadata.topics[letters.topic].partitions)
         return
-
-
-def missing_dead_letter_topic(topic: str) -> str:
-    return (
-        f"the topic {topic} does not exist; create it, or set dead_letter.create: true. Or this user may not "
-        "see it: allow it Write on that topic"
-    )

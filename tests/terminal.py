@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
+import struct
+import sys
+import termios
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +46,59 @@ class Ran(NamedTuple):
     code: int
     out: str
     err: str
+
+
+STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Screen:
+    """What a command wrote to a real terminal; whole once its context has ended."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self.raw = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines, without colours."""
+        return STYLES.sub("", self.raw).splitlines()
+
+    @property
+    def too_long(self) -> list[str]:
+        """Lines that the terminal breaks, though they have a place to be broken at."""
+        return [line for line in self.lines if len(line) > self.columns and " " in line.strip()]
+
+
+@contextmanager
+def screen(monkeypatch: pytest.MonkeyPatch, columns: int = 80, *, stdout: bool = True) -> Iterator[Screen]:
+    """Make stdout and stderr a terminal of so many columns; without `stdout` only stderr."""
+    shown = Screen(columns)
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    chunks: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while chunk := os.read(ours, 65536):
+                chunks.append(chunk)
+        except OSError:  # its other end was closed
+            pass
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        with monkeypatch.context() as patched, os.fdopen(theirs, "w", encoding="utf-8") as stream:
+            patched.setenv("COLUMNS", str(columns))
+            patched.setenv("TERM", "xterm-256color")
+            patched.delenv("NO_COLOR", raising=False)
+            patched.setattr(sys, "stderr", stream)
+            if stdout:
+                patched.setattr(sys, "stdout", stream)
+            yield shown
+    finally:
+        reader.join()
+        os.close(ours)
+        shown.raw = b"".join(chunks).decode().replace("\r\n", "\n")
 
 
 class Terminal:

@@ -14,7 +14,7 @@ import typer
 from connector import __version__, process
 from connector.cli.dead_letters import dead_letters_app
 from connector.cli.options import AsJson, ConfigFile, examples, file_of, settings_of
-from connector.cli.output import print_json, print_values
+from connector.cli.output import print_json, print_text, print_values, wants_colour
 from connector.cli.sandbox import sandbox_app
 from connector.cli.sources import source_app
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
@@ -54,15 +54,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with one of the codes in `process`."""
     process.install_excepthooks()
     try:
-        app(arguments)
+        app(arguments, color=None if wants_colour() else False)
     except ConfigError as error:
         _print_problems(error.problems)
         sys.exit(EXIT_USAGE)
     except HaltError as error:
-        typer.echo(f"Halted: {error}", err=True)
+        print_text(f"Halted: {error}", err=True)
         sys.exit(EXIT_HALTED)
     except UnavailableError as error:
-        typer.echo(str(error), err=True)
+        print_text(str(error), err=True)
         sys.exit(EXIT_CHECK_FAILED)
     except Exception as bug:  # noqa: BLE001 - Python's own traceback would show what the bug choked on
         process.report_crash(bug)
@@ -191,17 +191,19 @@ def demo(
 
 
 def _print_problems(problems: Iterable[Problem]) -> None:
-    listed = [f"  {number}. {problem}" for number, problem in enumerate(problems, start=1)]
-    title = "The configuration has a problem:" if len(listed) == 1 else "The configuration has problems:"
-    typer.echo("\n".join([title, *listed]), err=True)
+    listed = list(problems)
+    typer.echo(f"The configuration has {'a problem' if len(listed) == 1 else 'problems'}:", err=True)
+    for number, problem in enumerate(listed, start=1):
+        begin = f"  {number}. "
+        print_text(str(problem), indent=begin, hanging=" " * len(begin), err=True)
 
 
 def _print_description(name: str, sections: Iterable[Section]) -> None:
-    typer.secho(f"{name} would do this:", bold=True)
+    print_text(f"{name} would do this:", bold=True)
     for title, lines in sections:
         typer.echo()
-        typer.secho(title, bold=True)
-        print_values(lines, indent="  ")
+        print_text(title, bold=True)
+        print_values(lines, indent="  ", wraps=True)
 
 
 def _try_connections(settings: Settings, *, as_json: bool) -> list[CheckResult]:
@@ -210,7 +212,7 @@ def _try_connections(settings: Settings, *, as_json: bool) -> list[CheckResult]:
 
     if not as_json:
         typer.echo()
-        typer.secho("connections", bold=True)
+        print_text("connections", bold=True)
     results = []
     for result in check.connection_checks(settings):
         results.append(result)
@@ -218,5 +220,5 @@ def _try_connections(settings: Settings, *, as_json: bool) -> list[CheckResult]:
             mark = (
                 typer.style("ok    ", fg="green") if result.ok else typer.style("failed", fg="red", bold=True)
             )
-            typer.echo(f"  {mark}  {result.name}: {result.text}")
+            print_text(f"{result.name}: {result.text}", indent=f"  {mark}  ", hanging=" " * 10)
     return results

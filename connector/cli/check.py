@@ -16,20 +16,20 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from connector import config
+from connector.cli.problems import reading_problems
 from connector.config.rules import is_loopback
 from connector.config.settings import DEFAULT_TARGET, EventTemplate, Format, Settings, Target, Topic
 from connector.config.units import show_bytes, show_seconds
+from connector.dead_letters.writer import missing_topic
 from connector.errors import ConfigError, ConnectorError, Problem, UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.endpoint import NO_PROXY, Route, routes, shown
 from connector.eventbridge.session import Choice
 from connector.formats.registries import Registries
-from connector.kafka import client
 from connector.kafka.client import ANSWER_TIMEOUT_S, LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
 from connector.mapping.times import COUNTED
 from connector.pipeline import Pipeline
-from connector.service import missing_dead_letter_topic
 from connector.sources.api import SourceCalls
 from connector.sources.customers import read_customers
 from connector.telemetry.log import configure_logging
@@ -41,7 +41,7 @@ def problems(settings: Settings) -> list[Problem]:
 
     Connects to nothing.
     """
-    found = client.option_problems(settings.kafka)
+    found = reading_problems(settings)
     try:
         routes(settings)
     except ConfigError as error:
@@ -51,25 +51,7 @@ def problems(settings: Settings) -> list[Problem]:
             read_customers(settings.sources.customers, settings)
         except ConfigError as error:
             found += [problem._replace(path="sources.customers") for problem in error.problems]
-    try:
-        registries = Registries.of(settings)
-    except ConfigError as error:
-        found += error.problems
-        registries = Registries.of(_without_credentials(settings))
-    try:
-        Pipeline(settings, registries)
-    except ConfigError as error:
-        found += error.problems
-    finally:
-        registries.close()
     return found
-
-
-def _without_credentials(settings: Settings) -> Settings:
-    """The same without sign-in and TLS of the registry, which must not hide other problems."""
-    named = settings.schema_registry
-    bare = None if named is None else config.SchemaRegistry(url=named.url)
-    return settings.model_copy(update={"schema_registry": bare})
 
 
 class Section(NamedTuple):
@@ -322,7 +304,7 @@ def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[s
     elif letters.create:
         yield CheckResult("dead-letter topic", ok=True, text=f"{letters.topic} will be created")
     else:
-        yield CheckResult("dead-letter topic", ok=False, text=missing_dead_letter_topic(letters.topic))
+        yield CheckResult("dead-letter topic", ok=False, text=missing_topic(letters.topic))
 
 
 def _source_checks(settings: config.Settings, name: str, of_target: str) -> Iterator[CheckResult]:

@@ -88,20 +88,17 @@ def full_report(
     except NotReplayable as error:
         return report | {"now": {"outcome": "cannot be sent", "why": str(error)}}
     for name, decode in (("key", session.pipeline.decode_key), ("value", session.pipeline.decode_value)):
-        decoded = _decoded(decode, letter.record)
-        report[name] = decoded if payload else _shape(decoded)
+        report[name] = _decoded(decode, letter.record, payload=payload)
     return report | {"now": _outcome(session, dry_run, letter, payload=payload)}
 
 
-class _Undecodable(dict[str, Json]):
-    """The error that stands in the place of a value."""
-
-
-def _decoded(decode: Callable[[Record], Json], record: Record) -> Json:
+def _decoded(decode: Callable[[Record], Json], record: Record, *, payload: bool) -> Json:
+    """Report a key or value; where it cannot be decoded, the error stands in its place."""
     try:
-        return _with_schema(lambda: decode(record))
+        decoded = _with_schema(lambda: decode(record))
     except (RecordError, UnavailableError) as error:
-        return _Undecodable(cannot_be_decoded=str(error))
+        return {"cannot_be_decoded": str(error)}
+    return decoded if payload else _shape(decoded)
 
 
 def _outcome(session: DeadLetterSession, dry_run: DryRun, letter: DeadLetter, *, payload: bool) -> Json:
@@ -143,8 +140,6 @@ def _with_schema(attempt: Callable[[], T]) -> T:
 def _shape(value: Json, depth: int = 0) -> Json:
     """Describe a value by names, kinds and sizes, which anybody may see."""
     match value:
-        case _Undecodable():
-            return value
         case dict() if depth < MAX_DEPTH:
             shown: dict[str, Json] = {
                 name: _shape(field, depth + 1) for name, field in list(value.items())[:MAX_FIELDS]

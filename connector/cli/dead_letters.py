@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec, cast
+from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec, TypeAlias, cast
 
 import typer
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from connector.dead_letters.selection import Ids, Selection, Wanted
 
 dead_letters_app = typer.Typer(
-    help="List dead letters by cause, show one, send them again, or discard them.",
+    help="List dead letters; show, replay or discard them.",
     epilog=examples(
         "partner-bridge dead-letters list",
         "partner-bridge dead-letters list --code template_null --since 2h",
         "partner-bridge dead-letters show orders-bridge.dlt/3/1042",
         "partner-bridge dead-letters replay --code template_null --execute",
-        "partner-bridge dead-letters discard --topic old.v1 --reason 'topic retired' --execute",
+        "partner-bridge dead-letters discard --topic old.v1 --reason 'topic retired'",
     ),
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -72,25 +72,31 @@ def _state(text: str) -> str:
 
 
 P = ParamSpec("P")
+Command: TypeAlias = Callable[..., None]
 
 Texts = list[str] | None
 Numbers = list[int] | None
 
 Code = Annotated[
     Texts,
-    typer.Option(help="Code of the failure. Options like this may be given several times; * is any text."),
+    typer.Option(
+        metavar="CODE",
+        help="Code of the failure. Options like this may be given several times; * is any text.",
+    ),
 ]
-Topic = Annotated[Texts, typer.Option(help="Topic the record came from.")]
-Partition = Annotated[Numbers, typer.Option(min=0, help="Its partition there.")]
-Offset = Annotated[Numbers, typer.Option(min=0, help="Its offset there.")]
-Key = Annotated[Texts, typer.Option(help="Its key, as text, or as hex:00ff.")]
-Source = Annotated[Texts, typer.Option(help="Source of the event.")]
-DetailType = Annotated[Texts, typer.Option(help="Detail type of the event.")]
+Topic = Annotated[Texts, typer.Option(metavar="TOPIC", help="Topic the record came from.")]
+Partition = Annotated[Numbers, typer.Option(min=0, metavar="NUMBER", help="Its partition there.")]
+Offset = Annotated[Numbers, typer.Option(min=0, metavar="NUMBER", help="Its offset there.")]
+Key = Annotated[Texts, typer.Option(metavar="KEY", help="Its key, as text, or as hex:00ff.")]
+Source = Annotated[Texts, typer.Option(metavar="NAME", help="Source of the event, its whole name.")]
+DetailType = Annotated[Texts, typer.Option(metavar="TEXT", help="Detail type of the event.")]
 Since = Annotated[
     str | None, typer.Option(metavar="WHEN", help="Written then or later: 2h (ago), or 2026-11-22T10:00Z.")
 ]
 Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Written before that.")]
-MinAttempts = Annotated[int, typer.Option(min=0, help="Sent at least this often before it was given up.")]
+MinAttempts = Annotated[
+    int, typer.Option(min=0, metavar="COUNT", help="Sent at least this often before it was given up.")
+]
 State = Annotated[str, typer.Option(callback=_state, metavar="STATE", help=f"One of {', '.join(STATES)}.")]
 IdsFile = Annotated[
     str | None,
@@ -134,6 +140,7 @@ class SelectedLetters(NamedTuple):
 
 def _selected(
     *,
+    to_send: bool,
     config: ConfigFile = None,
     code: Code = None,
     topic: Topic = None,
@@ -147,10 +154,10 @@ def _selected(
     min_attempts: MinAttempts = 0,
     ids: IdsFile = None,
 ) -> SelectedLetters:
-    """Turn the options that select letters into a selection."""
+    """Turn the options that select letters into a selection; with the settings that the command needs."""
     from connector.dead_letters.selection import Selection  # noqa: PLC0415
 
-    settings = settings_of(config)
+    settings = settings_of(config, to_send=to_send)
     selection = Selection(
         codes=code or (),
         topics=topic or (),
@@ -167,35 +174,42 @@ def _selected(
     return SelectedLetters(settings, selection)
 
 
-def _selecting(command: Callable[Concatenate[SelectedLetters, P], None]) -> Callable[..., None]:
+def _selecting(*, to_send: bool) -> Callable[[Callable[Concatenate[SelectedLetters, P], None]], Command]:
     """Give a command the options of `_selected` before its own, and their values as its first argument."""
-    shared = inspect.signature(_selected, eval_str=True).parameters
-    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    shared = list(inspect.signature(_selected, eval_str=True).parameters.values())[1:]
 
-    @functools.wraps(command)
-    def run(*args: P.args, **given: P.kwargs) -> None:
-        selected = _selected(**{name: given.pop(name) for name in shared})  # type: ignore[arg-type]
-        command(selected, *args, **given)
+    def selecting(command: Callable[Concatenate[SelectedLetters, P], None]) -> Command:
+        _, *own = inspect.signature(command, eval_str=True).parameters.values()
 
-    run.__signature__ = inspect.Signature([*shared.values(), *own])  # type: ignore[attr-defined]
-    return run
+        @functools.wraps(command)
+        def run(*args: P.args, **given: P.kwargs) -> None:
+            chosen = {option.name: given.pop(option.name) for option in shared}
+            command(_selected(to_send=to_send, **chosen), *args, **given)  # type: ignore[arg-type]
+
+        run.__signature__ = inspect.Signature([*shared, *own])  # type: ignore[attr-defined]
+        return run
+
+    return selecting
 
 
 @dead_letters_app.command(
     "list",
     epilog=examples(
         "partner-bridge dead-letters list",
-        "partner-bridge dead-letters list --code 'template_*' --topic orders.v1 --since 2h",
+        "partner-bridge dead-letters list --code 'template_*' --since 2h",
         "partner-bridge dead-letters list --state parked --json > parked.jsonl",
     ),
 )
-@_selecting
+@_selecting(to_send=False)
 def list_letters(
     selected: SelectedLetters,
     *,
     state: State = "open",
     limit: Annotated[
-        int | None, typer.Option(min=0, help="Letters shown one by one. Default: 10, or all with --json.")
+        int | None,
+        typer.Option(
+            min=0, metavar="COUNT", help="Letters shown one by one. Default: 10, or all with --json."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -221,9 +235,7 @@ def list_letters(
     ),
 )
 def show(
-    letters: Annotated[
-        list[str] | None, typer.Argument(metavar="ID...", help="As `list` shows them.")
-    ] = None,
+    letters: Annotated[list[str] | None, typer.Argument(metavar="ID", help="As `list` shows them.")] = None,
     *,
     config: ConfigFile = None,
     ids: IdsFile = None,
@@ -232,10 +244,11 @@ def show(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show all there is to know of a letter, or of a newer one of the same record.
+    """Show all there is to know of a letter.
 
-    The error in words, the decoded record, its resolution, and the outcome of a replay with the current
-    configuration: the event, or the error it would still get.
+    Or of a newer one of the same record, if there is one. The error in words, the decoded record, its
+    resolution, and the outcome of a replay with the current configuration: the event, or the error it would
+    still get.
 
     Exit code 4: an id does not exist, or Kafka does not answer.
     """
@@ -253,18 +266,20 @@ def show(
     "discard",
     epilog=examples(
         "partner-bridge dead-letters discard --code tombstone",
-        "partner-bridge dead-letters discard --code tombstone --reason 'not needed, OPS-17' --execute",
+        "partner-bridge dead-letters discard --code tombstone --reason OPS-17",
     ),
 )
-@_selecting
+@_selecting(to_send=False)
 def discard(
     selected: SelectedLetters,
     *,
     state: State = "open",
     reason: Annotated[
-        str | None, typer.Option(help="Why; kept with each letter. Needed with --execute.")
+        str | None, typer.Option(metavar="TEXT", help="Why; kept with each letter. Needed with --execute.")
     ] = None,
-    who: Annotated[str | None, typer.Option(help="Your name; kept too. Default: the user.")] = None,
+    who: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Your name; kept too. Default: the user.")
+    ] = None,
     execute: Execute = False,
 ) -> None:
     """Mark letters as not to be sent, ever.
@@ -282,7 +297,7 @@ def discard(
 
     settings, selection = selected.settings, selected.in_state(state)
     if not execute:
-        raise typer.Exit(dead_letters_output.plan_discard(settings, selection))
+        raise typer.Exit(dead_letters_output.plan_discard(settings, selection, has_reason=bool(reason)))
     who = who or _user()
     raise typer.Exit(dead_letters_output.discard(settings, selection, reason=reason, who=who))
 
@@ -299,23 +314,31 @@ def _user() -> str:
     epilog=examples(
         "partner-bridge dead-letters replay --code template_null",
         "partner-bridge dead-letters replay --code template_null --execute",
-        "partner-bridge dead-letters replay --ids parked.jsonl --max-replays 10 --rate 0 --execute",
+        "partner-bridge dead-letters replay --ids parked.jsonl --rate 0 --execute",
     ),
 )
-@_selecting
+@_selecting(to_send=True)
 def replay(
     selected: SelectedLetters,
     *,
     rate: Annotated[
-        float, typer.Option(min=0, help="Letters a second, at most; 0 for as fast as EventBridge takes them.")
+        float,
+        typer.Option(
+            min=0,
+            metavar="NUMBER",
+            help="Letters a second, at most; 0 for as fast as EventBridge takes them.",
+        ),
     ] = 100,
     max_letters: Annotated[
-        int | None, typer.Option("--max", min=1, help="Letters tried, at most. Default: all.")
+        int | None,
+        typer.Option("--max", min=1, metavar="COUNT", help="Letters tried, at most. Default: all."),
     ] = None,
     max_replays: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Skip letters that were replayed this often. Default: dead_letter.max_replays."
+            min=0,
+            metavar="COUNT",
+            help="Skip letters that were replayed this often. Default: dead_letter.max_replays.",
         ),
     ] = None,
     execute: Execute = False,
@@ -327,8 +350,9 @@ def replay(
     again is written as a new letter. Stop it, or kill it, and run it again: a letter with a recorded
     resolution is not sent again. At a stop, requests in flight have two seconds to finish.
 
-    Exit code 4: letters were left open because they could not be tried, an id of --ids does not exist, or
-    Kafka does not answer. Exit code 3: it halted, since going on would only fail.
+    Exit code 4: letters were left open because they could not be tried, or some failed again and none was
+    delivered; an id of --ids does not exist; or Kafka does not answer. Exit code 3: it halted, since going on
+    would only fail.
     """
     from connector.cli import replay  # noqa: PLC0415
     from connector.dead_letters.replay import Limits  # noqa: PLC0415

@@ -15,7 +15,16 @@ import yaml
 from connector import config
 from connector.cli.dead_letter_report import full_report, summary
 from connector.cli.dead_letters_session import DeadLetterSession
-from connector.cli.output import note, plural, print_json, print_table
+from connector.cli.output import (
+    note,
+    plural,
+    print_json,
+    print_table,
+    print_text,
+    print_values,
+    printable,
+    wrap_lines,
+)
 from connector.dead_letters.format import letter_id
 from connector.dead_letters.selection import Ids, Selection, StoredDeadLetter, missing_text
 from connector.dead_letters.totals import Totals, TotalsRow
@@ -48,7 +57,7 @@ def list_letters(settings: config.Settings, selection: Selection, *, limit: int 
 
 def _list_json(session: DeadLetterSession, selection: Selection, limit: int | None) -> int:
     totals = Totals()
-    for batch in session.selected(selection, session.cases(selection)):
+    for batch in session.selected(selection, session.cases(selection), are_printed=True):
         for found in batch:
             if totals.count == limit:
                 break
@@ -64,24 +73,25 @@ def discard(settings: config.Settings, selection: Selection, *, reason: str, who
     with DeadLetterSession(settings) as session:
         totals = session.discard(selection, reason=reason, who=who)
         if totals.count:
-            typer.echo(
+            print_text(
                 f"Discarded {plural(totals.count, 'letter')} of {session.topic.name}, as {who}: {reason}"
             )
         else:
-            typer.echo(_nothing(session, selection))
+            print_why_none(session, selection)
         return _finish(session, selection.ids, totals)
 
 
-def plan_discard(settings: config.Settings, selection: Selection) -> int:
+def plan_discard(settings: config.Settings, selection: Selection, *, has_reason: bool) -> int:
     """Print the letters that `discard` would discard, counted by code; returns the exit code."""
     with DeadLetterSession(settings) as session:
         totals, _, _ = session.totals_and_first(selection, 0)
         if totals.count:
             typer.echo(f"This would discard {plural(totals.count, 'letter')} of {session.topic.name}:")
             _print_groups("code", totals.by("code"))
-            typer.echo("\nNothing was changed. Add --reason and --execute to do it.")
+            missing = "--execute" if has_reason else "--reason and --execute"
+            typer.echo(f"\nNothing was changed. Add {missing} to do it.")
         else:
-            typer.echo(_nothing(session, selection))
+            print_why_none(session, selection)
         return _finish(session, selection.ids, totals)
 
 
@@ -92,7 +102,7 @@ def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -
         cases = session.cases(selection)
         resolutions = session.resolutions.find(list(cases.ids or ()))
         is_first = True
-        for batch in session.selected(selection, cases):
+        for batch in session.selected(selection, cases, are_printed=True):
             for found in batch:
                 report = full_report(session, found, resolutions.get(found.id), payload=payload)
                 if as_json:
@@ -101,31 +111,48 @@ def show(settings: config.Settings, ids: Ids, *, payload: bool, as_json: bool) -
                 # YAML also escapes what a terminal would take for commands.
                 typer.echo("" if is_first else "---\n", nl=False)
                 shown = {name: field for name, field in report.items() if field is not None}
-                typer.echo(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110), nl=False)
+                text = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=sys.maxsize)
+                typer.echo(wrap_lines(text), nl=False)
                 is_first = False
         return _report_missing(session, ids)
 
 
 def _print_totals(session: DeadLetterSession, selection: Selection, totals: Totals) -> None:
     if not totals.count:
-        typer.echo(_nothing(session, selection))
+        print_why_none(session, selection)
         return
     (everything,) = totals.by("all").values()
     kind = "" if selection.state == "all" else f"{selection.state} "
     begin, end = _moment(everything.oldest_ms), _moment(everything.newest_ms)
-    typer.secho(
-        f"{plural(totals.count, f'{kind}dead letter')} in {session.topic.name}, written {begin} to {end} UTC",
+    written = begin if begin == end else f"{begin} to {end}"
+    print_text(
+        f"{plural(totals.count, f'{kind}dead letter')} in {session.topic.name}, written {written} UTC",
         bold=True,
     )
-    _print_groups("code", totals.by("code"))
-    _print_groups("origin topic", totals.by("topic"))
-    _print_groups("source", totals.by("source"))
-    _print_groups("detail type", totals.by("detail_type"))
-    _print_groups("hour", totals.by("hour"), in_order=True)
-    if len(totals.by("state")) > 1:
-        _print_groups("state", totals.by("state"))
-    if len(totals.by("bridge")) > 1:
-        _print_groups("written by", totals.by("bridge"))
+    dimensions = {
+        "code": totals.by("code"),
+        "origin topic": totals.by("topic"),
+        "source": totals.by("source"),
+        "detail type": totals.by("detail_type"),
+        "hour": totals.by("hour"),
+    }
+    dimensions |= {
+        title: groups
+        for title, groups in {"state": totals.by("state"), "written by": totals.by("bridge")}.items()
+        if len(groups) > 1
+    }
+    # What all letters have in common takes a line, and not a table. Their hour is in the line above.
+    common = {
+        title: value
+        for title, groups in dimensions.items()
+        for value, group in groups.items()
+        if group.count == totals.count
+    }
+    shown = {title: printable(value) for title, value in common.items() if title != "hour"}
+    print_values(shown, indent="  ")
+    for title, groups in dimensions.items():
+        if title not in common:
+            _print_groups(title, groups, in_order=title == "hour")
 
 
 def _print_groups(title: str, groups: Mapping[str, TotalsRow], *, in_order: bool = False) -> None:
@@ -162,13 +189,10 @@ def _print_letters(first: Sequence[StoredDeadLetter], count: int) -> None:
         typer.echo(f"  and {count - len(first):,} more: see --limit and --json")
 
 
-def _nothing(session: DeadLetterSession, selection: Selection) -> str:
-    if not session.size():
-        return f"{session.topic.name} is empty: there are no dead letters."
-    kind = "" if selection.state == "all" else f"{selection.state} "
-    return (
-        f"No {kind}dead letter matches; {session.topic.name} holds {plural(session.size(), 'letter')} in all."
-    )
+def print_why_none(session: DeadLetterSession, selection: Selection) -> None:
+    """Print what a selection that matches no letter looked for, where, and what there is instead."""
+    for sentence in session.why_none(selection):
+        print_text(printable(sentence))
 
 
 def _finish(session: DeadLetterSession, ids: Ids | None, totals: Totals) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from connector import config, process
-from connector.cli.output import note, progress
+from connector.cli.output import note, plural, progress
 from connector.dead_letters.format import letter_id
+from connector.dead_letters.near_misses import NearMisses, looked_for
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import Cases, Selection, StoredDeadLetter, scan
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
@@ -15,8 +16,9 @@ from connector.dead_letters.totals import Totals
 from connector.formats.registries import Registries
 from connector.model import Ranges, SourceStatus, now_ms
 from connector.pipeline import Pipeline
-from connector.sources.lookup import CachedStates
-from connector.telemetry.log import configure_logging
+
+if TYPE_CHECKING:
+    from connector.sources.lookup import CachedStates
 
 FLUSH_S = 60.0
 """Limit for the broker to acknowledge the last resolutions."""
@@ -33,7 +35,6 @@ class DeadLetterSession:
     """
 
     def __init__(self, settings: config.Settings) -> None:
-        configure_logging("error", settings.log.format)
         self.settings = settings
         self.topic = DeadLetterTopic(settings)
         self.resolutions = ResolutionTopic(settings)
@@ -63,7 +64,12 @@ class DeadLetterSession:
             ConfigError: as `Publisher`.
         """
         if self._source_states is None:
-            self._source_states = CachedStates(self.settings)  # only now, since most commands need none
+            # Only now, since most commands need none, and importing boto3 takes as long as all they do.
+            from connector.sources.lookup import CachedStates  # noqa: PLC0415
+            from connector.telemetry.log import configure_logging  # noqa: PLC0415
+
+            configure_logging("error", self.settings.log.format)
+            self._source_states = CachedStates(self.settings)
         return self._source_states(target, source)
 
     def size(self) -> int:
@@ -80,10 +86,15 @@ class DeadLetterSession:
         return cases
 
     def selected(
-        self, selection: Selection, cases: Cases, resolved: ResolutionTable | None = None
+        self,
+        selection: Selection,
+        cases: Cases,
+        resolved: ResolutionTable | None = None,
+        *,
+        are_printed: bool = False,
     ) -> Iterator[Sequence[StoredDeadLetter]]:
-        """Read the selected letters in batches, one letter of each record."""
-        with progress("reading", self._total(selection)) as shown:
+        """Read the selected letters in batches, one letter of each record; they `are_printed` meanwhile."""
+        with progress("reading", self._total(selection), beside_output=are_printed) as shown:
             yield from scan(
                 self.topic,
                 resolved or self.read_resolutions(),
@@ -125,6 +136,30 @@ class DeadLetterSession:
             for batch in self.selected(selection, cases, resolved):
                 _count(batch, totals, first, limit)
         return totals, first, cases
+
+    def why_none(self, selection: Selection) -> Iterator[str]:
+        """Say what a selection that matches no letter looked for, where, and what there is instead.
+
+        In sentences. Reads the topic once more, where the selection has filters.
+        """
+        size = self.size()
+        if not size:
+            yield f"{self.topic.name} is empty: there are no dead letters."
+            return
+        kind = "" if selection.state == "all" else f"{selection.state} "
+        filters, ids = looked_for(selection), selection.ids
+        matches = f" matches {filters}" if filters else " is among the ids" if ids is not None else ""
+        holds = f"{self.topic.name}, which holds {plural(size, 'letter')} in all"
+        yield f"No {kind}dead letter{matches} in {holds}."
+        if not filters and ids is None:
+            return
+        misses = NearMisses(selection, max_replays=self.settings.dead_letter.max_replays)
+        resolved = self.read_resolutions()
+        with progress("reading", None if ids is not None else size) as shown:
+            for records in self.topic.read(self.ranges if ids is None else ids.spans(self.ranges)):
+                misses.add(records, resolved)
+                shown.advance(len(records))
+        yield from misses.sentences()
 
     def discard(self, selection: Selection, *, reason: str, who: str) -> Totals:
         """Mark the selected letters as discarded, and count them.

@@ -52,10 +52,18 @@ def file_of(config: Path | None) -> Path | None:
     return config
 
 
-def settings_of(config: Path | None) -> Settings:
-    """Load the settings and check them as far as possible without connecting."""
+def settings_of(config: Path | None, *, to_send: bool = True) -> Settings:
+    """Load the settings and check them as far as possible without connecting.
+
+    Not `to_send`, what only sending needs is not checked: that would take most of the command's time.
+    """
     file = file_of(config)
-    from connector.cli import check  # noqa: PLC0415
     from connector.config.load import load  # noqa: PLC0415
+
+    if not to_send:
+        from connector.cli.problems import reading_problems  # noqa: PLC0415
+
+        return load(file, also=reading_problems)
+    from connector.cli import check  # noqa: PLC0415
 
     return load(file, also=check.problems)

@@ -11,8 +11,19 @@ from functools import partial
 import typer
 
 from connector import config, process
+from connector.cli.dead_letters_output import print_why_none
 from connector.cli.dead_letters_session import DeadLetterSession, note_stand_ins
-from connector.cli.output import Progress, Speed, duration, plural, print_json, print_values, progress
+from connector.cli.output import (
+    Progress,
+    Speed,
+    duration,
+    plural,
+    print_json,
+    print_text,
+    print_values,
+    printable,
+    progress,
+)
 from connector.dead_letters import replay_worker
 from connector.dead_letters.dry_run import DryRun, PreparedBatch, ReplayCounts, plan, prepared_batches
 from connector.dead_letters.replay import Limits, Replay
@@ -26,6 +37,7 @@ from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.model import Ranges
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE
 from connector.sources.poller import state_feeds
+from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
 
 STOP_S = 1.8
@@ -72,6 +84,7 @@ class ReplaySession:
             HaltError: going on would only fail; what was sent is recorded.
         """
         settings, ranges = self._session.settings, self._session.ranges
+        configure_logging("error", settings.log.format)
         self._session.resolutions.ensure(len(ranges))
         telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
         dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
@@ -152,24 +165,29 @@ def replay(settings: config.Settings, request: ReplayRequest, *, execute: bool) 
         missing = (
             [missing_text(letter, session.ranges) for letter in ids.unseen()] if ids and is_whole else []
         )
+        is_nothing = not (
+            counts.tried or counts.left or counts.parked or counts.is_stopped or counts.elsewhere
+        )
+        if is_nothing and not request.as_json:
+            typer.echo("Nothing to replay.")
+            print_why_none(session, request.selection)
     if request.as_json:
         print_json({**asdict(counts), "executed": execute, "missing": missing})
-    elif execute:
+    elif execute and not is_nothing:
         _print_result(counts, settings)
-    else:
+    elif not is_nothing:
         _print_plan(counts, settings, request)
     for text in missing:
-        typer.echo(text, err=True)
+        print_text(text, err=True)
     if counts.is_stopped:
         return process.stopped_code()
-    return EXIT_CHECK_FAILED if missing or counts.left or counts.elsewhere else EXIT_DONE
+    has_only_failed = execute and counts.failed and not counts.delivered
+    is_done = not (missing or counts.left or counts.elsewhere or has_only_failed)
+    return EXIT_DONE if is_done else EXIT_CHECK_FAILED
 
 
 def _print_plan(counts: ReplayCounts, settings: config.Settings, request: ReplayRequest) -> None:
-    if not (counts.tried or counts.left or counts.parked):
-        typer.echo(f"Nothing to replay: no open letter of {settings.dead_letter.topic} is selected.")
-        return
-    typer.secho(
+    print_text(
         f"A replay would try {plural(counts.tried_in_all, 'letter')} of {settings.dead_letter.topic}:",
         bold=True,
     )
@@ -187,19 +205,14 @@ def _print_plan(counts: ReplayCounts, settings: config.Settings, request: Replay
 
 
 def _print_result(counts: ReplayCounts, settings: config.Settings, *, title: str = "Replayed") -> None:
-    if not (counts.tried or counts.left or counts.parked or counts.is_stopped or counts.elsewhere):
-        typer.echo(f"Nothing to replay: no open letter of {settings.dead_letter.topic} is selected.")
-        return
     if counts.is_stopped:
         title = f"Stopped. {title}"
-    typer.secho(
-        f"{title} {plural(counts.tried_in_all, 'letter')} of {settings.dead_letter.topic}:", bold=True
-    )
+    print_text(f"{title} {plural(counts.tried_in_all, 'letter')} of {settings.dead_letter.topic}:", bold=True)
     _print_outcomes(counts, sent="delivered", failed="failed again, each a new letter", indent="  ")
     _print_left(counts)
     if counts.elsewhere:
         numbers = ", ".join(map(str, counts.elsewhere[:20]))
-        typer.echo(f"Another replay has the letters of partition {numbers}: they were left to it.")
+        print_text(f"Another replay has the letters of partition {numbers}: they were left to it.")
     if counts.is_stopped or counts.elsewhere:
         typer.echo("What was sent is recorded and is not sent again. To go on with the rest:")
         typer.echo(f"  {shlex.join(['partner-bridge', *sys.argv[1:]])}")
@@ -212,19 +225,21 @@ def _print_outcomes(counts: ReplayCounts, *, sent: str, failed: str, indent: str
         rows[failed] = sum(counts.failed.values())
     _print_counts(rows, indent=indent)
     for code, count in _largest_first(counts.failed):
-        typer.echo(f"{indent}  {count:>9,}  {code}: {counts.messages.get(code, '')}")
+        begin = f"{indent}  {count:>9,}  "
+        message = printable(counts.messages.get(code, ""))
+        print_text(f"{code}: {message}", indent=begin, hanging=" " * len(begin))
     if counts.unseen:
         why, count = next(iter(counts.unseen)), sum(counts.unseen.values())
-        typer.echo(f"{indent}Of these, {count:,} {sent} without a lookup of their source: {why}")
+        print_text(f"Of these, {count:,} {sent} without a lookup of their source: {why}", indent=indent)
 
 
 def _print_left(counts: ReplayCounts) -> None:
     if counts.parked:
-        typer.echo(
+        print_text(
             f"Parked, and left so: {plural(counts.parked, 'letter')} failed as often as --max-replays allows."
         )
     for reason, count in counts.left.items():
-        typer.echo(f"Left open: {plural(count, 'letter')}: {reason}.")
+        print_text(f"Left open: {plural(count, 'letter')}: {reason}.")
 
 
 def _print_counts(counts: Mapping[str, int], *, indent: str = "  ") -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
-from connector.cli.output import note, print_json, print_table, print_values, progress
+from connector.cli.output import note, print_json, print_table, print_text, print_values, progress
 from connector.errors import ConfigError
 from connector.model import iso_second
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from connector.sources.customers import Change
 
 source_app = typer.Typer(
-    help="See the customers' partner event sources; create, delete and test them.",
+    help="See, create, delete and test customers' sources.",
     epilog=examples(
         "partner-bridge source list --state PENDING",
         "partner-bridge source status aws.partner/example.com/acme",
@@ -57,11 +57,15 @@ def _account(text: str) -> str:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", callback=_name, help="The whole name of the source.")]
 TargetOption = Annotated[
-    str | None, typer.Option("--target", help="Only in this target of the configuration.")
+    str | None, typer.Option("--target", metavar="NAME", help="Only in this target of the configuration.")
 ]
 Region = Annotated[
     str | None,
-    typer.Option("--region", help="In this Region; one without a target of its own uses eventbridge's role."),
+    typer.Option(
+        "--region",
+        metavar="REGION",
+        help="In this Region; one without a target of its own uses eventbridge's role.",
+    ),
 ]
 Bridges = Annotated[
     list[str] | None,
@@ -128,7 +132,7 @@ def _admin_of_one(
     epilog=examples(
         "partner-bridge source list",
         "partner-bridge source list --state PENDING --region eu-west-1",
-        "partner-bridge source list --bridge http://pod-0:8080 --bridge http://pod-1:8080 --json",
+        "partner-bridge source list --bridge http://pod-0:8080 --json",
     ),
 )
 def list_(
@@ -137,10 +141,12 @@ def list_(
     config: ConfigFile = None,
     prefix: Annotated[
         list[str] | None,
-        typer.Option(help="Names that begin with it. Default: the beginnings of the topics' sources."),
+        typer.Option(
+            metavar="TEXT", help="Names that begin with it. Default: the beginnings of the topics' sources."
+        ),
     ] = None,
     state: Annotated[
-        list[str] | None, typer.Option(help="Only in this state: ACTIVE, PENDING, DELETED.")
+        list[str] | None, typer.Option(metavar="STATE", help="Only in this state: ACTIVE, PENDING, DELETED.")
     ] = None,
     target: TargetOption = None,
     region: Region = None,
@@ -161,6 +167,10 @@ def list_(
         print_json({"sources": [_row_json(row, sent) for row in rows], "problems": admin.problems})
     else:
         _print_rows(rows, sent)
+        if not rows:
+            regions = ", ".join(dict.fromkeys(target.region for target in admin.targets.values()))
+            state_text = f" and is {' or '.join(sorted(wanted))}" if wanted else ""
+            print_text(f"No source begins with {' or '.join(prefixes)}{state_text} in {regions}.")
         for url in silent:
             note(f"no bridge answers at {url}, so its events are not counted (--bridge URL)")
     _end(admin)
@@ -169,7 +179,7 @@ def list_(
 @source_app.command(
     epilog=examples(
         "partner-bridge source status aws.partner/example.com/acme",
-        "partner-bridge source status aws.partner/example.com/acme --json | jq .sources[0].state",
+        "partner-bridge source status aws.partner/example.com/acme --json",
     )
 )
 def status(
@@ -228,7 +238,7 @@ def create(
     elif row:
         _print_status(row, {})
         if row.status.state == "PENDING":
-            typer.echo(
+            print_text(
                 f"Next, account {account}: in EventBridge in {row.region}, under Partner event sources, "
                 'choose it and "Associate with event bus".'
             )
@@ -269,11 +279,12 @@ def delete(
     elif admin.problems:
         pass
     elif not rows:
-        typer.echo("Nothing to delete: there is no such source.")
+        regions = ", ".join(dict.fromkeys(target.region for target in admin.targets.values()))
+        print_text(f"Nothing to delete: there is no source {name} in {regions}.")
     elif execute:
-        typer.echo("Deleted. The customer's event bus stays, and gets nothing more.")
+        print_text("Deleted. The customer's event bus stays, and gets nothing more.")
     else:
-        typer.echo(
+        print_text(
             "It would be deleted: events for it would be refused, and its customer would have to accept a "
             "new one. Nothing was changed. Add --execute to do it."
         )
@@ -300,9 +311,11 @@ def sync(
     execute: Execute = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the sources match a list of customers; nothing without --execute.
+    """Make the sources match a list of customers.
 
-    Run it again after a failure: what is done stays done. Exit code 4: something was not done, or conflicts.
+    Changes nothing without --execute. Run it again after a failure: what is done stays done.
+
+    Exit code 4: something was not done, or conflicts.
     """
     from connector.sources.customers import changes, read_customers  # noqa: PLC0415
 
@@ -310,10 +323,8 @@ def sync(
     try:
         customers = read_customers(file, settings)
     except ConfigError as error:
-        typer.echo(
-            "\n".join([f"{file} cannot be used, and nothing was changed:", *map(str, error.problems)]),
-            err=True,
-        )
+        for line in (f"{file} cannot be used, and nothing was changed:", *map(str, error.problems)):
+            print_text(line, err=True)
         raise typer.Exit(EXIT_USAGE) from None
     if not customers and prune:
         raise typer.BadParameter(
@@ -343,7 +354,7 @@ def sync(
 @source_app.command(
     epilog=examples(
         "partner-bridge source ping aws.partner/example.com/acme",
-        "partner-bridge source ping aws.partner/example.com/acme --region eu-west-1 --json",
+        "partner-bridge source ping aws.partner/example.com/acme --json",
     )
 )
 def ping(
@@ -355,7 +366,7 @@ def ping(
     region: Region = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send one event marked as a test, and say its EventId and the source's state.
+    """Send one test event; say its EventId and the state.
 
     Its detail type is `Partner Bridge Ping`. Exit code 4: no event bus gets it.
     """
@@ -379,7 +390,7 @@ def ping(
             "detail.id": pong.id,
         }
         print_values(values, mark=":")
-        typer.echo(pong.text)
+        print_text(pong.text)
     _print_problems(admin)
     raise typer.Exit(EXIT_DONE if pong.is_received else EXIT_CHECK_FAILED)
 
@@ -465,8 +476,6 @@ def _print_rows(rows: Iterable[Row], sent: EventsSent) -> None:
     ]
     if shown:
         print_table(("source", "state", "account", "region", "created", "expires", "sent"), shown)
-    else:
-        typer.echo("No sources.")
 
 
 def _minute(unix_ms: int | None) -> str:
@@ -486,6 +495,7 @@ def _print_status(row: Row, sent: EventsSent) -> None:
             "events sent": None if count is None else str(count),
         },
         mark=":",
+        wraps=True,
     )
 
 
@@ -498,7 +508,7 @@ def _print_changes(planned: Sequence[Change], *, execute: bool, done: int) -> No
         counts[change.action] = counts.get(change.action, 0) + 1
         if change.action != "keep":
             account = change.account or "-"
-            typer.echo(f"{_MARKS[change.action]} {change.source}  {account}  {change.target}  {change.text}")
+            print_text(f"{_MARKS[change.action]} {change.source}  {account}  {change.target}  {change.text}")
     listed = ", ".join(f"{count} to {action}" for action, count in sorted(counts.items()))
     typer.echo(listed or "Nothing is listed, and nothing exists.")
     to_do = counts.get("create", 0) + counts.get("delete", 0)
@@ -517,7 +527,7 @@ def _with_progress(rows: Iterator[Row]) -> Iterator[Row]:
 
 def _print_problems(admin: SourceAdmin) -> None:
     for problem in admin.problems:
-        typer.echo(problem, err=True)
+        print_text(problem, err=True)
 
 
 def _end(admin: SourceAdmin) -> None:

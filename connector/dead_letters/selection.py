@@ -49,6 +49,11 @@ _STATES: dict[Wanted, frozenset[DeadLetterState]] = {
 }
 
 
+def states_of(wanted: Wanted) -> frozenset[DeadLetterState]:
+    """The states that a value of `--state` stands for."""
+    return _STATES[wanted]
+
+
 class StoredDeadLetter(NamedTuple):
     """One record of the dead-letter topic, and what became of it."""
 
@@ -182,7 +187,7 @@ class Selection:
         since_ms = self.since_ms if self.since_ms is not None else -1
         until_ms = self.until_ms if self.until_ms is not None else float("inf")
         tests = list(self._tests())
-        is_code = _is_in(self.codes)
+        is_code = is_in(self.codes)
         # Of what cannot be read nothing is known but that.
         takes_unreadable = not (tests or keys) and is_code(CODE_UNREADABLE)
         if self.codes:
@@ -231,7 +236,7 @@ class Selection:
             ("detail_type", self.detail_types),
         ):
             if texts:
-                yield _where(field, _is_in(texts))
+                yield _where(field, is_in(texts))
 
 
 def _where(field: str, matches: Callable[[Any], bool]) -> Callable[[DeadLetterInfo], bool]:
@@ -239,7 +244,7 @@ def _where(field: str, matches: Callable[[Any], bool]) -> Callable[[DeadLetterIn
     return lambda label: matches(value_of(label))
 
 
-def _is_in(wanted: Sequence[str]) -> Callable[[str | None], bool]:
+def is_in(wanted: Sequence[str]) -> Callable[[str | None], bool]:
     """Whether a text is one of those wanted, in which `*` stands for any text; anything is, of none."""
     if not wanted:
         return lambda _: True

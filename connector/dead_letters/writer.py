@@ -170,3 +170,11 @@ class KafkaDeadLetters:
         if not self._again:
             self._again_s = time.monotonic() + 1.0
         self._again.append((written, ack, place))
+
+
+def missing_topic(topic: str) -> str:
+    """What to do where the dead-letter topic does not exist, and may not be created."""
+    return (
+        f"the topic {topic} does not exist; create it, or set dead_letter.create: true. Or this user may not "
+        "see it: allow it Write on that topic"
+    )

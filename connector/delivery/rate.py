@@ -60,8 +60,10 @@ class RateControl:
         max_per_second: float | None,
         initial_interval_s: float = 0.0,
         max_interval_s: float = 0.0,
+        burst: float = 0.0,
         draw: Callable[[], float] = random.random,
     ) -> None:
+        """A `burst` of so many requests may leave at once: at first, and again once none left for a while."""
         self.state = BreakerState.OK
         self.rate = max_per_second
         """Requests per second allowed now; None for no limit."""
@@ -69,7 +71,8 @@ class RateControl:
         self._initial_interval_s = initial_interval_s
         self._max_interval_s = max_interval_s
         self._draw = draw
-        self._tokens = 1.0
+        self._burst = burst
+        self._tokens = max(1.0, burst)
         self._refilled_s: float | None = None
         self._not_before_s = float("-inf")
         self._failures = 0
@@ -121,6 +124,7 @@ class RateControl:
         """Slow down, and wait: a request was throttled as a whole."""
         self._throttles += 1
         self._failures = 0
+        self._tokens = min(self._tokens, 1.0)  # the rest of a burst would be throttled, too
         self.state = BreakerState.OK
         self._wait(now_s, retry_after_s or self._backoff_s(self._throttles))
         self._adapt(now_s, entries, entries)
@@ -148,7 +152,7 @@ class RateControl:
         assert self.rate is not None  # noqa: S101 - callers checked
         since_s = now_s - self._refilled_s if self._refilled_s is not None else 0.0
         # A tenth of a second may be saved up, so that a loop that polls every few ms keeps the rate.
-        self._tokens = min(max(1.0, self.rate / 10), self._tokens + since_s * self.rate)
+        self._tokens = min(max(1.0, self.rate / 10, self._burst), self._tokens + since_s * self.rate)
         self._refilled_s = now_s
 
     def _adapt(self, now_s: float, entries: int, throttled: int) -> None:

@@ -250,6 +250,11 @@ class SourceGate:
         return bool(self._looking_up or self._aged or self._refused)
 
     @property
+    def first_lookups(self) -> int:
+        """How many sources wait for their first lookup, and their events with them."""
+        return len(self._looking_up)
+
+    @property
     def is_only_refused(self) -> bool:
         """Whether no lookup is waited for: EventBridge refuses sources that are tried again later."""
         return not (self._looking_up or self._aged) and all(

@@ -31,6 +31,8 @@ READER = {
     "enable.partition.eof": "true",
     # Where retention ate the letters since the snapshot, reading goes on with those that are left.
     "auto.offset.reset": "earliest",
+    # What is read is there already, so only a fetch behind the end waits; and the next read waits for it.
+    "fetch.wait.max.ms": "10",
     # Per partition. What a broker returns at once comes on top of it whatever that limit is, and unpacked
     # it is up to ten times as much.
     "queued.max.messages.kbytes": "512",
@@ -57,6 +59,8 @@ class Reader:
         self._last_error: str | None = None
         self._there: set[str] = set()
         """Topics that are known to exist."""
+        self._paused: list[TopicPartition] = []
+        """Partitions that were read to their ends, by this read or an earlier one."""
         owned = READER | {"error_cb": self._on_error}
         self._consumer = consumer(settings, owned, without=BRIDGE_ONLY)
         self.close = self._consumer.close
@@ -129,7 +133,9 @@ class Reader:
         heard_s = time.monotonic()
         retry_s = float("inf")
         while unread:
-            messages = self._consumer.consume(limit, timeout_s)
+            messages = self._consumer.consume(1, timeout_s)
+            if messages:  # more of them at once would be waited for
+                messages += self._consumer.consume(limit - 1, 0.0)
             batch = []
             now_s = time.monotonic()
             for message in messages:
@@ -147,7 +153,8 @@ class Reader:
                 if offset + 1 >= ends[number]:
                     unread.pop(number)
                     if unread:
-                        self._consumer.pause([TopicPartition(topic, number)])
+                        self._paused.append(TopicPartition(topic, number))
+                        self._consumer.pause(self._paused[-1:])
                 elif error is None:
                     unread[number] = offset + 1
                 else:
@@ -207,10 +214,12 @@ class Reader:
         return {p.partition: p.offset for p in found}
 
     def _assign(self, topic: str, unread: Mapping[int, int]) -> None:
-        assigned = [TopicPartition(topic, number, offset) for number, offset in unread.items()]
-        self._consumer.assign(assigned)
-        # librdkafka remembers which partitions an earlier read paused, whatever was assigned since.
-        self._consumer.resume(assigned)
+        if self._paused:
+            # librdkafka remembers them, whatever is assigned. Not after `assign`: a partition that is resumed
+            # while its first fetch is being decided is not fetched for a second.
+            self._consumer.resume(self._paused)
+            self._paused.clear()
+        self._consumer.assign([TopicPartition(topic, number, offset) for number, offset in unread.items()])
 
     def _note(self, topic: str, error: KafkaError) -> None:
         """Remember why nothing arrives.

@@ -1,7 +1,8 @@
 """Looks up the states of partner event sources: when which one is due, and how fast.
 
 EventBridge allows 50 calls a second to an account and Region, of which the bridge takes no more than
-`sources.lookups_per_second`, and fewer when EventBridge asks for that.
+`sources.lookups_per_second`, and fewer when EventBridge asks for that. Only lookups that events wait for come
+in bursts, as at a start; they are made up for afterwards.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ from connector.telemetry.metrics import Telemetry
 RETRY_INITIAL_S = 0.2
 RETRY_MAX_S = 5.0
 """Pauses between two lookups of one source that fail, doubled each time."""
+
+BURST_S = 5.0
+MAX_BURST = 50.0
+"""Lookups that events wait for go as fast as they are answered until as many are made as otherwise in
+`BURST_S`, and no more than EventBridge allows in a second."""
+CATCH_UP_S = 0.1
+"""The others catch up with so much, so that a loop which is late by some ms keeps the rate."""
 
 
 class PollSchedule:
@@ -83,20 +91,24 @@ class PollSchedule:
         self._asked_s.pop(name, None)
         self._failing.pop(name, None)
 
-    def next(self, now_s: float) -> str | None:
-        """The source to look up now; None when none is due."""
-        for line in (self._urgent, self._usual):
+    def next(self, now_s: float, *, usual_s: float = float("-inf")) -> str | None:
+        """The source to look up now; None when none is due.
+
+        One that no event waits for is not due before `usual_s`.
+        """
+        for line, from_s in ((self._urgent, float("-inf")), (self._usual, usual_s)):
             self._drop_stale(line)
-            if line and line[0][0] <= now_s:
+            if line and max(line[0][0], from_s) <= now_s:
                 return line[0][2]
         return None
 
-    @property
-    def next_s(self) -> float | None:
+    def next_s(self, *, usual_s: float = float("-inf")) -> float | None:
         """When the next lookup is due; None when nothing is followed."""
         for line in (self._urgent, self._usual):
             self._drop_stale(line)
-        return min((line[0][0] for line in (self._urgent, self._usual) if line), default=None)
+        due_s = [line[0][0] for line in (self._urgent,) if line]
+        due_s += [max(line[0][0], usual_s) for line in (self._usual,) if line]
+        return min(due_s, default=None)
 
     def started(self, name: str) -> None:
         """A lookup of this source began; the next one is due once it has ended."""
@@ -239,7 +251,10 @@ class StatePoller:
             max_per_second=settings.lookups_per_second,
             initial_interval_s=0.5,
             max_interval_s=min(settings.refresh_interval, MAX_PAUSE_S),
+            burst=min(settings.lookups_per_second * BURST_S, MAX_BURST),
         )
+        self._usual_s = float("-inf")
+        """When a lookup may start that no event waits for: as if all came at an even rate."""
 
     def follow(self, name: str, *, anew: bool = False) -> None:
         self._schedule.follow(name, self._clock_s(), anew=anew)
@@ -250,10 +265,12 @@ class StatePoller:
     def step(self, now_s: float) -> list[tuple[str, SourceStatus, float]]:
         while (
             self._in_flight < CONTROL_CALLS
-            and (name := self._schedule.next(now_s)) is not None
+            and (name := self._schedule.next(now_s, usual_s=self._usual_s)) is not None
             and self._pace.may_send(now_s, self._in_flight)
         ):
             self._pace.sent(now_s)
+            rate = self._pace.rate or self._per_second
+            self._usual_s = max(self._usual_s, now_s - CATCH_UP_S) + 1 / rate
             self._schedule.started(name)
             self._in_flight += 1
             self._start(self._look_up(name))
@@ -268,7 +285,7 @@ class StatePoller:
         self._schedule.postpone(now_s)
 
     def next_s(self, now_s: float) -> float | None:
-        due_s = self._schedule.next_s
+        due_s = self._schedule.next_s(usual_s=self._usual_s)
         if due_s is None or self._in_flight >= CONTROL_CALLS:
             return None
         return max(due_s, self._pace.next_s(now_s))

@@ -40,6 +40,7 @@ class Health:
         self._sources: dict[str, Collection[SourceReport]] = {}
         self._targets_down: Mapping[str, str] = {}
         self._failing: dict[str, Collection[FailingSource]] = {}
+        self._first_lookups: dict[str, int] = {}
 
     def beat(self, now_s: float | None = None) -> None:
         """The poll loop came round, now."""
@@ -78,6 +79,13 @@ class Health:
         """These sources of a target take nothing while others do. It is shown, and is no reason."""
         self._failing[target] = sources
 
+    def first_lookups(self, target: str, sources: int) -> None:
+        """So many sources of a target wait for their first lookup. It is shown, and is no reason."""
+        if sources:
+            self._first_lookups[target] = sources
+        else:
+            self._first_lookups.pop(target, None)
+
     def stopping(self) -> None:
         """The bridge is stopping, and is never ready again."""
         self._is_stopping = True
@@ -104,6 +112,10 @@ class Health:
             "partitions_assigned": self._assigned,
             "last_errors": {**self._failures},
             "targets_down": {**self._targets_down},
+            "first_lookups": {
+                target: f"looking up {sources:,} source{'s' * (sources != 1)} first; their events wait"
+                for target, sources in self._first_lookups.copy().items()
+            },
             "sources_failing": self._sources_failing()[:MAX_SOURCES],
             "sources_not_active": self.standings(only_inactive=True)[:MAX_SOURCES],
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -82,7 +83,8 @@ def configure_logging(
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if format == "console" or (format == "auto" and is_terminal):
         renderer = structlog.dev.ConsoleRenderer(
-            colors=is_terminal, exception_formatter=structlog.dev.plain_traceback
+            colors=is_terminal and not os.environ.get("NO_COLOR"),
+            exception_formatter=structlog.dev.plain_traceback,
         )
     output = logging.StreamHandler(stream)
     output.addFilter(_Foreign(clock_s))

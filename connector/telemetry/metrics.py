@@ -313,6 +313,13 @@ class Telemetry:
 
     # Sources
 
+    def first_lookups(self, target: str, sources: int) -> None:
+        """So many sources wait for their first lookup, and their events with them. Logged once a minute."""
+        if sources and self._may_log("first_lookups", target, per_minute=1):
+            self._log.info(
+                "first_lookups", target=target, sources=sources, now=f"looking up {sources:,} sources first"
+            )
+
     def source_changed(
         self, target: str, source: str, *, was: SourceState, now: SourceStatus, unsure: int
     ) -> None:

@@ -6,12 +6,14 @@ import io
 import itertools
 import json
 import secrets
+import time
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions
 
@@ -25,6 +27,7 @@ from connector.kafka import reader
 from connector.model import Headers, Json, Partition, Position, Record
 from tests.services.child import wait_until
 from tests.services.kafka import Kafka
+from tests.terminal import screen
 from tests.topics import Sent
 from tests.world import NOTES, World, note
 
@@ -218,9 +221,65 @@ def test_nothing_that_matches_is_said_and_is_no_failure(support: Support) -> Non
     discard = support.run("discard", "--code", "tombstone", "--reason", "x", "--execute")
 
     assert (0, f"{support.topic} is empty: there are no dead letters.\n", "") == empty
-    no_match = f"No open dead letter matches; {support.topic} holds 1 letter in all.\n"
-    assert (0, no_match, "") == none
-    assert (0, no_match, "") == discard
+    no_match = (
+        f"No open dead letter matches --code tombstone in {support.topic}, which holds 1 letter in all."
+    )
+    there = "No letter there has the code tombstone; there are template_null."
+    assert (0, f"{no_match}\n{there}\n", "") == none == discard
+
+
+def test_a_source_is_found_by_a_part_of_its_name(support: Support) -> None:
+    """What was looked for, where, and what was meant; and for a replay as well."""
+    support.write(support.letter(tenant="acme"), support.letter(tenant="bee"))
+
+    listed = support.run("list", "--source", "acme")
+    replayed = support.run("replay", "--source", "acme")
+
+    meant = "Did you mean --source aws.partner/example.com/acme?"
+    assert (0, meant) == (listed.code, listed.out.splitlines()[-1])
+    assert f"No open dead letter matches --source acme in {support.topic}," in listed.out
+    assert f"Nothing to replay.\n{listed.out}" == replayed.out
+
+
+def test_one_letter_costs_one_table(support: Support) -> None:
+    """What all letters have in common takes a line."""
+    support.write(support.letter())
+    ran = support.run("list")
+
+    assert has(ran.words, "code", "template_null")
+    assert has(ran.words, "source", "aws.partner/example.com/acme")
+    assert 1 == sum("written" in line for line in ran.out.splitlines()[1:])
+    assert "letters  oldest" not in ran.out
+
+
+def test_ids_are_whole_on_a_terminal_of_80_columns(support: Support, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that they can be copied."""
+    ids = support.write(*[support.letter(number) for number in range(3)])
+    for arguments in (["list"], ["show", *ids]):
+        with screen(monkeypatch) as shown, pytest.raises(SystemExit):
+            app.main(["dead-letters", *arguments, "--config", str(support.file)])
+
+        assert [] == shown.too_long
+        for each in ids:
+            assert any(each in line.split() for line in shown.lines)
+
+
+def test_reading_again_waits_for_nothing(support: Support) -> None:
+    """A command reads the topic up to three times. Each read used to wait: for more than there is, for the last
+    fetch of the one before, or a whole second for librdkafka."""
+    support.write(*[support.letter(number) for number in range(20)], partition=0)
+    support.write(*[support.letter(number) for number in range(5)], partition=1)
+    settings = config.load(support.file, {})
+    took_s = []
+    with closing(reader.Reader(settings)) as opened:
+        ranges = opened.ends(support.topic, [0, 1, 2])
+        for _ in range(5):
+            began_s = time.monotonic()
+            for each in ({0: (3, 4)}, ranges, {0: (3, 4)}):
+                assert sum(map(len, opened.read(support.topic, each))) >= 1
+            took_s.append(time.monotonic() - began_s)
+
+    assert min(took_s) < 0.25  # the best of five, since others use the machine
 
 
 def test_looking_leaves_no_trace_in_the_bridges_group(support: Support) -> None:
@@ -333,7 +392,7 @@ def test_letters_that_retention_ate_are_named_and_the_others_served(
     assert "This would discard 2 letters" in plan.out
     assert (4, gone) == (done.code, done.err)
     assert "Discarded 2 letters" in done.out
-    assert f"No open dead letter matches; {support.topic} holds 2 letters in all.\n" == left.out
+    assert f"No open dead letter in {support.topic}, which holds 2 letters in all.\n" == left.out
 
 
 def test_an_id_that_does_not_exist_is_named(support: Support) -> None:
@@ -406,12 +465,14 @@ def test_show_tells_the_error_that_a_letter_would_still_get(support: Support) ->
         support.letter(value=b"{"), support.letter(value=b'{"tenant": 5}'), support.letter(topic="gone.v1")
     )
     failing = json.loads(support.run("show", ids[0], "--json").out)
+    in_words = support.run("show", ids[0])
     unconfigured = json.loads(support.run("show", ids[2], "--json").out)
     support.configure({**NOTES, "filter": "value.tenant != `5`"})
     dropped = json.loads(support.run("show", ids[1], "--json").out)
 
     assert ("would fail again", "json_invalid") == (failing["now"]["outcome"], failing["now"]["code"])
     assert "cannot_be_decoded" in failing["value"]
+    assert (0, failing["value"]) == (in_words.code, yaml.safe_load(in_words.out)["value"])
     assert {"outcome": "would not be sent", "why": "the topic's `filter` rule drops it"} == dropped["now"]
     assert "cannot be sent" == unconfigured["now"]["outcome"]
     assert "gone.v1" in unconfigured["now"]["why"]
@@ -453,10 +514,12 @@ def test_what_is_discarded_is_said_first_and_remembered_then(support: Support) -
     shown = json.loads(support.run("show", ids[0], "--json").out)
 
     assert "This would discard 30 letters" in plan.out
-    assert "Nothing was changed." in plan.out
+    assert "Nothing was changed. Add --reason and --execute to do it." in plan.out
+    with_reason = support.run("discard", "--code", "template_null", "--reason", "OPS-17")
+    assert "Nothing was changed. Add --execute to do it." in with_reason.out
     assert 31 == len(between.lines)
     assert f"Discarded 30 letters of {support.topic}, as jo: OPS-17\n" == done.out
-    assert "No open dead letter matches" in again.out
+    assert "With another --state it matches 30 discarded." in again.out
     assert 1 == len(support.run("list", "--json").lines)
     assert sorted(ids) == sorted(
         line["id"] for line in support.run("list", "--json", "--state", "discarded").lines

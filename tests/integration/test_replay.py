@@ -281,13 +281,13 @@ def test_a_second_signal_ends_it_at_once(replays: Replays) -> None:
 
 def test_what_fails_again_is_parked_after_three_times(replays: Replays) -> None:
     """Each time there is a new letter with one more replay, and the old one is resolved; after the third it
-    is left alone until more are allowed."""
+    is left alone until more are allowed. A script is told that none was delivered, by exit code 4."""
     replays.write([replays.letter(1, key=b"a")])
     replays.configure(BROKEN)
 
-    outputs = [replays.execute() for _ in range(4)]
+    outputs = [replays.execute(code=4 if number < 3 else 0) for number in range(4)]
     counts = replays.counts()
-    allowed = replays.execute("--max-replays", "4")
+    allowed = replays.execute("--max-replays", "4", code=4)
 
     assert all("failed again, each a new letter" in output for output in outputs[:3])
     assert "Parked, and left so: 1 letter" in outputs[3]

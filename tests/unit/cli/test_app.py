@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from connector import __version__, config, service
-from connector.cli import check
+from connector.cli import app, check
 from connector.errors import HaltError
-from tests.terminal import EXAMPLE, FIVE_MISTAKES, Terminal
+from tests.terminal import EXAMPLE, FIVE_MISTAKES, Terminal, screen
 
 ROOT = Path(__file__).parents[3]
 
@@ -130,3 +130,80 @@ def test_help_and_start_import_nothing_heavy() -> None:
     ran = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
 
     assert "[]\n" == ran.stdout
+
+
+def test_reading_dead_letters_imports_no_client_of_aws(folder: Path) -> None:
+    """boto3, the HTTP server and rich take longer to import than `list` takes to answer."""
+    (folder / "bridge.yaml").write_text(Path(EXAMPLE).read_text("utf-8"), "utf-8")
+    code = (
+        "import sys; from pathlib import Path; from connector.cli import dead_letters_output;"
+        "from connector.cli.options import settings_of; settings_of(Path('bridge.yaml'), to_send=False);"
+        "print([m for m in sys.argv[1:] if m in sys.modules])"
+    )
+    heavy = ["boto3", "botocore", "aiohttp", "rich", "structlog", "prometheus_client"]
+    ran = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+
+    assert "[]\n" == ran.stdout
+
+
+# On a terminal
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize(
+    "arguments",
+    [["check", "-c", EXAMPLE], ["check", "-c", "bad.yaml"], ["check", "-c", "bad.yaml", "--connect"]],
+)
+def test_check_goes_on_indented_and_breaks_no_word(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, columns: int, arguments: list[str]
+) -> None:
+    """The plan, and the list of problems: whoever reads them at night has a terminal of 80 columns."""
+    (folder / "bad.yaml").write_text(FIVE_MISTAKES, "utf-8")
+    with screen(monkeypatch, columns) as shown, pytest.raises(SystemExit):
+        app.main(arguments)
+
+    assert [] == shown.too_long
+    titles = [line for line in shown.lines if line and not line.startswith("  ")]
+    assert all(line[0].isalpha() for line in titles)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_who_wants_no_colours_gets_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    with screen(monkeypatch) as coloured, pytest.raises(SystemExit):
+        app.main(["check", "-c", EXAMPLE])
+    with screen(monkeypatch) as plain:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(SystemExit):
+            app.main(["check", "-c", EXAMPLE])
+
+    assert "\x1b[1m" in coloured.raw
+    assert "\x1b" not in plain.raw
+    assert coloured.lines == plain.lines
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(
+            [],
+            ["run"],
+            ["check"],
+            ["config"],
+            ["config", "show"],
+            ["config", "schema"],
+            ["sandbox"],
+            ["demo"],
+        ),
+        *(["dead-letters"], *(["dead-letters", each] for each in ("list", "show", "discard", "replay"))),
+        *(["source"], *(["source", each] for each in ("list", "status", "create", "delete", "sync", "ping"))),
+    ],
+)
+def test_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    """Nothing is cut short with three dots; only a command to copy may be longer."""
+    with screen(monkeypatch) as shown, pytest.raises(SystemExit):
+        app.main([*command, "--help"])
+
+    assert [] == [line for line in shown.too_long if not line.startswith("    partner-bridge ")]
+    assert [] == [line for line in shown.lines[1:] if line.endswith("...")]

@@ -1,0 +1,38 @@
+"""Mistakes in the settings that show without connecting, in what reads records and makes events of them."""
+
+from __future__ import annotations
+
+from connector import config
+from connector.config.settings import Settings
+from connector.errors import ConfigError, Problem
+from connector.formats.registries import Registries
+from connector.kafka import client
+from connector.pipeline import Pipeline
+
+
+def reading_problems(settings: Settings) -> list[Problem]:
+    """Find everything wrong with templates, filters, schema files, registries and librdkafka keys.
+
+    That is all that matters to a command that sends nothing. It imports no boto3, which would take as long as
+    all else that such a command does.
+    """
+    found = client.option_problems(settings.kafka)
+    try:
+        registries = Registries.of(settings)
+    except ConfigError as error:
+        found += error.problems
+        registries = Registries.of(_without_credentials(settings))
+    try:
+        Pipeline(settings, registries)
+    except ConfigError as error:
+        found += error.problems
+    finally:
+        registries.close()
+    return found
+
+
+def _without_credentials(settings: Settings) -> Settings:
+    """The same without sign-in and TLS of the registry, which must not hide other problems."""
+    named = settings.schema_registry
+    bare = None if named is None else config.SchemaRegistry(url=named.url)
+    return settings.model_copy(update={"schema_registry": bare})
