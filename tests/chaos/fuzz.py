@@ -26,7 +26,7 @@ from connector import config
 from connector.errors import CODES, DecodeError, RecordError
 from connector.formats.avro_schema import reader_schema
 from connector.formats.registries import Registries
-from connector.formats.schema_registry import SchemaRegistryClient, Schemas
+from connector.formats.schema_cache import SchemaCache, SchemaId, Schemas
 from connector.model import Entry, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
 from tests.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
@@ -159,11 +159,12 @@ JUNK: Sequence[Any] = (
 class Registered:
     """A registry that has all it will ever have."""
 
-    def get(self, schema_id: int) -> Schemas:
-        if 0 < schema_id <= len(SCHEMAS):
-            return [orjson.dumps(SCHEMAS[schema_id - 1])]
-        if DAMAGED <= schema_id < 2 * DAMAGED:
-            return [orjson.dumps(damaged_schema(schema_id))]
+    def get(self, schema_id: SchemaId) -> Schemas:
+        number = schema_id.value
+        if isinstance(number, int) and 0 < number <= len(SCHEMAS):
+            return Schemas([orjson.dumps(SCHEMAS[number - 1])])
+        if isinstance(number, int) and DAMAGED <= number < 2 * DAMAGED:
+            return Schemas([orjson.dumps(damaged_schema(number))])
         raise DecodeError("schema_unknown", "no such schema")
 
 
@@ -284,7 +285,9 @@ def pipeline(folder: Path) -> Pipeline:
     (folder / "writer.avsc").write_bytes(orjson.dumps(RICH))
     file = folder / "fuzz.yaml"
     file.write_text(SETTINGS)
-    return Pipeline(config.load(file, {}), Registries(cast(SchemaRegistryClient, Registered())))
+    return Pipeline(
+        config.load(file, {}), Registries({config.DEFAULT_REGISTRY: cast(SchemaCache, Registered())})
+    )
 
 
 def settle(convert: Callable[[Record], Entry | Dropped], record: Record) -> str:
