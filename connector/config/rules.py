@@ -134,7 +134,7 @@ def is_loopback(host: str) -> bool:
 def _format_problems(settings: Settings) -> Iterator[Problem]:
     for topic, side, form in _formats(settings):
         at = f"topics.{topic}.{side}"
-        only_avro = {"registry", "schema_file", "reader_schema", "encrypted"}
+        only_avro = {"registry", "schema_file", "reader_schema", "out_of_range", "connect_types", "encrypted"}
         if form.format != "json":
             only_avro |= {"framing"}
         for name in sorted(form.model_fields_set & only_avro):

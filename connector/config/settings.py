@@ -343,6 +343,11 @@ NonFinite: TypeAlias = Literal["null", "string", "error"]
 """The JSON form of NaN and the infinities."""
 
 
+OutOfRange: TypeAlias = Literal["error", "null", "string"]
+"""The JSON form of times outside the years 1 to 9999."""
+ConnectTypes: TypeAlias = Literal["readable", "raw"]
+"""The JSON form of types of Kafka Connect and Debezium that Avro has no logical type for."""
+
 Framing: TypeAlias = Literal["confluent", "glue", "apicurio", "single-object", "none"]
 """How a record names the schema it was written with."""
 
@@ -372,6 +377,16 @@ class Format(Group):
     non_finite: NonFinite = Field(
         default="null", description="What NaN and Infinity become, which JSON does not have."
     )
+    out_of_range: OutOfRange = Field(
+        default="error",
+        description="Avro only: what times outside the years 1 to 9999 become: a dead letter, null, or text "
+        "such as `+010000-01-01`; Postgres' infinities become `infinity` and `-infinity` then.",
+    )
+    connect_types: ConnectTypes = Field(
+        default="readable",
+        description="Avro only: whether times and decimals of Kafka Connect and Debezium become text, as "
+        "those with a logical type do, or stay the numbers and bytes that they are.",
+    )
     encrypted: Literal["refuse", "send"] = Field(
         default="refuse",
         description="Avro only: what to do where a rule of the schema has producers encrypt fields; `send` "
@@ -391,7 +406,8 @@ class Format(Group):
     @model_serializer(mode="wrap")
     def _without_avro(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         shown: dict[str, Any] = serialize(self)
-        only_avro = {"framing", "registry", "schema", "reader_schema", "encrypted"}
+        only_avro = {"framing", "registry", "schema", "reader_schema", "out_of_range", "connect_types"}
+        only_avro |= {"encrypted"}
         return {key: value for key, value in shown.items() if self.format == "avro" or key not in only_avro}
 
 

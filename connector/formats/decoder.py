@@ -13,8 +13,8 @@ from connector import config
 from connector.errors import ConfigError, DecodeError, Problem
 from connector.formats import single_object
 from connector.formats.apicurio import apicurio_framing, apicurio_schema_id
-from connector.formats.avro_schema import Compiled, Read, compile_reader, reader_schema
-from connector.formats.avro_types import base64_text
+from connector.formats.avro_schema import Compiled, Read, compile_reader, reader_schema, without_comments
+from connector.formats.avro_types import Forms, base64_text
 from connector.formats.confluent import confluent_framing, confluent_schema_id
 from connector.formats.framing import Split, framed_decoder
 from connector.formats.glue import glue_framing, glue_schema_id
@@ -86,10 +86,9 @@ class _Avro:
 
     def decoder(self) -> Decode:
         form = self._format
-        reader = self._of_file(
-            form.reader_schema, "reader_schema", partial(reader_schema, non_finite=form.non_finite)
-        )
-        self._compiled = partial(compile_reader, reader=reader, non_finite=form.non_finite)
+        forms = Forms(form.non_finite, form.out_of_range, form.connect_types)
+        reader = self._of_file(form.reader_schema, "reader_schema", partial(reader_schema, forms=forms))
+        self._compiled = partial(compile_reader, reader=reader, forms=forms)
         match form.framed:
             case "none":
                 made = self._unframed()
@@ -158,7 +157,7 @@ class _Avro:
 
     def _of_file(self, file: Path | None, key: str, use: Callable[[Json], T]) -> T | None:
         try:
-            return None if file is None else use(orjson.loads(file.read_bytes()))
+            return None if file is None else use(orjson.loads(without_comments(file.read_text())))
         except (OSError, ValueError, DecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             self._problems.append(

@@ -25,6 +25,7 @@ import orjson
 from connector import config
 from connector.errors import CODES, DecodeError, RecordError
 from connector.formats.avro_schema import reader_schema
+from connector.formats.avro_types import Forms
 from connector.formats.registries import Registries
 from connector.formats.schema_cache import SchemaCache, SchemaId, Schemas
 from connector.model import Entry, Json, Partition, Record
@@ -306,7 +307,7 @@ def wanted(schema: Json) -> None:
     """Takes a schema for the reader's, or says what is wrong with it. Anything else is raised."""
     code = "schema_invalid"
     try:
-        reader_schema(schema, non_finite="null")
+        reader_schema(schema, forms=Forms())
     except DecodeError as error:
         code = _code(error)
     assert "schema_invalid" == code
