@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
-import orjson
-
 from connector import config
 from connector.formats.references import Reference, referred
 from connector.formats.registry_http import RegistryHttp
@@ -47,8 +45,10 @@ class ApicurioRegistry:
             self._http.get("/ids/globalIds/1")
 
     def _schema(self, path: str, name: str) -> bytes:
-        # The text as JSON again: fields keep their order, and spaces have no meaning.
-        return avro_text(orjson.dumps(self._http.get(path)), name)
+        text = self._http.get_bytes(path)
+        if text.lstrip().startswith(b"<"):  # to take it for the schema would cost records for good
+            raise self._http.garbage("it is HTML. Is a proxy or a login page answering?")
+        return avro_text(text, name)
 
     def _references(self, path: str) -> Iterator[Reference]:
         references = self._http.get(f"{path}/references")

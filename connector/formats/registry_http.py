@@ -60,7 +60,14 @@ class RegistryHttp:
         self.shown = f"the schema registry at {shown_url}"
 
     def get(self, path: str) -> Any:
-        """Give the JSON of a good answer.
+        """Give the JSON of a good answer; raises as `get_bytes`."""
+        try:
+            return orjson.loads(self.get_bytes(path))
+        except ValueError:
+            raise self.garbage("it is not JSON. Is a proxy or a login page answering?") from None
+
+    def get_bytes(self, path: str) -> bytes:
+        """Give a good answer as it is.
 
         Raises:
             NotFoundError: the registry itself says that it has no such thing.
@@ -69,10 +76,7 @@ class RegistryHttp:
         """
         status, body = self._exchange(path)
         if status == http.HTTPStatus.OK:
-            try:
-                return orjson.loads(body)
-            except ValueError:
-                raise self.garbage("it is not JSON. Is a proxy or a login page answering?") from None
+            return body
         if status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
             raise NotAuthorizedError(
                 f"{self.shown} answers {status}: check basic_auth, bearer_token or certificate under "
