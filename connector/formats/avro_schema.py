@@ -10,6 +10,7 @@ https://fastavro.readthedocs.io/en/latest/reader.html#fastavro._read_py.schemale
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -82,6 +83,41 @@ def reader_schema(schema: Any, *, forms: Forms) -> ReaderSchema:
     except Exception as error:  # noqa: BLE001  # a schema is foreign text
         raise _unusable(error) from None
     return ReaderSchema(parsed, parser.default_values)
+
+
+def canonical_form(schema: Any) -> str:
+    """Give a schema's parsing canonical form, of what Java takes for a schema.
+
+    https://avro.apache.org/docs/1.12.0/specification/#parsing-canonical-form-for-schemas
+
+    Raises:
+        DecodeError: `schema_invalid`.
+    """
+    try:
+        parsed, _ = _Parser(Forms(), wanted=False, resolved=False).parse([schema])
+    except Exception as error:  # noqa: BLE001  # a schema is foreign text
+        raise _unusable(error) from None
+    return json.dumps(_canonical(parsed["fields"][0]["type"]), separators=(",", ":"), ensure_ascii=False)
+
+
+def _canonical(parsed: Any) -> Any:
+    match parsed:
+        case list():
+            return [_canonical(branch) for branch in parsed]
+        case {"type": "record", "name": str(name), "fields": fields}:
+            inner = [{"name": field["name"], "type": _canonical(field["type"])} for field in fields]
+            return {"name": _shown_name(name), "type": "record", "fields": inner}
+        case {"type": "enum", "name": str(name), "symbols": symbols}:
+            return {"name": _shown_name(name), "type": "enum", "symbols": list(symbols)}
+        case {"type": "fixed", "name": str(name), "size": size}:
+            return {"name": _shown_name(name), "type": "fixed", "size": size}
+        case {"type": "array", "items": items}:
+            return {"type": "array", "items": _canonical(items)}
+        case {"type": "map", "values": values}:
+            return {"type": "map", "values": _canonical(values)}
+        case {"type": str(primitive)}:
+            return primitive
+    return _shown_name(parsed)
 
 
 Read: TypeAlias = Callable[[bytes, int], Json]

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fastavro.schema import fingerprint, to_parsing_canonical_form
+from fastavro.schema import fingerprint
 
 from connector.errors import DecodeError
 from connector.formats import diagnosis
+from connector.formats.avro_schema import canonical_form
 from connector.formats.framing import Framed
 from connector.model import Headers
 
@@ -38,7 +39,7 @@ def fingerprint_of(schema: Any) -> bytes:
 
     https://avro.apache.org/docs/1.12.0/specification/#schema-fingerprints
     """
-    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+    return bytes.fromhex(fingerprint(canonical_form(schema), "CRC-64-AVRO"))
 
 
 def unknown(reference: bytes, known: Iterable[bytes]) -> DecodeError:

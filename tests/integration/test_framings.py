@@ -74,7 +74,7 @@ def by_confluent(serializers: Sequence[Any], topic: str) -> Write:
     """With the serializers of versions 1 and 2."""
 
     def write(number: int, version: int) -> Framed:
-        headers: list[tuple[str, bytes]] = []
+        headers: list[tuple[str, Any]] = []
         context = SerializationContext(topic, MessageField.VALUE, headers)
         return serializers[version - 1](note(number, version), context), tuple(headers)
 

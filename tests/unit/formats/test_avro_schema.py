@@ -6,6 +6,7 @@ import gc
 import json
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -384,3 +385,22 @@ def test_a_schema_may_use_types_of_others() -> None:
     assert {"price": price, "list": {"next": None}} == read(b"\x02\x64" + b"\x02\x02" + b"\x00", 0)
     assert "avro_invalid" == refusal(lambda: read(b"\x02\x64\x03\x02\x00", 0)).code
     assert "levels deep" in str(refusal(lambda: read(b"\x02\x64\x00" + b"\x02" * 50_000, 0)))
+
+
+# What Java writes: see tests/java
+
+OF_JAVA = json.loads((Path(__file__).parent / "avro_of_java.json").read_text())["cases"]
+OUR_FORMS = {
+    "a name of both namespaces": {"a": {"x": 1}, "b": "AQ==", "c": "Ag=="},
+    "a decimal of more digits than its precision": {"d": "100.0"},
+    "a union, a map and an array": {"u": 5, "m": {"k": "v"}, "l": [0.5]},
+}
+"""Where our JSON is another than Avro's own."""
+
+
+@pytest.mark.parametrize("case", OF_JAVA, ids=[case["name"] for case in OF_JAVA])
+def test_what_java_writes_is_read(case: dict[str, Any]) -> None:
+    """Apache Avro takes the schema, and its bytes give the value."""
+    expected = OUR_FORMS.get(case["name"], case["value"])
+
+    assert expected == decoded(case["schema"], bytes.fromhex(case["bytes"]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +66,13 @@ def test_what_grows_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     error = refusal(lambda: decode(PACKED + zlib.compress(bytes(10_000))))
 
     assert "more than 1,000 bytes" in str(error)
+
+
+@pytest.mark.parametrize("compression", ["NONE", "ZLIB"])
+def test_what_awss_serializer_writes_is_read(compression: str) -> None:
+    """See tests/java, which frames "hi" with it."""
+    of_java = json.loads((Path(__file__).parent / "glue_of_java.json").read_text())
+    decode = decode_with(registry(), format="avro", framing="glue")
+
+    assert str(VERSION) == of_java["version"]
+    assert "hi" == decode(bytes.fromhex(of_java[compression]))

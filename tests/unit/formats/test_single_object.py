@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,3 +78,18 @@ def test_files_that_are_no_schemas_are_found_at_the_start(folder: Path, tmp_path
     empty.mkdir()
     with pytest.raises(ConfigError, match=r"holds no \.avsc file"):
         decode_with(format="avro", framing="single-object", schema=empty)
+
+
+# As Java writes it: see tests/java
+
+OF_JAVA = json.loads((Path(__file__).parent / "avro_of_java.json").read_text())["cases"]
+
+
+@pytest.mark.parametrize("case", OF_JAVA, ids=[case["name"] for case in OF_JAVA])
+def test_what_java_encodes_is_found(tmp_path: Path, case: dict[str, Any]) -> None:
+    """Fingerprints are Apache Avro's, of every kind of schema that it takes."""
+    (tmp_path / "a.avsc").write_text(json.dumps(case["schema"]))
+    decode = decode_with(format="avro", framing="single-object", schema=tmp_path)
+    bare = decode_with(format="avro", framing="none", schema=tmp_path / "a.avsc")
+
+    assert bare(bytes.fromhex(case["bytes"])) == decode(bytes.fromhex(case["single_object"]))
