@@ -389,7 +389,7 @@ def test_a_schema_may_use_types_of_others() -> None:
 
 # What Java writes: see tests/java
 
-OF_JAVA = json.loads((Path(__file__).parent / "avro_of_java.json").read_text())["cases"]
+OF_JAVA = json.loads((Path(__file__).parents[2] / "java" / "avro_of_java.json").read_text())["cases"]
 OUR_FORMS = {
     "a name of both namespaces": {"a": {"x": 1}, "b": "AQ==", "c": "Ag=="},
     "a decimal of more digits than its precision": {"d": "100.0"},

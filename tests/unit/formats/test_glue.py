@@ -71,7 +71,7 @@ def test_what_grows_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("compression", ["NONE", "ZLIB"])
 def test_what_awss_serializer_writes_is_read(compression: str) -> None:
     """See tests/java, which frames "hi" with it."""
-    of_java = json.loads((Path(__file__).parent / "glue_of_java.json").read_text())
+    of_java = json.loads((Path(__file__).parents[2] / "java" / "glue_of_java.json").read_text())
     decode = decode_with(registry(), format="avro", framing="glue")
 
     assert str(VERSION) == of_java["version"]

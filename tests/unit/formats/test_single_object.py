@@ -82,7 +82,7 @@ def test_files_that_are_no_schemas_are_found_at_the_start(folder: Path, tmp_path
 
 # As Java writes it: see tests/java
 
-OF_JAVA = json.loads((Path(__file__).parent / "avro_of_java.json").read_text())["cases"]
+OF_JAVA = json.loads((Path(__file__).parents[2] / "java" / "avro_of_java.json").read_text())["cases"]
 
 
 @pytest.mark.parametrize("case", OF_JAVA, ids=[case["name"] for case in OF_JAVA])
