@@ -86,8 +86,8 @@ chaos: setup ## plays faults on real brokers and bridges: make chaos SEED=1 MINU
 soak: setup ## runs one bridge under faults for long: make soak MINUTES=10
 	$(BIN)/python -m tests.chaos.soak --minutes "$(or $(MINUTES),10)"
 
-fuzz: setup ## damages records and schemas: make fuzz INPUTS=1000000
-	$(BIN)/python -m tests.chaos.fuzz --inputs "$(or $(INPUTS),1000000)" --seed "$(or $(SEED),0)"
+fuzz: setup ## damages records and schemas: make fuzz INPUTS=1000000 [ONLY=glue]
+	$(BIN)/python -m tests.chaos.fuzz --inputs "$(or $(INPUTS),1000000)" --seed "$(or $(SEED),0)" --only "$(ONLY)"
 
 audit: setup ## checks the pinned dependencies for known vulnerabilities
 	$(BIN)/uv tool run --quiet pip-audit --strict --disable-pip --require-hashes -r requirements.lock

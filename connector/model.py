@@ -204,8 +204,9 @@ class Answer:
 DropReason: TypeAlias = Literal["filter", "tombstone"]
 """The rule of the configuration that drops a record."""
 
-Decode: TypeAlias = Callable[[bytes], Json]
-"""Gives the value, or raises DecodeError, or UnavailableError while the schema is not at hand."""
+Decode: TypeAlias = Callable[[bytes, Headers], Json]
+"""Takes a key or value, and the record's headers, which may name its schema. Gives the value, or raises
+DecodeError, or UnavailableError while the schema is not at hand."""
 
 SourceState: TypeAlias = Literal["ACTIVE", "PENDING", "DELETED", "MISSING", "OTHER", "UNKNOWN", "LOOKING"]
 """ACTIVE, PENDING and DELETED are EventBridge's own. MISSING: there is no such source, because it was

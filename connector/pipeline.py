@@ -117,11 +117,17 @@ class Pipeline:
             DecodeError: the bytes are not what the topic's format says.
             UnavailableError: its schema is not known yet; the same again later.
         """
-        return None if record.key is None else self.route(record.partition.topic).key(record.key)
+        return (
+            None if record.key is None else self.route(record.partition.topic).key(record.key, record.headers)
+        )
 
     def decode_value(self, record: Record) -> Json:
         """The same for the value."""
-        return None if record.value is None else self.route(record.partition.topic).value(record.value)
+        return (
+            None
+            if record.value is None
+            else self.route(record.partition.topic).value(record.value, record.headers)
+        )
 
     def __call__(self, record: Record, event_id: str | None = None) -> Entry | Dropped:
         """Make the entry of one record; with `event_id` where the event has one from an earlier attempt.
@@ -198,7 +204,7 @@ class Route:
             )
         value: Json = None
         if record.value is not None:
-            value = self.value(record.value)
+            value = self.value(record.value, record.headers)
         elif self._tombstones == "skip":
             return TOMBSTONE
         elif self._tombstones == "dead_letter":
@@ -222,7 +228,7 @@ class Route:
         if record.key is None or not self._mapping.uses_key:
             return None
         try:
-            return self.key(record.key)
+            return self.key(record.key, record.headers)
         except DecodeError as error:
             error.stage = "KEY_CONVERTER"
             raise

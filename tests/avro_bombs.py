@@ -13,10 +13,10 @@ from typing import Any
 
 import fastavro
 
-from connector.config.settings import NonFinite
 from connector.errors import DecodeError
 from connector.formats.avro_schema import compile_reader
 from connector.formats.avro_schema import reader_schema as parsed_reader
+from connector.formats.avro_types import Forms
 from connector.model import Json
 
 MEMORY_BYTES = 1_000_000_000
@@ -29,9 +29,9 @@ def encoded(schema: Any, value: Any) -> bytes:
     return out.getvalue()
 
 
-def decoded(schema: Any, buffer: bytes, *, reader_schema: Any = None, non_finite: NonFinite = "null") -> Json:
-    reader = None if reader_schema is None else parsed_reader(reader_schema, non_finite=non_finite)
-    return compile_reader([schema], reader, non_finite=non_finite, name="schema 7").read(buffer, 0)
+def decoded(schema: Any, buffer: bytes, *, reader_schema: Any = None, **forms: Any) -> Json:
+    reader = None if reader_schema is None else parsed_reader(reader_schema, forms=Forms(**forms))
+    return compile_reader([schema], reader, forms=Forms(**forms), name="schema 7").read(buffer, 0)
 
 
 def logical(kind: str, name: str, **more: object) -> dict[str, object]:

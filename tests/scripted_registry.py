@@ -16,7 +16,8 @@ import pytest
 
 from connector import config
 from connector.errors import UnavailableError
-from connector.formats.schema_registry import SchemaRegistryClient, Schemas
+from connector.formats.confluent_registry import ConfluentRegistry
+from connector.formats.schema_cache import SchemaCache, SchemaId
 
 Respond = Callable[[BaseHTTPRequestHandler], None]
 
@@ -56,7 +57,7 @@ class ScriptedRegistry:
 
     def version(self, subject: str, version: int, schema: object, **more: object) -> None:
         body = {"subject": subject, "version": version, "id": 99, "schema": json.dumps(schema), **more}
-        self.answers[f"/subjects/{subject}/versions/{version}"] = says(200, body)
+        self.answers[f"/subjects/{subject}/versions/{version}?deleted=true"] = says(200, body)
 
     def close(self) -> None:
         self.http.shutdown()
@@ -102,8 +103,9 @@ DEADLINE_S = 5.0
 
 
 @contextmanager
-def registry_at(url: str, **keys: Any) -> Iterator[SchemaRegistryClient]:
-    client = SchemaRegistryClient(config.SchemaRegistry(url=url, **keys))
+def registry_at(url: str, **keys: Any) -> Iterator[SchemaCache]:
+    settings = config.SchemaRegistry(url=url, **keys)
+    client = SchemaCache(ConfluentRegistry(settings, path="schema_registry"))
     try:
         yield client
     finally:
@@ -122,21 +124,21 @@ def eventually(attempt: Callable[[], Any]) -> Any:
             threading.Event().wait(0.005)
 
 
-def fetched(client: SchemaRegistryClient, schema_id: int) -> list[Any]:
+def fetched(client: SchemaCache, schema_id: int) -> list[Any]:
     """The JSON of a schema, and of those that it refers to."""
-    schemas: Schemas = eventually(lambda: client.get(schema_id))
-    return [json.loads(schema) for schema in schemas]
+    schemas = eventually(lambda: client.get(SchemaId("id", schema_id)))
+    return [json.loads(text) for text in schemas.texts]
 
 
-def failure(client: SchemaRegistryClient, schema_id: int = 1) -> str:
+def failure(client: SchemaCache, schema_id: int = 1) -> str:
     """The reason why a schema is not to be had, once the first attempt has ended."""
     until_s = time.monotonic() + DEADLINE_S
     while client.problem() is None and time.monotonic() < until_s:
         with pytest.raises(UnavailableError):
-            client.get(schema_id)
+            client.get(SchemaId("id", schema_id))
         threading.Event().wait(0.005)
     with pytest.raises(UnavailableError) as caught:
-        client.get(schema_id)
+        client.get(SchemaId("id", schema_id))
     assert "schema_registry" == caught.value.code
     assert client.problem() == str(caught.value)
     return str(caught.value)

@@ -133,14 +133,26 @@ def _policy(topic: Topic, settings: Settings) -> str:
     return policies.pop() if len(policies) == 1 else ""
 
 
+_FRAMINGS = {
+    "confluent": "each record naming its schema in the registry (Confluent framing)",
+    "glue": "each record naming its schema in AWS Glue",
+    "apicurio": "each record naming its schema in Apicurio Registry",
+    "single-object": "each record naming its schema by a fingerprint (single-object encoding)",
+}
+
+
 def _describe_format(form: Format) -> str:
     match form.format:
-        case "avro" if form.framing == "confluent":
-            text = "Avro, each record naming its schema in the registry (Confluent framing)"
-        case "avro":
+        case "avro" if form.framed == "none":
             text = f"Avro without framing, written with {form.schema_file}"
+        case "avro":
+            text = f"Avro, {_FRAMINGS[form.framed]}"
+            text += f", {form.registry}" if form.registry else ""
+            text += f", from {form.schema_file}" if form.schema_file else ""
         case "json":
-            text = "JSON"
+            text = (
+                "JSON" if form.framed == "none" else f"JSON, {_FRAMINGS[form.framed]}, which is not asked for"
+            )
         case "string":
             text = "text (UTF-8)"
         case "bytes":
@@ -151,7 +163,7 @@ def _describe_format(form: Format) -> str:
 
 
 def _describe_kafka(settings: Settings) -> dict[str, str]:
-    options, registry = settings.kafka.options, settings.schema_registry
+    options = settings.kafka.options
     start = {
         "earliest": "at the earliest offset: it skips nothing",
         "latest": "at the end: it skips what is there",
@@ -164,16 +176,25 @@ def _describe_kafka(settings: Settings) -> dict[str, str]:
         "security": f"{security}, {mechanism}" if mechanism else security,
         "group": f"{options['group.id']}; a new one starts {start[options['auto.offset.reset']]}",
     }
-    if registry:
-        signed_in = (
-            "basic auth" if registry.basic_auth else "bearer token" if registry.bearer_token else "no sign-in"
-        )
-        lines["registry"] = f"{registry.url}, {signed_in}" + ", mutual TLS" * bool(registry.certificate)
-        url = urlsplit(registry.url)
-        has_secret = registry.basic_auth or registry.bearer_token
-        if has_secret and url.scheme == "http" and not is_loopback(url.hostname or ""):
-            lines["registry"] += " in the clear: whoever is on the way can read it; use https://"
+    for name, registry in settings.all_registries.items():
+        label = "registry" if name == config.DEFAULT_REGISTRY else f"registry {name}"
+        lines[label] = _describe_registry(registry, settings)
     return lines
+
+
+def _describe_registry(registry: config.SchemaRegistry, settings: Settings) -> str:
+    if registry.type == "glue":
+        region = registry.region or settings.eventbridge.region
+        return f"AWS Glue in {region}, with the credentials of `eventbridge`"
+    signed_in = (
+        "basic auth" if registry.basic_auth else "bearer token" if registry.bearer_token else "no sign-in"
+    )
+    text = f"{registry.url}, {signed_in}" + ", mutual TLS" * bool(registry.certificate)
+    url = urlsplit(registry.url or "")
+    has_secret = registry.basic_auth or registry.bearer_token
+    if has_secret and url.scheme == "http" and not is_loopback(url.hostname or ""):
+        text += " in the clear: whoever is on the way can read it; use https://"
+    return text
 
 
 def _describe_sources(settings: Settings) -> dict[str, str]:

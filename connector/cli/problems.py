@@ -32,7 +32,10 @@ def reading_problems(settings: Settings) -> list[Problem]:
 
 
 def _without_credentials(settings: Settings) -> Settings:
-    """The same without sign-in and TLS of the registry, which must not hide other problems."""
-    named = settings.schema_registry
-    bare = None if named is None else config.SchemaRegistry(url=named.url)
-    return settings.model_copy(update={"schema_registry": bare})
+    """The same without sign-in and TLS of the registries, which must not hide other problems."""
+    bare = {
+        name: config.SchemaRegistry(type=registry.type, url=registry.url)
+        for name, registry in settings.all_registries.items()
+    }
+    default = bare.pop(config.DEFAULT_REGISTRY, None)
+    return settings.model_copy(update={"schema_registry": default, "schema_registries": bare})

@@ -7,6 +7,7 @@ wrong. `kafka` knows which of librdkafka's keys belong to the bridge.
 from connector.config.load import as_json, as_yaml, json_schema, load, warnings
 from connector.config.rules import is_loopback
 from connector.config.settings import (
+    DEFAULT_REGISTRY,
     DEFAULT_TARGET,
     DeadLetterSettings,
     Delivery,
@@ -18,9 +19,11 @@ from connector.config.settings import (
     Target,
     Timeouts,
     Topic,
+    registry_path,
 )
 
 __all__ = [
+    "DEFAULT_REGISTRY",
     "DEFAULT_TARGET",
     "DeadLetterSettings",
     "Delivery",
@@ -37,5 +40,6 @@ __all__ = [
     "is_loopback",
     "json_schema",
     "load",
+    "registry_path",
     "warnings",
 ]

@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 
 from connector.config import units
 from connector.config.problems import MISSING, did_you_mean
-from connector.config.settings import MAX_TOPIC_NAME, Format, Settings
+from connector.config.settings import (
+    DEFAULT_REGISTRY,
+    MAX_TOPIC_NAME,
+    Format,
+    SchemaRegistry,
+    Settings,
+    registry_path,
+)
 from connector.errors import Problem
 
 # The rules between settings -----------------------------------------------------------------------
@@ -31,19 +38,57 @@ def _kafka_problems(settings: Settings) -> Iterator[Problem]:
 
 
 def _registry_problems(settings: Settings) -> Iterator[Problem]:
-    registry = settings.schema_registry
     for topic, side, form in _formats(settings):
-        if registry is None and form.format == "avro" and form.framing == "confluent":
+        if not form.is_registered:
+            continue
+        name = form.registry or DEFAULT_REGISTRY
+        registry = settings.all_registries.get(name)
+        if registry is None and form.registry is None:
             yield Problem(
                 f"topics.{topic}.{side}",
-                "Avro with framing `confluent` needs `schema_registry`; set its url, or use framing `none`",
+                f"Avro with framing `{form.framed}` needs `schema_registry`; set it, or use framing `none`",
             )
-    if registry is None:
-        return
+        elif registry is None:
+            yield Problem(
+                f"topics.{topic}.{side}.registry",
+                f"there is no registry {name}; known: {', '.join(settings.schema_registries) or 'none'}"
+                f"{did_you_mean(name, settings.schema_registries)}",
+            )
+        elif registry.type != form.framed:
+            yield Problem(
+                f"topics.{topic}.{side}.framing",
+                f"`{form.framed}` needs a registry of type {form.framed}, and {registry_path(name)} is of "
+                f"type {registry.type}",
+            )
+    for name, registry in settings.all_registries.items():
+        yield from _problems_of_registry(registry, registry_path(name))
+
+
+def _problems_of_registry(registry: SchemaRegistry, path: str) -> Iterator[Problem]:
+    if registry.type == "glue":
+        for key in ("basic_auth", "bearer_token", "ca", "certificate", "private_key"):
+            if getattr(registry, key) is not None:
+                yield Problem(
+                    f"{path}.{key}", "is not for Glue, which takes the credentials of `eventbridge`"
+                )
+    elif registry.url is None:
+        yield Problem(f"{path}.url", MISSING)
+    if registry.type != "glue" and registry.region is not None:
+        yield Problem(f"{path}.region", f"is only for Glue, and the type is {registry.type}")
+    if (
+        registry.type == "apicurio"
+        and registry.url
+        and not re.search(r"/apis/registry/v[23]/?$", registry.url)
+    ):
+        yield Problem(
+            f"{path}.url",
+            "Apicurio's own API ends in /apis/registry/v3 or /apis/registry/v2; write it so, as in "
+            "http://registry:8080/apis/registry/v3",
+        )
     if (registry.certificate is None) != (registry.private_key is None):
-        yield Problem("schema_registry.certificate", "certificate and private_key belong together; set both")
+        yield Problem(f"{path}.certificate", "certificate and private_key belong together; set both")
     if registry.basic_auth and registry.bearer_token:
-        yield Problem("schema_registry.bearer_token", "basic_auth and bearer_token exclude each other")
+        yield Problem(f"{path}.bearer_token", "basic_auth and bearer_token exclude each other")
 
 
 def _target_problems(settings: Settings) -> Iterator[Problem]:
@@ -88,17 +133,31 @@ def is_loopback(host: str) -> bool:
 def _format_problems(settings: Settings) -> Iterator[Problem]:
     for topic, side, form in _formats(settings):
         at = f"topics.{topic}.{side}"
-        for name in sorted(form.model_fields_set & {"framing", "schema_file", "reader_schema"}):
+        only_avro = {"registry", "schema_file", "reader_schema", "out_of_range", "connect_types", "encrypted"}
+        if form.format != "json":
+            only_avro |= {"framing"}
+        for name in sorted(form.model_fields_set & only_avro):
             if form.format != "avro":
                 key = "schema" if name == "schema_file" else name
                 yield Problem(f"{at}.{key}", f"is only for Avro, and the format is {form.format}")
-        if form.format == "avro" and (form.framing == "none") != (form.schema_file is not None):
+        if form.format == "json" and form.framed == "single-object":
+            yield Problem(f"{at}.framing", "single-object encoding is only for Avro, and the format is json")
+        if form.format != "avro":
+            continue
+        if not form.is_registered and form.schema_file is None:
+            what = (
+                "file the records were"
+                if form.framed == "none"
+                else "files, or a folder of them, records are"
+            )
+            yield Problem(f"{at}.schema", f"framing `{form.framed}` needs the schema {what} written with")
+        elif form.is_registered and form.schema_file is not None:
             yield Problem(
                 f"{at}.schema",
-                "framing `none` needs the schema file the records were written with"
-                if form.framing == "none"
-                else "framing `confluent` takes it from the registry; use framing `none`, or reader_schema",
+                f"framing `{form.framed}` takes it from the registry; use framing `none`, or reader_schema",
             )
+        if not form.is_registered and form.registry is not None:
+            yield Problem(f"{at}.registry", f"framing `{form.framed}` takes schemas from files")
 
 
 def _formats(settings: Settings) -> Iterator[tuple[str, str, Format]]:

@@ -36,6 +36,8 @@ MAX_ENTRIES = 20
 MAX_REQUEST_BYTES = 1024 * 1024
 DEFAULT_TARGET = "default"
 """The name of the target under `eventbridge`."""
+DEFAULT_REGISTRY = "default"
+"""The name of the registry under `schema_registry`."""
 MAX_TOPIC_NAME = 249
 """Characters of a Kafka topic's name, at most."""
 
@@ -70,6 +72,19 @@ def _topic_name(name: str) -> str:
     return name
 
 
+def _registry_name(name: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,50}", name):
+        raise ValueError("is no name of a registry (1 to 50 of a-z A-Z 0-9 _ -)")
+    if name == DEFAULT_REGISTRY:
+        raise ValueError("is what the one under `schema_registry` is called; choose another name")
+    return name
+
+
+def registry_path(name: str) -> str:
+    """Where the registry of a name stands in the configuration."""
+    return "schema_registry" if name == DEFAULT_REGISTRY else f"schema_registries.{name}"
+
+
 def _target_name(name: str) -> str:
     if not re.fullmatch(r"[a-zA-Z0-9_-]{1,50}", name):
         raise ValueError("is no name of a target (1 to 50 of a-z A-Z 0-9 _ -)")
@@ -95,6 +110,7 @@ Url: TypeAlias = Annotated[str, AfterValidator(_url)]
 File: TypeAlias = Annotated[Path, AfterValidator(lambda path: FOLDER.get() / path)]
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 AnyJson: TypeAlias = Annotated[JsonValue, BeforeValidator(yaml_file.as_json)]
+RegistryName: TypeAlias = Annotated[str, AfterValidator(_registry_name)]
 TargetName: TypeAlias = Annotated[str, AfterValidator(_target_name)]
 TopicName: TypeAlias = Annotated[str, AfterValidator(_topic_name)]
 
@@ -108,9 +124,20 @@ class BasicAuth(Group):
 
 
 class SchemaRegistry(Group):
-    """A Confluent-compatible schema registry."""
+    """A schema registry: Confluent's API, Apicurio's own, or AWS Glue."""
 
-    url: Url = Field(examples=["http://registry:8081"], description="Base URL of the registry.")
+    type: Literal["confluent", "apicurio", "glue"] = Field(
+        default="confluent", description="Whose API it has; Apicurio and Karapace have Confluent's as well."
+    )
+    url: Url | None = Field(
+        default=None,
+        examples=["http://registry:8081"],
+        description="Base URL of the registry. Glue needs none.",
+    )
+    region: Text | None = Field(
+        default=None,
+        description="Glue only: its Region. Default: that of `eventbridge`, whose credentials count.",
+    )
     basic_auth: BasicAuth | None = Field(default=None, description="Sign in with user name and password.")
     bearer_token: Secret | None = Field(default=None, description="Sign in with a bearer token.")
     ca: File | None = Field(
@@ -336,28 +363,72 @@ NonFinite: TypeAlias = Literal["null", "string", "error"]
 """The JSON form of NaN and the infinities."""
 
 
+OutOfRange: TypeAlias = Literal["error", "null", "string"]
+"""The JSON form of times outside the years 1 to 9999."""
+ConnectTypes: TypeAlias = Literal["readable", "raw"]
+"""The JSON form of types of Kafka Connect and Debezium that Avro has no logical type for."""
+
+Framing: TypeAlias = Literal["confluent", "glue", "apicurio", "single-object", "none"]
+"""How a record names the schema it was written with."""
+
+
 class Format(Group):
     """How bytes become a value."""
 
     format: Literal["avro", "json", "string", "bytes"] = Field(
         default="avro", description="What the bytes are."
     )
-    framing: Literal["confluent", "none"] = Field(
-        default="confluent", description="Avro only: `confluent` names a registry schema in each record."
+    framing: Framing | None = Field(
+        default=None,
+        description="How a record names its schema, in Avro and in JSON written with a schema. Default: "
+        "`confluent` for Avro, `none` for JSON.",
+    )
+    registry: RegistryName | None = Field(
+        default=None,
+        description="Avro only: which of `schema_registries` has the schemas. Default: `schema_registry`.",
     )
     schema_file: File | None = Field(
-        default=None, alias="schema", description="Avro with framing `none`: the schema it was written with."
+        default=None,
+        alias="schema",
+        description="Avro with framing `none`: the schema it was written with. With framing `single-object`: "
+        "that, or a folder of `.avsc` files.",
     )
     reader_schema: File | None = Field(default=None, description="Avro only: the schema to read it as.")
     non_finite: NonFinite = Field(
         default="null", description="What NaN and Infinity become, which JSON does not have."
     )
+    out_of_range: OutOfRange = Field(
+        default="error",
+        description="Avro only: what times outside the years 1 to 9999 become: a dead letter, null, or text "
+        "such as `+010000-01-01`; Postgres' infinities become `infinity` and `-infinity` then.",
+    )
+    connect_types: ConnectTypes = Field(
+        default="readable",
+        description="Avro only: whether times and decimals of Kafka Connect and Debezium become text, as "
+        "those with a logical type do, or stay the numbers and bytes that they are.",
+    )
+    encrypted: Literal["refuse", "send"] = Field(
+        default="refuse",
+        description="Avro only: what to do where a rule of the schema has producers encrypt fields; `send` "
+        "sends the ciphertext.",
+    )
+
+    @property
+    def framed(self) -> Framing:
+        """The framing, also where it is not written."""
+        return self.framing or ("confluent" if self.format == "avro" else "none")
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether it takes schemas from a registry."""
+        return self.format == "avro" and self.framed not in {"none", "single-object"}
 
     @model_serializer(mode="wrap")
     def _without_avro(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         shown: dict[str, Any] = serialize(self)
-        only_avro = {"framing", "schema", "reader_schema"} if self.format != "avro" else set()
-        return {key: value for key, value in shown.items() if key not in only_avro}
+        only_avro = {"framing", "registry", "schema", "reader_schema", "out_of_range", "connect_types"}
+        only_avro |= {"encrypted"}
+        return {key: value for key, value in shown.items() if self.format == "avro" or key not in only_avro}
 
 
 TimeUnit: TypeAlias = Literal["auto", "s", "ms", "us", "ns"]
@@ -440,6 +511,9 @@ class Settings(Group, BaseSettings):
     )
     kafka: Kafka = Field(description="The Kafka cluster: librdkafka keys, verbatim.")
     schema_registry: SchemaRegistry | None = Field(default=None, description="The schema registry.")
+    schema_registries: dict[RegistryName, SchemaRegistry] = Field(
+        default={}, description="More registries, by name; a format picks one with `registry`."
+    )
     eventbridge: Target = Field(description="Where events go.")
     targets: dict[TargetName, Target] = Field(
         default={}, description="More places where events go, by name; a topic picks one with `target`."
@@ -464,6 +538,12 @@ class Settings(Group, BaseSettings):
     def path_of_target(name: str) -> str:
         """Where the settings of a target are: `eventbridge`, or its place under `targets`."""
         return "eventbridge" if name == DEFAULT_TARGET else f"targets.{name}"
+
+    @property
+    def all_registries(self) -> dict[str, SchemaRegistry]:
+        """Every schema registry by name; the one under `schema_registry` is called `default`."""
+        default = {} if self.schema_registry is None else {DEFAULT_REGISTRY: self.schema_registry}
+        return {**default, **self.schema_registries}
 
     @classmethod
     def settings_customise_sources(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 from connector.errors import DecodeError
+from connector.formats.avro_types import MAX_SCALE
 
 MAX_VALUES = 500_000
 """The most values (fields, items, entries, nested records) in a record. Each takes two bytes of JSON or
@@ -212,7 +213,8 @@ def _counts_more(schema: Any) -> int:
     """The values that one of this type counts beyond the first, for its text in JSON."""
     match schema:
         case {"fields": fields}:
-            return len(json.dumps([field["name"] for field in fields])) // TEXT_COUNTS
+            scale = MAX_SCALE if "logicalType" in schema else 0  # a decimal whose scale is in the record
+            return (len(json.dumps([field["name"] for field in fields])) + scale) // TEXT_COUNTS
         case {"symbols": symbols}:
             return max((len(json.dumps(symbol)) for symbol in symbols), default=0) // TEXT_COUNTS
         case {"type": "int" | "long" | "bytes" | "fixed", "logicalType": _}:

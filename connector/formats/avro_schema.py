@@ -10,17 +10,18 @@ https://fastavro.readthedocs.io/en/latest/reader.html#fastavro._read_py.schemale
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple, TypeAlias
 
 from fastavro.read import SchemaResolutionError, schemaless_reader
-from fastavro.schema import SchemaParseException, UnknownType, parse_schema
+from fastavro.schema import SchemaParseException, parse_schema
 
-from connector.config.settings import NonFinite
 from connector.errors import DecodeError
 from connector.formats.avro_limits import walk_of
-from connector.formats.avro_types import converted, marks
+from connector.formats.avro_types import Forms, converted, marks
 from connector.model import Json
 
 MAX_SCHEMA_DEPTH = 200
@@ -47,7 +48,19 @@ _PARTS = {
     "error": "name or list of fields",
 }
 _DEFAULT = "partner-bridge-default"  # fastavro checks a `default`, but the converted one is right only for us
+_SYMBOLS = "partner-bridge-symbols"  # fastavro refuses those that are no names
+_NO_NAMESPACE = "partner_bridge_null"
+"""Stands for the null namespace, so that every name is a full one."""
 _NONE = object()
+
+
+_COMMENT = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+"""Or text, in which there is none."""
+
+
+def without_comments(text: str) -> str:
+    """Give a schema file's JSON, without the comments that Java's parser lets stand in it."""
+    return _COMMENT.sub(lambda found: found[0] if found[0].startswith('"') else " ", text)
 
 
 class ReaderSchema(NamedTuple):
@@ -58,18 +71,53 @@ class ReaderSchema(NamedTuple):
     """The number of values in its defaults, all together."""
 
 
-def reader_schema(schema: Any, *, non_finite: NonFinite) -> ReaderSchema:
+def reader_schema(schema: Any, *, forms: Forms) -> ReaderSchema:
     """Make a reader schema of a schema's JSON.
 
     Raises:
         DecodeError: `schema_invalid`, naming the rule that the schema breaks.
     """
-    parser = _Parser(non_finite, wanted=True, resolved=False)
+    parser = _Parser(forms, wanted=True, resolved=False)
     try:
         parsed, _ = parser.parse([schema])
     except Exception as error:  # noqa: BLE001  # a schema is foreign text
         raise _unusable(error) from None
     return ReaderSchema(parsed, parser.default_values)
+
+
+def canonical_form(schema: Any) -> str:
+    """Give a schema's parsing canonical form, of what Java takes for a schema.
+
+    https://avro.apache.org/docs/1.12.0/specification/#parsing-canonical-form-for-schemas
+
+    Raises:
+        DecodeError: `schema_invalid`.
+    """
+    try:
+        parsed, _ = _Parser(Forms(), wanted=False, resolved=False).parse([schema])
+    except Exception as error:  # noqa: BLE001  # a schema is foreign text
+        raise _unusable(error) from None
+    return json.dumps(_canonical(parsed["fields"][0]["type"]), separators=(",", ":"), ensure_ascii=False)
+
+
+def _canonical(parsed: Any) -> Any:
+    match parsed:
+        case list():
+            return [_canonical(branch) for branch in parsed]
+        case {"type": "record", "name": str(name), "fields": fields}:
+            inner = [{"name": field["name"], "type": _canonical(field["type"])} for field in fields]
+            return {"name": _shown_name(name), "type": "record", "fields": inner}
+        case {"type": "enum", "name": str(name), "symbols": symbols}:
+            return {"name": _shown_name(name), "type": "enum", "symbols": list(symbols)}
+        case {"type": "fixed", "name": str(name), "size": size}:
+            return {"name": _shown_name(name), "type": "fixed", "size": size}
+        case {"type": "array", "items": items}:
+            return {"type": "array", "items": _canonical(items)}
+        case {"type": "map", "values": values}:
+            return {"type": "map", "values": _canonical(values)}
+        case {"type": str(primitive)}:
+            return primitive
+    return _shown_name(parsed)
 
 
 Read: TypeAlias = Callable[[bytes, int], Json]
@@ -90,7 +138,7 @@ class Compiled(NamedTuple):
 
 
 def compile_reader(
-    schemas: Sequence[Any], reader: ReaderSchema | None, *, non_finite: NonFinite, name: str
+    schemas: Sequence[Any], reader: ReaderSchema | None, *, forms: Forms, name: str
 ) -> Compiled:
     """Compile a schema.
 
@@ -103,7 +151,7 @@ def compile_reader(
     """
     wanted, default_values = (None, 0) if reader is None else reader
     try:
-        parser = _Parser(non_finite, wanted=False, resolved=reader is not None)
+        parser = _Parser(forms, wanted=False, resolved=reader is not None)
         parsed, names = parser.parse(schemas)
         above_bytes, check = walk_of(parsed, names, default_values=default_values)
     except Exception as error:  # noqa: BLE001  # a schema is foreign text
@@ -111,6 +159,7 @@ def compile_reader(
     # fastavro does not notice that the bytes end in a field which the reader schema leaves out. It is
     # noticed here, by a byte more that nobody may read.
     padding = b"" if wanted is None else b"\0"
+    renamed = "" if wanted is None else _renamed(parsed, wanted)
 
     def read(buffer: bytes, start: int) -> Json:
         stream = BytesIO(buffer + padding)
@@ -123,11 +172,13 @@ def compile_reader(
             raise  # what can be read is bounded, so it is not the record's fault
         except Exception as error:  # noqa: BLE001  # anything can come of bytes that are no Avro
             # Not as the cause, which may hold a value.
-            raise _refusal(error, name, overrun=stream.tell() > len(buffer)) from None
+            raise _refusal(error, name, overrun=stream.tell() > len(buffer), renamed=renamed) from None
         left_over = len(buffer) - stream.tell()
         if left_over:
             rule = f"{left_over} bytes are left over after the value"
-            raise _refusal(DecodeError("avro_invalid", f"{rule}. {_GUESS}"), name, overrun=left_over < 0)
+            raise _refusal(
+                DecodeError("avro_invalid", f"{rule}. {_GUESS}"), name, overrun=left_over < 0, renamed=""
+            )
         value: Json = root["value"]
         return value
 
@@ -150,8 +201,6 @@ def _unusable(error: Exception) -> DecodeError:
             raise error  # what a schema may hold is bounded, so it is not the schema's fault
         case RecursionError():
             rule = "it is nested too deeply"
-        case UnknownType():
-            rule = f"it uses the type {error.name}, which is not defined before that place"
         case DecodeError() | SchemaParseException():
             rule = str(error)
         case _:
@@ -160,12 +209,28 @@ def _unusable(error: Exception) -> DecodeError:
     return _invalid(rule if len(rule) <= _MAX_SHOWN_CHARACTERS else f"{rule[:_MAX_SHOWN_CHARACTERS]}…")
 
 
-def _refusal(error: Exception, name: str, *, overrun: bool) -> DecodeError:
+def _renamed(written: Any, wanted: Any) -> str:
+    """Say that writer and reader call the outermost type by different names, where they do."""
+    old, new = (schema["fields"][0]["type"] for schema in (written, wanted))
+    match old, new:
+        case {"name": str(old_name)}, {"name": str(new_name)}:
+            short = old_name.rpartition(".")[2]
+            if short != new_name.rpartition(".")[2] and not {short, old_name} & set(new.get("aliases", ())):
+                return (
+                    f"the reader schema is called {_shown_name(new_name)}, and the record was written as "
+                    f"{_shown_name(old_name)}; give the reader schema that name, or `aliases` with it"
+                )
+    return ""
+
+
+def _refusal(error: Exception, name: str, *, overrun: bool, renamed: str) -> DecodeError:
     if overrun:
         error = EOFError()
     match error:
         case DecodeError():
             return DecodeError(error.code, f"{error} ({name})")
+        case SchemaResolutionError() if renamed:
+            return _invalid(f"a value of {name} does not fit the reader schema: {renamed}")
         case SchemaResolutionError():
             rule = (
                 f"a value of {name} does not fit the reader schema: a field without default is missing, "
@@ -201,13 +266,16 @@ class _Choices(list[Any]):
 class _Parser:
     """Gives fastavro schemas that it can read values with, and gets them back parsed."""
 
-    def __init__(self, non_finite: NonFinite, *, wanted: bool, resolved: bool) -> None:
-        self._non_finite = non_finite
+    def __init__(self, forms: Forms, *, wanted: bool, resolved: bool) -> None:
+        self._forms = forms
         self._wanted = wanted
         """It is a reader schema, in which aliases and defaults count."""
         self._resolved = resolved
         """It is a writer schema whose values are to be read with a reader schema."""
         self._names: dict[str, Any] = {}
+        self._earlier: frozenset[str] = frozenset()
+        self._definitions: dict[str, Any] = {}
+        """Of the named types of schemas that were parsed before, and, without content yet, of this one."""
         self.types = 0
         """Types and symbols so far."""
         self.default_values = 0
@@ -222,43 +290,49 @@ class _Parser:
             "fields": [{"name": "value", "type": schemas[-1]}],
         }
         for schema in (*schemas[:-1], root):
-            parsed = self._finished(parse_schema(self._rewritten(schema, 0), self._names))
+            self._earlier = frozenset(self._definitions)
+            parsed = self._finished(parse_schema(self._rewritten(schema, 0, ""), self._names))
         return parsed, self._names
 
-    def _rewritten(self, schema: Any, depth: int) -> Any:
+    def _rewritten(self, schema: Any, depth: int, namespace: str) -> Any:
         if depth > MAX_SCHEMA_DEPTH:
             raise _invalid("it is nested too deeply")
         self._add_types(1)
         match schema:
             case str():
-                return self._leaf(schema, {}) if schema in _PRIMITIVES else _name(schema)
+                return self._leaf(schema, {}) if schema in _PRIMITIVES else self._found(schema, namespace)
             case []:
                 raise _invalid("a union has no branches")
             case list():
-                branches = [self._rewritten(branch, depth + 1) for branch in schema]
+                branches = [self._rewritten(branch, depth + 1, namespace) for branch in schema]
                 if any(isinstance(branch, list) for branch in branches):
                     raise _invalid("a branch of a union is a union")
                 return branches
             case {"type": "array", "items": items}:
-                return {"type": "array", "items": self._rewritten(items, depth + 1)}
+                return {"type": "array", "items": self._rewritten(items, depth + 1, namespace)}
             case {"type": "map", "values": values}:
-                return {"type": "map", "values": self._rewritten(values, depth + 1)}
+                return {"type": "map", "values": self._rewritten(values, depth + 1, namespace)}
             case {"type": "record" | "error", "name": str(), "fields": list(fields)}:
-                rewritten = [self._field(field, depth + 1) for field in fields]
-                return {**self._named(schema), "type": "record", "fields": rewritten}
+                name, inner = self._define(schema, namespace)
+                rewritten = [self._field(field, depth + 1, inner) for field in fields]
+                marked = self._marks("record", schema)
+                return self._defined(
+                    name, {**self._aliases(schema), "type": "record", "fields": rewritten, **marked}
+                )
             case {"type": "enum", "name": str(), "symbols": list(symbols)}:
-                self._add_types(len(symbols))
-                default = {"default": schema["default"]} if self._wanted and "default" in schema else {}
-                return {**self._named(schema), "type": "enum", "symbols": symbols, **default}
+                name, _ = self._define(schema, namespace)
+                return self._defined(name, {**self._aliases(schema), **self._enum(schema, symbols)})
             case {"type": "fixed", "name": str(), "size": int(size)} if size >= 0:
-                return {**self._named(schema), "type": "fixed", "size": size, **self._marks("fixed", schema)}
+                name, _ = self._define(schema, namespace)
+                marked = self._marks("fixed", schema)
+                return self._defined(name, {**self._aliases(schema), "type": "fixed", "size": size, **marked})
             case {"type": str(kind)} if kind in _PRIMITIVES:
                 return self._leaf(kind, schema)
             case {"type": str(kind)} if kind in _PARTS:
                 raise _invalid(f"a type {kind} has no {_PARTS[kind]}")
             case {"type": inner}:
                 # {"type": {"type": "string"}} and {"type": "a.Named"}: not in the specification, but written.
-                return self._rewritten(inner, depth + 1)
+                return self._rewritten(inner, depth + 1, namespace)
         raise _invalid(f"a type is a string, a list or an object with a type, not {type(schema).__name__}")
 
     def _add_types(self, more: int) -> None:
@@ -266,12 +340,47 @@ class _Parser:
         if self.types > MAX_TYPES:
             raise _invalid(f"it holds more than {MAX_TYPES:,} types and symbols")
 
-    def _named(self, schema: dict[str, Any]) -> dict[str, Any]:
-        found = {"name": _name(schema["name"]), **self._aliases(schema)}
+    # Names. fastavro gets full ones only: it does not find a type of the null namespace from within another,
+    # which Java does.
+
+    def _define(self, schema: dict[str, Any], namespace: str) -> tuple[str, str]:
+        """Give the full name of the type that a schema defines, and its namespace."""
+        space, _, name = _name(schema["name"]).rpartition(".")
         # What is not text is no namespace to Java, and the one around it counts.
-        if isinstance(schema.get("namespace"), str):
-            found["namespace"] = _name(schema["namespace"])
-        return found
+        if not space and "." not in schema["name"]:
+            space = schema["namespace"] if isinstance(schema.get("namespace"), str) else namespace
+        full = f"{_name(space)}.{name}" if space else name
+        if full in self._definitions and full not in self._earlier:
+            raise _invalid(f"redefined named type: {full}")
+        self._definitions.setdefault(full, None)
+        return full, space
+
+    def _defined(self, name: str, definition: dict[str, Any]) -> Any:
+        """Give a definition, or the name alone where a schema that was parsed before has the same."""
+        shown = _qualified(name)
+        if name not in self._earlier:
+            self._definitions[name] = definition
+            return {"name": shown, **definition}
+        if definition != self._definitions[name]:
+            raise _invalid(f"it defines the type {name}, and refers to a schema that defines it differently")
+        return shown
+
+    def _found(self, name: str, namespace: str) -> str:
+        full = f"{namespace}.{name}" if namespace and "." not in name else _name(name)
+        for each in (full, name):
+            if each in self._definitions:
+                return _qualified(each)
+        raise _invalid(f"it uses the type {full}, which is not defined before that place")
+
+    def _enum(self, schema: dict[str, Any], symbols: list[Any]) -> dict[str, Any]:
+        """An enum whose symbols fastavro does not see: registries accept such as are no names."""
+        self._add_types(len(symbols))
+        if not all(isinstance(symbol, str) for symbol in symbols) or len(set(symbols)) < len(symbols):
+            raise _invalid("the symbols of an enum are different strings, and these are not")
+        default = {_DEFAULT: schema["default"]} if self._wanted and "default" in schema else {}
+        if default and schema["default"] not in symbols:
+            raise _invalid("the default of an enum is not one of its symbols")
+        return {"type": "enum", "symbols": [], _SYMBOLS: symbols, **default}
 
     def _aliases(self, schema: dict[str, Any]) -> dict[str, Any]:
         match schema:
@@ -283,10 +392,10 @@ class _Parser:
                 raise _invalid("aliases are a list of names, and these are something else")
         return {}
 
-    def _field(self, field: Any, depth: int) -> dict[str, Any]:
+    def _field(self, field: Any, depth: int, namespace: str) -> dict[str, Any]:
         match field:
             case {"name": str(name), "type": schema}:
-                rewritten = {"name": name, "type": self._rewritten(schema, depth)}
+                rewritten = {"name": name, "type": self._rewritten(schema, depth, namespace)}
             case _:
                 raise _invalid("a field of a record has no name or no type")
         if self._wanted and "default" in field:
@@ -298,7 +407,7 @@ class _Parser:
         return {"type": kind, **found} if found else kind
 
     def _marks(self, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-        return marks(kind, schema, non_finite=self._non_finite, resolved=self._resolved)
+        return marks(kind, schema, self._forms, resolved=self._resolved)
 
     def _finished(self, parsed: Any) -> Any:
         """Do what fastavro would not have let pass: choices that check their number, and our defaults."""
@@ -310,8 +419,11 @@ class _Parser:
                 parsed["items"] = self._finished(items)
             case {"values": values}:
                 parsed["values"] = self._finished(values)
-            case {"symbols": symbols} if not self._wanted:
-                parsed["symbols"] = _Choices(symbols)
+            case {"symbols": _}:
+                symbols = parsed.pop(_SYMBOLS)
+                parsed["symbols"] = symbols if self._wanted else _Choices(symbols)
+                if _DEFAULT in parsed:
+                    parsed["default"] = parsed.pop(_DEFAULT)
             case {"fields": fields}:
                 for field in fields:
                     field["type"] = self._finished(field["type"])
@@ -362,6 +474,14 @@ def _count(value: Json) -> int:
     """The number of values in a value, itself included."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return 1 + sum(map(_count, inner))
+
+
+def _shown_name(name: str) -> str:
+    return name.removeprefix(f"{_NO_NAMESPACE}.")
+
+
+def _qualified(name: str) -> str:
+    return name if "." in name else f"{_NO_NAMESPACE}.{name}"
 
 
 def _name(name: str) -> str:

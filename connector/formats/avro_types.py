@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import math
 import re
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from struct import Struct
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from fastavro.read import LOGICAL_READERS
 
-from connector.config.settings import NonFinite
+from connector.config.settings import ConnectTypes, NonFinite, OutOfRange
 from connector.errors import DecodeError
 from connector.model import Json
 
@@ -30,6 +30,10 @@ Convert: TypeAlias = Callable[[Any, Any, Any], Json]
 
 MAX_PRECISION = 4300
 """The most digits of a decimal: what Python turns into text by default."""
+
+_MAX_DECIMAL_BYTES = math.floor(MAX_PRECISION / math.log10(2) / 8)
+MAX_SCALE = 1000
+"""Of a decimal whose scale is not in the schema."""
 
 _OURS = "partner-bridge-"
 
@@ -43,32 +47,67 @@ _DAY_S = 86_400
 _MILLIS, _MICROS, _NANOS = 1_000, 1_000_000, 1_000_000_000
 
 
-def marks(kind: str, schema: Mapping[str, Any], *, non_finite: NonFinite, resolved: bool) -> dict[str, Any]:
+class Forms(NamedTuple):
+    """Choices of the configuration: the JSON form of values that have more than one."""
+
+    non_finite: NonFinite = "null"
+    out_of_range: OutOfRange = "error"
+    connect_types: ConnectTypes = "readable"
+
+
+def marks(kind: str, schema: Mapping[str, Any], forms: Forms, *, resolved: bool) -> dict[str, Any]:
     """Give the keys that make fastavro convert a value of this type; none where it is right as it is.
 
     `resolved` says that there will be a reader schema. An unknown or invalid logical type is ignored, as
     the specification says: the underlying type counts.
     """
-    name = schema.get("logicalType")
-    convert = _LOGICAL.get(f"{kind}-{name}")
+    found = _logical(kind, schema.get("logicalType"), schema, forms)
+    if found is None and forms.connect_types == "readable" and "connect.name" in schema:
+        found = _connect(kind, schema, forms)
+    if found is not None:
+        return found
+    match kind:
+        case "bytes" | "fixed":
+            return {"logicalType": _OURS + "base64"}
+        case "float" | "double":
+            return {"logicalType": _OURS + forms.non_finite}
+        case "string" if resolved:
+            return {"logicalType": _OURS + "text"}
+    return {}
+
+
+def _logical(kind: str, name: Any, schema: Mapping[str, Any], forms: Forms) -> dict[str, Any] | None:
+    key = f"{kind}-{name}"
     size_bytes = schema["size"] if kind == "fixed" else None
-    if convert is _decimal:
+    if name == "decimal" and kind in {"bytes", "fixed"}:
         precision, scale, most = schema.get("precision"), schema.get("scale", 0), MAX_PRECISION
         if size_bytes is not None:
             most = min(most, math.floor(math.log10(2) * (8 * min(size_bytes, most) - 1)))
         if isinstance(precision, int) and isinstance(scale, int):  # noqa: SIM102
             if 0 < precision <= most and 0 <= scale <= precision:
                 return {"logicalType": _OURS + "decimal", "precision": precision, "scale": scale}
-    elif convert is not None and size_bytes == _SIZE_BYTES.get(f"{kind}-{name}"):
+    elif key in _TIMES:
+        return {"logicalType": f"{_OURS}{name}-{forms.out_of_range}"}
+    elif key in _LOGICAL and size_bytes == _SIZE_BYTES.get(key):
         return {"logicalType": f"{_OURS}{name}"}
-    match kind:
-        case "bytes" | "fixed":
-            return {"logicalType": _OURS + "base64"}
-        case "float" | "double":
-            return {"logicalType": _OURS + non_finite}
-        case "string" if resolved:
-            return {"logicalType": _OURS + "text"}
-    return {}
+    return None
+
+
+def _connect(kind: str, schema: Mapping[str, Any], forms: Forms) -> dict[str, Any] | None:
+    """Types of Kafka Connect and Debezium, which Avro has no logical type for, or which lack it."""
+    match kind, schema["connect.name"]:
+        case "bytes", "org.apache.kafka.connect.data.Decimal":
+            match schema.get("connect.parameters"):
+                case {"scale": str(scale)} if re.fullmatch(r"[0-9]{1,3}", scale):
+                    parts = {"precision": int(scale) + 1, "scale": int(scale)}
+                    return {"logicalType": _OURS + "decimal", **parts}
+        case "record", "io.debezium.data.VariableScaleDecimal":
+            return {"logicalType": _OURS + "scaled"}
+        case _, str(name) if (kind, name) in _CONNECT:
+            logical = _CONNECT[kind, name]
+            suffix = f"-{forms.out_of_range}" if f"{kind}-{logical}" in _TIMES else ""
+            return {"logicalType": f"{_OURS}{logical}{suffix}"}
+    return None
 
 
 def converted(kind: str, schema: Any, raw: Any) -> Json:
@@ -100,14 +139,15 @@ def _kind(schema: Any) -> Any:
     return schema["type"] if isinstance(schema, dict) else schema
 
 
-_power_of_ten = lru_cache(maxsize=256)(lambda digits: 10**digits)
-
-
 def _decimal(raw: bytes, written: Any, _: Any) -> str:
+    return _decimal_text(raw, written["scale"])
+
+
+def _decimal_text(raw: bytes, scale: int) -> str:
+    # One of more digits than its precision is shown as well: Java, which writes most, does not check.
+    if len(raw) > _MAX_DECIMAL_BYTES:
+        raise _out_of_range(f"a decimal has more than {MAX_PRECISION} digits")
     unscaled = int.from_bytes(raw, "big", signed=True)
-    precision, scale = written["precision"], written["scale"]
-    if abs(unscaled) >= _power_of_ten(precision):
-        raise _out_of_range(f"a decimal has more digits than its schema's precision of {precision}")
     digits = str(abs(unscaled))
     if scale:
         digits = digits.zfill(scale + 1)
@@ -121,15 +161,19 @@ def _minute(minutes: int) -> str:
     return (_EPOCH + timedelta(minutes=minutes)).isoformat()[:17]
 
 
-def _timestamp(name: str, per_second: int, *, zone: str) -> Convert:
+Beyond: TypeAlias = Callable[[int, str, int, str], Json]
+"""What becomes of a time outside the years 1 to 9999: its ticks, type, ticks a second, and zone."""
+
+
+def _timestamp(name: str, per_second: int, zone: str, beyond: Beyond) -> Convert:
     per_minute = 60 * per_second
     first, end = _FIRST_DAY * _DAY_S * per_second, (_LAST_DAY + 1) * _DAY_S * per_second
     # "05678": the seconds in two digits, then their fraction.
     width = f"%0{len(str(per_second)) + 1}d"
 
-    def convert(ticks: int, _written: Any, _wanted: Any) -> str:
+    def convert(ticks: int, _written: Any, _wanted: Any) -> Json:
         if not first <= ticks < end:
-            raise _out_of_range(f"a {name} is outside the years 1 to 9999")
+            return beyond(ticks, name, per_second, zone)
         minutes, rest = divmod(ticks, per_minute)
         seconds = width % rest
         return f"{_minute(minutes)}{seconds[:2]}.{seconds[2:]}{zone}"
@@ -137,14 +181,17 @@ def _timestamp(name: str, per_second: int, *, zone: str) -> Convert:
     return convert
 
 
-def _date(days: int, _written: Any, _wanted: Any) -> str:
-    return _day(days)
+def _date(beyond: Beyond) -> Convert:
+    def convert(days: int, _written: Any, _wanted: Any) -> Json:
+        if not _FIRST_DAY <= days <= _LAST_DAY:
+            return beyond(days, "date", 0, "")
+        return _day(days)
+
+    return convert
 
 
 @lru_cache(maxsize=4096)
 def _day(days: int) -> str:
-    if not _FIRST_DAY <= days <= _LAST_DAY:
-        raise _out_of_range("a date is outside the years 1 to 9999")
     return date.fromordinal(days + _EPOCH_DAY).isoformat()
 
 
@@ -159,6 +206,48 @@ def _time(name: str, per_second: int) -> Convert:
         return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{fraction:0{digits}d}"
 
     return convert
+
+
+def _error(_ticks: int, name: str, _per_second: int, _zone: str) -> Json:
+    raise _out_of_range(
+        f"a {name} is outside the years 1 to 9999, and `out_of_range` is error; it may be null or string"
+    )
+
+
+def _null(_ticks: int, _name: str, _per_second: int, _zone: str) -> Json:
+    return None
+
+
+_INFINITIES = {
+    # What Debezium writes for Postgres' own two:
+    # https://github.com/pgjdbc/pgjdbc/blob/master/pgjdbc/src/main/java/org/postgresql/PGStatement.java
+    9223372036825200000: "infinity",
+    -9223372036832400000: "-infinity",
+    2**63 - 1: "infinity",
+    -(2**63): "-infinity",
+    2**31 - 1: "infinity",
+    -(2**31): "-infinity",
+}
+_DAYS_OF_400_YEARS = 146_097
+
+
+def _expanded(ticks: int, _name: str, per_second: int, zone: str) -> Json:
+    """The time in ISO 8601, with a sign and six digits or more for the year; Postgres' infinities by name."""
+    if ticks in _INFINITIES and bool(per_second) == (abs(ticks) > 2**32):
+        return _INFINITIES[ticks]
+    days, rest = divmod(ticks, _DAY_S * per_second) if per_second else (ticks, 0)
+    cycles, day = divmod(days + _EPOCH_DAY - 1, _DAYS_OF_400_YEARS)
+    like = date.fromordinal(day + 1)
+    text = f"{like.year + 400 * cycles:+07d}-{like.month:02d}-{like.day:02d}"
+    if not per_second:
+        return text
+    seconds, fraction = divmod(rest, per_second)
+    digits = len(str(per_second)) - 1
+    clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{fraction:0{digits}d}"
+    return f"{text}T{clock}{zone}"
+
+
+_BEYOND: Mapping[str, Beyond] = {"error": _error, "null": _null, "string": _expanded}
 
 
 def _uuid(text: str, _written: Any, _wanted: Any) -> str:
@@ -196,16 +285,19 @@ def _error_if_not_finite(number: float, _written: Any, _wanted: Any) -> float:
     raise _out_of_range("a number is NaN or infinite, which JSON cannot hold, and `non_finite` is error")
 
 
+def _scaled(value: Any, _written: Any, _wanted: Any) -> Json:
+    """Debezium's decimal that has its scale beside it, in a record of two fields."""
+    match value:
+        case {"scale": int(scale), "value": str(text)} if abs(scale) <= MAX_SCALE:
+            if scale < 0:
+                return _decimal_text(a2b_base64(text), 0) + "0" * -scale
+            return _decimal_text(a2b_base64(text), scale)
+    raise _out_of_range("a decimal has no value, or no scale between -1,000 and 1,000")
+
+
 _LOGICAL: dict[str, Convert] = {
-    "int-date": _date,
     "int-time-millis": _time("time-millis", _MILLIS),
     "long-time-micros": _time("time-micros", _MICROS),
-    "long-timestamp-millis": _timestamp("timestamp-millis", _MILLIS, zone="Z"),
-    "long-timestamp-micros": _timestamp("timestamp-micros", _MICROS, zone="Z"),
-    "long-timestamp-nanos": _timestamp("timestamp-nanos", _NANOS, zone="Z"),
-    "long-local-timestamp-millis": _timestamp("local-timestamp-millis", _MILLIS, zone=""),
-    "long-local-timestamp-micros": _timestamp("local-timestamp-micros", _MICROS, zone=""),
-    "long-local-timestamp-nanos": _timestamp("local-timestamp-nanos", _NANOS, zone=""),
     "string-uuid": _uuid,
     "fixed-uuid": _uuid_of_bytes,
     "fixed-duration": _duration,
@@ -213,6 +305,37 @@ _LOGICAL: dict[str, Convert] = {
     "fixed-decimal": _decimal,
 }
 """By `<type>-<logicalType>`, as in fastavro's table."""
+
+_TIMES: dict[str, Callable[[Beyond], Convert]] = {
+    "int-date": _date,
+    **{
+        f"long-{local}timestamp-{unit}": partial(_timestamp, f"{local}timestamp-{unit}", per_second, zone)
+        for local, zone in (("", "Z"), ("local-", ""))
+        for unit, per_second in (("millis", _MILLIS), ("micros", _MICROS), ("nanos", _NANOS))
+    },
+}
+"""The same for times of the calendar; their names end in what becomes of those outside of it."""
+
+_CONNECT = {
+    ("int", "io.debezium.time.Date"): "date",
+    ("int", "io.debezium.time.Time"): "time-millis",
+    ("long", "io.debezium.time.MicroTime"): "time-micros",
+    ("long", "io.debezium.time.NanoTime"): "time-nanos",
+    ("long", "io.debezium.time.Timestamp"): "local-timestamp-millis",
+    ("long", "io.debezium.time.MicroTimestamp"): "local-timestamp-micros",
+    ("long", "io.debezium.time.NanoTimestamp"): "local-timestamp-nanos",
+    ("int", "org.apache.kafka.connect.data.Date"): "date",
+    ("int", "org.apache.kafka.connect.data.Time"): "time-millis",
+    ("long", "org.apache.kafka.connect.data.Timestamp"): "timestamp-millis",
+}
+"""Type and `connect.name` → the logical type that says the same. Debezium's timestamps have no zone:
+https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-temporal-types"""
+_OF_CONNECT: dict[str, Convert] = {
+    "long-time-nanos": _time("time-nanos", _NANOS),
+    "record-scaled": _scaled,
+}
+"""What Avro has no logical type for."""
+
 _SIZE_BYTES = {"fixed-uuid": 16, "fixed-duration": 12}
 
 _PLAIN: dict[str, Convert] = {
@@ -224,5 +347,9 @@ _PLAIN: dict[str, Convert] = {
     **dict.fromkeys(("float-error", "double-error"), _error_if_not_finite),
 }
 
-for _key, _convert in (_LOGICAL | _PLAIN).items():
+_DATED: dict[str, Convert] = {
+    f"{key}-{choice}": make(beyond) for key, make in _TIMES.items() for choice, beyond in _BEYOND.items()
+}
+
+for _key, _convert in (_LOGICAL | _DATED | _OF_CONNECT | _PLAIN).items():
     LOGICAL_READERS[_key.replace("-", f"-{_OURS}", 1)] = _convert

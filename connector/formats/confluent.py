@@ -1,88 +1,82 @@
-"""Confluent's framing: a magic byte and the schema's id before the Avro bytes.
+"""Confluent's framing: the schema's id or GUID, in a header or before the value.
 
 https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import orjson
+from typing import Literal
+from uuid import UUID
 
 from connector.errors import DecodeError
-from connector.formats.avro_schema import Compiled, Read
-from connector.formats.schema_registry import SchemaRegistryClient
-from connector.model import Decode, Json
+from connector.formats import diagnosis
+from connector.formats.framing import Framed, Split
+from connector.formats.schema_cache import SchemaId
+from connector.model import Headers
 
-_HEADER_BYTES = 5
-
-MAX_SCHEMAS = 1_000
-"""Schemas kept ready for one topic's keys or values; the oldest makes room. No topic has so many by design,
-but a producer that registers one with every start, or every record, must not fill the memory."""
-
-MAX_SCHEMAS_BYTES = 64 * 1024 * 1024
-"""The memory they may take together, roughly: 250 of a hundred optional fields."""
-
-_GUESSES = {
-    0x7B: "Is a JSON producer writing to this topic?",  # {
-    0x5B: "Is a JSON producer writing to this topic?",  # [
-    0x01: "Is the producer writing Confluent schema GUIDs (framing version 1)?",
-    0x03: "Is the producer writing AWS Glue framing?",
-    0xC3: "Is the producer writing Avro single-object encoding?",
-}
+_ID, _GUID = 0, 1
+"""The first byte: what follows is an id of 4 bytes, or a GUID of 16."""
+_ID_BYTES, _GUID_BYTES = 5, 17
+"""With the first byte."""
+_MAX_ID = 2**31 - 1
 
 
-def confluent_decoder(
-    registry: SchemaRegistryClient, compiled: Callable[[Sequence[Json], str], Compiled]
-) -> Decode:
-    """Give the function that decodes values in this framing, with the schemas of `registry`.
+def confluent_framing(side: Literal["key", "value"]) -> Split:
+    """Give the function that takes keys or values of this framing apart.
 
-    `compiled` makes a reader of a schema and those that it refers to, by the name for its errors.
+    As in Confluent's deserializers, the last header of the name counts, then what stands before the value.
+    A header holds the same bytes as would stand there.
     """
-    # By the header as it stands in the record: one lookup says that it is one, and which schema it names.
-    readers: dict[bytes, Read] = {}
-    sizes_bytes: dict[bytes, int] = {}
+    header = diagnosis.CONFLUENT_HEADERS[side]
 
-    def learn(value: bytes) -> Read:
-        if len(value) < _HEADER_BYTES or value[0] != 0:
-            raise _not_confluent(value)
-        header = value[:_HEADER_BYTES]
-        schema_id = int.from_bytes(header[1:], "big")
-        schemas = registry.get(schema_id)
-        try:
-            read, size_bytes = compiled([orjson.loads(schema) for schema in schemas], f"schema {schema_id}")
-            size_bytes += sum(map(len, schemas))
-        except DecodeError as error:
-            read, size_bytes = _refuse(str(error)), 0
-        readers[header], sizes_bytes[header] = read, size_bytes
-        while len(readers) > MAX_SCHEMAS or sum(sizes_bytes.values()) > MAX_SCHEMAS_BYTES:
-            oldest = next(iter(readers))
-            del readers[oldest], sizes_bytes[oldest]
-        return read
+    def split(value: bytes, headers: Headers) -> Framed:
+        if headers:
+            for name, content in reversed(headers):
+                if name == header and content is not None:
+                    if not _is_reference(content):
+                        raise _invalid(
+                            f"the header {header} holds {len(content)} bytes that are no schema's id"
+                        )
+                    return Framed(content, value, 0)
+            if diagnosis.framing_of_headers(headers) == "apicurio":
+                raise _invalid(f"it is Apicurio's. {diagnosis.guess(value, headers)}")
+        if value[:1] == b"\0" and len(value) >= _ID_BYTES:
+            return Framed(value[:_ID_BYTES], value, _ID_BYTES)
+        if value[:1] == b"\1" and len(value) >= _GUID_BYTES:
+            return Framed(value[:_GUID_BYTES], value, _GUID_BYTES)
+        raise _not_confluent(value)
 
-    def decode(value: bytes) -> Json:
-        read = readers.get(value[:_HEADER_BYTES]) or learn(value)
-        return read(value, _HEADER_BYTES)
-
-    return decode
+    return split
 
 
-def _refuse(rule: str) -> Read:
-    """Refuse every record of a schema that cannot be used, without trying the schema again."""
+def confluent_schema_id(reference: bytes) -> SchemaId:
+    """The id or GUID in a reference of this framing.
 
-    def read(_value: bytes, _start: int) -> Json:
-        raise DecodeError("schema_invalid", rule)
+    Raises:
+        DecodeError: `schema_unknown`, no registry gives out such an id.
+    """
+    if reference[0] == _GUID:
+        return SchemaId("guid", str(UUID(bytes=reference[1:])))
+    number = int.from_bytes(reference[1:], "big")
+    if number > _MAX_ID:
+        raise DecodeError("schema_unknown", f"schema id {number:,} is beyond what a registry gives out")
+    return SchemaId("id", number)
 
-    return read
+
+def _is_reference(content: bytes) -> bool:
+    return (len(content), content[:1]) in {(_ID_BYTES, b"\0"), (_GUID_BYTES, b"\1")}
 
 
 def _not_confluent(value: bytes) -> DecodeError:
     if not value:
-        found, guess = "it is empty", "Was a tombstone meant? That is null, not zero bytes."
-    elif value[0] != 0:
-        found = f"first byte 0x{value[0]:02x}, expected 0x00"
-        guess = _GUESSES.get(value[0], "Is the producer using no schema registry? Then set `framing: none`.")
+        found = "it is empty"
+    elif value[0] in {_ID, _GUID}:
+        return _invalid(f"{len(value)} bytes are too few for a schema's id. Was it cut off?")
     else:
-        found = f"{len(value)} bytes, expected a header of {_HEADER_BYTES}"
-        guess = "Was it cut off?"
-    return DecodeError("framing_invalid", f"not Confluent Avro: {found}. {guess}")
+        found = f"first byte 0x{value[0]:02x}, expected 0x00"
+    guess = diagnosis.guess(value) or "Is the producer using no schema registry? Then set `framing: none`."
+    return _invalid(f"{found}. {guess}")
+
+
+def _invalid(found: str) -> DecodeError:
+    return DecodeError("framing_invalid", f"not Confluent framing: {found}")

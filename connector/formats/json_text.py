@@ -10,7 +10,8 @@ import orjson
 
 from connector.errors import DecodeError
 from connector.formats.avro_limits import MAX_VALUES
-from connector.model import Json
+from connector.formats.diagnosis import guess
+from connector.model import Headers, Json
 
 _MIN_LONG, _MAX_LONG = -(2**63), 2**63 - 1
 _ALL_DIGITS_0 = bytes.maketrans(b"123456789", b"0" * 9)
@@ -37,8 +38,8 @@ def decode_string(value: bytes) -> str:
         ) from None
 
 
-def decode_json(value: bytes) -> Json:
-    """Decode JSON.
+def decode_json(value: bytes, headers: Headers = ()) -> Json:
+    """Decode JSON; the headers only help to say what it is that is not.
 
     Raises:
         DecodeError: `json_invalid`.
@@ -48,10 +49,10 @@ def decode_json(value: bytes) -> Json:
     try:
         decoded: Json = orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        guess = " Is an Avro producer writing to this topic?" if value[:1] == b"\0" else ""
-        raise DecodeError(
-            "json_invalid", f"not JSON: {error.msg}, at {error.pos} of {len(value)}.{guess}"
-        ) from None
+        found = (
+            f"not JSON: {error.msg}, at {error.pos} of {len(value)}. {guess(value, headers, wants_json=True)}"
+        )
+        raise DecodeError("json_invalid", found.rstrip()) from None
     # orjson makes a float of an integer that is too long for it, and digits are lost in silence.
     # Searching for 19 digits first costs a tenth of what a regular expression does.
     if _LONG_NUMBER not in value.translate(_ALL_DIGITS_0):

@@ -3,42 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from connector import config
-from connector.formats.schema_registry import SchemaRegistryClient
+from connector.errors import ConfigError, Problem
+from connector.formats.apicurio_registry import ApicurioRegistry
+from connector.formats.confluent_registry import ConfluentRegistry
+from connector.formats.schema_cache import Registry, SchemaCache
 
 
 @dataclass(frozen=True, slots=True)
 class Registries:
-    """One client for each kind of registry; None for a kind that the settings do not name.
+    """The schemas of each registry, by its name in the settings. Call `close` in the end."""
 
-    A framing with a registry of another kind gets an attribute here. Call `close` in the end.
-    """
-
-    confluent: SchemaRegistryClient | None = None
+    caches: Mapping[str, SchemaCache] = field(default_factory=dict)
+    """By name; the one under `schema_registry` is called `default`."""
 
     @classmethod
     def of(cls, settings: config.Settings) -> Registries:
         """Open what the settings name; connects to nothing yet.
 
         Raises:
-            ConfigError: a CA, certificate, key or token cannot be used.
+            ConfigError: a CA, certificate, key or token cannot be used; with every such problem.
         """
-        named = settings.schema_registry
-        return cls(confluent=SchemaRegistryClient(named) if named is not None else None)
+        opened: dict[str, Registry] = {}
+        problems: list[Problem] = []
+        for name, registry in settings.all_registries.items():
+            try:
+                opened[name] = _opened(registry, config.registry_path(name), settings)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return cls({name: SchemaCache(registry) for name, registry in opened.items()})
 
     @property
     def problem(self) -> str | None:
         """Why schemas cannot be had now, in a sentence; None when all is well."""
-        return self.confluent.problem() if self.confluent is not None else None
+        return next(filter(None, (cache.problem() for cache in self.caches.values())), None)
 
     @property
     def checks(self) -> Mapping[str, Callable[[], None]]:
-        """Name of each registry → a function that asks it for something, see `SchemaRegistryClient.check`."""
-        return {"schema registry": self.confluent.check} if self.confluent is not None else {}
+        """Name of each registry → a function that asks it for something, see `Registry.check`."""
+        return {
+            "schema registry" if name == config.DEFAULT_REGISTRY else f"schema registry {name}": cache.check
+            for name, cache in self.caches.items()
+        }
 
     def close(self) -> None:
         """Stop fetching. Does not wait for requests under way."""
-        if self.confluent is not None:
-            self.confluent.close()
+        for cache in self.caches.values():
+            cache.close()
+
+
+def _opened(registry: config.SchemaRegistry, path: str, settings: config.Settings) -> Registry:
+    match registry.type:
+        case "confluent":
+            return ConfluentRegistry(registry, path=path)
+        case "apicurio":
+            return ApicurioRegistry(registry, path=path)
+        case "glue":
+            # Here, since boto3 takes long to import.
+            from connector.formats.glue_registry import GlueRegistry  # noqa: PLC0415
+
+            return GlueRegistry(registry, path=path, target=settings.eventbridge)

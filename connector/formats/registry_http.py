@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,57 +21,74 @@ from connector.errors import (
     Problem,
     UnavailableError,
 )
+from connector.formats.schema_cache import NotFoundError
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """The largest schema that fits a registry's message in Kafka, by default; 5,000 fields take a fifth."""
 
 
-class NotFoundError(Exception):
-    """The registry itself says that it has no such schema, subject or version."""
-
-
 class RegistryHttp:
-    """One GET at a time, bounded in time and size. Follows no redirect: credentials go to one place."""
+    """One GET at a time, bounded in time and size. Follows no redirect: credentials go to one place.
 
-    def __init__(self, settings: config.SchemaRegistry) -> None:
-        url = urlsplit(settings.url)
+    `path` is where the settings stand in the configuration; `is_not_found` tells from the JSON object of an
+    answer with status 404 that it is about the schema.
+
+    Raises:
+        ConfigError: the CA, certificate, key or token cannot be used.
+    """
+
+    def __init__(
+        self, settings: config.SchemaRegistry, *, path: str, is_not_found: Callable[[dict[str, Any]], bool]
+    ) -> None:
+        url = urlsplit(settings.url or "")
+        self._setting = path
+        self._is_not_found = is_not_found
         host = url.hostname or ""
         self._timeout_s = settings.timeout
         self._path = url.path.rstrip("/")
         self._address = host, url.port
-        self._tls = _tls(settings) if url.scheme == "https" else None
+        self._tls = _tls(settings, path) if url.scheme == "https" else None
         self._headers = {
             "Accept": "application/vnd.schemaregistry.v1+json, application/json",
             "User-Agent": f"partner-bridge/{__version__}",
             "Connection": "close",
         }
-        authorization = _authorization(settings)
+        authorization = _authorization(settings, path)
         if authorization is not None:
             self._headers["Authorization"] = authorization
-        self.shown_url = f"{url.scheme}://{host}" + (f":{url.port}" if url.port else "") + self._path
+        shown_url = f"{url.scheme}://{host}" + (f":{url.port}" if url.port else "") + self._path
+        self.shown = f"the schema registry at {shown_url}"
 
-    def get(self, path: str) -> dict[str, Any]:
-        """Give the JSON object of a good answer."""
+    def get(self, path: str) -> Any:
+        """Give the JSON of a good answer; raises as `get_bytes`."""
+        try:
+            return orjson.loads(self.get_bytes(path))
+        except ValueError:
+            raise self.garbage("it is not JSON. Is a proxy or a login page answering?") from None
+
+    def get_bytes(self, path: str) -> bytes:
+        """Give a good answer as it is.
+
+        Raises:
+            NotFoundError: the registry itself says that it has no such thing.
+            NotAuthorizedError: it refuses the credentials.
+            UnavailableError: it does not answer, or not as a registry does.
+        """
         status, body = self._exchange(path)
         if status == http.HTTPStatus.OK:
-            answer = _object(body)
-            if not isinstance(answer.get("schema"), str):
-                raise self.garbage("it holds no schema. Is a proxy or a login page answering?")
-            return answer
+            return body
         if status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
             raise NotAuthorizedError(
-                f"the schema registry at {self.shown_url} answers {status}: check basic_auth, bearer_token "
-                "or certificate under `schema_registry`, and that it may read schemas"
+                f"{self.shown} answers {status}: check basic_auth, bearer_token or certificate under "
+                f"`{self._setting}`, and that it may read schemas"
             )
         if status == http.HTTPStatus.NOT_FOUND:
-            # 40401 subject, 40402 version, 40403 schema. Any other 404 is not about the schema.
-            code = _object(body).get("error_code")
-            if isinstance(code, int) and 40400 <= code < 40500:
+            if self._is_not_found(_object(body)):
                 raise NotFoundError
             raise self._unavailable("answers 404, but not as a registry does: is the path of its url right?")
         if 300 <= status < 400:
             raise self._unavailable(
-                f"answers {status}, a redirect, which is not followed; set schema_registry.url to its end"
+                f"answers {status}, a redirect, which is not followed; set {self._setting}.url to its end"
             )
         raise self._unavailable(f"answers {status}; it is asked again until it recovers")
 
@@ -106,16 +124,16 @@ class RegistryHttp:
         return self._unavailable(f"gives an answer that is not usable: {why}")
 
     def _unavailable(self, what: str) -> UnavailableError:
-        return UnavailableError(f"the schema registry at {self.shown_url} {what}", code="schema_registry")
+        return UnavailableError(f"{self.shown} {what}", code="schema_registry")
 
     def _reason(self, error: Exception) -> str:
         match error:
             case TimeoutError():
-                return f"gives no whole answer within {self._timeout_s:g} s; see schema_registry.timeout"
+                return f"gives no whole answer within {self._timeout_s:g} s; see {self._setting}.timeout"
             case ssl.SSLCertVerificationError():
-                return f"is not trusted ({error.verify_message}); set schema_registry.ca to its CA"
+                return f"is not trusted ({error.verify_message}); set {self._setting}.ca to its CA"
             case socket.gaierror():
-                return "has a name that cannot be resolved; check schema_registry.url"
+                return f"has a name that cannot be resolved; check {self._setting}.url"
             case OSError(strerror=str(reason)):
                 return f"cannot be reached ({reason}); it is asked again until it recovers"
             case _:
@@ -144,7 +162,7 @@ def _object(body: bytes) -> dict[str, Any]:
     return answer if isinstance(answer, dict) else {}
 
 
-def _authorization(settings: config.SchemaRegistry) -> str | None:
+def _authorization(settings: config.SchemaRegistry, path: str) -> str | None:
     if settings.basic_auth is not None:
         plain = f"{settings.basic_auth.username}:{settings.basic_auth.password.get_secret_value()}"
         return f"Basic {b64encode(plain.encode()).decode()}"
@@ -152,24 +170,24 @@ def _authorization(settings: config.SchemaRegistry) -> str | None:
         return None
     token = settings.bearer_token.get_secret_value()
     if not (token.isascii() and token.isprintable()):  # http.client would show it in its complaint
-        raise _problem("bearer_token", "holds characters that no header may hold")
+        raise _problem(path, "bearer_token", "holds characters that no header may hold")
     return f"Bearer {token}"
 
 
-def _tls(settings: config.SchemaRegistry) -> ssl.SSLContext:
+def _tls(settings: config.SchemaRegistry, path: str) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=settings.ca)
     except OSError as error:
-        raise _problem("ca", f"{settings.ca} is not usable: {error}") from None
+        raise _problem(path, "ca", f"{settings.ca} is not usable: {error}") from None
     if settings.certificate is not None:
         try:
             # An empty password, so that an encrypted key is an error and not a prompt.
             context.load_cert_chain(settings.certificate, settings.private_key, password="")
         except OSError as error:
             reason = f"{settings.certificate} with its private_key is not usable: {error}"
-            raise _problem("certificate", reason) from None
+            raise _problem(path, "certificate", reason) from None
     return context
 
 
-def _problem(key: str, message: str) -> ConfigError:
-    return ConfigError([Problem(f"schema_registry.{key}", message)])
+def _problem(path: str, key: str, message: str) -> ConfigError:
+    return ConfigError([Problem(f"{path}.{key}", message)])

@@ -1,11 +1,13 @@
 """A schema registry that speaks as much of Confluent's API as producers and consumers of Avro need.
 
-    GET  /subjects                                  POST /subjects/{subject}/versions   registers
-    GET  /subjects/{subject}/versions               POST /subjects/{subject}            looks up
-    GET  /subjects/{subject}/versions/{n|latest}    GET  /schemas/ids/{id}
+    GET  /subjects                                     POST /subjects/{subject}/versions   registers
+    GET  /subjects/{subject}/versions                  POST /subjects/{subject}            looks up
+    GET  /subjects/{subject}/versions/{n|latest}       GET  /schemas/ids/{id}
+    DELETE /subjects/{subject}[/versions/{n|latest}]   GET  /schemas/guids/{guid}
 
 Errors are {"error_code": ..., "message": ...} with Confluent's codes. Schemas are Avro, references
-included; compatibility is not checked. A schema has one id, whatever subjects it is in.
+included, as the bridge reads it; compatibility is not checked. A schema has one id, whatever subjects it is
+in, and a GUID. What is deleted is gone only for those who do not ask with ?deleted=true.
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 
 POST /_sandbox/faults sets what goes wrong from now on, as `RegistryScript` says: {"down": true},
@@ -17,19 +19,24 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import re
 import ssl
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-import fastavro
 import orjson
 from aiohttp import web
-from fastavro.schema import SchemaParseException
 from pydantic import BaseModel, ConfigDict, Field
 
+from connector.errors import DecodeError
+from connector.formats.avro_schema import compile_reader
+from connector.formats.avro_types import Forms
+from connector.formats.references import Reference, referred
+from connector.formats.schema_cache import NotFoundError
 from connector.sandbox.server import HttpServer, json_response, reset
 
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
@@ -61,8 +68,13 @@ class _Schema:
     def identity(self) -> bytes:
         return orjson.dumps([orjson.loads(self.text), self.references], option=orjson.OPT_SORT_KEYS)
 
+    @property
+    def guid(self) -> str:
+        return str(uuid.UUID(bytes=hashlib.md5(self.identity, usedforsecurity=False).digest()))
+
     def as_json(self) -> dict[str, object]:
-        return {"schema": self.text} | ({"references": self.references} if self.references else {})
+        found: dict[str, object] = {"schema": self.text, "guid": self.guid}
+        return found | ({"references": self.references} if self.references else {})
 
 
 @dataclass(slots=True)
@@ -72,6 +84,12 @@ class _Store:
     ids: dict[bytes, int] = field(default_factory=dict)
     subjects: dict[str, list[int]] = field(default_factory=dict)
     """The ids of a subject's versions, from version 1."""
+    deleted: set[tuple[str, int]] = field(default_factory=set)
+    """Subjects and versions."""
+
+    def versions(self, subject: str, *, with_deleted: bool) -> list[int]:
+        every = range(1, len(self.subjects.get(subject, ())) + 1)
+        return [version for version in every if with_deleted or (subject, version) not in self.deleted]
 
 
 class _RegistryError(Exception):
@@ -145,7 +163,8 @@ class FakeRegistry(HttpServer):
             return web.Response(text="<html><body>It works!</body></html>", content_type="text/html")
         try:
             self._admit(request.headers.get("Authorization"), script)
-            body, status = self._answer(request.method, request.path, asked), 200
+            with_deleted = request.query.get("deleted") == "true"
+            body, status = self._answer(request.method, request.path, asked, with_deleted=with_deleted), 200
         except _RegistryError as error:
             body, status = {"error_code": error.error_code, "message": str(error)}, error.status
         return web.Response(body=orjson.dumps(body), status=status, content_type=_CONTENT_TYPE)
@@ -163,44 +182,61 @@ class FakeRegistry(HttpServer):
             self._script = script.model_copy(update={"times": left}) if left else RegistryScript()
         return script
 
-    def _answer(self, method: str, path: str, asked: Mapping[str, Any]) -> object:
-        if path in {"/", "/subjects", "/schemas/types"}:
-            return {"/": {}, "/subjects": sorted(self._store.subjects), "/schemas/types": ["AVRO"]}[path]
+    def _answer(self, method: str, path: str, asked: Mapping[str, Any], *, with_deleted: bool) -> object:
+        store = self._store
+        if path in {"/", "/schemas/types"}:
+            return {"/": {}, "/schemas/types": ["AVRO"]}[path]
+        if path == "/subjects":
+            return sorted(each for each in store.subjects if store.versions(each, with_deleted=with_deleted))
         if path.startswith("/schemas/ids/"):
             return self._by_id(path.removeprefix("/schemas/ids/")).as_json()
+        if path.startswith("/schemas/guids/"):
+            return self._by_guid(path.removeprefix("/schemas/guids/")).as_json()
         match = _SUBJECT.fullmatch(path)
         if match is None:
             raise _RegistryError(404, "HTTP 404 Not Found")
         subject, version = match.groups()
         if method == "POST" and path.endswith("/versions"):
-            return {"id": self._register(subject, _asked_schema(asked))}
-        if subject not in self._store.subjects:
+            schema = _asked_schema(asked)
+            return {"id": self._register(subject, schema), "guid": schema.guid}
+        versions = store.versions(subject, with_deleted=with_deleted)
+        if not versions:
             raise _RegistryError(40401, f"Subject '{subject}' not found.")
         if method == "POST":
             return self._look_up(subject, _asked_schema(asked))
-        if version is None:
-            return list(range(1, len(self._store.subjects[subject]) + 1))
-        return self._version(subject, version)
+        if version is not None:
+            versions = [self._version_of(version, versions)]
+        if method == "DELETE":
+            store.deleted |= {(subject, each) for each in versions}
+            return versions if version is None else versions[0]
+        return versions if version is None else self._version(subject, versions[0])
 
     def _by_id(self, text: str) -> _Schema:
         if not text.isdecimal() or not 1 <= int(text) <= len(self._store.schemas):
             raise _RegistryError(40403, f"Schema {text} not found")
         return self._store.schemas[int(text) - 1]
 
-    def _version(self, subject: str, text: str) -> dict[str, object]:
-        ids = self._store.subjects[subject]
+    def _by_guid(self, guid: str) -> _Schema:
+        for schema in self._store.schemas:
+            if schema.guid == guid.lower():
+                return schema
+        raise _RegistryError(40403, f"Schema {guid} not found")
+
+    def _version_of(self, text: str, versions: Sequence[int]) -> int:
         if text == "latest":
-            text = str(len(ids))
+            return versions[-1]
         if not text.isdecimal() or int(text) < 1:
             raise _RegistryError(
                 42202,
                 f"The specified version '{text}' is not a valid version id. "
                 'Allowed values are between [1, 2^31-1] and the string "latest"',
             )
-        version = int(text)
-        if version > len(ids):
-            raise _RegistryError(40402, f"Version {version} not found.")
-        schema_id = ids[version - 1]
+        if int(text) not in versions:
+            raise _RegistryError(40402, f"Version {text} not found.")
+        return int(text)
+
+    def _version(self, subject: str, version: int) -> dict[str, object]:
+        schema_id = self._store.subjects[subject][version - 1]
         named = {"subject": subject, "version": version, "id": schema_id}
         return named | self._store.schemas[schema_id - 1].as_json()
 
@@ -209,13 +245,14 @@ class FakeRegistry(HttpServer):
         ids = self._store.subjects[subject]
         if schema_id is None or schema_id not in ids:
             raise _RegistryError(40403, "Schema not found")
-        return self._version(subject, str(ids.index(schema_id) + 1))
+        return self._version(subject, ids.index(schema_id) + 1)
 
     def _register(self, subject: str, schema: _Schema) -> int:
         try:
-            fastavro.parse_schema(orjson.loads(schema.text), named_schemas=self._referred(schema))
-        except (SchemaParseException, ValueError, TypeError, KeyError) as error:
-            raise _RegistryError(42201, f"Invalid schema: {type(error).__name__}: {error}") from error
+            texts = [*referred(_references(schema), self._referred), schema.text.encode()]
+            compile_reader([orjson.loads(text) for text in texts], None, forms=Forms(), name="it")
+        except (DecodeError, NotFoundError) as error:
+            raise _RegistryError(42201, f"Invalid schema: {error}") from error
         store = self._store
         schema_id = store.ids.setdefault(schema.identity, len(store.schemas) + 1)
         if schema_id > len(store.schemas):
@@ -223,19 +260,27 @@ class FakeRegistry(HttpServer):
         versions = store.subjects.setdefault(subject, [])
         if schema_id not in versions:
             versions.append(schema_id)
+        store.deleted.discard((subject, versions.index(schema_id) + 1))
         return schema_id
 
-    def _referred(self, schema: _Schema) -> dict[str, dict[str, Any]]:
-        """The named types of every schema this one refers to, directly or not."""
-        named: dict[str, dict[str, Any]] = {}
-        for reference in schema.references:
-            subject, version = reference["subject"], str(reference["version"])
-            if subject not in self._store.subjects:
-                raise _RegistryError(42201, f"No schema reference found for subject '{subject}'")
-            found = self._by_id(str(self._version(subject, version)["id"]))
-            named |= self._referred(found)
-            fastavro.parse_schema(orjson.loads(found.text), named_schemas=named)
-        return named
+    def _referred(self, reference: Reference) -> tuple[bytes, Sequence[Reference]]:
+        subject, _, version = reference.path.rpartition("/")
+        ids = self._store.subjects.get(subject, [])
+        if not 0 < int(version) <= len(ids):
+            raise NotFoundError
+        found = self._by_id(str(ids[int(version) - 1]))
+        return found.text.encode(), _references(found)
+
+
+def _references(schema: _Schema) -> list[Reference]:
+    return [
+        Reference(
+            each["name"],
+            f"{each['subject']}/{each['version']}",
+            f"version {each['version']} of {each['subject']}",
+        )
+        for each in schema.references
+    ]
 
 
 def _asked_schema(asked: Mapping[str, Any]) -> _Schema:

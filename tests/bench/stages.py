@@ -24,6 +24,7 @@ from connector.eventbridge.entry import entry
 from connector.eventbridge.requests import Requests
 from connector.formats.decoder import decoder
 from connector.formats.registries import Registries
+from connector.formats.schema_cache import SchemaId
 from connector.kafka.consumer import KafkaConsumer
 from connector.ledger import Ledger
 from connector.mapping.event import Mapping as TopicMapping
@@ -79,14 +80,22 @@ class Stages:
         mapping = TopicMapping(self._topic, path="")
         max_event_bytes = self._settings.eventbridge.max_event_bytes
         decoded = [
-            Decoded(record, decode_key(record.key or b""), decode_value(record.value or b""))
+            Decoded(
+                record,
+                decode_key(record.key or b"", record.headers),
+                decode_value(record.value or b"", record.headers),
+            )
             for record in self._records
         ]
         events = [mapping(each, "cluster/topic/0/0") for each in decoded]
         entries = [entry(event, max_event_bytes=max_event_bytes) for event in events if event is not None]
         pipeline = Pipeline(self._settings, self._registries)
         return [
-            Stage("bridge", "decode", _each(lambda record: decode_value(record.value or b""), self._records)),
+            Stage(
+                "bridge",
+                "decode",
+                _each(lambda record: decode_value(record.value or b"", record.headers), self._records),
+            ),
             Stage("bridge", "map", _each(lambda each: mapping(each, "cluster/topic/0/0"), decoded)),
             Stage(
                 "bridge", "entry", _each(lambda e: e and entry(e, max_event_bytes=max_event_bytes), events)
@@ -129,8 +138,7 @@ class Stages:
 
     def _knows(self, schema_id: int) -> bool:
         try:
-            assert self._registries.confluent is not None
-            self._registries.confluent.get(schema_id)
+            self._registries.caches[config.DEFAULT_REGISTRY].get(SchemaId("id", schema_id))
         except UnavailableError:
             return False
         return True

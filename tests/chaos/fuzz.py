@@ -15,6 +15,8 @@ import struct
 import subprocess
 import sys
 import time
+import uuid
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,9 +27,11 @@ import orjson
 from connector import config
 from connector.errors import CODES, DecodeError, RecordError
 from connector.formats.avro_schema import reader_schema
+from connector.formats.avro_types import Forms
 from connector.formats.registries import Registries
-from connector.formats.schema_registry import SchemaRegistryClient, Schemas
-from connector.model import Entry, Json, Partition, Record
+from connector.formats.schema_cache import SchemaCache, SchemaId, Schemas
+from connector.formats.single_object import fingerprint_of
+from connector.model import Entry, Headers, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
 from tests.avro_bombs import NODE, WIDE, encoded, fixed, logical, record_of
 from tests.memory import peak_rss_kb
@@ -85,6 +89,9 @@ READER = record_of(
 SETTINGS = """
 kafka: {bootstrap.servers: "localhost:1", group.id: fuzz}
 schema_registry: {url: "http://localhost:1"}
+schema_registries:
+  glue: {type: glue}
+  apicurio: {type: apicurio, url: "http://localhost:1/apis/registry/v3"}
 eventbridge: {region: eu-central-1}
 dead_letter: {topic: letters}
 topics:
@@ -99,6 +106,18 @@ topics:
   file:
     <<: *avro
     value: {format: avro, framing: none, schema: writer.avsc}
+  glue:
+    <<: *avro
+    value: {format: avro, framing: glue, registry: glue, out_of_range: string}
+  apicurio:
+    <<: *avro
+    value: {format: avro, framing: apicurio, registry: apicurio, out_of_range: "null", connect_types: raw}
+  single:
+    <<: *avro
+    value: {format: avro, framing: single-object, schema: writer.avsc}
+  framed_json:
+    <<: *avro
+    value: {format: json, framing: confluent}
   raw:
     value: {format: bytes}
     key: {format: bytes}
@@ -159,11 +178,14 @@ JUNK: Sequence[Any] = (
 class Registered:
     """A registry that has all it will ever have."""
 
-    def get(self, schema_id: int) -> Schemas:
-        if 0 < schema_id <= len(SCHEMAS):
-            return [orjson.dumps(SCHEMAS[schema_id - 1])]
-        if DAMAGED <= schema_id < 2 * DAMAGED:
-            return [orjson.dumps(damaged_schema(schema_id))]
+    def get(self, schema_id: SchemaId) -> Schemas:
+        number = schema_id.value
+        if schema_id.kind in {"guid", "version id"}:
+            number = uuid.UUID(str(number)).int
+        if isinstance(number, int) and 0 < number <= len(SCHEMAS):
+            return Schemas([orjson.dumps(SCHEMAS[number - 1])])
+        if isinstance(number, int) and DAMAGED <= number < 2 * DAMAGED:
+            return Schemas([orjson.dumps(damaged_schema(number))])
         raise DecodeError("schema_unknown", "no such schema")
 
 
@@ -174,6 +196,7 @@ class Good(NamedTuple):
     value: bytes
     key: bytes | None
     spared: int
+    headers: Headers = ()
 
 
 def good_records() -> list[Good]:
@@ -190,6 +213,15 @@ def good_records() -> list[Good]:
     return [
         *avro,
         *(Good(topic, framed(1, rich), None, 5) for topic in CONFLUENT),
+        *(Good("avro", value, None, 0, header_id(number)) for number, value in values),
+        *(Good("avro", value, None, 0, header_guid(number)) for number, value in values),
+        *(Good("glue", glue(number, value), None, 18) for number, value in values),
+        *(Good("glue", glue(number, value, is_packed=True), None, 18) for number, value in values),
+        *(Good("apicurio", struct.pack(">bq", 0, number) + value, None, 9) for number, value in values),
+        *(Good("apicurio", struct.pack(">bi", 0, number) + value, None, 5) for number, value in values),
+        *(Good("apicurio", value, None, 0, apicurio_id(number)) for number, value in values),
+        Good("single", b"\xc3\x01" + fingerprint_of(RICH) + rich, None, 10),
+        Good("framed_json", framed(1, orjson.dumps(JSON_VALUE)), None, 5),
         Good("file", rich, None, 0),
         Good("json", orjson.dumps(JSON_VALUE), b'"k"', 0),
         Good("text", text, b"k", 0),
@@ -213,6 +245,23 @@ def large_records(size_bytes: int) -> list[Good]:
         items = b",".join([item] * (size_bytes // (len(item) + 1)))
         made.append(Good("json", orjson.dumps(JSON_VALUE)[:-1] + b',"more":[' + items + b"]}", b'"k"', 0))
     return [*made, Good("text", b"t" * size_bytes, b"k", 0), Good("raw", b"\xff" * size_bytes, b"k", 0)]
+
+
+def header_id(schema_id: int) -> Headers:
+    return (("__value_schema_id", struct.pack(">bI", 0, schema_id)),)
+
+
+def header_guid(schema_id: int) -> Headers:
+    return (("__value_schema_id", b"\x01" + schema_id.to_bytes(16, "big")),)
+
+
+def apicurio_id(schema_id: int) -> Headers:
+    return (("apicurio.value.globalId", struct.pack(">q", schema_id)),)
+
+
+def glue(schema_id: int, value: bytes, *, is_packed: bool = False) -> bytes:
+    prefix = bytes([3, 5 if is_packed else 0]) + schema_id.to_bytes(16, "big")
+    return prefix + (zlib.compress(value) if is_packed else value)
 
 
 CONFLUENT = ("avro", "read", "strict")
@@ -284,7 +333,9 @@ def pipeline(folder: Path) -> Pipeline:
     (folder / "writer.avsc").write_bytes(orjson.dumps(RICH))
     file = folder / "fuzz.yaml"
     file.write_text(SETTINGS)
-    return Pipeline(config.load(file, {}), Registries(cast(SchemaRegistryClient, Registered())))
+    registered = cast(SchemaCache, Registered())
+    names = (config.DEFAULT_REGISTRY, "glue", "apicurio")
+    return Pipeline(config.load(file, {}), Registries(dict.fromkeys(names, registered)))
 
 
 def settle(convert: Callable[[Record], Entry | Dropped], record: Record) -> str:
@@ -303,7 +354,7 @@ def wanted(schema: Json) -> None:
     """Takes a schema for the reader's, or says what is wrong with it. Anything else is raised."""
     code = "schema_invalid"
     try:
-        reader_schema(schema, non_finite="null")
+        reader_schema(schema, forms=Forms())
     except DecodeError as error:
         code = _code(error)
     assert "schema_invalid" == code
@@ -314,15 +365,22 @@ def _code(error: RecordError) -> str:
     return error.code
 
 
-def play(seed: int, start: int, count: int, folder: Path) -> dict[str, Any]:
-    """Inputs `start` to `start + count` of a seed, here; answers what became of them."""
+def play(seed: int, start: int, count: int, folder: Path, *, only: str = "") -> dict[str, Any]:
+    """Inputs `start` to `start + count` of a seed, here; answers what became of them.
+
+    `only` names a topic of `SETTINGS` whose records alone are taken; empty for all.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    convert, records, large = pipeline(folder), good_records(), large_records(LARGE_BYTES)
+    convert = pipeline(folder)
+    records, large = (
+        [good for good in every if only in {"", good.topic}]
+        for every in (good_records(), large_records(LARGE_BYTES))
+    )
     verdicts: Counter[str] = Counter()
     slowest_s = 0.0
     for number in range(start, start + count):
         chance = random.Random(seed * 1_000_003 + number)
-        is_large = chance.random() < LARGE_SHARE
+        is_large = bool(large) and chance.random() < LARGE_SHARE
         good = chance.choice(large if is_large else records)
         value = good.value if is_large and chance.random() < 0.5 else damage(chance, good.value, good.spared)
         schema = None
@@ -330,7 +388,12 @@ def play(seed: int, start: int, count: int, folder: Path) -> dict[str, Any]:
             schema_id = DAMAGED + chance.randrange(DAMAGED)
             value, schema = framed(schema_id, value[5:]), damaged_schema(schema_id)
         key = damage(chance, good.key, 0) if good.key and chance.random() < 0.3 else good.key
-        headers = (("trace", damage(chance, b"00-abc-01", 0)),) if chance.random() < 0.3 else ()
+        headers = tuple(
+            (name, damage(chance, content or b"", 0) if chance.random() < DAMAGED_SHARE else content)
+            for name, content in good.headers
+        )
+        if chance.random() < 0.3:
+            headers += (("trace", damage(chance, b"00-abc-01", 0)),)
         record = Record(Partition(good.topic, 0), number, 1_790_000_000_000, key, value, headers)
         shown = f"input {number} of seed {seed}, in {good.topic}: {value[:1000]!r}"
         began_s = time.process_time()
@@ -364,7 +427,7 @@ class Result(NamedTuple):
         )
 
 
-def run(inputs: int, seed: int, folder: Path) -> Result:
+def run(inputs: int, seed: int, folder: Path, *, only: str = "") -> Result:
     """Plays so many inputs in child processes; raises AssertionError for the first that is not settled."""
     verdicts: Counter[str] = Counter()
     slowest_s = rss_mb = 0.0
@@ -372,6 +435,7 @@ def run(inputs: int, seed: int, folder: Path) -> Result:
         count = min(ROUND, inputs - start)
         command = [sys.executable, "-X", "faulthandler", "-m", "tests.chaos.fuzz"]
         command += ["--seed", str(seed), "--start", str(start), "--inputs", str(count), "--here", str(folder)]
+        command += ["--only", only]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, f"inputs {start} to {start + count} of seed {seed}:\n{done.stderr}"
         found = json.loads(done.stdout)
@@ -387,16 +451,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0, help="0 for one by chance")
+    parser.add_argument("--only", default="", help="the records of one topic alone, such as glue")
     parser.add_argument("--start", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--here", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.here:
-        print(json.dumps(play(asked.seed, asked.start, asked.inputs, asked.here)))
+        print(json.dumps(play(asked.seed, asked.start, asked.inputs, asked.here, only=asked.only)))
         return
     seed = asked.seed or secrets.randbits(31)
     print(f"seed {seed}; play it again with: make fuzz SEED={seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        print(run(asked.inputs, seed, Path(folder)))
+        print(run(asked.inputs, seed, Path(folder), only=asked.only))
 
 
 if __name__ == "__main__":

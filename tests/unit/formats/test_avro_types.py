@@ -30,6 +30,7 @@ from tests.decoding import refusal
         (logical("bytes", "decimal", precision=5, scale=2), "bytes", b"\x05", "0.05"),
         (logical("bytes", "decimal", precision=5, scale=2), "bytes", b"\xff", "-0.01"),
         (logical("bytes", "decimal", precision=5), "bytes", b"\x00", "0"),
+        (logical("bytes", "decimal", precision=3, scale=1), "bytes", b"\x03\xe8", "100.0"),
         (logical("bytes", "decimal", precision=5, scale=5), "bytes", b"\x01", "0.00001"),
         (fixed(4, "decimal", precision=9, scale=1), fixed(4), b"\xff\xff\xff\xf6", "-1.0"),
         (logical("long", "timestamp-millis"), "long", 1_704_067_200_123, "2024-01-01T00:00:00.123Z"),
@@ -85,8 +86,7 @@ def test_each_type_has_one_form_in_json(schema: Any, raw_schema: Any, raw: Any, 
         (logical("int", "date"), "int", -719_163, "years 1 to 9999"),
         (logical("int", "time-millis"), "int", 86_400_000, "within one day"),
         (logical("long", "time-micros"), "long", -1, "within one day"),
-        (logical("bytes", "decimal", precision=3, scale=1), "bytes", b"\x03\xe8", "precision of 3"),
-        (logical("bytes", "decimal", precision=3), "bytes", b"\x7f" * 100_000, "precision of 3"),
+        (logical("bytes", "decimal", precision=3), "bytes", b"\x7f" * 100_000, "more than 4300 digits"),
         (logical("string", "uuid"), "string", "not one", "uuid"),
         (logical("string", "uuid"), "string", "{6ba7b810-9dad-11d1-80b4-00c04fd430c8}", "uuid"),
     ],
@@ -167,3 +167,96 @@ def test_what_fastavro_writes_comes_out_as_json(case: Case) -> None:
     assert expected == decoded(schema, buffer)
     assert expected == decoded(schema, buffer, reader_schema=schema)
     assert expected == orjson.loads(orjson.dumps(decoded(schema, buffer)))
+
+
+# Choices
+
+
+@pytest.mark.parametrize(
+    ("schema", "kind", "ticks", "text"),
+    [
+        (logical("long", "timestamp-millis"), "long", 253_402_300_800_000, "+010000-01-01T00:00:00.000Z"),
+        (
+            logical("long", "timestamp-micros"),
+            "long",
+            -62_135_596_800_000_001,
+            "+000000-12-31T23:59:59.999999Z",
+        ),
+        (logical("long", "local-timestamp-millis"), "long", -(2**62), "-146136543-09-08T08:23:32.096"),
+        (logical("long", "timestamp-micros"), "long", 9223372036825200000, "infinity"),
+        (logical("long", "timestamp-micros"), "long", -9223372036832400000, "-infinity"),
+        (logical("int", "date"), "int", 2_932_897, "+010000-01-01"),
+        (logical("int", "date"), "int", -719_163, "+000000-12-31"),
+        (logical("int", "date"), "int", 2**31 - 1, "infinity"),
+        (logical("int", "date"), "int", 0, "1970-01-01"),
+    ],
+)
+def test_times_beyond_the_calendar_are_a_choice(schema: Any, kind: str, ticks: int, text: str) -> None:
+    """A dead letter by default; null, or text with a sign and six digits for the year."""
+    buffer = encoded(kind, ticks)
+
+    assert text == decoded(schema, buffer, out_of_range="string")
+    assert (None if ticks else text) == decoded(schema, buffer, out_of_range="null")
+
+
+def connect(kind: str, name: str, **keys: Any) -> dict[str, Any]:
+    return {"type": kind, "connect.name": name, **keys}
+
+
+SCALED = {
+    "type": "record",
+    "name": "VariableScaleDecimal",
+    "namespace": "io.debezium.data",
+    "fields": [{"name": "scale", "type": "int"}, {"name": "value", "type": "bytes"}],
+    "connect.name": "io.debezium.data.VariableScaleDecimal",
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "written_as", "written", "readable", "raw"),
+    [
+        (connect("int", "io.debezium.time.Date"), "int", 1, "1970-01-02", 1),
+        (connect("int", "io.debezium.time.Time"), "int", 1, "00:00:00.001", 1),
+        (connect("long", "io.debezium.time.MicroTime"), "long", 1, "00:00:00.000001", 1),
+        (connect("long", "io.debezium.time.NanoTime"), "long", 1, "00:00:00.000000001", 1),
+        (connect("long", "io.debezium.time.Timestamp"), "long", 1, "1970-01-01T00:00:00.001", 1),
+        (connect("long", "io.debezium.time.MicroTimestamp"), "long", 1, "1970-01-01T00:00:00.000001", 1),
+        (connect("long", "io.debezium.time.NanoTimestamp"), "long", 1, "1970-01-01T00:00:00.000000001", 1),
+        (connect("string", "io.debezium.time.ZonedTimestamp"), "string", "2026", "2026", "2026"),
+        (connect("int", "org.apache.kafka.connect.data.Date"), "int", 1, "1970-01-02", 1),
+        (
+            connect("long", "org.apache.kafka.connect.data.Timestamp"),
+            "long",
+            1,
+            "1970-01-01T00:00:00.001Z",
+            1,
+        ),
+        (
+            connect(
+                "bytes", "org.apache.kafka.connect.data.Decimal", **{"connect.parameters": {"scale": "2"}}
+            ),
+            "bytes",
+            b"\x04\xce",
+            "12.30",
+            "BM4=",
+        ),
+        (SCALED, SCALED, {"scale": 2, "value": b"\x04\xce"}, "12.30", {"scale": 2, "value": "BM4="}),
+        (SCALED, SCALED, {"scale": -2, "value": b"\x05"}, "500", {"scale": -2, "value": "BQ=="}),
+        (SCALED, SCALED, {"scale": 0, "value": b"\xff"}, "-1", {"scale": 0, "value": "/w=="}),
+    ],
+)
+def test_types_of_connect_and_debezium_are_readable(
+    schema: Any, written_as: Any, written: Any, readable: Json, raw: Json
+) -> None:
+    """As those with a logical type are; `raw` leaves what the bytes hold."""
+    buffer = encoded(written_as, written)
+
+    assert readable == decoded(schema, buffer)
+    assert raw == decoded(schema, buffer, connect_types="raw")
+
+
+def test_a_decimal_whose_scale_is_absurd_is_refused() -> None:
+    """Its zeros would fill the memory."""
+    error = refusal(lambda: decoded(SCALED, encoded(SCALED, {"scale": 2**31 - 1, "value": b"\1"})))
+
+    assert "value_out_of_range" == error.code

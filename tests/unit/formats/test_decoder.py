@@ -18,7 +18,7 @@ def test_framing_none_takes_the_schema_from_a_file(tmp_path: Path) -> None:
     """The whole value is Avro; a reader schema may come from a file as well."""
     (tmp_path / "w.avsc").write_text('{"type": "int"}')
     (tmp_path / "r.avsc").write_text('"double"')
-    keys = {"format": "avro", "framing": "none", "schema": tmp_path / "w.avsc"}
+    keys: dict[str, Any] = {"format": "avro", "framing": "none", "schema": tmp_path / "w.avsc"}
 
     assert 3 == decode_with(**keys)(b"\x06")
     value = decode_with(**keys, reader_schema=tmp_path / "r.avsc")(b"\x06")

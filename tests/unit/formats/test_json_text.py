@@ -90,5 +90,8 @@ def test_json_with_long_numbers_is_in_memory_once() -> None:
 
 
 def test_avro_where_json_is_expected_is_guessed() -> None:
-    """The other mix-up has a guess as well."""
-    assert "Avro producer" in str(refusal(lambda: decode_with(format="json")(b"\0\0\0\0\1\2")))
+    """The other mix-up has a guess as well, and JSON behind an id is told from it."""
+    decode = decode_with(format="json")
+
+    assert "set `format: avro`" in str(refusal(lambda: decode(b"\0\0\0\0\1\2")))
+    assert "set `framing: confluent`" in str(refusal(lambda: decode(b"\0\0\0\0\1{}")))

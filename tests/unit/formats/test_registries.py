@@ -24,7 +24,7 @@ def test_without_a_registry_there_is_nothing_to_ask() -> None:
     """Opening, asking and closing all work where the settings name no registry."""
     registries = Registries.of(settings())
 
-    assert None is registries.confluent
+    assert {} == registries.caches
     assert None is registries.problem
     assert {} == registries.checks
     registries.close()

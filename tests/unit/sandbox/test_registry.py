@@ -27,8 +27,10 @@ def registry() -> Iterator[FakeRegistry]:
         yield running
 
 
-def ask(registry: FakeRegistry, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
-    method = "GET" if body is None else "POST"
+def ask(
+    registry: FakeRegistry, path: str, body: object = None, *, method: str = "", **headers: str
+) -> tuple[int, Any]:
+    method = method or ("GET" if body is None else "POST")
     encoded = None if body is None else json.dumps(body).encode()
     answer = urllib3.request(method, f"{registry.url}{path}", body=encoded, headers=headers, retries=False)
     return answer.status, answer.json()
@@ -47,19 +49,21 @@ def test_a_schema_keeps_its_id_whatever_subjects_it_is_in(registry: FakeRegistry
         ask(registry, "/subjects/a/versions", registration("string")),
     ]
 
-    assert [(200, {"id": 1})] * 3 + [(200, {"id": 2})] == answers
+    assert [(200, 1)] * 3 + [(200, 2)] == [(status, answer["id"]) for status, answer in answers]
     assert (200, [1, 2]) == ask(registry, "/subjects/a/versions")
     assert (200, ["a", "b"]) == ask(registry, "/subjects")
 
 
 def test_a_schema_is_found_by_id_version_latest_and_content(registry: FakeRegistry) -> None:
-    """All four ways lead to the text that was registered."""
+    """All five ways lead to the text that was registered."""
     text = json.dumps(MONEY)
     ask(registry, "/subjects/a/versions", registration("string"))
     ask(registry, "/subjects/a/versions", registration(MONEY))
-    full = {"subject": "a", "version": 2, "id": 2, "schema": text}
+    status, found = ask(registry, "/schemas/ids/2")
+    full = {"subject": "a", "version": 2, "id": 2, **found}
 
-    assert (200, {"schema": text}) == ask(registry, "/schemas/ids/2")
+    assert (200, text) == (status, found["schema"])
+    assert (200, found) == ask(registry, f"/schemas/guids/{found['guid']}")
     assert (200, full) == ask(registry, "/subjects/a/versions/2")
     assert (200, full) == ask(registry, "/subjects/a/versions/latest")
     assert (200, full) == ask(registry, "/subjects/a", registration(MONEY))
@@ -73,8 +77,32 @@ def test_references_are_resolved_and_shown(registry: FakeRegistry) -> None:
     taken = ask(registry, "/subjects/order/versions", registration(ORDER, references=MONEY_REFERENCE))
 
     assert (422, 42201) == (refused[0], refused[1]["error_code"])
-    assert (200, {"id": 2}) == taken
+    assert (200, 2) == (taken[0], taken[1]["id"])
     assert MONEY_REFERENCE == ask(registry, "/schemas/ids/2")[1]["references"]
+
+
+def test_what_is_deleted_is_there_for_those_who_ask_for_it(registry: FakeRegistry) -> None:
+    """A version, then the subject; the ids stay, and registering brings a version back."""
+    for schema in ("string", "int"):
+        registry.register("a", schema)
+
+    assert (200, 1) == ask(registry, "/subjects/a/versions/1", method="DELETE")
+    assert (200, [2]) == ask(registry, "/subjects/a/versions")
+    assert 40402 == ask(registry, "/subjects/a/versions/1")[1]["error_code"]
+    assert '"string"' == ask(registry, "/subjects/a/versions/1?deleted=true")[1]["schema"]
+    assert (200, [2]) == ask(registry, "/subjects/a", method="DELETE")
+    assert 40401 == ask(registry, "/subjects/a/versions")[1]["error_code"]
+    assert (200, []) == ask(registry, "/subjects")
+    assert 200 == ask(registry, "/schemas/ids/1")[0]
+    registry.register("a", "int")
+    assert (200, [2]) == ask(registry, "/subjects/a/versions")
+
+
+def test_it_takes_what_the_bridge_reads(registry: FakeRegistry) -> None:
+    """A type of the null namespace from within another, and symbols that are no names, as in Java."""
+    free = {"type": "enum", "name": "Free", "namespace": "", "symbols": ["N/A"]}
+    fields = [{"name": "a", "type": free}, {"name": "b", "type": "Free"}]
+    registry.register("a", {"type": "record", "name": "n.R", "fields": fields})
 
 
 @pytest.mark.parametrize(

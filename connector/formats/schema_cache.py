@@ -1,33 +1,22 @@
-"""A Confluent-compatible schema registry: schemas by id, asked for in the background and kept for ever.
+"""Schemas by id: fetched in the background, and kept, so that nobody waits for the network.
 
-https://docs.confluent.io/platform/current/schema-registry/develop/api.html
+What a registry is asked, and how, is the business of `confluent_registry`, `apicurio_registry` and
+`glue_registry`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, TypeAlias
-from urllib.parse import quote
+from typing import Literal, NamedTuple, Protocol
 
 import orjson
 
-from connector import config
-from connector.errors import (
-    ConnectorError,
-    DecodeError,
-    UnavailableError,
-)
-from connector.formats.registry_http import NotFoundError, RegistryHttp
-
-MAX_REFERENCES = 100
-MAX_REFERENCES_BYTES = 1024 * 1024
-"""The most bytes of all schemas together that one schema refers to."""
-MAX_SCHEMA_ID = 2**31 - 1
+from connector.errors import ConnectorError, DecodeError, UnavailableError
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 LOOKUPS = 2
@@ -45,8 +34,68 @@ MAX_KNOWN = 1000
 MAX_KNOWN_BYTES = 16 * 1024 * 1024
 """The most bytes of all of them; above it the same happens."""
 
-Schemas: TypeAlias = list[bytes]
-"""A schema as JSON text, behind the schemas that it refers to, the innermost first."""
+
+class SchemaId(NamedTuple):
+    """How a record names its schema."""
+
+    kind: Literal["id", "guid", "global id", "content id", "version id"]
+    """Confluent's number or GUID, Apicurio's two numbers, or the UUID of a version in AWS Glue."""
+    value: int | str
+
+    def __str__(self) -> str:
+        return f"schema {self.value}" if self.kind == "id" else f"the schema of {self.kind} {self.value}"
+
+
+class Schemas(NamedTuple):
+    """A schema as the registry has it."""
+
+    texts: Sequence[bytes]
+    """The schema as JSON, behind the schemas that it refers to, the innermost first."""
+    encrypted_by: str | None = None
+    """The rule that has producers encrypt fields of the records, where there is one."""
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.texts))
+
+
+def avro_text(text: bytes, name: str) -> bytes:
+    """Check that a registry's text is JSON, as an Avro schema is."""
+    try:
+        orjson.loads(text)
+    except ValueError as error:
+        raise DecodeError("schema_invalid", f"{name} is not a usable Avro schema: {error}") from None
+    return text
+
+
+class NotFoundError(Exception):
+    """The registry itself says that it has no such schema, subject or version."""
+
+
+class Registry(Protocol):
+    """A schema registry, asked one thing at a time. Every call blocks."""
+
+    shown: str
+    """What and where it is, for messages: `the schema registry at http://registry:8081`."""
+
+    def fetch(self, schema_id: SchemaId) -> Schemas:
+        """Ask for a schema and what it refers to.
+
+        Raises:
+            NotFoundError: it has none under this id.
+            DecodeError: `schema_invalid`, what it has can never be used.
+            ConnectorError: it cannot be asked, or its answer is of no use.
+        """
+        ...
+
+    def check(self) -> None:
+        """Ask for something with the same call, so that it needs no other permission.
+
+        Raises:
+            NotAuthorizedError: it refuses the credentials.
+            UnavailableError: it does not answer, or not as a registry does.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -64,8 +113,8 @@ class _Attempts:
         self.reason, self.queued, self.again_at_s = reason, False, time.monotonic() + pause_s
 
 
-class SchemaRegistryClient:
-    """Gives schemas by id without ever waiting for the network.
+class SchemaCache:
+    """Gives the schemas of one registry by id without ever waiting for the network.
 
     One background thread fetches what is not known yet, and only while `get` asks for it. A schema
     never changes under its id, so a schema is asked for once, as long as there are no more than a thousand,
@@ -76,26 +125,24 @@ class SchemaRegistryClient:
     for that second with each record: once three ids in a row were unknown, the next are looked up once,
     until a schema is found or half a minute passes with fewer.
 
-    Raises:
-        ConfigError: the CA, certificate or key cannot be used.
     """
 
-    def __init__(self, settings: config.SchemaRegistry) -> None:
-        self._http = RegistryHttp(settings)
-        self._known: dict[int, Schemas | str] = {}
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._known: dict[SchemaId, Schemas | str] = {}
         """Schemas, or why what the registry has under this id can never be used."""
         self._known_bytes = 0
-        self._attempts: dict[int, _Attempts] = {}
+        self._attempts: dict[SchemaId, _Attempts] = {}
         """For every other id of late; oldest first."""
         self._unknown_at_s: deque[float] = deque(maxlen=UNKNOWN_IN_A_ROW)
         """When the last ids turned out to be unknown, since a schema was found."""
         self._problem: str | None = None
         # Two threads meet here: the one that calls `get`, and the worker. Neither holds it for long.
         self._lock = threading.Lock()
-        self._queue: SimpleQueue[int | None] = SimpleQueue()
+        self._queue: SimpleQueue[SchemaId | None] = SimpleQueue()
         threading.Thread(target=self._work, name="schema-registry", daemon=True).start()
 
-    def get(self, schema_id: int) -> Schemas:
+    def get(self, schema_id: SchemaId) -> Schemas:
         """Give a schema, at once, and what it refers to. They are JSON, and not checked to be Avro.
 
         Raises:
@@ -107,9 +154,6 @@ class SchemaRegistryClient:
             raise DecodeError("schema_invalid", known)
         if known is not None:
             return known
-        if not 0 <= schema_id <= MAX_SCHEMA_ID:
-            rule = f"schema id {schema_id:,} is beyond what a registry gives out"
-            raise DecodeError("schema_unknown", rule)
         with self._lock:
             attempts = self._attempts_for(schema_id)
             if not attempts.queued and time.monotonic() >= attempts.again_at_s:
@@ -125,29 +169,22 @@ class SchemaRegistryClient:
         return self._problem
 
     def check(self) -> None:
-        """Ask the registry for something, and wait for the answer.
-
-        Raises:
-            NotAuthorizedError: it refuses the credentials.
-            UnavailableError: it does not answer, or not as a registry does.
-        """
-        # The same call as for real, so that it needs no other permission. Any id will do.
-        with contextlib.suppress(NotFoundError):
-            self._http.get("/schemas/ids/1")
+        """Ask the registry for something, and wait for the answer; see `Registry.check`."""
+        self._registry.check()
 
     def close(self) -> None:
         """Stop fetching. Does not wait for what is under way."""
         self._queue.put(None)
 
-    def _attempts_for(self, schema_id: int) -> _Attempts:
+    def _attempts_for(self, schema_id: SchemaId) -> _Attempts:
         if schema_id not in self._attempts:
             if len(self._attempts) >= MAX_TRACKED:
                 oldest = next((each for each, found in self._attempts.items() if not found.queued), None)
                 if oldest is None:
-                    reason = f"{MAX_TRACKED:,} other schemas are being fetched from {self._http.shown_url}"
+                    reason = f"{MAX_TRACKED:,} other schemas are being fetched from {self._registry.shown}"
                     raise UnavailableError(reason, code="schema_registry")
                 del self._attempts[oldest]
-            reason = f"schema {schema_id} is being fetched from {self._http.shown_url}"
+            reason = f"{schema_id} is being fetched from {self._registry.shown}"
             self._attempts[schema_id] = _Attempts(reason)
         return self._attempts[schema_id]
 
@@ -156,7 +193,7 @@ class SchemaRegistryClient:
     def _work(self) -> None:
         while (schema_id := self._queue.get()) is not None:
             try:
-                self._learned(schema_id, self._fetch(schema_id))
+                self._learned(schema_id, self._registry.fetch(schema_id))
             except DecodeError as error:
                 self._learned(schema_id, str(error))
             except NotFoundError as error:
@@ -164,9 +201,9 @@ class SchemaRegistryClient:
             except ConnectorError as error:
                 self._failed(schema_id, str(error))
             except Exception as error:  # noqa: BLE001  # a dead worker would stall every new schema in silence
-                self._failed(schema_id, f"{type(error).__name__} while fetching schema {schema_id}")
+                self._failed(schema_id, f"{type(error).__name__} while fetching {schema_id}")
 
-    def _learned(self, schema_id: int, found: Schemas | str) -> None:
+    def _learned(self, schema_id: SchemaId, found: Schemas | str) -> None:
         with self._lock:
             self._known[schema_id] = found
             self._known_bytes += _size_bytes(found)
@@ -176,7 +213,7 @@ class SchemaRegistryClient:
             self._unknown_at_s.clear()
             self._problem = None
 
-    def _missed(self, schema_id: int, reason: str) -> None:
+    def _missed(self, schema_id: SchemaId, reason: str) -> None:
         with self._lock:
             attempts, now_s = self._attempts[schema_id], time.monotonic()
             recent = [at_s for at_s in self._unknown_at_s if now_s - at_s < UNKNOWN_S]
@@ -186,68 +223,13 @@ class SchemaRegistryClient:
             attempts.put_off(reason, UNKNOWN_S if attempts.lookups == LOOKUPS else GRACE_S)
             self._problem = None  # it answered
 
-    def _failed(self, schema_id: int, reason: str) -> None:
+    def _failed(self, schema_id: SchemaId, reason: str) -> None:
         with self._lock:
             attempts = self._attempts[schema_id]
             attempts.put_off(reason, min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempts.failures))
             attempts.failures = min(attempts.failures + 1, 10)
             self._problem = reason
 
-    def _fetch(self, schema_id: int) -> Schemas:
-        try:
-            answer = self._http.get(f"/schemas/ids/{schema_id}")
-        except NotFoundError:
-            guess = " Is the producer using Apicurio's 8-byte ids?" if schema_id == 0 else ""
-            raise NotFoundError(
-                f"schema {schema_id} is not in the registry at {self._http.shown_url}.{guess}"
-            ) from None
-        return [*self._references(answer, {}), _schema(answer, f"schema {schema_id}")]
-
-    def _references(self, answer: dict[str, Any], seen: dict[tuple[str, int], int]) -> Schemas:
-        """Give the schemas that a schema refers to, directly or not, the innermost first and each once.
-
-        `seen` are those already found, with their size in bytes.
-        """
-        schemas: Schemas = []
-        references = answer.get("references") or []
-        if not isinstance(references, list):
-            raise self._http.garbage("`references` is not a list")
-        for reference in references:
-            match reference:
-                case {"subject": str(subject), "version": int(version)}:
-                    pass
-                case _:
-                    raise self._http.garbage("a reference has no subject or version")
-            if (subject, version) in seen:
-                continue
-            if len(seen) == MAX_REFERENCES:
-                raise DecodeError("schema_invalid", f"it refers to more than {MAX_REFERENCES} other schemas")
-            try:
-                inner = self._http.get(f"/subjects/{quote(subject, safe='')}/versions/{version}")
-            except NotFoundError:
-                raise NotFoundError(
-                    f"it refers to version {version} of {subject}, which is not in the registry"
-                ) from None
-            schema = _schema(inner, f"version {version} of {subject}")
-            seen[subject, version] = len(schema)
-            if sum(seen.values()) > MAX_REFERENCES_BYTES:
-                rule = f"it refers to other schemas of more than {MAX_REFERENCES_BYTES:,} bytes together"
-                raise DecodeError("schema_invalid", rule)
-            schemas += [*self._references(inner, seen), schema]
-        return schemas
-
 
 def _size_bytes(found: Schemas | str) -> int:
-    return len(found) if isinstance(found, str) else sum(map(len, found))
-
-
-def _schema(answer: dict[str, Any], name: str) -> bytes:
-    schema_type = answer.get("schemaType") or "AVRO"
-    if schema_type != "AVRO":
-        raise DecodeError("schema_invalid", f"{name} is a {schema_type} schema, and the format says avro")
-    text: bytes = answer["schema"].encode()
-    try:
-        orjson.loads(text)
-    except ValueError as error:
-        raise DecodeError("schema_invalid", f"{name} is not a usable Avro schema: {error}") from None
-    return text
+    return len(found) if isinstance(found, str) else found.size_bytes
