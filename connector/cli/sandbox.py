@@ -79,7 +79,10 @@ def start(
 
     raise typer.Exit(
         run_sandbox(
-            eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
+            eventbridge_port=eventbridge_port,
+            registry_port=registry_port,
+            strict_sources=strict_sources,
+            usual_url=DEFAULT_URL,
         )
     )
 

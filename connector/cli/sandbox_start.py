@@ -9,17 +9,16 @@ import typer
 
 from connector import process
 from connector.cli.output import print_values
-from connector.cli.sandbox import DEFAULT_URL
 from connector.process import EXIT_DONE, EXIT_USAGE
 from connector.sandbox import orders
 from connector.sandbox.services import Sandbox
 
 
-def run_sandbox(*, eventbridge_port: int, registry_port: int, strict_sources: bool) -> int:
+def run_sandbox(*, eventbridge_port: int, registry_port: int, strict_sources: bool, usual_url: str) -> int:
     """Keep broker, registry and EventBridge up until SIGINT or SIGTERM; returns the exit code.
 
     Prints a complete `bridge.yaml` for them to stdout and everything else to stderr. A port of 0 is a
-    free one; the broker's cannot be chosen.
+    free one; the broker's cannot be chosen. At `usual_url` commands find it without `--url`.
     """
     stopped = threading.Event()
     process.stop_with(stopped.set)
@@ -38,7 +37,7 @@ def run_sandbox(*, eventbridge_port: int, registry_port: int, strict_sources: bo
     try:
         sys.stdout.write(_config(sandbox))
         sys.stdout.flush()
-        _print_addresses(sandbox)
+        _print_addresses(sandbox, usual_url)
         stopped.wait()
     finally:
         sandbox.stop()
@@ -53,9 +52,9 @@ def _config(sandbox: Sandbox) -> str:
     )
 
 
-def _print_addresses(sandbox: Sandbox) -> None:
+def _print_addresses(sandbox: Sandbox, usual_url: str) -> None:
     url = sandbox.eventbridge.url
-    at = "" if url == DEFAULT_URL else f" --url {url}"
+    at = "" if url == usual_url else f" --url {url}"
     print_values(
         {
             "Kafka": sandbox.broker.bootstrap,
