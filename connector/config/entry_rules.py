@@ -32,24 +32,21 @@ Rule: TypeAlias = "Callable[[Parts], str | None]"
 
 def source_problem(parts: Parts) -> str | None:
     """The rule of Source: its form, and at most 256 characters."""
-    if len(parts) == 1 and parts[0] is not None and not SOURCE_NAME.fullmatch(parts[0]):
-        return f"{_shown(parts[0])} is not {SOURCE_FORM}"
-    for index, part in enumerate(parts):
-        if part is None or len(parts) == 1:
-            continue
-        after = part.removeprefix(_BEGINNING)
-        if index == 0 and after == part:
-            if not _BEGINNING.startswith(part):
-                return f"begins with {_shown(part)}, and must begin with `{_BEGINNING}`"
-            continue
-        inside = after if index == 0 else part
-        if not _INSIDE.fullmatch(inside) or (index == 0 and inside.startswith("/")):
+    match parts:
+        case [str(source)] if not SOURCE_NAME.fullmatch(source):
+            return f"{_shown(source)} is not {SOURCE_FORM}"
+        case [str(first), _, *_] if not (first.startswith(_BEGINNING) or _BEGINNING.startswith(first)):
+            return f"begins with {_shown(first)}, and must begin with `{_BEGINNING}`"
+        case [_, *_, str(last)] if last.endswith("/"):
+            return f"ends with {_shown(last)}; no `/` may stand at the end"
+    for part in parts:
+        # A part that is shorter than the beginning ends within it, or it was complained of above.
+        inside = "" if part is None or _BEGINNING.startswith(part) else part.removeprefix(_BEGINNING)
+        if not _INSIDE.fullmatch(inside) or (part or "").startswith(f"{_BEGINNING}/"):
             return (
-                f"has {_shown(part)} in it, and must have letters, digits, `.`, `-` or `_` between `/` and "
-                "`/`, at least one"
+                f"has {_shown(part or '')} in it, and must have letters, digits, `.`, `-` or `_` between `/` "
+                "and `/`, at least one"
             )
-        if index == len(parts) - 1 and part.endswith("/"):
-            return f"ends with {_shown(part)}; no `/` may stand at the end"
     return _length_problem(parts, MAX_SOURCE_CHARACTERS)
 
 
