@@ -77,13 +77,13 @@ def route(target: config.Target, at: str = "eventbridge") -> Route:
     with _gathering(problems):
         proxy = _proxy_for(url)
     ca = ca_of(target, profile, at)
-    is_encrypted = url.startswith("https:")
-    if is_encrypted or (proxy.value or "").startswith("https:") or ca.by:
+    is_encrypted = urlsplit(url).scheme == "https"
+    if is_encrypted or urlsplit(proxy.value or "").scheme == "https" or ca.by:
         with _gathering(problems):
             tls = _tls(ca)
     warnings: list[Problem] = []
     with _gathering(problems):
-        warnings += _warnings(target, at, given, fips, dualstack)
+        warnings += _warnings(target, at, Choice(url, given.by), fips, dualstack)
     if problems:
         raise ConfigError(problems)
     way = Endpoint(url, proxy=proxy.value, tls=tls if is_encrypted else None, proxy_tls=tls)
@@ -152,7 +152,8 @@ def _partition_of(region: str) -> str | None:
 
 @cache
 def _known_regions() -> frozenset[str]:
-    return frozenset(region for each in _rules()[1]["partitions"] for region in each["regions"])
+    names = {region for each in _rules()[1]["partitions"] for region in each["regions"]}
+    return frozenset(name for name in names if not name.endswith("-global"))
 
 
 def _region_warning(region: str, at: str, *, is_given: bool) -> Iterator[Problem]:
@@ -176,7 +177,7 @@ def _region_warning(region: str, at: str, *, is_given: bool) -> Iterator[Problem
 
 
 def _warnings(
-    target: config.Target, at: str, given: Choice[str | None], fips: Choice[bool], dualstack: Choice[bool]
+    target: config.Target, at: str, url: Choice[str], fips: Choice[bool], dualstack: Choice[bool]
 ) -> Iterator[Problem]:
     """What is allowed, and probably not meant.
 
@@ -184,21 +185,21 @@ def _warnings(
         ConfigError: the Region is misspelt.
     """
     region = target.region
-    yield from _region_warning(region, at, is_given=given.value is not None)
+    yield from _region_warning(region, at, is_given=bool(url.by))
     role = (target.role_arn or "").split(":")
     partition = _partition_of(region)
     if partition and len(role) > 1 and role[1] != partition:
         text = f"is of the partition {role[1]}, and {region} is in {partition}, whose STS does not know it"
         yield Problem(f"{at}.role_arn", text)
-    if given.value is None:
+    if not url.by:
         return
-    labels = (urlsplit(given.value).hostname or "").split(".")
+    labels = (urlsplit(url.value).hostname or "").split(".")
     for other in [label for label in labels if label in _known_regions() - {region}]:
         text = f"names the Region {other}, and requests are signed for {region}; correct one of the two"
-        yield Problem(given.by, text)
+        yield Problem(url.by, text)
     for choice, kind in ((fips, "FIPS"), (dualstack, "dual-stack")):
         if choice.value:
-            text = f"has no effect: {given.by} decides the endpoint, so name the {kind} one there"
+            text = f"has no effect: {url.by} decides the endpoint, so name the {kind} one there"
             yield Problem(choice.by, text)
 
 
@@ -237,10 +238,9 @@ def _proxy_for(url: str) -> Choice[str | None]:
         return Choice(None)
     if not get_environ_proxies(url):
         return Choice(None, NO_PROXY)
-    # The lower case wins, as in Python and curl.
-    by = next(
-        (name for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper()) if os.environ.get(name)), "system"
-    )
+    # In lower case it wins, as in Python and curl.
+    names = [f"{scheme}_proxy", *(name for name in os.environ if name.lower() == f"{scheme}_proxy")]
+    by = next((name for name in names if os.environ.get(name)), "the proxy of this system")
     if "://" not in proxy:
         proxy = f"http://{proxy.removeprefix('//')}"
     if problem := _url_problem(proxy):
@@ -253,7 +253,7 @@ def _url_problem(url: str) -> str | None:
     """Why nothing can be reached at a URL; without its value, which may hold a password."""
     if bad := next((each for each in url if not "!" <= each <= "~"), None):
         return f"its URL holds {kind_of(bad)}; escape it with %"
-    if not url.startswith(("http://", "https://")):
+    if not url.lower().startswith(("http://", "https://")):
         return "its URL begins neither with http:// nor with https://"
     try:
         parts = urlsplit(url)

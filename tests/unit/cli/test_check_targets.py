@@ -137,6 +137,11 @@ MISTAKES = {
         "its URL begins neither with http:// nor with https://",
         environ={"AWS_ENDPOINT_URL_EVENTBRIDGE": "events.example.com"},
     ),
+    "an endpoint with a bracket": Mistake(
+        "AWS_ENDPOINT_URL",
+        "its URL cannot be read",
+        environ={"AWS_ENDPOINT_URL": "https://[events.example.com"},
+    ),
     "an endpoint with a password": Mistake(
         "AWS_ENDPOINT_URL",
         "its URL must hold no user name, password",

@@ -152,6 +152,7 @@ def test_cas_come_from_the_first_that_names_them(aws: pytest.MonkeyPatch, tmp_pa
         ({}, None, ""),
         ({"HTTPS_PROXY": "http://proxy:3128\n"}, "http://proxy:3128", "HTTPS_PROXY"),
         ({"HTTPS_PROXY": "proxy:3128"}, "http://proxy:3128", "HTTPS_PROXY"),
+        ({"Https_Proxy": "HTTP://proxy"}, "HTTP://proxy", "Https_Proxy"),
         ({"HTTPS_PROXY": "http://one", "https_proxy": "http://two"}, "http://two", "https_proxy"),
         ({"HTTP_PROXY": "http://proxy", "ALL_PROXY": "socks5://proxy"}, None, ""),
         ({"HTTPS_PROXY": "socks5://proxy", "NO_PROXY": ".amazonaws.com"}, None, "NO_PROXY"),
@@ -225,6 +226,7 @@ def test_what_is_probably_not_meant_is_a_warning(settings: dict[str, Any], path:
         {"region": "us-gov-west-1", "role_arn": "arn:aws-us-gov:iam::123456789012:role/x", "use_fips": True},
         {"endpoint_url": "https://vpce-1a.events.eu-central-1.vpce.amazonaws.com"},
         {"endpoint_url": "http://localhost:4566", "use_fips": False},
+        {"endpoint_url": "HTTPS://events.example.com"},
     ],
 )
 def test_what_is_meant_has_no_warning(settings: dict[str, Any]) -> None:
