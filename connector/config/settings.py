@@ -254,8 +254,9 @@ class Sources(Group):
         gt=0,
         le=50,
         allow_inf_nan=False,
-        description="Lookups per second and target, at most. AWS allows 50 calls a second of its control "
-        "plane to everything in the account and Region together.",
+        description="Lookups per second and target; those that events wait for may come in a burst, of as "
+        "many as in 5 s and 50 at most. AWS allows 50 calls a second of its control plane to everything in "
+        "the account and Region together.",
     )
     first_lookup_timeout: Seconds = Field(
         default=30.0,

@@ -61,7 +61,10 @@ FLOOD = Flood(
     "That is not corrected yet: correct it, and read the plan before;",
 )
 
-WAITING = "waiting for its turn: another replay is at work, or was killed some seconds ago"
+WAITING = (
+    "waiting for its turn: brokers wait some seconds for others (group.initial.rebalance.delay.ms), longer "
+    "while another replay is at work or was killed a moment ago"
+)
 
 
 class ReplayMembership(Protocol):

@@ -265,8 +265,8 @@ def test_ids_are_whole_on_a_terminal_of_80_columns(support: Support, monkeypatch
 
 
 def test_reading_again_waits_for_nothing(support: Support) -> None:
-    """A command reads the topic up to three times. Each read used to wait: for more than there is, for the last
-    fetch of the one before, or a whole second for librdkafka."""
+    """A command reads the topic up to three times. Each read used to wait: for more than there is, for the
+    last fetch of the one before, or a whole second for librdkafka."""
     support.write(*[support.letter(number) for number in range(20)], partition=0)
     support.write(*[support.letter(number) for number in range(5)], partition=1)
     settings = config.load(support.file, {})

@@ -171,16 +171,3 @@ def test_check_connect_reports_each_connection(
         json.loads(machine.out)["ok"],
         [each["ok"] for each in json.loads(machine.out)["connections"]],
     )
-
-
-def test_a_registry_certificate_that_cannot_be_used_hides_nothing(folder: Path) -> None:
-    """The CA is one problem; a broken filter is still found next to it."""
-    text = (
-        Path(EXAMPLE).read_text("utf-8").replace("url: http://registry:8081", "url: https://r\n  ca: no.pem")
-    )
-    (folder / "bridge.yaml").write_text(text.replace("value.status != 'DRAFT'", "value.status !="), "utf-8")
-    settings = config.load(Path("bridge.yaml"), {})
-
-    assert ["schema_registry.ca", "topics.orders.v1.filter"] == [
-        each.path for each in check.problems(settings)
-    ]

@@ -275,3 +275,26 @@ def test_failures_are_counted_anew_after_an_answer(answer: str) -> None:
         p.failed(0.0)
 
     assert BreakerState.OK is p.state
+
+
+def test_a_burst_leaves_at_once_and_is_saved_up_again() -> None:
+    """At first and after a quiet time; in between the rate holds."""
+    pace = RateControl(max_per_second=10, burst=30)
+
+    def leaves(now_s: float) -> int:
+        count = 0
+        while pace.may_send(now_s):
+            pace.sent(now_s)
+            count += 1
+        return count
+
+    assert [30, 0, 10, 30] == [leaves(now_s) for now_s in (0.0, 0.01, 1.01, 60.0)]
+
+
+def test_a_throttle_ends_a_burst() -> None:
+    pace = RateControl(max_per_second=10, burst=30)
+    pace.sent(0.0)
+    pace.throttled(0.0, entries=1, retry_after_s=0.01)
+    pace.sent(0.02)
+
+    assert not pace.may_send(0.03)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from connector.bridge import POLL_RECORDS
 from connector.delivery import queue
 from connector.errors import NotAuthorizedError, RefusedError, UnavailableError
 from connector.model import Answer, Delivered, Entry, Outcome, Retriable, SourceState, SourceStatus
+from connector.telemetry.log import LOGGER
 from tests.fakes import accept, outcomes
 from tests.rig import P0, P1, Rig, error, number_of, record
 
@@ -148,6 +150,34 @@ def test_looks_that_come_to_nothing_while_events_wait_show(settings: config.Sett
 
     assert "no answer from EventBridge" in shown[0]
     assert list(range(5)) == rig.delivered_ids
+
+
+def test_a_start_says_how_many_sources_are_looked_up_first(
+    settings: config.Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is sent meanwhile, and the bridge is ready all the same: it does its work."""
+    caplog.set_level(logging.INFO, logger=LOGGER)
+    rig = Rig(settings)
+    rig.state_feed.is_blind = True
+    rig.consumer.put(*(record(n, tenant=f"t{n}") for n in range(50)))
+    shown: list[tuple[bool, object]] = []
+
+    def until() -> bool:
+        rig.clock.now_s += 0.05
+        if rig.consumer.polls in {30, 80}:
+            is_ready, details = rig.health.ready()
+            shown.append((is_ready, details["first_lookups"]))
+        if rig.consumer.polls == 30:
+            rig.state_feed.is_blind = False
+        return rig.consumer.polls > 80
+
+    rig.run(until)
+
+    first = {"default": "looking up 50 sources first; their events wait"}
+    assert [(True, first), (True, {})] == shown
+    lines = [str(line.msg) for line in caplog.records if "first_lookups" in str(line.msg)]
+    assert 1 == len(lines)
+    assert "looking up 50 sources first" in lines[0]
 
 
 def test_records_of_a_pending_source_wait_and_follow_in_order(holding: config.Settings) -> None:
