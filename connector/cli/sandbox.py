@@ -158,7 +158,7 @@ def _counted(counts: dict[str, int]) -> str | None:
     epilog=examples('eval "$(partner-bridge sandbox env)"', "partner-bridge sandbox env > sandbox.env")
 )
 def env(*, url: Url = DEFAULT_URL) -> None:
-    """Print the environment of a bridge in the sandbox, for a shell.
+    """Print the environment of a bridge, for a shell.
 
     Access keys that only the sandbox knows; nothing of your own AWS account stays in reach.
     """
@@ -213,7 +213,7 @@ def topic(
     partitions: Annotated[int, typer.Option(min=1, help="How many partitions it gets.")] = 4,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Create a topic; otherwise its first record does, with 4 partitions."""
+    """Create a topic; its first record would, with 4 partitions."""
     with _sandbox(url) as sandbox:
         sandbox.create_topic(name, partitions)
     typer.echo(f"{name} has {plural(partitions, 'partition')}.", err=True)
@@ -453,7 +453,7 @@ def fault(
     seed: Annotated[int | None, typer.Option(help="Of the chance behind --probability.")] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Let EventBridge fail, besides the faults that are set already.
+    """Let EventBridge fail, besides the faults set already.
 
     Among faults that match a request, the first wins. Exit code 4: there is no such kind or setting.
     """
@@ -491,7 +491,7 @@ def slow(
     ] = None,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Let EventBridge answer late, throttle by rate, or have a wrong clock."""
+    """Let EventBridge be late, throttle, or have a wrong clock."""
     rates = {"rate": rate, "control_rate": lookup_rate}
     change: dict[str, Any] = {
         name: {"requests_per_second": value, "burst": burst}

@@ -130,13 +130,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+ONLY_AVRO = {"registry", "schema_file", "reader_schema", "out_of_range", "connect_types", "encrypted"}
+
+
 def _format_problems(settings: Settings) -> Iterator[Problem]:
     for topic, side, form in _formats(settings):
         at = f"topics.{topic}.{side}"
-        only_avro = {"registry", "schema_file", "reader_schema", "out_of_range", "connect_types", "encrypted"}
-        if form.format != "json":
-            only_avro |= {"framing"}
-        for name in sorted(form.model_fields_set & only_avro):
+        if form.format in {"string", "bytes"} and "framing" in form.model_fields_set:
+            yield Problem(f"{at}.framing", f"is only for Avro and JSON, and the format is {form.format}")
+        for name in sorted(form.model_fields_set & ONLY_AVRO):
             if form.format != "avro":
                 key = "schema" if name == "schema_file" else name
                 yield Problem(f"{at}.{key}", f"is only for Avro, and the format is {form.format}")

@@ -136,6 +136,7 @@ class SchemaRegistry(Group):
     )
     region: Text | None = Field(
         default=None,
+        examples=["eu-central-1"],
         description="Glue only: its Region. Default: that of `eventbridge`, whose credentials count.",
     )
     basic_auth: BasicAuth | None = Field(default=None, description="Sign in with user name and password.")
@@ -386,6 +387,7 @@ class Format(Group):
     )
     registry: RegistryName | None = Field(
         default=None,
+        examples=["payments"],
         description="Avro only: which of `schema_registries` has the schemas. Default: `schema_registry`.",
     )
     schema_file: File | None = Field(

@@ -64,7 +64,7 @@ eventbridge: {endpoint_url: http://example.com, timeouts: {read: 15}}
 dead_letter: {topic: orders.v1}
 topics:
   orders.v1:
-    value: {format: json, framing: none, non_finite: nul}
+    value: {format: string, framing: none, non_finite: nul}
     tombstone: skip
     event: {sorce: a, detail_type: b}
 """

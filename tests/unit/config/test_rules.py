@@ -17,8 +17,46 @@ MISTAKES: list[tuple[str, str]] = [
     ),
     (with_topic(value={"schema": "a.avsc"}), "value.schema: framing `confluent` takes it from the registry"),
     (
-        with_topic(key={"format": "json", "framing": "none"}),
-        "key.framing: is only for Avro, and the format is json",
+        with_topic(key={"format": "string", "framing": "none"}),
+        "key.framing: is only for Avro and JSON, and the format is string",
+    ),
+    (
+        with_topic(value={"format": "json", "framing": "single-object"}),
+        "value.framing: single-object encoding is only for Avro",
+    ),
+    (
+        with_topic(value={"framing": "single-object"}),
+        "value.schema: framing `single-object` needs the schema files, or a folder of them",
+    ),
+    (
+        with_topic(value={"framing": "none", "schema": "a.avsc", "registry": "a"}),
+        "value.registry: framing `none` takes schemas from files",
+    ),
+    (
+        with_topic(value={"registry": "was"}).replace(
+            "topics:", "schema_registries: {aws: {type: glue}}\ntopics:"
+        ),
+        "value.registry: there is no registry was; known: aws; did you mean 'aws'?",
+    ),
+    (
+        with_topic(value={"framing": "glue"}),
+        "value.framing: `glue` needs a registry of type glue, and schema_registry is of type confluent",
+    ),
+    (
+        with_settings(schema_registry={"url": "http://r", "region": "eu-central-1"}),
+        "schema_registry.region: is only for Glue, and the type is confluent",
+    ),
+    (
+        with_settings(schema_registries={"a": {"type": "glue", "bearer_token": "secret"}}),
+        "schema_registries.a.bearer_token: is not for Glue",
+    ),
+    (
+        with_settings(schema_registries={"a": {"type": "apicurio", "url": "http://r:8080"}}),
+        "schema_registries.a.url: Apicurio's own API ends in /apis/registry/v3",
+    ),
+    (
+        with_settings(schema_registries={"a": {"type": "confluent"}}),
+        "schema_registries.a.url: required, and missing",
     ),
     (with_topic(value={"format": "json", "schema": "a"}), "value.schema: is only for Avro"),
     (with_topic(value={"format": "bytes", "reader_schema": "a"}), "value.reader_schema: is only for Avro"),

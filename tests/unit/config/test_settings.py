@@ -37,7 +37,7 @@ def test_defaults_apply_to_what_is_not_written(written: Written) -> None:
         settings.eventbridge.batch.period,
     )
     topic = settings.topics["orders.v1"]
-    assert ("avro", "confluent", "string") == (topic.value.format, topic.value.framing, topic.key.format)
+    assert ("avro", "confluent", "string") == (topic.value.format, topic.value.framed, topic.key.format)
     assert ("skip", "key", None) == (topic.tombstones, topic.ordering, topic.filter)
     assert ("${value}", "_kafka", None) == (topic.event.detail, topic.event.metadata, topic.event.time)
 
