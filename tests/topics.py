@@ -22,6 +22,11 @@ from tests import accounting
 from tests.services.child import wait_until
 
 TIMEOUT_S = 30
+NOT_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
 
 
 class Sent(NamedTuple):
@@ -176,8 +181,16 @@ class Topics:
     def committed(self, group: str, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """What a group has committed; partitions without a commit are left out."""
         consumer = Consumer({**self._client, "group.id": group})
+        deadline = time.monotonic() + TIMEOUT_S
         try:
-            return accounting.committed(consumer, partitions, timeout_s=TIMEOUT_S)
+            while True:
+                try:
+                    return accounting.committed(consumer, partitions, timeout_s=TIMEOUT_S)
+                except KafkaException as error:
+                    # Brokers that were never asked for a group make the topic of offsets first.
+                    if error.args[0].code() not in NOT_YET or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.1)
         finally:
             consumer.close()
 
