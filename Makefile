@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Tests start hundreds of processes; without bytecode files each of them would compile the package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring image demo bench \
 	chaos soak fuzz audit
@@ -53,7 +55,7 @@ contracts: setup ## checks which package imports which
 	$(BIN)/lint-imports
 
 check: format lint types contracts ## the inner loop, under a minute: format, lint, types, contracts, unit tests
-	$(BIN)/pytest --quiet tests/unit
+	$(BIN)/pytest --quiet --numprocesses auto -m 'not long' tests/unit
 
 test: lint types contracts ## everything that CI runs; Kafka and the registry are real
 	$(BIN)/pytest --numprocesses 3 --dist loadfile || { test $$? -eq 1 && $(MAKE) --no-print-directory alone; }

@@ -56,4 +56,4 @@ def with_topic(**settings: object) -> str:
     return with_settings(topics={"orders.v1": {"event": event, **settings}})
 
 
-EVENT = {"source": "a", "detail_type": "b"}
+EVENT = {"source": "aws.partner/example.com/a", "detail_type": "b"}

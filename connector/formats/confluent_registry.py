@@ -13,7 +13,7 @@ from urllib.parse import quote
 from connector import config
 from connector.errors import DecodeError
 from connector.formats.references import Reference, referred
-from connector.formats.registry_http import RegistryHttp
+from connector.formats.registry_http import RegistryHttp, UnknownPathError
 from connector.formats.schema_cache import NotFoundError, SchemaId, Schemas, avro_text
 
 _ENCRYPTING = {"ENCRYPT", "ENCRYPT_PAYLOAD"}
@@ -36,6 +36,11 @@ class ConfluentRegistry:
         collection = "guids" if schema_id.kind == "guid" else "ids"
         try:
             answer = self._get(f"/schemas/{collection}/{schema_id.value}")
+        except UnknownPathError:
+            if schema_id.kind != "guid":
+                raise
+            self.check()  # where it finds ids, it is the GUIDs that it does not know: bytes must not stop us
+            raise NotFoundError(f"{schema_id} is not in {self.shown}, which does not know GUIDs") from None
         except NotFoundError:
             guess = " Is the producer using Apicurio's 8-byte ids?" if schema_id.value == 0 else ""
             raise NotFoundError(f"{schema_id} is not in {self.shown}.{guess}") from None

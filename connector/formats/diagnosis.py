@@ -56,7 +56,7 @@ def guess(value: bytes, headers: Headers = (), *, wants_json: bool = False) -> s
                 "Is the producer writing Confluent schema GUIDs (framing version 1)? Then set "
                 "`framing: confluent`."
             )
-        case b"{" | b"[":
+        case b"{" | b"[" if not wants_json:
             return "Is a JSON producer writing to this topic? Then set `format: json`."
     return ""
 

@@ -27,6 +27,10 @@ MAX_ANSWER_BYTES = 1024 * 1024
 """The largest schema that fits a registry's message in Kafka, by default; 5,000 fields take a fifth."""
 
 
+class UnknownPathError(UnavailableError):
+    """A 404 that is not about a schema: the registry has no such path, or is somewhere else."""
+
+
 class RegistryHttp:
     """One GET at a time, bounded in time and size. Follows no redirect: credentials go to one place.
 
@@ -85,7 +89,8 @@ class RegistryHttp:
         if status == http.HTTPStatus.NOT_FOUND:
             if self._is_not_found(_object(body)):
                 raise NotFoundError
-            raise self._unavailable("answers 404, but not as a registry does: is the path of its url right?")
+            text = "answers 404, but not as a registry does: is the path of its url right?"
+            raise UnknownPathError(f"{self.shown} {text}", code="schema_registry")
         if 300 <= status < 400:
             raise self._unavailable(
                 f"answers {status}, a redirect, which is not followed; set {self._setting}.url to its end"

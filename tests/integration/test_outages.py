@@ -195,7 +195,7 @@ def test_registry_down_and_back(
 
 
 HOSTILE: dict[str, tuple[Respond, str]] = {
-    "garbage": (says(200, b"\xff\x00garbage"), "it holds no schema"),
+    "garbage": (says(200, b"\xff\x00garbage"), "it is not JSON"),
     "redirects": (
         says(302, {}, Location="http://169.254.169.254/latest/"),
         "a redirect, which is not followed",

@@ -40,6 +40,7 @@ def test_a_record_refused_with_an_unknown_code_while_others_succeed_is_dead_lett
 
 
 @pytest.mark.parametrize("code", ["InternalFailure", "ServiceUnavailable", "answer_invalid", "throttled"])
+@pytest.mark.long
 def test_trouble_of_eventbridge_is_never_the_fault_of_the_few_records_that_suffer_it(
     settings: config.Settings, code: str
 ) -> None:
@@ -90,6 +91,7 @@ def test_an_outage_does_not_age_what_failed_before_it(settings: config.Settings)
     assert [] == rig.dead_letters.codes
 
 
+@pytest.mark.long
 def test_records_that_fail_alone_do_not_block_for_ever_when_nothing_else_fits(
     settings: config.Settings,
 ) -> None:
@@ -209,6 +211,7 @@ def test_an_entry_refused_for_good_is_dead_lettered_at_once(settings: config.Set
     assert list(range(5)) == sorted(rig.delivered_ids)
 
 
+@pytest.mark.long
 def test_an_outage_with_much_waiting_does_not_keep_the_loop_spinning(settings: config.Settings) -> None:
     """While the target is down there is nothing to do between two looks, however much is ready."""
     rig = Rig(with_room(settings), lambda _: error(UnavailableError("EventBridge is down")))
@@ -235,6 +238,7 @@ BROWN_OUTS = 1
 @pytest.mark.parametrize("what", ["requests", "entries"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("BROWN_OUTS", str(BROWN_OUTS)))))
+@pytest.mark.long
 def test_a_brown_out_costs_no_good_record(
     settings: config.Settings, monkeypatch: pytest.MonkeyPatch, what: str, share: float, seed: int
 ) -> None:
@@ -261,6 +265,7 @@ def test_a_brown_out_costs_no_good_record(
     assert [] == rig.dead_letters.codes
 
 
+@pytest.mark.long
 def test_records_that_never_succeed_are_dead_letters_also_where_they_are_many(
     settings: config.Settings,
 ) -> None:

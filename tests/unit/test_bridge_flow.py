@@ -49,6 +49,7 @@ def to_blue(result: Outcome) -> Judge:
     ],
 )
 @pytest.mark.parametrize("targets", [1, 2])
+@pytest.mark.long
 def test_held_records_and_a_moment_of_fullness_pause_nothing_for_ever(
     tmp_path: Path, limits: tuple[str, str], large: int, targets: int
 ) -> None:
@@ -73,6 +74,7 @@ def test_held_records_and_a_moment_of_fullness_pause_nothing_for_ever(
 
 
 @pytest.mark.parametrize("customers", [10, 40])
+@pytest.mark.long
 def test_however_many_customers_are_held_the_others_go_on(tmp_path: Path, customers: int) -> None:
     """Also where what waited for them in an outage is more than may be held."""
     rig = Rig(written(tmp_path, HOLD, ONE_TARGET, TO_ONE))
@@ -183,6 +185,7 @@ def test_a_source_that_fails_alone_and_has_much_pauses_its_partition_and_no_othe
 
 @pytest.mark.parametrize("code", ["source_not_authorized", "source_unknown"])
 @pytest.mark.parametrize("policy", ["hold", "dead_letter"])
+@pytest.mark.long
 def test_a_verdict_about_one_source_closes_that_source_and_never_the_bridge(
     tmp_path: Path, policy: str, code: str
 ) -> None:
@@ -292,6 +295,7 @@ def test_several_customers_who_are_refused_first_of_all_halt_nothing(tmp_path: P
 
 
 @pytest.mark.parametrize("is_whole_source", [True, False])
+@pytest.mark.long
 def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
     tmp_path: Path, is_whole_source: bool
 ) -> None:
@@ -324,6 +328,7 @@ def test_what_fails_for_ever_and_leaves_no_room_ages_beside_an_idle_partition(
     assert {BLUE if is_whole_source else ACME} == named
 
 
+@pytest.mark.long
 def test_what_failed_alone_does_not_age_while_the_target_is_down_or_throttled(tmp_path: Path) -> None:
     """An outage costs no good record, also where what failed before it fills all the room there is."""
     rig = Rig(written(tmp_path, ONE_TARGET, TO_ONE, ("max_attempts: 3", "max_attempts: 3, max_age: 1m")))
@@ -420,6 +425,7 @@ def test_a_rebalance_sends_no_more_than_a_low_rate_lets_leave_at_once(tmp_path: 
     when_full=st.sampled_from(["pause", "dead_letter"]),
     has_far=st.booleans(),
 )
+@pytest.mark.long
 def test_when_nothing_is_wrong_outside_no_partition_stays_paused(
     tmp_path_factory: pytest.TempPathFactory, seed: int, policy: str, when_full: str, has_far: bool
 ) -> None:
@@ -530,6 +536,7 @@ def test_a_partition_that_is_stuck_is_a_reason_not_to_be_ready(tmp_path: Path) -
     assert rig.clock.now_s < 1_035
 
 
+@pytest.mark.long
 def test_a_backlog_behind_a_rate_limit_is_not_stuck(tmp_path: Path) -> None:
     """Paused for minutes, and it moves all the time."""
     rig = Rig(

@@ -75,6 +75,7 @@ def test_a_bug_in_counting_is_said_and_counting_begins_anew(
 
 
 @given(st.data())
+@pytest.mark.long
 def test_open_letters_are_those_without_a_resolution(data: st.DataObject) -> None:
     """In whatever order letters, resolutions and retention come."""
     count = OpenCount()

@@ -264,6 +264,7 @@ def test_what_waits_when_a_source_becomes_pending_is_held_and_what_may_be_lost_i
 
 
 @pytest.mark.parametrize("when", ["dead_letter", "pause"])
+@pytest.mark.long
 def test_a_held_source_that_is_full(tmp_path: Path, when: str) -> None:
     """Its further records are dead letters, or its partition waits; other partitions go on either way."""
     rig = Rig(
@@ -324,6 +325,7 @@ def test_a_refused_source_is_held_until_a_look_says_what_is_true(holding: config
     assert set(range(1, 40, 2)) <= set(of(rig, BLUE))
 
 
+@pytest.mark.long
 def test_a_refused_source_that_cannot_be_looked_at_is_tried_now_and_then(holding: config.Settings) -> None:
     """Without permission to look, what EventBridge answers is all there is to go by."""
     rig = Rig(holding, unknown(BLUE))
@@ -345,6 +347,7 @@ NO_ANSWER = SourceStatus("UNKNOWN", reason="no lookup of it was answered in time
 
 @pytest.mark.parametrize("news", [DENIED, NO_ANSWER], ids=["denied", "no answer"])
 @pytest.mark.parametrize("state", ["PENDING", "MISSING", "DELETED", "OTHER"])
+@pytest.mark.long
 def test_no_failed_lookup_opens_a_source_that_was_seen_closed(
     holding: config.Settings, state: SourceState, news: SourceStatus
 ) -> None:
@@ -719,6 +722,7 @@ def test_a_stop_does_not_wait_for_what_is_held(holding: config.Settings) -> None
     policy=st.sampled_from(["hold", "dead_letter"]),
     when_full=st.sampled_from(["pause", "dead_letter"]),
 )
+@pytest.mark.long
 def test_whatever_becomes_of_sources_nothing_is_sent_into_the_void(
     tmp_path_factory: pytest.TempPathFactory, seed: int, policy: str, when_full: str
 ) -> None:

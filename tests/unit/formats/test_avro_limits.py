@@ -74,6 +74,7 @@ def test_a_block_may_say_its_size_in_bytes() -> None:
     assert {"k": 1} == decoded({"type": "map", "values": "int"}, b"\x01\x06\x02k\x02\x00")
 
 
+@pytest.mark.long
 def test_no_bytes_can_kill_or_hold_up_the_process() -> None:
     """Each bomb, with 1 GB of memory, is one refused record, within a second of the processor."""
     child = subprocess.run(

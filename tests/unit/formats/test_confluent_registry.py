@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from connector import config
 from connector.errors import DecodeError, NotAuthorizedError, UnavailableError
 from connector.formats import references, schema_cache
-from connector.formats.schema_cache import SchemaCache, SchemaId
+from connector.formats.confluent_registry import ConfluentRegistry
+from connector.formats.schema_cache import NotFoundError, SchemaCache, SchemaId
 from tests.scripted_registry import ScriptedRegistry, eventually, fetched, registry_at, says
 
 
@@ -131,6 +133,20 @@ def test_a_schema_may_be_named_by_its_guid(server: ScriptedRegistry) -> None:
         assert [b'"int"'] == eventually(lambda: registry.get(SchemaId("guid", guid))).texts
         with pytest.raises(UnavailableError, match="the schema of guid 0-0 is being fetched"):
             registry.get(SchemaId("guid", "0-0"))
+
+
+@pytest.mark.parametrize(("is_registry", "error"), [(True, NotFoundError), (False, UnavailableError)])
+def test_a_registry_without_guids_does_not_stop_bytes_that_look_like_one(
+    server: ScriptedRegistry, *, is_registry: bool, error: type[Exception]
+) -> None:
+    """Apicurio's and Karapace's answer 404 to the path. A wrong url does as well, and is waited for."""
+    no_path = says(404, {"error_code": 404, "message": "HTTP 404 Not Found"})
+    server.answers["/schemas/guids/0-0"] = no_path
+    if not is_registry:
+        server.answers["/schemas/ids/1"] = no_path
+    registry = ConfluentRegistry(config.SchemaRegistry(url=server.url), path="schema_registry")
+    with pytest.raises(error):
+        registry.fetch(SchemaId("guid", "0-0"))
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_what_is_not_json_or_not_exact_is_refused(value: bytes, code: str) -> No
 
 @pytest.mark.parametrize("long_number", [b"", b",1234567890123456789"])
 @pytest.mark.parametrize("item", [b"0", b"[[]]", b'{"":0}', b'"\\",["', b'""'])
+@pytest.mark.long
 def test_json_of_more_values_than_an_event_could_hold_is_refused(item: bytes, long_number: bytes) -> None:
     """Ten megabytes could be half a gigabyte of values: they are counted first, within a second."""
     value = b"[" + (item + b",") * 500_000 + item + long_number + b"]"
@@ -69,6 +70,7 @@ def test_json_of_more_values_than_an_event_could_hold_is_refused(item: bytes, lo
 
 
 @pytest.mark.parametrize("text", ["a,[{", '",\\\n', "é,", "1"])
+@pytest.mark.long
 def test_json_of_few_large_texts_is_read(text: str) -> None:
     """What looks like a separator within text is none: a megabyte of commas is one value."""
     value = {"texts": [text * (1_000_000 // len(text))] * 2, "numbers": [0] * 400_000}
