@@ -62,7 +62,7 @@ def _order(schema_id: int, *, at_ms: int = 1_790_000_000_000) -> bytes:
 
 
 BAD_ORDERS: dict[str, Callable[[int], bytes]] = {
-    "framing_invalid": lambda schema_id: b"\x01" + _order(schema_id)[1:],
+    "framing_invalid": lambda schema_id: b"\x02" + _order(schema_id)[1:],
     "schema_unknown": lambda schema_id: _order(schema_id + 1_000_000),
     "avro_invalid": lambda schema_id: _order(schema_id)[:-8],
     "value_out_of_range": lambda schema_id: _order(schema_id, at_ms=400_000_000_000_000),
