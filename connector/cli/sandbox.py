@@ -14,6 +14,7 @@ import typer
 from connector.cli.options import AsJson, examples
 from connector.cli.output import note, plural, print_json, print_table, print_values
 from connector.process import EXIT_CHECK_FAILED, EXIT_USAGE
+from connector.sandbox.framings import WrittenFraming
 
 if TYPE_CHECKING:
     from connector.sandbox.client import Event, SandboxClient
@@ -235,10 +236,11 @@ def produce(
     *,
     schema: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Avro schema: lines are JSON, and become Avro in Confluent's framing."
-        ),
+        typer.Option(metavar="FILE", help="Avro schema: lines are JSON, and become Avro."),
     ] = None,
+    framing: Annotated[
+        WrittenFraming, typer.Option(help="With --schema: how each record names its schema.")
+    ] = "confluent",
     key: Annotated[str | None, typer.Option(help="The key of every record.")] = None,
     key_separator: Annotated[
         str | None, typer.Option(help="What stands between key and value in each line.")
@@ -261,7 +263,16 @@ def produce(
         with sys.stdin.buffer if file is None else file.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if text := line.rstrip(b"\r\n"):
-                    _add(producer, topic, text, key, separator=key_separator, schema=schema, number=number)
+                    _add(
+                        producer,
+                        topic,
+                        text,
+                        key,
+                        separator=key_separator,
+                        schema=schema,
+                        framing=framing,
+                        number=number,
+                    )
                     count += 1
     except OSError as error:
         typer.echo(f"{error.filename} cannot be read: {error.strerror}.", err=True)
@@ -279,6 +290,7 @@ def _add(
     *,
     separator: str | None,
     schema: Path | None,
+    framing: WrittenFraming,
     number: int,
 ) -> None:
     import orjson  # noqa: PLC0415
@@ -288,7 +300,7 @@ def _add(
     if found or not separator:
         try:
             value = after if schema is None else orjson.loads(after)
-            return producer.add(topic, value, key=before, schema=schema)
+            return producer.add(topic, value, key=before, schema=schema, framing=framing)
         except orjson.JSONDecodeError as error:  # whose text quotes nothing of the line
             problem = f"is not JSON: {error}"
         except ValueError as error:

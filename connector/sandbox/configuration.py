@@ -10,6 +10,7 @@ from typing import Any
 from connector.config.yaml_file import as_json, read_yaml
 from connector.errors import ConfigError
 from connector.sandbox import orders
+from connector.sandbox.registry import APICURIO_API
 
 _SIGNING_IN = re.compile(r"auth|(security|sasl|ssl|https|enable\.ssl|enable\.sasl)\..*|group\.instance\.id")
 """What of `kafka` is about another broker; and the place in the group that one bridge alone may have."""
@@ -47,10 +48,9 @@ def for_sandbox(
     kafka["bootstrap.servers"] = addresses["kafka"]["bootstrap.servers"]
     if kafka.get("group.protocol") != "consumer":
         kafka["session.timeout.ms"] = _SESSION_TIMEOUT_MS
-    timeout = {key: value for key, value in _group(settings, "schema_registry").items() if key == "timeout"}
     settings |= {
         "kafka": kafka,
-        "schema_registry": {"url": addresses["schema_registry"], **timeout},
+        "schema_registry": _registry(_group(settings, "schema_registry"), addresses),
         "eventbridge": {"region": orders.REGION, **_target(_group(settings, "eventbridge"), addresses)},
         "sources": {**_group(settings, "sources"), "refresh_interval": _REFRESH_INTERVAL},
         "dead_letter": {**_group(settings, "dead_letter"), "create": True},
@@ -58,6 +58,10 @@ def for_sandbox(
     }
     if targets := _group(settings, "targets"):
         settings["targets"] = {name: _target(_group(targets, name), addresses) for name in targets}
+    if registries := _group(settings, "schema_registries"):
+        settings["schema_registries"] = {
+            name: _registry(_group(registries, name), addresses) for name in registries
+        }
     _make_absolute(_group(settings, "sources"), "customers", folder)
     topics = _group(settings, "topics")
     for name in topics:
@@ -72,6 +76,12 @@ def _group(settings: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A group of settings; empty where it is missing or none, which the bridge itself will say."""
     group = settings.get(name)
     return group if isinstance(group, dict) else {}
+
+
+def _registry(registry: Mapping[str, Any], addresses: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in registry.items() if key in {"type", "timeout"}}
+    path = APICURIO_API if kept.get("type") == "apicurio" else ""
+    return kept | {"url": addresses["schema_registry"] + path}
 
 
 def _target(target: Mapping[str, Any], addresses: Mapping[str, Any]) -> dict[str, Any]:

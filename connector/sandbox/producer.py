@@ -1,4 +1,4 @@
-"""Producing records for a bridge in the sandbox: JSON, text, bytes, or Avro as Confluent frames it."""
+"""Producing records for a bridge in the sandbox: JSON, text, bytes, or Avro in any framing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fastavro.schema import SchemaParseException
 from fastavro.validation import ValidationError, validate
 
 from connector.errors import UnavailableError
+from connector.sandbox.framings import RegisteredSchema, WrittenFraming, framed
 
 DELIVERY_TIMEOUT_S = 10.0
 """The broker may take so long for a record."""
@@ -37,8 +38,8 @@ class RecordProducer:
                 "log_level": 0,
             }
         )
-        self._schemas: dict[tuple[str, bytes], tuple[int, Any]] = {}
-        """By topic and text: the id in the registry, and the schema as fastavro wants it."""
+        self._schemas: dict[tuple[str, bytes], tuple[RegisteredSchema, Any]] = {}
+        """By topic and text: what the registry says of it, and the schema as fastavro wants it."""
         self._failed: KafkaError | None = None
 
     def add(
@@ -49,21 +50,24 @@ class RecordProducer:
         key: Value = None,
         headers: Mapping[str, str | bytes] | None = None,
         schema: Schema | None = None,
+        framing: WrittenFraming = "confluent",
     ) -> None:
-        """Produce a record; with a `schema` its value is Avro.
+        """Produce a record; with a `schema` its value is Avro, in this framing.
 
         Raises:
             ValueError: the value does not fit the schema, or the schema is none. Names fields, but no value.
             UnavailableError: the registry does not answer.
         """
-        encoded = as_bytes(value) if schema is None else self._avro(topic, value, schema)
+        encoded, own_headers = (
+            (as_bytes(value), {}) if schema is None else self._avro(topic, value, schema, framing)
+        )
         while True:
             try:
                 self._producer.produce(
                     topic,
                     encoded,
                     as_bytes(key),
-                    headers=dict(headers or {}),
+                    headers={**(headers or {}), **own_headers},
                     on_delivery=self._on_delivery,
                 )
             except BufferError:
@@ -87,18 +91,19 @@ class RecordProducer:
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         self._failed = self._failed or error
 
-    def _avro(self, topic: str, value: Value, schema: Schema) -> bytes:
-        schema_id, parsed = self._registered(topic, schema)
+    def _avro(
+        self, topic: str, value: Value, schema: Schema, framing: WrittenFraming
+    ) -> tuple[bytes, Mapping[str, bytes]]:
+        registered, parsed = self._registered(topic, schema)
         try:
             validate(value, parsed, raise_errors=True)
         except ValidationError as error:
             raise ValueError("; ".join(dict.fromkeys(map(_unfit, error.errors)))) from None
         out = BytesIO()
-        out.write(b"\x00" + schema_id.to_bytes(4, "big"))
         fastavro.schemaless_writer(out, parsed, value)
-        return out.getvalue()
+        return framed(framing, registered, out.getvalue())
 
-    def _registered(self, topic: str, schema: Schema) -> tuple[int, Any]:
+    def _registered(self, topic: str, schema: Schema) -> tuple[RegisteredSchema, Any]:
         text = Path(schema).read_bytes() if isinstance(schema, str | Path) else orjson.dumps(schema)
         if (topic, text) not in self._schemas:
             try:
@@ -116,7 +121,8 @@ class RecordProducer:
                 ) from error
             if answer.status != 200:
                 raise UnavailableError(f"The sandbox's registry refuses the schema: {answer.data.decode()}")
-            self._schemas[topic, text] = answer.json()["id"], parsed
+            found = answer.json()
+            self._schemas[topic, text] = RegisteredSchema(document, found["id"], found["guid"]), parsed
         return self._schemas[topic, text]
 
 

@@ -10,6 +10,9 @@ included, as the bridge reads it; compatibility is not checked. A schema has one
 in, and a GUID. What is deleted is gone only for those who do not ask with ?deleted=true.
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 
+Apicurio's own API (/apis/registry/v3/ids/globalIds/{id}, and contentIds) and Glue's GetSchemaVersion give the
+same schemas: an id is all of Confluent's, global and content id, and a GUID is a version of Glue.
+
 POST /_sandbox/faults sets what goes wrong from now on, as `RegistryScript` says: {"down": true},
 {"latency_ms": 500}, {"garbage": true}, {"status": 503, "times": 2}; {} is none. GET /_sandbox/state
 counts requests by method and path.
@@ -39,6 +42,9 @@ from connector.formats.references import Reference, referred
 from connector.formats.schema_cache import NotFoundError
 from connector.sandbox.server import HttpServer, json_response, reset
 
+APICURIO_API = "/apis/registry/v3"
+_OF_APICURIO = re.compile(APICURIO_API + r"/ids/(?:globalIds|contentIds)/([0-9]+)(/references)?")
+_GET_SCHEMA_VERSION = "AWSGlue.GetSchemaVersion"
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 _SUBJECT = re.compile(r"/subjects/([^/]+)(?:/versions(?:/([^/]+))?)?")
 
@@ -161,6 +167,10 @@ class FakeRegistry(HttpServer):
             return reset(request)
         if script.garbage:
             return web.Response(text="<html><body>It works!</body></html>", content_type="text/html")
+        if request.headers.get("X-Amz-Target") == _GET_SCHEMA_VERSION:
+            return self._glue_version(asked)
+        if found := _OF_APICURIO.fullmatch(request.path):
+            return self._apicurio_schema(*found.groups())
         try:
             self._admit(request.headers.get("Authorization"), script)
             with_deleted = request.query.get("deleted") == "true"
@@ -168,6 +178,22 @@ class FakeRegistry(HttpServer):
         except _RegistryError as error:
             body, status = {"error_code": error.error_code, "message": str(error)}, error.status
         return web.Response(body=orjson.dumps(body), status=status, content_type=_CONTENT_TYPE)
+
+    def _glue_version(self, asked: Mapping[str, Any]) -> web.Response:
+        try:
+            schema = self._by_guid(str(asked.get("SchemaVersionId")))
+        except _RegistryError as error:
+            return json_response({"__type": "EntityNotFoundException", "Message": str(error)}, status=400)
+        answer = {"SchemaVersionId": schema.guid, "SchemaDefinition": schema.text, "DataFormat": "AVRO"}
+        return json_response({**answer, "Status": "AVAILABLE"})
+
+    def _apicurio_schema(self, number: str, references: str | None) -> web.Response:
+        try:
+            schema = self._by_id(number)
+        except _RegistryError as error:
+            problem = {"name": "ContentNotFoundException", "title": str(error), "status": 404}
+            return json_response(problem, status=404)
+        return json_response([] if references else orjson.loads(schema.text))
 
     def _admit(self, authorization: str | None, script: RegistryScript) -> None:
         if script.status:

@@ -15,6 +15,7 @@ from typing import Any, Self
 from connector.sandbox.bridge import SandboxBridge
 from connector.sandbox.client import Event, MissingEventsError, SandboxClient, SandboxRefusedError
 from connector.sandbox.configuration import for_sandbox
+from connector.sandbox.framings import WrittenFraming
 from connector.sandbox.producer import RecordProducer, Schema, Value
 from connector.sandbox.services import Sandbox
 
@@ -52,18 +53,20 @@ class LocalSandbox(SandboxClient):
         key: Value = None,
         headers: Mapping[str, str | bytes] | None = None,
         schema: Schema | None = None,
+        framing: WrittenFraming = "confluent",
     ) -> None:
         """Produce a record for each value, all with this key and these headers.
 
         A value is sent as JSON, text (str), bytes as they are, or None for a tombstone. With a `schema`, or
-        the path of its .avsc file, it becomes Avro, and the schema is registered under `TOPIC-value`.
+        the path of its .avsc file, it becomes Avro in this framing, and the schema is registered under
+        `TOPIC-value`.
 
         Raises:
             ValueError: a value does not fit the schema, or the schema is none.
         """
         assert self._producer is not None, "the sandbox is not running"  # noqa: S101
         for value in values:
-            self._producer.add(topic, value, key=key, headers=headers, schema=schema)
+            self._producer.add(topic, value, key=key, headers=headers, schema=schema, framing=framing)
         self._producer.flush()
 
     def start_bridge(

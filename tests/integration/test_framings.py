@@ -27,7 +27,9 @@ from moto.server import ThreadedMotoServer
 
 from connector.formats.single_object import fingerprint_of
 from connector.model import Headers, Json
+from connector.sandbox.framings import WrittenFraming
 from connector.sandbox.registry import FakeRegistry
+from connector.sandbox.testing import LocalSandbox
 from tests.services.registry import CONFLUENT_API, Registry
 from tests.topics import Sent
 from tests.world import World
@@ -244,3 +246,36 @@ def test_single_object_encoding(world: World, tmp_path: Path) -> None:
         return b"\xc3\x01" + fingerprint_of(schema(version)) + avro(number, version), ()
 
     run(world, Case({"format": "avro", "framing": "single-object", "schema": str(folder)}, write))
+
+
+@pytest.mark.parametrize("framing", ["confluent-header", "glue-zlib", "apicurio"])
+def test_the_sandbox_stands_in_for_each_registry(tmp_path: Path, framing: WrittenFraming) -> None:
+    """A team's own configuration is tried with no registry but the sandbox's."""
+    read = framing.partition("-")[0]
+    event = {"source": "aws.partner/example.com/${value.tenant}", "detail_type": "Note", "metadata": None}
+    settings = {
+        "kafka": {"bootstrap.servers": "kafka:9092", "group.id": "g"},
+        "schema_registry": {"url": "https://registry"},
+        "schema_registries": {
+            "glue": {"type": "glue", "region": "us-east-1"},
+            "apicurio": {"type": "apicurio", "url": "https://apicurio/apis/registry/v3"},
+        },
+        "eventbridge": {"region": "eu-central-1"},
+        "dead_letter": {"topic": "letters"},
+        "topics": {
+            "notes": {
+                "value": {"format": "avro", "framing": read}
+                | ({"registry": read} if read != "confluent" else {}),
+                "event": event,
+            }
+        },
+    }
+    with LocalSandbox(tmp_path) as sandbox:
+        sandbox.start_bridge(settings)
+        sandbox.produce("notes", note(1, 1), schema=schema(1), framing=framing)
+        sandbox.produce("notes", note(2, 2), schema=schema(2), framing=framing)
+        events = sandbox.wait_for_events(2)
+
+    assert [note(1, 1), note(2, 2)] == sorted(
+        (event["detail"] for event in events), key=lambda detail: detail["number"]
+    )

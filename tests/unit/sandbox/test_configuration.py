@@ -108,3 +108,17 @@ def test_a_file_that_is_not_yaml_says_so(tmp_path: Path) -> None:
         for_sandbox(broken, ADDRESSES, http=HTTP)
     with pytest.raises(ConfigError, match=r"cannot read .*nowhere.yaml"):
         for_sandbox(tmp_path / "nowhere.yaml", ADDRESSES, http=HTTP)
+
+
+def test_every_registry_becomes_the_sandboxs(tmp_path: Path) -> None:
+    """By the API of each, and without what signs in; a Region of Glue is not asked."""
+    more = """schema_registries:
+  aws: {type: glue, region: eu-west-1}
+  apicurio: {type: apicurio, url: "https://apicurio/apis/registry/v2", bearer_token: canary}
+"""
+    settings = turned(tmp_path, PRODUCTION + more)
+
+    assert {"aws": "http://127.0.0.1:2", "apicurio": "http://127.0.0.1:2/apis/registry/v3"} == {
+        name: registry.url for name, registry in settings.schema_registries.items()
+    }
+    assert None is settings.schema_registries["apicurio"].bearer_token
