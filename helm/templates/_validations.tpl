@@ -50,6 +50,11 @@ config.schema_registry.basic_auth.password is written out and would be readable 
 {{- if dig "schema_registry" "bearer_token" "" $config }}
 config.schema_registry.bearer_token is written out and would be readable in a ConfigMap: put it into a Secret, and set secrets.schemaRegistry.existingSecret and secrets.schemaRegistry.settings.bearer_token to the key in it.
 {{- end }}
+{{- range $name, $registry := dig "schema_registries" dict $config }}
+{{- if or (dig "basic_auth" "password" "" $registry) (dig "bearer_token" "" $registry) }}
+config.schema_registries.{{ $name }} has a password or token written out, which would be readable in a ConfigMap: put it into a Secret, and name it in extraEnv with valueFrom.secretKeyRef, as BRIDGE_SCHEMA_REGISTRIES__{{ $name | upper }}__BEARER_TOKEN.
+{{- end }}
+{{- end }}
 {{- range .Values.extraEnv }}
 {{- $variable := .name | default "" }}
 {{- if and .value (regexMatch $secretName (lower $variable)) (not (regexMatch $namesFile (lower $variable))) }}
