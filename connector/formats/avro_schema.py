@@ -14,12 +14,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from io import BytesIO
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from fastavro.read import SchemaResolutionError, schemaless_reader
 from fastavro.schema import SchemaParseException, parse_schema
 
 from connector.errors import DecodeError
+from connector.formats.avro_code import Read, reader_of
 from connector.formats.avro_limits import walk_of
 from connector.formats.avro_types import Forms, converted, marks
 from connector.model import Json
@@ -32,6 +33,10 @@ MAX_TYPES = 50_000
 second to compile, and 40 MB."""
 _TYPE_BYTES = 800
 """About how much memory one takes, compiled."""
+
+WRITTEN_AFTER = 20
+"""Records of a schema after which code is written for it. That takes a millisecond or more, and a producer may
+register a schema for every record."""
 
 MAX_NAME_CHARACTERS = 256
 """The longest name or namespace of a type. fastavro writes both out wherever the type is used."""
@@ -120,9 +125,6 @@ def _canonical(parsed: Any) -> Any:
     return _shown_name(parsed)
 
 
-Read: TypeAlias = Callable[[bytes, int], Json]
-
-
 class Compiled(NamedTuple):
     """A schema, compiled."""
 
@@ -161,7 +163,20 @@ def compile_reader(
     padding = b"" if wanted is None else b"\0"
     renamed = "" if wanted is None else _renamed(parsed, wanted)
 
+    written: Read | None = None
+    until_written = WRITTEN_AFTER if wanted is None and above_bytes > 0 else 0
+
     def read(buffer: bytes, start: int) -> Json:
+        nonlocal written, until_written
+        if written is not None and len(buffer) <= above_bytes:
+            try:
+                return written(buffer, start)
+            except Exception:  # noqa: BLE001, S110 - whatever it is, fastavro decides about it
+                pass
+        elif until_written > 0:
+            until_written -= 1
+            if until_written == 0:
+                written = reader_of(parsed["fields"][0]["type"], names)
         stream = BytesIO(buffer + padding)
         stream.seek(start)
         try:

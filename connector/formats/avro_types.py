@@ -110,10 +110,16 @@ def _connect(kind: str, schema: Mapping[str, Any], forms: Forms) -> dict[str, An
     return None
 
 
+def conversion(kind: str, schema: Any) -> Convert | None:
+    """Give the function that converts values of a type that has its marks; None where they are right as they are."""
+    mark = schema.get("logicalType") if isinstance(schema, dict) else None
+    return None if mark is None else LOGICAL_READERS[f"{kind}-{mark}"]
+
+
 def converted(kind: str, schema: Any, raw: Any) -> Json:
     """Give the JSON value for a value of a type that has its marks."""
-    mark = schema.get("logicalType") if isinstance(schema, dict) else None
-    value: Json = raw if mark is None else LOGICAL_READERS[f"{kind}-{mark}"](raw, schema, None)
+    convert = conversion(kind, schema)
+    value: Json = raw if convert is None else convert(raw, schema, None)
     return value
 
 

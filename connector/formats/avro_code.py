@@ -1,0 +1,248 @@
+"""Writes the Python function that reads values of one Avro schema.
+
+fastavro asks the schema for every value what to read, and calls back for every value that JSON shows in another
+form. What is written here has asked before: it is nothing but reads and conversions, one after the other, and
+takes half the time. It knows the usual forms only. On anything else, damaged bytes above all, it raises some
+exception, and the caller has fastavro read the same bytes: so a value that comes out is the one that fastavro
+gives, and every refusal is fastavro's.
+
+https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import islice
+from struct import Struct
+from typing import Any, NamedTuple, TypeAlias
+
+from connector.formats.avro_types import conversion
+from connector.model import Json
+
+Read: TypeAlias = Callable[[bytes, int], Json]
+
+MAX_TYPES = 1_000
+"""Types of a schema for which code is written, each counted wherever it is used. One takes 20 µs to compile, and
+1 KB of memory."""
+MAX_LOOPS = 15
+"""Arrays and maps within each other. Python compiles 20 loops at most."""
+MAX_DEPTH = 60
+"""Loops and branches within each other. Python reads 100 levels of indentation at most."""
+MAX_BRANCHES = 64
+"""Of a union; the number of each takes one byte."""
+
+
+class Code(NamedTuple):
+    """A Python function `read`: its text, and what the names in it stand for."""
+
+    text: str
+    names: dict[str, Any]
+
+
+def reader_of(schema: Any, named: Mapping[str, Any]) -> Read | None:
+    """Make the function for a schema as fastavro parsed it, with its named types; None where `code_of` gives none.
+
+    It reads the value that stands between a position and the end of the bytes, and raises any exception for
+    what it does not know. Bytes may make it loop as often as they say, unless `avro_limits` finds them harmless.
+    """
+    code = code_of(schema, named)
+    if code is None:
+        return None
+    # The text is all written here: names and symbols of the schema stand in it as literals only.
+    exec(code.text, names := dict(code.names))  # noqa: S102
+    read: Read = names.pop("read")  # left there it would refer to itself, and never be freed at once
+    return read
+
+
+def code_of(schema: Any, named: Mapping[str, Any]) -> Code | None:
+    """Write the function; None where it would be too long or too deep, or a type contains itself."""
+    writer = _Writer(named)
+    try:
+        value = writer.value(schema, 1)
+    except _TooMuchError:
+        return None
+    lines = ["def read(b, p):", *writer.lines, "    if p != len(b):", "        raise ValueError", f"    return {value}"]
+    return Code("\n".join([*lines, ""]), writer.names)
+
+
+class _TooMuchError(Exception):
+    """The code would be too long, or without end."""
+
+
+def _varint(b: bytes, p: int) -> tuple[int, int]:
+    """The number at a position as it is written, with its sign in the last bit, and the position after it."""
+    number = shift = 0
+    while (byte := b[p]) > 127:
+        number |= (byte & 127) << shift
+        shift += 7
+        p += 1
+    if shift > 56:
+        raise ValueError  # over 63 bits
+    return number | byte << shift, p + 1
+
+
+def _length(b: bytes, p: int) -> tuple[int, int]:
+    """The same for a length, which has no sign."""
+    number, p = _varint(b, p)
+    if number & 1:
+        raise ValueError
+    return number >> 1, p
+
+
+def _count(b: bytes, p: int) -> tuple[int, int]:
+    """The number of items in the next block; before those of a negative one stands their size in bytes."""
+    number, p = _varint(b, p)
+    if number & 1:
+        return (number + 1) >> 1, _varint(b, p)[1]
+    return number >> 1, p
+
+
+class _Writer:
+    """Writes one function. `b` are the bytes in it, `p` is the position, `n` the number read last."""
+
+    def __init__(self, named: Mapping[str, Any]) -> None:
+        self.lines: list[str] = []
+        self.names: dict[str, Any] = {"varint": _varint, "length": _length, "count": _count}
+        self.types = 0
+        self._named = named
+        self._inside: list[str] = []
+        """Named types that are being written."""
+        self._loops = 0
+        self._values = 0
+
+    def value(self, schema: Any, depth: int) -> str:
+        """Write what reads a value; gives the expression that has it then."""
+        self.types += 1
+        if self.types > MAX_TYPES or depth > MAX_DEPTH:
+            raise _TooMuchError
+        if isinstance(schema, list):
+            return self._union(schema, depth)
+        kind = schema if isinstance(schema, str) else schema["type"]
+        if kind in self._named:
+            return self._definition(kind, self._named[kind], depth)
+        if isinstance(schema, dict) and "name" in schema:
+            return self._definition(schema["name"], schema, depth)
+        return self._converted(kind, schema, self._plain(kind, schema, depth), depth)
+
+    def _definition(self, name: str, schema: Any, depth: int) -> str:
+        if name in self._inside:
+            raise _TooMuchError
+        self._inside.append(name)
+        value = self._converted(schema["type"], schema, self._plain(schema["type"], schema, depth), depth)
+        self._inside.pop()
+        return value
+
+    def _plain(self, kind: str, schema: Any, depth: int) -> str:
+        match kind:
+            case "null":
+                return "None"
+            case "record":
+                fields = [(field["name"], self.value(field["type"], depth)) for field in schema["fields"]]
+                return "{" + ", ".join(f"{name!r}: {value}" for name, value in fields) + "}"
+            case "array":
+                return self._array(schema, depth)
+            case "map":
+                return self._map(schema, depth)
+            case "int" | "long":
+                self._number(depth)
+                return self._stored("(n >> 1) ^ -(n & 1)", depth)
+            case "string":
+                return self._bytes("b[p:e].decode()", depth)
+            case "bytes":
+                return self._bytes("b[p:e]", depth)
+            case "fixed":
+                self._write(depth, f"e = p + {schema['size']}", "if e > len(b):", "    raise ValueError")
+                value = self._stored("b[p:e]", depth)
+                self._write(depth, "p = e")
+                return value
+            case "float" | "double":
+                form = Struct("<f" if kind == "float" else "<d")
+                self.names[kind] = form.unpack_from
+                value = self._stored(f"{kind}(b, p)[0]", depth)
+                self._write(depth, f"p += {form.size}")
+                return value
+            case "boolean":
+                self._write(depth, "n = b[p]", "p += 1", "if n > 1:", "    raise ValueError")
+                return self._stored("n == 1", depth)
+            case "enum":
+                self._length(depth)
+                return self._stored(f"{self._constant(tuple(schema['symbols']))}[n]", depth)
+        raise _TooMuchError
+
+    def _converted(self, kind: str, schema: Any, value: str, depth: int) -> str:
+        convert = conversion(kind, schema)
+        if convert is None:
+            return value
+        call = f"{self._constant(convert)}({value}, {self._constant(schema)}, None)"
+        if kind in {"float", "double"}:
+            # Only what is not finite has another form. A number minus itself is 0, or no number.
+            self._write(depth, f"if {value} - {value} != 0.0:", f"    {value} = {call}")
+            return value
+        return self._stored(call, depth)
+
+    def _union(self, branches: list[Any], depth: int) -> str:
+        value = self._new_name()
+        self._write(depth, "n = b[p]", "p += 1")
+        for number, branch in enumerate(islice(branches, MAX_BRANCHES)):
+            self._write(depth, f"{'elif' if number else 'if'} n == {2 * number}:")
+            self._write(depth + 1, f"{value} = {self.value(branch, depth + 1)}")
+        self._write(depth, "else:", "    raise ValueError")
+        return value
+
+    def _array(self, schema: Any, depth: int) -> str:
+        items = self._stored("[]", depth)
+        with_item = self._blocks(depth)
+        self._write(with_item, f"{items}.append({self.value(schema['items'], with_item)})")
+        self._end_of_block(depth)
+        return items
+
+    def _map(self, schema: Any, depth: int) -> str:
+        entries = self._stored("{}", depth)
+        with_entry = self._blocks(depth)
+        key = self._bytes("b[p:e].decode()", with_entry)
+        self._write(with_entry, f"{entries}[{key}] = {self.value(schema['values'], with_entry)}")
+        self._end_of_block(depth)
+        return entries
+
+    def _blocks(self, depth: int) -> int:
+        """Write the loops over the blocks of an array or map; gives the depth of what reads one item."""
+        self._loops += 1
+        if self._loops > MAX_LOOPS:
+            raise _TooMuchError
+        self._write(depth, "n, p = count(b, p)", "while n:", "    for _ in range(n):")
+        return depth + 2
+
+    def _end_of_block(self, depth: int) -> None:
+        self._loops -= 1
+        self._write(depth + 1, "n, p = count(b, p)")
+
+    def _number(self, depth: int) -> None:
+        self._write(depth, "n = b[p]", "p += 1", "if n > 127:", "    n, p = varint(b, p - 1)")
+
+    def _length(self, depth: int) -> None:
+        # Most are below 64: one byte, without sign.
+        self._write(depth, "n = b[p]", "p += 1", "if n & 129:", "    n, p = length(b, p - 1)", "else:", "    n >>= 1")
+
+    def _bytes(self, expression: str, depth: int) -> str:
+        self._length(depth)
+        self._write(depth, "e = p + n")
+        value = self._stored(expression, depth)
+        self._write(depth, "p = e")
+        return value
+
+    def _stored(self, expression: str, depth: int) -> str:
+        name = self._new_name()
+        self._write(depth, f"{name} = {expression}")
+        return name
+
+    def _new_name(self) -> str:
+        self._values += 1
+        return f"v{self._values}"
+
+    def _constant(self, value: Any) -> str:
+        name = f"c{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def _write(self, depth: int, *lines: str) -> None:
+        self.lines += ["    " * depth + line for line in lines]
