@@ -1,4 +1,4 @@
-"""The values that move through the bridge, one way: Record → Decoded → Event → Entry → Outcome.
+"""The values that move through the bridge, one way: Record → Event → Entry → Outcome.
 
 The values of the hot path are named tuples, not frozen dataclasses: both are immutable, and a
 named tuple is made in a third of the time (0.3 µs against 1 µs for seven fields).
@@ -106,14 +106,6 @@ class Record(NamedTuple):
         for name, content in self.headers:
             size_bytes += HEADER_BYTES + len(name) + len(content or b"")
         return size_bytes
-
-
-class Decoded(NamedTuple):
-    """A record whose key and value were decoded to JSON-able values."""
-
-    record: Record
-    key: Json
-    value: Json
 
 
 class Event(NamedTuple):

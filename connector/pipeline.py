@@ -13,7 +13,7 @@ from connector.eventbridge.entry import entry
 from connector.formats.decoder import decoder
 from connector.formats.registries import Registries
 from connector.mapping.event import Mapping as EventMapping
-from connector.model import UNREADABLE_HEADERS, Decode, Decoded, DropReason, Entry, Json, Record
+from connector.model import UNREADABLE_HEADERS, Decode, DropReason, Entry, Json, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class Route:
             return TOMBSTONE
         elif self._tombstones == "dead_letter":
             raise RecordError("tombstone", "the record has no value, and `tombstones` is dead_letter")
-        event = self._mapping(Decoded(record, self._key(record), value), event_id)
+        event = self._mapping.event(record, self._key(record), value, event_id)
         if event is None:
             return FILTERED
         if event.target is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import orjson
 import pytest
 from hypothesis import strategies as st
@@ -9,10 +11,18 @@ from hypothesis import strategies as st
 from connector.config.settings import Topic
 from connector.errors import ConfigError, MappingError
 from connector.mapping.event import Mapping
-from connector.model import Decoded, Event, Headers, Json, Partition, Record
+from connector.model import Event, Headers, Json, Partition, Record
 
 PATH = "topics.orders.v1"
 TIMESTAMP_MS = 1_769_860_800_123
+
+
+class Decoded(NamedTuple):
+    """A record with its key and value as JSON."""
+
+    record: Record
+    key: Json
+    value: Json
 
 
 def topic(*, filter: str | None = None, **event: Json) -> Topic:  # noqa: A002  (named as in the YAML)
@@ -35,8 +45,12 @@ def decoded(
     return Decoded(record, key, value)
 
 
+def event_of(mapping: Mapping, of: Decoded, event_id: str = "id") -> Event | None:
+    return mapping.event(of.record, of.key, of.value, event_id)
+
+
 def mapped(record: Decoded, *, filter: str | None = None, **event: Json) -> Event:  # noqa: A002
-    made = Mapping(topic(filter=filter, **event), path=PATH)(record, "c1/orders.v1/3/1042")
+    made = event_of(Mapping(topic(filter=filter, **event), path=PATH), record, "c1/orders.v1/3/1042")
     assert made is not None
     return made
 
@@ -48,7 +62,7 @@ def detail(record: Decoded, **event: Json) -> Json:
 
 def refused(record: Decoded, *, filter: str | None = None, **event: Json) -> MappingError:  # noqa: A002
     with pytest.raises(MappingError) as caught:
-        Mapping(topic(filter=filter, **event), path=PATH)(record, "id")
+        event_of(Mapping(topic(filter=filter, **event), path=PATH), record)
     return caught.value
 
 

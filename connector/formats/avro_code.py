@@ -61,7 +61,13 @@ def code_of(schema: Any, named: Mapping[str, Any]) -> Code | None:
         value = writer.value(schema, 1)
     except _TooMuchError:
         return None
-    lines = ["def read(b, p):", *writer.lines, "    if p != len(b):", "        raise ValueError", f"    return {value}"]
+    lines = [
+        "def read(b, p):",
+        *writer.lines,
+        "    if p != len(b):",
+        "        raise ValueError",
+        f"    return {value}",
+    ]
     return Code("\n".join([*lines, ""]), writer.names)
 
 
@@ -221,7 +227,9 @@ class _Writer:
 
     def _length(self, depth: int) -> None:
         # Most are below 64: one byte, without sign.
-        self._write(depth, "n = b[p]", "p += 1", "if n & 129:", "    n, p = length(b, p - 1)", "else:", "    n >>= 1")
+        self._write(
+            depth, "n = b[p]", "p += 1", "if n & 129:", "    n, p = length(b, p - 1)", "else:", "    n >>= 1"
+        )
 
     def _bytes(self, expression: str, depth: int) -> str:
         self._length(depth)

@@ -13,7 +13,8 @@ from connector import config
 from connector.errors import ConfigError, DecodeError, Problem
 from connector.formats import single_object
 from connector.formats.apicurio import apicurio_framing, apicurio_schema_id
-from connector.formats.avro_schema import Compiled, Read, compile_reader, reader_schema, without_comments
+from connector.formats.avro_code import Read
+from connector.formats.avro_schema import Compiled, compile_reader, reader_schema, without_comments
 from connector.formats.avro_types import Forms, base64_text
 from connector.formats.confluent import confluent_framing, confluent_schema_id
 from connector.formats.framing import Split, framed_decoder

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 from connector.errors import DecodeError
-from connector.formats.avro_schema import Compiled, Read
+from connector.formats.avro_code import Read
+from connector.formats.avro_schema import Compiled
 from connector.model import Decode, Headers, Json
 
 MAX_SCHEMAS = 1_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from connector.errors import DecodeError
 from connector.formats import diagnosis
-from connector.formats.avro_schema import Read
+from connector.formats.avro_code import Read
 from connector.model import Decode, Headers, Json
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from functools import partial
 from types import NoneType
-from typing import TypeAlias
 
 import orjson
 
@@ -23,18 +20,12 @@ from connector.config.entry_rules import (
 from connector.config.problems import did_you_mean
 from connector.config.settings import DEFAULT_TARGET, TimeUnit, Topic
 from connector.errors import ConfigError, MappingError
-from connector.mapping.expressions import Evaluate, Scope, is_exact_json, is_number, is_true
-from connector.mapping.results import CONSTANT_WHY, KINDS, NUMBERS, Result, Types, constant, kinds, scope_of
+from connector.mapping.event_code import EventCode, MakeEvent, Templates, event_code
+from connector.mapping.expressions import is_exact_json, is_number
+from connector.mapping.results import CONSTANT_WHY, NUMBERS, Result, Types, constant, kinds, scope_of
 from connector.mapping.templates import Compiler, Expression, Template
-from connector.mapping.times import COUNTED, record_time_s, time_reader
-from connector.model import END_OF_TIME_S, Decoded, Event, Headers, Json, Record, iso
-
-MAX_DETAIL_DEPTH = 254
-"""The deepest nesting of a detail, which is what orjson writes. EventBridge itself takes 1000 levels."""
-
-NULL_ADVICE = "Give a default with `||` in the expression, or drop such records with `filter`"
-
-NULL_ITEM_ADVICE = "Write `[*]` behind the array, as in `value.ids[*]`, which leaves nulls out"
+from connector.mapping.times import time_reader
+from connector.model import Json
 
 TEXTS: Types = frozenset({str, int})
 """What a lone expression may yield where text is wanted."""
@@ -42,11 +33,9 @@ SCALARS: Types = TEXTS | NUMBERS | {bool}
 """What an expression with text around it may yield."""
 A_TEXT, A_SCALAR = "a string or an integer", "a string, a number or a boolean"
 
-TextOf: TypeAlias = "Callable[[Scope], str]"
-
 
 class Mapping:
-    """Turns the records of one topic into events by the rules of its configuration.
+    """How the records of one topic become events, by the rules of its configuration.
 
     `path` is where the topic stands in the configuration, as `topics.orders.v1`; messages begin
     with it. `name` is the topic's name, or None where a pattern stands for several; `targets` are the
@@ -63,6 +52,16 @@ class Mapping:
     uses_key: bool
     """Whether any expression uses the record's key; where none does it is not decoded."""
 
+    code: EventCode
+    """The function that makes events, as it was written for this topic."""
+
+    event: MakeEvent
+    """That function: the event of one record, or None when the filter drops it.
+
+    It raises MappingError: template_null, template_type, template_failed, time_out_of_range, detail_invalid
+    or detail_too_deep.
+    """
+
     def __init__(
         self,
         topic: Topic,
@@ -73,99 +72,55 @@ class Mapping:
     ) -> None:
         compiler = Compiler(scope_of(topic, name=name))
         event, event_path = topic.event, f"{path}.event"
+        target_path = f"{path}.target"
 
-        self._filter: Evaluate | None = None
-        if topic.filter is not None:
-            self._filter = _filter(topic.filter, compiler, path=f"{path}.filter")
-        self._source = _text(event.source, source_problem, compiler, path=f"{event_path}.source")
-        self._detail_type = _text(
+        kept = None if topic.filter is None else _filter(topic.filter, compiler, path=f"{path}.filter")
+        source = _text(event.source, source_problem, compiler, path=f"{event_path}.source")
+        detail_type = _text(
             event.detail_type, detail_type_problem, compiler, path=f"{event_path}.detail_type"
         )
-        self._time = _time(event.time, event.time_unit, compiler, path=f"{event_path}.time")
-        self._resources = [
+        time = None
+        if event.time is not None:
+            time = _time(event.time, event.time_unit, compiler, path=f"{event_path}.time")
+        resources = [
             _resource(resource, compiler, path=f"{event_path}.resources[{index}]")
             for index, resource in enumerate(event.resources)
         ]
-        self._detail = _detail(event.detail, compiler, path=f"{event_path}.detail")
+        _check_detail(event.detail, compiler, path=f"{event_path}.detail")
         _check_metadata(event.detail, event.metadata, compiler, path=event_path)
-        self._target: TextOf | None = None
+        target = None
         if "${" in topic.target:
             rule = partial(_target_problem, targets=targets)
-            self._target = _text(topic.target, rule, compiler, path=f"{path}.target")
-        self._metadata = event.metadata
-        self._event_path = event_path
-
-        _try_fixed_time(self._time, compiler, path=f"{event_path}.time")
+            target = _text(topic.target, rule, compiler, path=target_path)
         if compiler.problems:
             raise ConfigError(compiler.problems)
         self.uses_key = "key" in compiler.roots
-        self._uses_headers = "headers" in compiler.roots
-
-    def __call__(self, decoded: Decoded, event_id: str) -> Event | None:
-        """The event of one record, or None when the filter drops it. The record stays as it was.
-
-        Raises:
-            MappingError: template_null, template_type, template_failed, time_out_of_range,
-                detail_invalid or detail_too_deep.
-        """
-        record = decoded.record
-        topic, partition = record.partition
-        scope: Scope = {
-            "value": decoded.value,
-            "key": decoded.key,
-            "topic": topic,
-            "partition": partition,
-            "offset": record.offset,
-            "timestamp": record.timestamp_ms,
-        }
-        if self._uses_headers:
-            scope["headers"] = _header_texts(record.headers)
-        if self._filter is not None and not is_true(self._filter(scope)):
-            return None
-        resources: list[str] = []
-        for texts in self._resources:
-            resources += texts(scope)
-        made = Event(
-            self._source(scope),
-            self._detail_type(scope),
-            self._time(scope),
+        templates = Templates(
+            kept,
+            source,
+            detail_type,
+            time,
+            event.time_unit,
             resources,
-            self._detail_bytes(scope, record, event_id),
+            event.detail,
+            event.metadata,
+            target,
+            by_path=compiler.templates,
+            path=event_path,
+            target_path=target_path,
+            roots=frozenset(compiler.roots),
         )
-        return made if self._target is None else made._replace(target=self._target(scope))
-
-    def _detail_bytes(self, scope: Scope, record: Record, event_id: str) -> bytes:
-        detail = self._detail(scope)
-        if not isinstance(detail, dict):
-            detail = {"value": detail}
-        if self._metadata is not None:
-            if self._metadata in detail:
-                raise MappingError(
-                    "detail_invalid",
-                    f"{self._event_path}.metadata: the detail already has a key `{self._metadata}`. "
-                    "Choose another name for `metadata`, or null for none.",
-                )
-            # A copy: the detail may be the record's own value.
-            detail = {**detail, self._metadata: _metadata(record, event_id)}
-        # Integers from 2^63 to 2^64 - 1 pass orjson, and EventBridge's are signed. No decoder, constant
-        # or function gives one.
-        try:
-            return orjson.dumps(detail)
-        except TypeError as error:
-            path = f"{self._event_path}.detail"
-            if "Recursion limit" in str(error):
-                message = f"{path}: nests deeper than {MAX_DETAIL_DEPTH} levels."
-                raise MappingError("detail_too_deep", message) from error
-            raise MappingError("detail_invalid", f"{path}: cannot be written as JSON: {error}.") from error
+        self.code = event_code(templates)
+        self.event = self.code.function()
 
 
 # --- filter, source, detail_type ----------------------------------------------------------------
 
 
-def _filter(source: str, compiler: Compiler, *, path: str) -> Evaluate:
+def _filter(source: str, compiler: Compiler, *, path: str) -> Expression | None:
     if source.lstrip().startswith("${"):
         compiler.refuse(path, "a filter is one expression; write it without ${ }")
-        return lambda _: True
+        return None
     expression = compiler.expression(source, path=path)
     result = expression.result
     since = f": {result.why}" if result.why and result.why != CONSTANT_WHY else ""
@@ -185,66 +140,14 @@ def _filter(source: str, compiler: Compiler, *, path: str) -> Evaluate:
             f"{expression.shown} is false for every record, so that it drops all{since}. Compare a field"
         )
         compiler.refuse(path, f"{message} of the record with what it can be")
-    return expression.evaluate
+    return expression
 
 
-def _text(text: str, rule: Rule, compiler: Compiler, *, path: str) -> TextOf:
+def _text(text: str, rule: Rule, compiler: Compiler, *, path: str) -> Template:
     """A field that must be text: a lone expression may yield a string or an integer."""
     template = compiler.template(text, path=path)
     _check(template, compiler, path=path, rule=rule)
-    match template:
-        case (Expression() as expression,):
-            evaluate = expression.evaluate
-
-            def text_of(scope: Scope) -> str:
-                value = evaluate(scope)
-                return value if isinstance(value, str) else _name(value, expression, path)
-
-            return text_of
-    return _joined(template, path=path)
-
-
-def _name(value: Json, expression: Expression, path: str) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise _refusal(value, expression, path, wanted="a string or an integer")
-
-
-def _joined(template: Template, *, path: str) -> TextOf:
-    """Text with the values of expressions in it: strings as they are, the rest as JSON writes it."""
-    match template:
-        case ():
-            return lambda _: ""
-        case (str(text),):
-            return lambda _: text
-        case (str(prefix), Expression() as expression):
-            evaluate = expression.evaluate
-
-            def prefixed(scope: Scope) -> str:
-                value = evaluate(scope)
-                return prefix + (value if isinstance(value, str) else _scalar(value, expression, path))
-
-            return prefixed
-
-    def joined(scope: Scope) -> str:
-        return "".join(
-            [
-                part if isinstance(part, str) else _scalar(part.evaluate(scope), part, path)
-                for part in template
-            ]
-        )
-
-    return joined
-
-
-def _scalar(value: Json, expression: Expression, path: str) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)) and is_exact_json(value):
-        return orjson.dumps(value).decode()
-    raise _refusal(value, expression, path, wanted="a string, a number or a boolean")
+    return template
 
 
 def _target_problem(parts: Parts, *, targets: Collection[str]) -> str | None:
@@ -315,42 +218,18 @@ def _parts(template: Template) -> list[str | None]:
     return parts
 
 
-def _refusal(value: Json, expression: Expression, path: str, *, wanted: str) -> MappingError:
-    if value is None:
-        message = f"{path}: {expression.shown} is null or missing. {NULL_ADVICE}."
-        return MappingError("template_null", message)
-    return MappingError(
-        "template_type", f"{path}: {expression.shown} is {KINDS[type(value)]}, and must be {wanted}."
-    )
-
-
 # --- resources ----------------------------------------------------------------------------------
 
 
-def _resource(text: str, compiler: Compiler, *, path: str) -> Callable[[Scope], Sequence[str]]:
+def _resource(text: str, compiler: Compiler, *, path: str) -> Template:
     """One resource; a lone expression may yield a list of them."""
     template = compiler.template(text, path=path)
     match template:
         case (Expression() as expression,):
             _check_resources(expression, compiler, path=path)
-
-            def several(scope: Scope) -> list[str]:
-                value = expression.evaluate(scope)
-                if not isinstance(value, list):
-                    return [_name(value, expression, path)]
-                return [each if isinstance(each, str) else _item(each, expression, path) for each in value]
-
-            return several
-    _check(template, compiler, path=path, rule=resource_problem)
-    join = _joined(template, path=path)
-    return lambda scope: (join(scope),)
-
-
-def _item(value: Json, expression: Expression, path: str) -> str:
-    if value is None:
-        message = f"{path}: {expression.shown} is an array with a null in it. {NULL_ITEM_ADVICE}."
-        raise MappingError("template_null", message)
-    return _name(value, expression, path)
+        case _:
+            _check(template, compiler, path=path, rule=resource_problem)
+    return template
 
 
 def _check_resources(expression: Expression, compiler: Compiler, *, path: str) -> None:
@@ -374,68 +253,57 @@ def _check_resources(expression: Expression, compiler: Compiler, *, path: str) -
 # --- time ---------------------------------------------------------------------------------------
 
 
-def _time(
-    text: str | None, unit: TimeUnit, compiler: Compiler, *, path: str
-) -> Callable[[Scope], float | None]:
-    """Unix time in seconds, by default the record's own, which may be None."""
-    if text is None:
-        return lambda scope: record_time_s(scope["timestamp"], path=path)
+def _time(text: str, unit: TimeUnit, compiler: Compiler, *, path: str) -> Template:
+    """Unix time in seconds, from text in ISO 8601 or a number."""
     template = compiler.template(text, path=path)
+    known = len(compiler.problems)
     _check(template, compiler, path=path, lone=TEXTS | NUMBERS, wanted="ISO 8601 text or a number")
-    match template:
-        case (Expression() as expression,):
-            evaluate = expression.evaluate
-            read_found = time_reader(unit, shown=expression.shown, path=path)
-
-            def time_s(scope: Scope) -> float:
-                value = evaluate(scope)
-                if isinstance(value, str) or is_number(value):
-                    return read_found(value)
-                wanted = f"ISO 8601 text or a number of {COUNTED[unit]} since 1970"
-                raise _refusal(value, expression, path, wanted=wanted)
-
-            return time_s
-    join, read = _joined(template, path=path), time_reader(unit, shown=text, path=path)
-    return lambda scope: read(join(scope))
+    if len(compiler.problems) == known:
+        _try_fixed_time(template, unit, compiler, path=path)
+    return template
 
 
-def _try_fixed_time(time_s: Callable[[Scope], float | None], compiler: Compiler, *, path: str) -> None:
+def _try_fixed_time(template: Template, unit: TimeUnit, compiler: Compiler, *, path: str) -> None:
     """Refuse a time that is wrong, and the same for every record."""
-    template = compiler.templates.get(path)
-    if not template or None in _parts(template) or any(problem.path == path for problem in compiler.problems):
-        return
-    try:
-        time_s({})
-    except MappingError as error:
-        compiler.refuse(path, str(error).removeprefix(f"{path}: ").removesuffix("."))
+    fixed: Json = None
+    match template, _parts(template):
+        case (Expression(result=Result(constant=(constant_value,))),), _:
+            fixed = constant_value
+        case _, [str(text)]:
+            fixed = text
+    if isinstance(fixed, str) or is_number(fixed):
+        shown = "".join(part if isinstance(part, str) else part.shown for part in template)
+        try:
+            time_reader(unit, shown=shown, path=path)(fixed)
+        except MappingError as error:
+            compiler.refuse(path, str(error).removeprefix(f"{path}: ").removesuffix("."))
 
 
 # --- detail -------------------------------------------------------------------------------------
 
 
-def _detail(node: Json, compiler: Compiler, *, path: str) -> Evaluate:
-    """Templates nested in mappings and lists at any depth; keys and other scalars are literal."""
+def _check_detail(node: Json, compiler: Compiler, *, path: str) -> None:
+    """Compile templates nested in mappings and lists at any depth; keys and other scalars are literal."""
     match node:
         case str():
             template = compiler.template(node, path=path)
             match template:
                 case (Expression() as expression,):
                     _check_value(expression, compiler, path=path)
-                    return expression.evaluate
-            _check(template, compiler, path=path)
-            return _joined(template, path=path)
+                case _:
+                    _check(template, compiler, path=path)
         case dict():
-            fields = [(key, _detail(child, compiler, path=f"{path}.{key}")) for key, child in node.items()]
-            return lambda scope: {key: evaluate(scope) for key, evaluate in fields}
+            for key, child in node.items():
+                _check_detail(child, compiler, path=f"{path}.{key}")
         case list():
-            items = [_detail(child, compiler, path=f"{path}[{index}]") for index, child in enumerate(node)]
-            return lambda scope: [evaluate(scope) for evaluate in items]
-    if not is_exact_json(node):
-        message = (
-            "JSON cannot carry this number: it is not finite, or an integer beyond 64 bit; write it as text"
-        )
-        compiler.refuse(path, message)
-    return lambda _: node
+            for index, child in enumerate(node):
+                _check_detail(child, compiler, path=f"{path}[{index}]")
+        case _ if not is_exact_json(node):
+            message = (
+                "JSON cannot carry this number: it is not finite, or an integer beyond 64 bit; "
+                "write it as text"
+            )
+            compiler.refuse(path, message)
 
 
 def _check_value(expression: Expression, compiler: Compiler, *, path: str) -> None:
@@ -465,42 +333,3 @@ def _check_metadata(node: Json, metadata: str | None, compiler: Compiler, *, pat
         )
     elif complaint := unicode_problem([metadata]):
         compiler.refuse(f"{path}.metadata", complaint)
-
-
-def _metadata(record: Record, event_id: str) -> dict[str, Json]:
-    """Where the event comes from, and the id that stays the same when it is sent again."""
-    topic, partition = record.partition
-    metadata: dict[str, Json] = {
-        "id": event_id,
-        "topic": topic,
-        "partition": partition,
-        "offset": record.offset,
-        "timestamp": _iso_timestamp(record.timestamp_ms),
-    }
-    if record.headers:
-        # https://www.w3.org/TR/trace-context/#traceparent-header
-        for name, content in reversed(record.headers):
-            if name == "traceparent" and content is not None:
-                with contextlib.suppress(UnicodeDecodeError):
-                    metadata["traceparent"] = content.decode()
-                break
-    return metadata
-
-
-def _iso_timestamp(timestamp_ms: int | None) -> str | None:
-    """As 2026-01-31T12:00:00.000Z; None where there is none, or none that ISO 8601 can write."""
-    if timestamp_ms is None or not 0 <= timestamp_ms < END_OF_TIME_S * 1000:
-        return None
-    return iso(timestamp_ms)
-
-
-def _header_texts(headers: Headers) -> dict[str, Json]:
-    """Headers by name, the last of a name. UTF-8 as text, other bytes as base64."""
-    return {name: None if content is None else _header_text(content) for name, content in headers}
-
-
-def _header_text(content: bytes) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return base64.b64encode(content).decode()

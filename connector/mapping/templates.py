@@ -1,6 +1,6 @@
 """Templates: text with `${JMESPath}` in it, checked and compiled once, then safe to run on any record.
 
-Nothing of the configuration is ever executed as code.
+Nothing of the configuration is ever executed as code; in what `event_code` writes it stands as literals.
 https://jmespath.org/specification.html
 """
 
@@ -24,6 +24,7 @@ from connector.config.problems import did_you_mean
 from connector.errors import Problem
 from connector.mapping.expressions import ROOTS, Evaluate, Node, chain, compile_node, guard, is_exact_json
 from connector.mapping.results import ANYTHING, Result, result_of
+from connector.model import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Expression:
     shown: str
     """The expression as the configuration has it, for messages."""
     evaluate: Evaluate
+    node: Node
+    """The expression in jmespath's syntax tree, which says the same."""
     result: Result = ANYTHING
     """What it can yield; ANYTHING also where it is broken, so that nothing more is said of it."""
 
@@ -103,16 +106,16 @@ class Compiler:
             result = ANYTHING if mistakes else result_of(tree, self._scope)
             if result.constant and roots <= {"topic"}:
                 (value,) = result.constant
-                return Expression(shown, lambda _: value, result)
+                return Expression(shown, lambda _: value, _literal(value), result)
             result = replace(result, constant=())  # for some records it may fail instead
             evaluate = compile_node(tree)
             if chain(tree) is None:
                 evaluate = guard(evaluate, path=path, shown=shown)
-            return Expression(shown, evaluate, result)
+            return Expression(shown, evaluate, tree, result)
         except (ValueError, RecursionError) as error:
             offset, message = _syntax_error(error, source)
             self._complain(path, message, shown=shown, column=column + offset)
-        return Expression(shown, lambda _: None)
+        return Expression(shown, lambda _: None, _literal(None))
 
     def refuse(self, path: str, message: str) -> None:
         """Adds a problem of the setting at `path`."""
@@ -120,6 +123,10 @@ class Compiler:
 
     def _complain(self, path: str, message: str, *, shown: str, column: int) -> None:
         self.refuse(path, f"{shown}, column {column}: {message}")
+
+
+def _literal(value: Json) -> Node:
+    return Node(type="literal", value=value, children=[])
 
 
 # --- text ---------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from connector.formats.schema_cache import SchemaId
 from connector.kafka.consumer import KafkaConsumer
 from connector.ledger import Ledger
 from connector.mapping.event import Mapping as TopicMapping
-from connector.model import Answer, Decoded, Delivered, Entry, Partition, Record
+from connector.model import Answer, Delivered, Entry, Partition, Record
 from connector.pipeline import Pipeline
 from connector.telemetry.metrics import Telemetry
 from tests.bench import plain_loop, records
@@ -80,14 +80,15 @@ class Stages:
         mapping = TopicMapping(self._topic, path="")
         max_event_bytes = self._settings.eventbridge.max_event_bytes
         decoded = [
-            Decoded(
+            (
                 record,
                 decode_key(record.key or b"", record.headers),
                 decode_value(record.value or b"", record.headers),
+                "cluster/topic/0/0",
             )
             for record in self._records
         ]
-        events = [mapping(each, "cluster/topic/0/0") for each in decoded]
+        events = [mapping.event(*each) for each in decoded]
         entries = [entry(event, max_event_bytes=max_event_bytes) for event in events if event is not None]
         pipeline = Pipeline(self._settings, self._registries)
         return [
@@ -96,7 +97,7 @@ class Stages:
                 "decode",
                 _each(lambda record: decode_value(record.value or b"", record.headers), self._records),
             ),
-            Stage("bridge", "map", _each(lambda each: mapping(each, "cluster/topic/0/0"), decoded)),
+            Stage("bridge", "map", _each(lambda each: mapping.event(*each), decoded)),
             Stage(
                 "bridge", "entry", _each(lambda e: e and entry(e, max_event_bytes=max_event_bytes), events)
             ),

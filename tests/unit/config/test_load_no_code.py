@@ -9,7 +9,7 @@ import pytest
 from connector import config
 from connector.errors import ConfigError, MappingError
 from connector.mapping.event import Mapping
-from connector.model import Decoded, Partition, Record
+from connector.model import Partition, Record
 
 SETTINGS = """
 kafka: {{bootstrap.servers: "localhost:1", group.id: g{kafka}}}
@@ -65,7 +65,7 @@ def test_templates_see_fields_and_no_attributes(tmp_path: Path, expression: str)
     mapping = Mapping(settings.topics["notes"], path="topics.notes")
     record = Record(Partition("notes", 0), 0, 0, b"k", b"{}", ())
     with pytest.raises(MappingError) as raised:
-        mapping(Decoded(record, "k", {}), "id")
+        mapping.event(record, "k", {}, "id")
 
     assert "template_null" == raised.value.code
 

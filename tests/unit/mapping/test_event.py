@@ -10,7 +10,18 @@ from hypothesis import given
 
 from connector.mapping.event import Mapping
 from connector.model import Headers, Json
-from tests.mapping import PATH, TIMESTAMP_MS, decoded, detail, documents, mapped, problems, refused, topic
+from tests.mapping import (
+    PATH,
+    TIMESTAMP_MS,
+    decoded,
+    detail,
+    documents,
+    event_of,
+    mapped,
+    problems,
+    refused,
+    topic,
+)
 
 VALUE: dict[str, Json] = {
     "tenant_id": "acme",
@@ -83,9 +94,9 @@ def test_the_filter_drops_what_is_falsy() -> None:
     dropped: list[Json] = [None, False, "", [], {}]
     kept: list[Json] = [0, 0.0, True, "x", [0], {"a": None}]
 
-    assert [None] * len(dropped) == [mapping(decoded({"x": x}), "id") for x in dropped]
-    assert all(mapping(decoded({"x": x}), "id") for x in kept)
-    assert mapping(decoded(None), "id") is None
+    assert [None] * len(dropped) == [event_of(mapping, decoded({"x": x}), "id") for x in dropped]
+    assert all(event_of(mapping, decoded({"x": x}), "id") for x in kept)
+    assert event_of(mapping, decoded(None), "id") is None
 
 
 def test_a_filter_that_fails_is_an_error() -> None:

@@ -21,7 +21,7 @@ from connector.mapping import event, templates
 from connector.mapping.event import Mapping
 from connector.mapping.results import ANYTHING
 from connector.model import Json
-from tests.mapping import TIMESTAMP_MS, decoded, topic
+from tests.mapping import TIMESTAMP_MS, decoded, event_of, topic
 
 GROUPS = """\
 kafka: {bootstrap.servers: localhost:9092, group.id: orders}
@@ -426,7 +426,7 @@ def ends(mapping: Mapping) -> Iterator[str]:
     """What becomes of each record: `sent`, `filter`, or the code of its dead letter."""
     for record in RECORDS:
         try:
-            made = mapping(record, "id")
+            made = event_of(mapping, record)
             if made is not None:
                 entry(made, max_event_bytes=262_144)
             yield "filter" if made is None else "sent"
