@@ -21,7 +21,7 @@ from connector.errors import HaltError, InvariantError, RecordError, Unavailable
 from connector.flow_control import FlowControl, PausedPartition
 from connector.ledger import Ledger, OffsetTracker
 from connector.model import Answer, Partition, Position, Record
-from connector.pipeline import Dropped, Pipeline
+from connector.pipeline import Dropped, Pipeline, Route
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
 
@@ -203,7 +203,7 @@ class Bridge:
                 self._dead_letter(pending.record, pending.tracker, error, pending)
         if self._flow.stalled:
             ends_s = now_s + CONVERT_S
-            self._flow.retry(lambda record, tracker: self._convert_by(ends_s, record, tracker, now_s))
+            self._flow.retry(lambda record, tracker: self._convert(record, tracker, now_s, ends_s=ends_s))
         if send:
             for sender in self._all_senders:
                 sender.send(now_s)
@@ -236,24 +236,21 @@ class Bridge:
             if tracker is None:
                 continue
             counts[partition.topic] = counts.get(partition.topic, 0) + 1
-            stalled = self._flow.stalled.get(partition)
-            if stalled is None:
-                self._convert_by(ends_s, record, tracker, now_s)
+            if partition in self._flow.stalled:
+                self._flow.stalled[partition].records.append((record, tracker))
             else:
-                stalled.records.append((record, tracker))
+                self._convert(record, tracker, now_s, ends_s=ends_s)
         for topic, count in counts.items():
             self._telemetry.records_consumed(topic, count)
 
-    def _convert_by(self, ends_s: float, record: Record, tracker: OffsetTracker, now_s: float) -> None:
-        """Convert a record if there is time left; otherwise its partition waits for the next round."""
-        if self._clock_s() < ends_s:
-            self._convert(record, tracker, now_s)
-        else:
+    def _convert(self, record: Record, tracker: OffsetTracker, now_s: float, *, ends_s: float) -> None:
+        """Make an entry of a record if there is time left; otherwise its partition waits for the next round."""
+        if self._clock_s() >= ends_s:
             self._flow.stall(record, tracker, PausedPartition("slow", lambda: True, SLOW, now_s))
-
-    def _convert(self, record: Record, tracker: OffsetTracker, now_s: float) -> None:
+            return
+        route = self._pipeline.route(record.partition.topic)
         try:
-            result = self._pipeline(record)
+            result = route(record, self._pipeline.event_id(record))
         except RecordError as error:
             self._dead_letter(record, tracker, error)
         except UnavailableError as error:
@@ -265,11 +262,11 @@ class Bridge:
                 self._telemetry.record_filtered(record.partition.topic, result.reason)
                 self._ledger.settle(tracker, record.offset)
             else:
-                self._add(PendingEntry(record, tracker, result, now_s), now_s)
+                self._add(PendingEntry(record, tracker, result, now_s), route, now_s)
 
-    def _add(self, pending: PendingEntry, now_s: float) -> None:
+    def _add(self, pending: PendingEntry, route: Route, now_s: float) -> None:
         record, tracker, entry = pending.record, pending.tracker, pending.entry
-        route, sender = self._pipeline.route(record.partition.topic), self._senders[entry.target]
+        sender = self._senders[entry.target]
         obstacle = sender.add(pending, route.lane(record), route.policies[entry.target])
         if obstacle is None:
             # A record of some bytes may make an event of many, as by an enum with long symbols.

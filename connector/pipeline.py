@@ -42,7 +42,7 @@ class Pipeline:
         """Part of every event id, so that ids of two clusters never meet. Set once connected."""
         self._exact: dict[str, Route] = {}
         self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
-        self._routes: dict[str, Route | None] = {}
+        self._routes: dict[str, Route] = {}
         self._dead_letter_topic = settings.dead_letter.topic
         self._resolutions_topic = settings.dead_letter.resolutions
         self._registries = registries = registries or Registries()
@@ -106,7 +106,7 @@ class Pipeline:
         The record's timestamp, in Unix milliseconds, tells it from the record that had this offset before
         the topic was deleted and created again. It is left out where the topic keeps no timestamps.
         """
-        (topic, number), offset, timestamp_ms, *_ = record
+        (topic, number), offset, timestamp_ms, _, _, _ = record
         position = f"{self.cluster_id}/{topic}/{number}/{offset}"
         return position if timestamp_ms is None else f"{position}/{timestamp_ms}"
 
@@ -136,9 +136,7 @@ class Pipeline:
             RecordError: it can never become an entry; goes to the dead-letter topic.
             UnavailableError: its schema is not known yet; the same again later.
         """
-        topic = record.partition.topic
-        route = self._routes.get(topic) or self.route(topic)
-        return route(record, event_id or self.event_id(record))
+        return self.route(record.partition.topic)(record, event_id or self.event_id(record))
 
     def _matching(self, topic: str) -> list[str]:
         exact = [topic] if topic in self._exact else []
@@ -146,13 +144,14 @@ class Pipeline:
 
     def route(self, topic: str) -> Route:
         """The compiled way of a topic's records."""
-        route = self._routes.get(topic)
-        if route is None:
+        try:
+            return self._routes[topic]
+        except KeyError:
             route = self._exact.get(topic) or next(
                 route for _, pattern, route in self._patterns if pattern.search(topic)
             )
             self._routes[topic] = route
-        return route
+            return route
 
 
 class Route:

@@ -76,19 +76,27 @@ class _TooMuchError(Exception):
 
 
 def _varint(b: bytes, p: int) -> tuple[int, int]:
-    """The number at a position as it is written, with its sign in the last bit, and the position after it."""
-    number = shift = 0
+    """A number of two bytes or more as it is written, with its sign in the last bit, and the position after it."""
+    # The last bit of each byte says that another one follows, and is taken off with it.
+    number = b[p] + (b[p + 1] << 7) - 0x80
+    if b[p + 1] < 128:
+        return number, p + 2
+    number += (b[p + 2] << 14) - 0x4000
+    if b[p + 2] < 128:
+        return number, p + 3
+    p += 3
+    shift = 21
     while (byte := b[p]) > 127:
-        number |= (byte & 127) << shift
+        number += (byte - 128) << shift
         shift += 7
         p += 1
     if shift > 56:
         raise ValueError  # over 63 bits
-    return number | byte << shift, p + 1
+    return number + (byte << shift), p + 1
 
 
 def _length(b: bytes, p: int) -> tuple[int, int]:
-    """The same for a length, which has no sign."""
+    """The same for a length, which has no sign; of one byte only where it has one."""
     number, p = _varint(b, p)
     if number & 1:
         raise ValueError
@@ -97,10 +105,14 @@ def _length(b: bytes, p: int) -> tuple[int, int]:
 
 def _count(b: bytes, p: int) -> tuple[int, int]:
     """The number of items in the next block; before those of a negative one stands their size in bytes."""
-    number, p = _varint(b, p)
+    number, p = _number(b, p)
     if number & 1:
-        return (number + 1) >> 1, _varint(b, p)[1]
+        return (number + 1) >> 1, _number(b, p)[1]
     return number >> 1, p
+
+
+def _number(b: bytes, p: int) -> tuple[int, int]:
+    return (b[p], p + 1) if b[p] < 128 else _varint(b, p)
 
 
 class _Writer:
@@ -215,21 +227,22 @@ class _Writer:
         self._loops += 1
         if self._loops > MAX_LOOPS:
             raise _TooMuchError
-        self._write(depth, "n, p = count(b, p)", "while n:", "    for _ in range(n):")
+        self._length(depth, "count")
+        self._write(depth, "while n:", "    for _ in range(n):")
         return depth + 2
 
     def _end_of_block(self, depth: int) -> None:
         self._loops -= 1
-        self._write(depth + 1, "n, p = count(b, p)")
+        self._length(depth + 1, "count")
 
     def _number(self, depth: int) -> None:
         self._write(depth, "n = b[p]", "p += 1", "if n > 127:", "    n, p = varint(b, p - 1)")
 
-    def _length(self, depth: int) -> None:
+    def _length(self, depth: int, otherwise: str = "length") -> None:
         # Most are below 64: one byte, without sign.
-        self._write(
-            depth, "n = b[p]", "p += 1", "if n & 129:", "    n, p = length(b, p - 1)", "else:", "    n >>= 1"
-        )
+        self._write(depth, "n = b[p]", "p += 1", "if n & 129:")
+        self._write(depth + 1, f"n, p = {otherwise}(b, p - 1)")
+        self._write(depth, "else:", "    n >>= 1")
 
     def _bytes(self, expression: str, depth: int) -> str:
         self._length(depth)

@@ -16,7 +16,7 @@ from connector.model import Headers
 
 _ID, _GUID = 0, 1
 """The first byte: what follows is an id of 4 bytes, or a GUID of 16."""
-_ID_BYTES, _GUID_BYTES = 5, 17
+CONFLUENT_ID_BYTES, _GUID_BYTES = 5, 17
 """With the first byte."""
 _MAX_ID = 2**31 - 1
 
@@ -40,8 +40,8 @@ def confluent_framing(side: Literal["key", "value"]) -> Split:
                     return Framed(content, value, 0)
             if diagnosis.framing_of_headers(headers) == "apicurio":
                 raise _invalid(f"it is Apicurio's. {diagnosis.guess(value, headers)}")
-        if value[:1] == b"\0" and len(value) >= _ID_BYTES:
-            return Framed(value[:_ID_BYTES], value, _ID_BYTES)
+        if value[:1] == b"\0" and len(value) >= CONFLUENT_ID_BYTES:
+            return Framed(value[:CONFLUENT_ID_BYTES], value, CONFLUENT_ID_BYTES)
         if value[:1] == b"\1" and len(value) >= _GUID_BYTES:
             return Framed(value[:_GUID_BYTES], value, _GUID_BYTES)
         raise _not_confluent(value)
@@ -64,7 +64,7 @@ def confluent_schema_id(reference: bytes) -> SchemaId:
 
 
 def _is_reference(content: bytes) -> bool:
-    return (len(content), content[:1]) in {(_ID_BYTES, b"\0"), (_GUID_BYTES, b"\1")}
+    return (len(content), content[:1]) in {(CONFLUENT_ID_BYTES, b"\0"), (_GUID_BYTES, b"\1")}
 
 
 def _not_confluent(value: bytes) -> DecodeError:

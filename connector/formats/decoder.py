@@ -16,7 +16,7 @@ from connector.formats.apicurio import apicurio_framing, apicurio_schema_id
 from connector.formats.avro_code import Read
 from connector.formats.avro_schema import Compiled, compile_reader, reader_schema, without_comments
 from connector.formats.avro_types import Forms, base64_text
-from connector.formats.confluent import confluent_framing, confluent_schema_id
+from connector.formats.confluent import CONFLUENT_ID_BYTES, confluent_framing, confluent_schema_id
 from connector.formats.framing import Split, framed_decoder
 from connector.formats.glue import glue_framing, glue_schema_id
 from connector.formats.json_text import decode_json, decode_string
@@ -139,7 +139,8 @@ class _Avro:
         def of(reference: bytes) -> Compiled:
             return self._of_registry(registry, schema_id_of(reference))
 
-        return framed_decoder(_split(form, self._side), of)
+        prefix_bytes = CONFLUENT_ID_BYTES if form.framed == "confluent" else 0
+        return framed_decoder(_split(form, self._side), of, prefix_bytes=prefix_bytes)
 
     def _of_registry(self, registry: SchemaCache, schema_id: SchemaId) -> Compiled:
         schemas = registry.get(schema_id)

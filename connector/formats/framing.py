@@ -41,8 +41,12 @@ class CompileReference(Protocol):
         ...
 
 
-def framed_decoder(split: Split, compiled: CompileReference) -> Decode:
-    """Give the function that decodes values of a framing. It is for one thread at a time."""
+def framed_decoder(split: Split, compiled: CompileReference, *, prefix_bytes: int = 0) -> Decode:
+    """Give the function that decodes values of a framing. It is for one thread at a time.
+
+    A reference of `prefix_bytes` can only be what a value without headers begins with, and what follows is the
+    value itself.
+    """
     readers: dict[bytes, Read] = {}
     sizes_bytes: dict[bytes, int] = {}
 
@@ -60,6 +64,8 @@ def framed_decoder(split: Split, compiled: CompileReference) -> Decode:
         return read
 
     def decode(value: bytes, headers: Headers) -> Json:
+        if not headers and (read := readers.get(value[:prefix_bytes])) is not None:
+            return read(value, prefix_bytes)
         reference, body, start = split(value, headers)
         read = readers.get(reference) or learn(reference)
         return read(body, start)

@@ -22,7 +22,7 @@ from connector.errors import MappingError
 from connector.mapping.expressions import COMPARISONS, ROOTS, Node, chain, is_exact_json, is_number, is_true
 from connector.mapping.results import KINDS
 from connector.mapping.templates import Expression, Template
-from connector.mapping.times import COUNTED, record_time_s, time_reader
+from connector.mapping.times import COUNTED, ReadTime, record_time_s, time_reader
 from connector.model import END_OF_TIME_S, Event, Headers, Json, Record, iso
 
 MakeEvent: TypeAlias = "Callable[[Record, Json, Json, str], Event | None]"
@@ -185,8 +185,11 @@ class _Writer:
                 self.names["read_time"] = partial(record_time_s, path=path)
                 return "read_time(timestamp)"
             case (Expression() as expression,):
-                self.names["read_time"] = _read_time_of(expression, its.time_unit, path)
-                return f"read_time({self._value_of(expression)})"
+                read, found = time_reader(its.time_unit, shown=expression.shown, path=path), self._variable()
+                self.names["read_time"] = read
+                self.names["read_other"] = _reader_of_others(read, expression, its.time_unit, path)
+                is_text = f"isinstance({found} := {self._value_of(expression)}, str)"
+                return f"read_time({found}) if {is_text} else read_other({found})"
             case template:
                 shown = "".join(part if isinstance(part, str) else part.shown for part in template)
                 self.names["read_time"] = time_reader(its.time_unit, shown=shown, path=path)
@@ -351,16 +354,16 @@ def _refusal(value: Json, expression: Expression, path: str, *, wanted: str) -> 
     )
 
 
-def _read_time_of(expression: Expression, unit: TimeUnit, path: str) -> Callable[[Json], float]:
-    read = time_reader(unit, shown=expression.shown, path=path)
-
-    def read_time(value: Json) -> float:
-        if isinstance(value, str) or is_number(value):
+def _reader_of_others(
+    read: ReadTime, expression: Expression, unit: TimeUnit, path: str
+) -> Callable[[Json], float]:
+    def read_other(value: Json) -> float:
+        if is_number(value):
             return read(value)
         wanted = f"ISO 8601 text or a number of {COUNTED[unit]} since 1970"
         raise _refusal(value, expression, path, wanted=wanted)
 
-    return read_time
+    return read_other
 
 
 def _key_is_taken(name: str, path: str) -> NoReturn:

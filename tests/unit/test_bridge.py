@@ -167,18 +167,18 @@ def test_headers_and_events_count_as_pending(settings: config.Settings, what: st
 def test_slow_records_do_not_hold_up_the_loop(settings: config.Settings) -> None:
     """Whatever a record's decoding and mapping takes, others of the same poll wait for the next rounds."""
     rig = Rig(settings)
-    pipeline = rig.bridge._pipeline
+    route = rig.bridge._pipeline.route("orders")
     beats = [rig.clock.now_s]
 
     class Slow:
-        def __call__(self, record: Record) -> object:
+        def __call__(self, record: Record, event_id: str) -> object:
             rig.clock.now_s += 0.4
-            return pipeline(record)
+            return route(record, event_id)
 
         def __getattr__(self, name: str) -> object:
-            return getattr(pipeline, name)
+            return getattr(route, name)
 
-    rig.bridge._pipeline = Slow()  # type: ignore[assignment]
+    rig.bridge._pipeline._routes["orders"] = Slow()  # type: ignore[assignment]
     rig.health.beat = lambda now_s: beats.append(rig.clock.now_s)  # type: ignore[method-assign, misc, assignment]
     rig.consumer.put(*(record(n, key="a") for n in range(30)), *(record(n, partition=P1) for n in range(30)))
     rig.run_to_the_end()
