@@ -14,6 +14,7 @@ from typing import Any
 import fastavro
 
 from connector.errors import DecodeError
+from connector.formats.avro_code import Read
 from connector.formats.avro_schema import compile_reader
 from connector.formats.avro_schema import reader_schema as parsed_reader
 from connector.formats.avro_types import Forms
@@ -30,8 +31,27 @@ def encoded(schema: Any, value: Any) -> bytes:
 
 
 def decoded(schema: Any, buffer: bytes, *, reader_schema: Any = None, **forms: Any) -> Json:
+    """What the bytes are, or a DecodeError: the same from fastavro and from the code written for the schema."""
     reader = None if reader_schema is None else parsed_reader(reader_schema, forms=Forms(**forms))
-    return compile_reader([schema], reader, forms=Forms(**forms), name="schema 7").read(buffer, 0)
+
+    def read(written_after: int) -> Read:
+        made = compile_reader(
+            [schema], reader, forms=Forms(**forms), name="schema 7", written_after=written_after
+        )
+        return made.read
+
+    read_written = read(1)
+    outcome(read_written, buffer)
+    assert outcome(read(0), buffer) == outcome(read_written, buffer)
+    return read_written(buffer, 0)
+
+
+def outcome(read: Read, buffer: bytes) -> str:
+    """What comes of bytes, so that it can be compared; 1, 1.0 and True differ."""
+    try:
+        return repr(read(buffer, 0))
+    except DecodeError as error:
+        return f"{error.code}: {error}"
 
 
 def logical(kind: str, name: str, **more: object) -> dict[str, object]:

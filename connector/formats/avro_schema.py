@@ -140,13 +140,18 @@ class Compiled(NamedTuple):
 
 
 def compile_reader(
-    schemas: Sequence[Any], reader: ReaderSchema | None, *, forms: Forms, name: str
+    schemas: Sequence[Any],
+    reader: ReaderSchema | None,
+    *,
+    forms: Forms,
+    name: str,
+    written_after: int = WRITTEN_AFTER,
 ) -> Compiled:
     """Compile a schema.
 
     The last of `schemas` is the value's, the others are what it refers to, innermost first. With a
     `reader` values come out in its shape, converted as what they were written as. `name` says in
-    messages which schema it is.
+    messages which schema it is. After so many values code is written for it, or never with 0.
 
     Raises:
         DecodeError: `schema_invalid`, the schema cannot be used.
@@ -164,7 +169,7 @@ def compile_reader(
     renamed = "" if wanted is None else _renamed(parsed, wanted)
 
     written: Read | None = None
-    until_written = WRITTEN_AFTER if wanted is None and above_bytes > 0 else 0
+    until_written = written_after if wanted is None and above_bytes > 0 else 0
 
     def read(buffer: bytes, start: int) -> Json:
         nonlocal written, until_written
