@@ -244,7 +244,7 @@ class Bridge:
             self._telemetry.records_consumed(topic, count)
 
     def _convert(self, record: Record, tracker: OffsetTracker, now_s: float, *, ends_s: float) -> None:
-        """Make an entry of a record if there is time left; otherwise its partition waits for the next round."""
+        """Convert a record if there is time left; otherwise its partition waits for the next round."""
         if self._clock_s() >= ends_s:
             self._flow.stall(record, tracker, PausedPartition("slow", lambda: True, SLOW, now_s))
             return

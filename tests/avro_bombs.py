@@ -31,7 +31,7 @@ def encoded(schema: Any, value: Any) -> bytes:
 
 
 def decoded(schema: Any, buffer: bytes, *, reader_schema: Any = None, **forms: Any) -> Json:
-    """What the bytes are, or a DecodeError: the same from fastavro and from the code written for the schema."""
+    """What the bytes are, or a DecodeError: the same from fastavro and from the schema's own code."""
     reader = None if reader_schema is None else parsed_reader(reader_schema, forms=Forms(**forms))
 
     def read(written_after: int) -> Read:

@@ -3,8 +3,8 @@
 For every value fastavro asks the schema what to read, and calls back where JSON has another form for it. Code
 that is written once for the schema has asked before: it is nothing but reads and conversions, one after the
 other, and takes half the time. It knows the usual forms only. On anything else, damaged bytes above all, it
-raises some exception, and the caller has fastavro read the same bytes. So a value that comes out is the one that
-fastavro gives, and every refusal is fastavro's.
+raises some exception, and the caller has fastavro read the same bytes. So a value that comes out is the one
+that fastavro gives, and every refusal is fastavro's.
 
 https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
 """
@@ -22,7 +22,7 @@ from connector.model import Json
 Read: TypeAlias = Callable[[bytes, int], Json]
 
 MAX_TYPES = 1_000
-"""Types of a schema for which code is written, each counted wherever it is used. Python compiles one in 20 µs."""
+"""Types of a schema for which code is written, each counted wherever it is used. One compiles in 50 µs."""
 MAX_LOOPS = 15
 """Arrays and maps within each other. Python compiles 20 loops at most."""
 MAX_DEPTH = 60
@@ -42,7 +42,7 @@ def reader_of(schema: Any, named: Mapping[str, Any]) -> Read | None:
     """Make the function for a schema as fastavro parsed it, with its named types; None where none is written.
 
     It reads the value that stands between a position and the end of the bytes, and raises any exception for
-    what it does not know. Bytes may make it loop as often as they say, unless `avro_limits` finds them harmless.
+    what it does not know. What `avro_limits` does not find harmless may make it loop as often as it says.
     """
     code = code_of(schema, named)
     if code is None:
@@ -75,7 +75,7 @@ class _TooMuchError(Exception):
 
 
 def _varint(b: bytes, p: int) -> tuple[int, int]:
-    """A number of two bytes or more with its sign in the last bit, as it is written, and the position after it."""
+    """A number of two bytes or more, its sign still in the last bit, and the position after it."""
     # The last bit of each byte says that another one follows, and is taken off with it.
     number = b[p] + (b[p + 1] << 7) - 0x80
     if b[p + 1] < 128:

@@ -31,12 +31,12 @@ MAX_SCHEMA_DEPTH = 200
 MAX_TYPES = 50_000
 """The most types and enums' symbols in a schema: ten for each of 5,000 fields. As many take a third of a
 second to compile, and 40 MB."""
-_TYPE_BYTES = 800
+_TYPE_BYTES = 1000
 """About how much memory one takes, compiled."""
 
 WRITTEN_AFTER = 20
-"""Records of a schema after which code is written for it. That takes a millisecond or more, and a producer may
-register a schema for every record."""
+"""Records of a schema after which code is written for it. That takes a millisecond or more, and a producer
+may register a schema for every record."""
 
 MAX_NAME_CHARACTERS = 256
 """The longest name or namespace of a type. fastavro writes both out wherever the type is used."""

@@ -111,7 +111,7 @@ def _connect(kind: str, schema: Mapping[str, Any], forms: Forms) -> dict[str, An
 
 
 def conversion(kind: str, schema: Any) -> Convert | None:
-    """Give the function that converts values of a type that has its marks; None where they stay as they are."""
+    """Give the function that converts values of a type with its marks; None where they stay as they are."""
     mark = schema.get("logicalType") if isinstance(schema, dict) else None
     return None if mark is None else LOGICAL_READERS[f"{kind}-{mark}"]
 

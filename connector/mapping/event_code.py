@@ -1,8 +1,8 @@
 """Writes the Python function that makes events of one topic's records, from its templates.
 
-To call a function for every template, and for every part of one, takes longer than what they do; here all of it
-stands in one. Fields, constants, comparisons with a constant, `||`, `&&` and `!` are written out. For every
-other expression the function calls `Expression.evaluate`, and to complain, what stands at the end of this file.
+Calling a function for every template, and for every part of one, takes longer than what they do. Here all of
+it stands in one. Fields, constants, comparisons with a constant, `||`, `&&` and `!` are written out. For any
+other expression the function calls `Expression.evaluate`, and to complain, functions at the end of this file.
 Nothing of the configuration is executed: its texts stand in the function as literals only.
 """
 
@@ -265,7 +265,7 @@ class _Writer:
             return None
         if sign not in _SIGNS:
             return f"{sign}({left}, {right})"
-        # Text and null are equal in Python where they are for JMESPath. Others may nest too deeply to compare.
+        # Text and null are equal in Python where they are for JMESPath. Others may nest too deeply.
         if any(
             each["type"] == "literal" and isinstance(each["value"], str | None) for each in (first, second)
         ):

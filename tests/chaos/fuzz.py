@@ -372,12 +372,34 @@ def play(seed: int, start: int, count: int, folder: Path, *, only: str = "") -> 
     """
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     convert = pipeline(folder)
+    verdicts: Counter[str] = Counter()
+    slowest_s = 0.0
+    for record, schema in inputs(seed, start, count, only=only):
+        shown = f"input {record.offset} of seed {seed}, in {record.partition.topic}: "
+        shown += repr((record.value or b"")[:1000])
+        began_s = time.process_time()
+        try:
+            verdict = settle(convert, record)
+            if schema is not None:
+                wanted(schema)
+        except Exception as error:
+            raise AssertionError(shown) from error
+        assert verdict in CODES | {"delivered", "filter", "tombstone"}
+        verdicts[verdict] += 1
+        took_s = time.process_time() - began_s
+        slowest_s = max(slowest_s, took_s)
+        assert took_s < MAX_SECONDS, f"{took_s:.1f} s for {shown}"
+    peak_kb = peak_rss_kb(Path("/proc/self/status").read_text())
+    assert peak_kb is not None
+    return {"verdicts": verdicts, "slowest_s": slowest_s, "rss_mb": peak_kb / 1000}
+
+
+def inputs(seed: int, start: int, count: int, *, only: str = "") -> Iterator[tuple[Record, Json]]:
+    """The records of these inputs, each with the damaged schema that it was written with, or None."""
     records, large = (
         [good for good in every if only in {"", good.topic}]
         for every in (good_records(), large_records(LARGE_BYTES))
     )
-    verdicts: Counter[str] = Counter()
-    slowest_s = 0.0
     for number in range(start, start + count):
         chance = random.Random(seed * 1_000_003 + number)
         is_large = bool(large) and chance.random() < LARGE_SHARE
@@ -394,23 +416,7 @@ def play(seed: int, start: int, count: int, folder: Path, *, only: str = "") -> 
         )
         if chance.random() < 0.3:
             headers += (("trace", damage(chance, b"00-abc-01", 0)),)
-        record = Record(Partition(good.topic, 0), number, 1_790_000_000_000, key, value, headers)
-        shown = f"input {number} of seed {seed}, in {good.topic}: {value[:1000]!r}"
-        began_s = time.process_time()
-        try:
-            verdict = settle(convert, record)
-            if schema is not None:
-                wanted(schema)
-        except Exception as error:
-            raise AssertionError(shown) from error
-        assert verdict in CODES | {"delivered", "filter", "tombstone"}
-        verdicts[verdict] += 1
-        took_s = time.process_time() - began_s
-        slowest_s = max(slowest_s, took_s)
-        assert took_s < MAX_SECONDS, f"{took_s:.1f} s for {shown}"
-    peak_kb = peak_rss_kb(Path("/proc/self/status").read_text())
-    assert peak_kb is not None
-    return {"verdicts": verdicts, "slowest_s": slowest_s, "rss_mb": peak_kb / 1000}
+        yield Record(Partition(good.topic, 0), number, 1_790_000_000_000, key, value, headers), schema
 
 
 class Result(NamedTuple):

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.errors import CODES
+from connector.errors import CODES, RecordError
 from connector.model import Partition, Record
 from connector.pipeline import Pipeline
 from tests.chaos import fuzz
 
 INPUTS = 12_000
+COMPARED = 3_000
 HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=20)), max_size=5)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
@@ -41,6 +42,30 @@ def test_damaged_records_are_settled(tmp_path: Path) -> None:
     assert result.verdicts["delivered"] > INPUTS / 20
     assert result.verdicts["schema_invalid"] > INPUTS / 100
     assert result.rss_mb < 200
+
+
+def test_the_code_written_for_schemas_makes_the_same_of_the_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, and every refusal in the same words, as where fastavro alone reads."""
+    seed = secrets.randbits(31)
+    print(f"seed {seed}")
+    results = []
+    for written_after in (0, 1):
+        monkeypatch.setattr("connector.formats.decoder.WRITTEN_AFTER", written_after)
+        convert = fuzz.pipeline(tmp_path)
+        results.append([_outcome(convert, record) for record, _ in fuzz.inputs(seed, 0, COMPARED)])
+
+    for number, (plain, written) in enumerate(zip(*results, strict=True)):
+        assert plain == written, f"input {number} of seed {seed}"
+    assert sum(text.startswith("Entry") for text in results[0]) > COMPARED / 20
+
+
+def _outcome(convert: Pipeline, record: Record) -> str:
+    try:
+        return repr(convert(record))
+    except RecordError as error:
+        return f"{error.code}: {error}"
 
 
 @given(

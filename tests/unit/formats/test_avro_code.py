@@ -1,4 +1,4 @@
-"""The code written for a schema gives what fastavro gives, or nothing. `tests/avro_bombs.py` compares them."""
+"""The code written for a schema gives what fastavro gives, or nothing."""
 
 from __future__ import annotations
 
@@ -84,8 +84,10 @@ def test_numbers_of_every_length(number: int) -> None:
     read = written("long")
     for each in (number, -number - 1):
         assert each == read(encoded("long", each), 0)
-    with pytest.raises(ValueError, match=""):
-        read(encoded("long", 2**62), 0)
+    raw = encoded("long", 2**62)
+    assert 2**62 == decoded("long", raw)
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no text, since nobody sees it
+        read(raw, 0)
 
 
 def test_every_number_of_two_and_three_bytes() -> None:
@@ -112,7 +114,8 @@ def test_every_number_of_two_and_three_bytes() -> None:
         (fixed(3), b"abc"),
         ("bytes", b"x" * 5000),
         ("string", "x" * 60_000),
-        (record_of({"name": "a", "type": record_of(name="Empty")}, {"name": "b", "type": "null"}), {"a": {}, "b": None}),
+        (record_of({"name": "a", "type": record_of(name="E")}, {"name": "b", "type": "null"}),
+         {"a": {}, "b": None}),
         (logical("bytes", "decimal", precision=8, scale=2), None),
     ],
 )  # fmt: skip
@@ -130,7 +133,13 @@ def test_the_usual_types_are_read_by_the_code(schema: Any, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "blocks",
-    [b"\x04\x02\x04\x00", b"\x02\x02\x02\x04\x00", b"\x03\x04\x02\x04\x00", b"\x01\x02\x02\x01\x02\x04\x00", b"\x84\x00\x02\x04\x80\x00"],
+    [
+        b"\x04\x02\x04\x00",
+        b"\x02\x02\x02\x04\x00",
+        b"\x03\x04\x02\x04\x00",
+        b"\x01\x02\x02\x01\x02\x04\x00",
+        b"\x84\x00\x02\x04\x80\x00",
+    ],
 )  # fmt: skip
 def test_items_come_in_blocks(blocks: bytes) -> None:
     """Several, with or without their size in bytes before them, and counts in more bytes than they need."""

@@ -20,7 +20,7 @@ def test_a_schema_that_cannot_be_used_is_tried_once() -> None:
     assert [1] == registry.asked
 
 
-@pytest.mark.parametrize(("bound", "most"), [("MAX_SCHEMAS", 2), ("MAX_SCHEMAS_BYTES", 4_000)])
+@pytest.mark.parametrize(("bound", "most"), [("MAX_SCHEMAS", 2), ("MAX_SCHEMAS_BYTES", 5_000)])
 def test_schemas_beyond_the_bound_make_room_for_each_other(
     monkeypatch: pytest.MonkeyPatch, bound: str, most: int
 ) -> None:
