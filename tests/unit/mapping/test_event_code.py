@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connector.errors import ConfigError
+from connector.errors import ConfigError, MappingError
 from connector.mapping.event import Mapping
 from connector.mapping.expressions import Scope, is_true
 from connector.mapping.templates import Compiler
@@ -50,28 +51,59 @@ def made(mapping: Mapping, value: Json, key: Json) -> str:
     return "dropped" if event is None else event.detail.decode()
 
 
+def check(expression: str, pairs: Sequence[tuple[Json, Json]]) -> None:
+    """Compare what a mapping makes of values and keys with what the expression alone yields, or why not."""
+    evaluate = Compiler().expression(expression, path="x").evaluate
+    mappings: list[Mapping | None] = []
+    for fields in ({"detail": {"x": f"${{{expression}}}"}}, {"detail": {"x": 1}, "filter": expression}):
+        try:
+            mappings.append(Mapping(topic(**fields), path=PATH))
+        except ConfigError:
+            mappings.append(None)  # it is the same for every record: test_event_mistakes.py is about that
+    in_detail, as_filter = mappings
+    for value, key in pairs:
+        scope: Scope = {
+            "value": value,
+            "key": key,
+            "headers": {"a": "b"},
+            "topic": "orders.v1",
+            "partition": 3,
+        }
+        scope |= {"offset": 1042, "timestamp": decoded(None).record.timestamp_ms}
+        try:
+            found = evaluate(scope)
+        except MappingError as error:
+            failure = f"{error.code}: {str(error).partition(': ')[2]}"
+            expected = failure.replace(expression, f"${{{expression}}}"), failure
+        else:
+            expected = orjson.dumps({"x": found}).decode(), '{"x":1}' if is_true(found) else "dropped"
+        for mapping, wanted in zip((in_detail, as_filter), expected, strict=True):
+            assert mapping is None or wanted == made(mapping, value, key), (expression, value, key)
+
+
 @given(expression=expressions, value=documents, key=documents)
 def test_what_is_written_out_is_what_the_expression_yields(expression: str, value: Json, key: Json) -> None:
     """In a detail, and as a filter; failures included."""
-    compiled = Compiler().expression(expression, path="x")
-    scope: Scope = {"value": value, "key": key, "headers": {"a": "b"}, "topic": "orders.v1", "partition": 3}
-    scope |= {"offset": 1042, "timestamp": decoded(None).record.timestamp_ms}
-    try:
-        found = compiled.evaluate(scope)
-        kept: bool | None = is_true(found)
-        expected = orjson.dumps({"x": found}).decode()
-    except Exception as error:  # noqa: BLE001 - as above
-        kept = None
-        expected = f"{getattr(error, 'code', type(error))}: {str(error).partition(': ')[2]}"
-    try:
-        in_detail = Mapping(topic(detail={"x": f"${{{expression}}}"}), path=PATH)
-        as_filter = Mapping(topic(filter=expression, detail={"x": 1}), path=PATH)
-    except ConfigError:
-        return  # it is the same for every record, which tests/unit/mapping/test_event_mistakes.py is about
+    check(expression, [(value, key)])
 
-    shown = expected.replace(expression, f"${{{expression}}}") if kept is None else expected
-    assert shown == made(in_detail, value, key)
-    assert (expected if kept is None else '{"x":1}' if kept else "dropped") == made(as_filter, value, key)
+
+EVERY: list[Json] = [None, True, False, 0, 1, 1.0, 1.5, "", "a", [], {}, [1], {"a": 1}]
+PAIRS: list[tuple[Json, Json]] = [({"a": a, "b": b}, None) for a in EVERY for b in EVERY] + [
+    (None, None),
+    ("a", 1),
+]
+SIDES = ["value.b", "key", "'a'", "''", *(f"`{json.dumps(each)}`" for each in EVERY)]
+
+
+@pytest.mark.parametrize("sign", ["==", "!=", "<", "<=", ">", ">=", "||", "&&"])
+def test_each_operator_on_each_kind_of_value(sign: str) -> None:
+    """The same without chance, either way round, negated, and inside another operator."""
+    for side in SIDES:
+        for expression in (f"value.a {sign} {side}", f"{side} {sign} value.a"):
+            check(expression, PAIRS)
+        check(f"!(value.a {sign} {side})", PAIRS)
+        check(f"(value.a {sign} {side}) || value.b", PAIRS)
+        check(f"value.b && (value.a {sign} {side})", PAIRS)
 
 
 HOSTILE = ["'", '"', "\\", "\n", "{0}", "%s", "'); raise SystemExit #", "\u2028", "__import__('os')", "ü\0"]
