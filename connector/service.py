@@ -76,7 +76,7 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     every_s = settings.dead_letter.count_open_every
     counting = OpenCounter(settings, every_s=every_s, telemetry=telemetry) if every_s else None
     telemetry.started(name=settings.name, http_port=server.port)
-    process.tune_gc()
+    process.freeze_gc()
     code = EXIT_DONE
     try:
         with process.before_ending(telemetry.stopped):
