@@ -175,8 +175,9 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it calls
-        method, path = self._parser.get_method(), httptools.parse_url(self._url).path
-        self._asked = method.decode("latin-1"), path.decode("latin-1")
+        if self._asked is None:  # another request may follow in the same bytes
+            method, path = self._parser.get_method(), httptools.parse_url(self._url).path
+            self._asked = method.decode("latin-1"), path.decode("latin-1")
 
     def _respond(self, answer: _Answer, *, has_body: bool = True) -> None:
         self._is_answered = True
