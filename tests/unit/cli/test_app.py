@@ -131,13 +131,46 @@ def test_version(terminal: Terminal) -> None:
     assert (0, f"partner-bridge {__version__}\n", "") == terminal.run("--version")
 
 
-def test_help_and_start_import_nothing_heavy() -> None:
-    """Help is instant, and start-up pays only for what runs: AWS and Kafka clients are loaded by need."""
-    code = "import sys, connector.cli; print([m for m in sys.argv[1:] if m in sys.modules])"
-    heavy = ["boto3", "aiohttp", "confluent_kafka", "fastavro", "pydantic", "rich"]
-    ran = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+HELP = "import connector.cli"
+RUN = f"""
+from connector import service
+from connector.cli import app
+from connector.kafka import consumer
+
+consumer.KafkaConsumer = lambda _: None
+service.run = lambda *_: None
+try:
+    app.main(["run", "--config", {EXAMPLE!r}])
+except SystemExit as ended:
+    assert not ended.code
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "heavy"),
+    [
+        (HELP, ["botocore", "confluent_kafka", "fastavro", "pydantic", "connector.cli.sandbox"]),
+        (RUN, ["confluent_kafka.admin", "connector.cli.check", "connector.cli.sources", "pydantic_settings"]),
+    ],
+    ids=["help", "run"],
+)
+def test_a_start_imports_nothing_heavy(start: str, heavy: list[str]) -> None:
+    """Help is instant, and a start pays only for what runs: modules are loaded by need."""
+    code = f"{start}\nimport sys; print([m for m in sys.argv[1:] if m in sys.modules])"
+    never = ["aiohttp", "boto3", "rich", "structlog", "connector.sandbox", "multiprocessing"]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *heavy, *never], capture_output=True, text=True, check=True
+    )
 
     assert "[]\n" == ran.stdout
+
+
+def test_a_mistyped_group_of_commands_gets_a_suggestion(terminal: Terminal) -> None:
+    """Groups are imported when they are named; one that nearly is counts too."""
+    ran = terminal.run("sandbx")
+
+    assert 2 == ran.code
+    assert "Did you mean 'sandbox'?" in ran.err
 
 
 # On a terminal
