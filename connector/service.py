@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from connector import config, process
@@ -37,6 +36,8 @@ def run(settings: config.Settings, consumer: KafkaConsumer) -> NoReturn:
     2 where something in the configuration shows only now; nothing was consumed. A second signal ends it
     at once, as the first does while no broker has answered yet. Nothing is lost by it: what was not committed
     is read again.
+
+    The consumer has not joined its group yet. It ends with the process: its destructor may wait for brokers.
     """
     configure_logging(settings.log.level, settings.log.format)
     telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
@@ -46,7 +47,7 @@ def run(settings: config.Settings, consumer: KafkaConsumer) -> NoReturn:
         _run(settings, consumer, telemetry)
     except ConfigError as error:
         telemetry.misconfigured(error.problems)
-        sys.exit(EXIT_USAGE)
+        process.end(EXIT_USAGE)
 
 
 def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetry) -> NoReturn:
@@ -57,7 +58,7 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
         to_targets = publishers(settings)
     except HaltError as error:
         telemetry.halted(error)
-        sys.exit(EXIT_HALTED)
+        process.end(EXIT_HALTED)
     for publisher in to_targets.values():
         telemetry.doubted(publisher.route.warnings)
     calls = Requests(to_targets)
@@ -106,7 +107,7 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
     if code == EXIT_DONE:
         telemetry.stopped()
     logging.shutdown()
-    process.end(code)  # before the clients go, whose destructors may wait for brokers
+    process.end(code)
 
 
 def _open_counter(settings: config.Settings, telemetry: Telemetry) -> OpenCounter | None:
