@@ -21,6 +21,7 @@ def runs_until_told(arguments: list[str]) -> bool:
 def main() -> NoReturn:
     """Run the command line; ends the process."""
     process.listen(until_told=runs_until_told(sys.argv[1:]))
+    process.tune_gc()
     from connector.cli import app  # noqa: PLC0415
 
     try:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from connector import config, process
 from connector.bridge import Bridge
-from connector.dead_letters.open_count import OpenCounter
 from connector.dead_letters.writer import KafkaDeadLetters, missing_topic
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
@@ -25,28 +23,34 @@ from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
 from connector.telemetry.server import Server
 
+if TYPE_CHECKING:
+    from connector.dead_letters.open_count import OpenCounter
+
 CONNECT_TIMEOUT_S = 2.0
 """One attempt to reach the brokers may take so long; after each the bridge's heartbeat is renewed."""
 
 
-def run(settings: config.Settings) -> NoReturn:
+def run(settings: config.Settings, consumer: KafkaConsumer) -> NoReturn:
     """Bridge until SIGTERM or SIGINT, then end the process: 0 stopped cleanly, 1 a bug, 3 halted.
 
     2 where something in the configuration shows only now; nothing was consumed. A second signal ends it
     at once, as the first does while no broker has answered yet. Nothing is lost by it: what was not committed
     is read again.
+
+    The consumer has not joined its group yet. It ends with the process: its destructor may wait for brokers.
     """
     configure_logging(settings.log.level, settings.log.format)
     telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
     telemetry.doubted(config.warnings(settings))
+    consumer.report_to(telemetry)
     try:
-        _run(settings, telemetry)
+        _run(settings, consumer, telemetry)
     except ConfigError as error:
         telemetry.misconfigured(error.problems)
-        sys.exit(EXIT_USAGE)
+        process.end(EXIT_USAGE)
 
 
-def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
+def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetry) -> NoReturn:
     health = Health()
     registries = Registries.of(settings)
     pipeline = Pipeline(settings, registries)
@@ -54,13 +58,14 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         to_targets = publishers(settings)
     except HaltError as error:
         telemetry.halted(error)
-        sys.exit(EXIT_HALTED)
+        process.end(EXIT_HALTED)
     for publisher in to_targets.values():
         telemetry.doubted(publisher.route.warnings)
     calls = Requests(to_targets)
+    for publisher in to_targets.values():
+        calls.start(publisher.find_credentials())
     customers = Customers(settings)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
-    consumer = KafkaConsumer(settings, telemetry=telemetry)
     dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
     bridge = Bridge(
         settings,
@@ -73,10 +78,9 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
         telemetry=telemetry,
         health=health,
     )
-    every_s = settings.dead_letter.count_open_every
-    counting = OpenCounter(settings, every_s=every_s, telemetry=telemetry) if every_s else None
+    counting = _open_counter(settings, telemetry)
     telemetry.started(name=settings.name, http_port=server.port)
-    process.tune_gc()
+    process.freeze_gc()
     code = EXIT_DONE
     try:
         with process.before_ending(telemetry.stopped):
@@ -103,7 +107,16 @@ def _run(settings: config.Settings, telemetry: Telemetry) -> NoReturn:
     if code == EXIT_DONE:
         telemetry.stopped()
     logging.shutdown()
-    process.end(code)  # before the clients go, whose destructors may wait for brokers
+    process.end(code)
+
+
+def _open_counter(settings: config.Settings, telemetry: Telemetry) -> OpenCounter | None:
+    """The counter of open dead letters, imported where one is wanted."""
+    if (every_s := settings.dead_letter.count_open_every) is None:
+        return None
+    from connector.dead_letters.open_count import OpenCounter  # noqa: PLC0415
+
+    return OpenCounter(settings, every_s=every_s, telemetry=telemetry)
 
 
 def _connect(

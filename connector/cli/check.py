@@ -1,7 +1,7 @@
 """The work of `partner-bridge check`, in the order in which it is done.
 
-`problems` finds mistakes without connecting, `describe` puts the configuration into words, and
-`connection_checks` does what `--connect` asks for.
+`describe` puts the configuration into words, and `connection_checks` does what `--connect` asks for. What
+is wrong with it is found before, by `problems.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from connector import config
-from connector.cli.problems import reading_problems
 from connector.config.rules import is_loopback
 from connector.config.settings import DEFAULT_TARGET, EventTemplate, Format, Settings, Target, Topic
 from connector.config.units import show_bytes, show_seconds
 from connector.dead_letters.writer import missing_topic
-from connector.errors import ConfigError, ConnectorError, Problem, UnavailableError
+from connector.errors import ConnectorError, UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.endpoint import NO_PROXY, Route, routes, shown
 from connector.eventbridge.session import Choice
@@ -31,27 +30,8 @@ from connector.kafka.consumer import KafkaConsumer
 from connector.mapping.times import COUNTED
 from connector.pipeline import Pipeline
 from connector.sources.api import SourceCalls
-from connector.sources.customers import read_customers
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
-
-
-def problems(settings: Settings) -> list[Problem]:
-    """Find everything wrong with templates, filters, schema files, librdkafka keys, targets and customers.
-
-    Connects to nothing.
-    """
-    found = reading_problems(settings)
-    try:
-        routes(settings)
-    except ConfigError as error:
-        found += error.problems
-    if settings.sources.customers is not None:
-        try:
-            read_customers(settings.sources.customers, settings)
-        except ConfigError as error:
-            found += [problem._replace(path="sources.customers") for problem in error.problems]
-    return found
 
 
 class Section(NamedTuple):
@@ -284,7 +264,8 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     Changes nothing and joins no group.
     """
     configure_logging("error", settings.log.format)
-    consumer = KafkaConsumer(settings, telemetry=Telemetry(librdkafka=LIBRDKAFKA_VERSION))
+    consumer = KafkaConsumer(settings)
+    consumer.report_to(Telemetry(librdkafka=LIBRDKAFKA_VERSION))
     registries = Registries.of(settings)
     pipeline = Pipeline(settings, registries)
     try:

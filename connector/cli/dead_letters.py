@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from connector.config.settings import Settings
     from connector.dead_letters.selection import Ids, Selection, Wanted
 
-dead_letters_app = typer.Typer(
+app = typer.Typer(
     help="List dead letters; show, replay or discard them.",
     epilog=examples(
         "partner-bridge dead-letters list",
@@ -192,7 +192,7 @@ def _selecting(*, to_send: bool) -> Callable[[Callable[Concatenate[SelectedLette
     return selecting
 
 
-@dead_letters_app.command(
+@app.command(
     "list",
     epilog=examples(
         "partner-bridge dead-letters list",
@@ -227,7 +227,7 @@ def list_letters(
     raise typer.Exit(dead_letters_output.list_letters(settings, selection, limit=limit, as_json=as_json))
 
 
-@dead_letters_app.command(
+@app.command(
     "show",
     epilog=examples(
         "partner-bridge dead-letters show orders-bridge.dlt/3/1042",
@@ -262,7 +262,7 @@ def show(
     raise typer.Exit(dead_letters_output.show(settings, wanted, payload=payload, as_json=as_json))
 
 
-@dead_letters_app.command(
+@app.command(
     "discard",
     epilog=examples(
         "partner-bridge dead-letters discard --code tombstone",
@@ -309,7 +309,7 @@ def _user() -> str:
         return "unknown"  # a container may run as a number that has no name
 
 
-@dead_letters_app.command(
+@app.command(
     "replay",
     epilog=examples(
         "partner-bridge dead-letters replay --code template_null",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Self
 
-from connector import config, process
+from connector import config
 from connector.cli.output import note, plural, progress
 from connector.dead_letters.format import letter_id
 from connector.dead_letters.near_misses import NearMisses, looked_for
@@ -43,7 +43,6 @@ class DeadLetterSession:
         self._source_states: CachedStates | None = None
 
     def __enter__(self) -> Self:
-        process.tune_gc()
         self.ranges: Ranges = self.topic.snapshot()
         self.pipeline.cluster_id = self.topic.cluster_id or self.pipeline.cluster_id
         if (problem := self.resolutions.problem(len(self.ranges))) is not None:

@@ -58,12 +58,7 @@ def settings_of(config: Path | None, *, to_send: bool = True) -> Settings:
     Not `to_send`, what only sending needs is not checked: that would take most of the command's time.
     """
     file = file_of(config)
+    from connector.cli import problems  # noqa: PLC0415
     from connector.config.load import load  # noqa: PLC0415
 
-    if not to_send:
-        from connector.cli.problems import reading_problems  # noqa: PLC0415
-
-        return load(file, also=reading_problems)
-    from connector.cli import check  # noqa: PLC0415
-
-    return load(file, also=check.problems)
+    return load(file, also=problems.problems if to_send else problems.reading_problems)

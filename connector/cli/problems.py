@@ -1,4 +1,4 @@
-"""Mistakes in the settings that show without connecting, in what reads records and makes events of them."""
+"""Mistakes in the settings that show without connecting."""
 
 from __future__ import annotations
 
@@ -10,11 +10,32 @@ from connector.kafka import client
 from connector.pipeline import Pipeline
 
 
+def problems(settings: Settings) -> list[Problem]:
+    """Find everything wrong with templates, filters, schema files, librdkafka keys, targets and customers.
+
+    Connects to nothing.
+    """
+    from connector.eventbridge.endpoint import routes  # noqa: PLC0415
+    from connector.sources.customers import read_customers  # noqa: PLC0415
+
+    found = reading_problems(settings)
+    try:
+        routes(settings)
+    except ConfigError as error:
+        found += error.problems
+    if settings.sources.customers is not None:
+        try:
+            read_customers(settings.sources.customers, settings)
+        except ConfigError as error:
+            found += [problem._replace(path="sources.customers") for problem in error.problems]
+    return found
+
+
 def reading_problems(settings: Settings) -> list[Problem]:
     """Find everything wrong with templates, filters, schema files, registries and librdkafka keys.
 
-    That is all that matters to a command that sends nothing. It imports no boto3, which would take as long as
-    all else that such a command does.
+    That is all that matters to a command that sends nothing. It imports no botocore, which would take as long
+    as all else that such a command does.
     """
     found = client.option_problems(settings.kafka)
     try:

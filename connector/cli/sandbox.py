@@ -27,7 +27,7 @@ DEFAULT_PORT = 9477
 UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")
 """Variables of the user's own account that a bridge in the sandbox must not have."""
 
-sandbox_app = typer.Typer(
+app = typer.Typer(
     help="Keep a broker, EventBridge and registry up, for your tests.\n\n"
     "All of them on this machine, without Docker or AWS, until Ctrl-C. A bridge.yaml for it goes to stdout. "
     "The commands ask one that runs, and tell it what to do. Exit code 4: none runs, or it refuses.",
@@ -63,7 +63,7 @@ Part = Annotated[
 ]
 
 
-@sandbox_app.callback()
+@app.callback()
 def start(
     context: typer.Context,
     *,
@@ -110,7 +110,7 @@ def _sandbox(url: str) -> Iterator[SandboxClient]:
 # What a bridge needs
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge sandbox status",
         "partner-bridge sandbox status --timeout 30",
@@ -155,7 +155,7 @@ def _counted(counts: dict[str, int]) -> str | None:
     return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items())) or None
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples('eval "$(partner-bridge sandbox env)"', "partner-bridge sandbox env > sandbox.env")
 )
 def env(*, url: Url = DEFAULT_URL) -> None:
@@ -170,7 +170,7 @@ def env(*, url: Url = DEFAULT_URL) -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge sandbox config > example.yaml",
         "partner-bridge sandbox config bridge.yaml > sandbox.yaml",
@@ -207,7 +207,7 @@ def config(
         typer.echo(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=110), nl=False)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox topic orders.v1 --partitions 6"))
+@app.command(epilog=examples("partner-bridge sandbox topic orders.v1 --partitions 6"))
 def topic(
     name: Annotated[str, typer.Argument(metavar="TOPIC")],
     *,
@@ -220,7 +220,7 @@ def topic(
     typer.echo(f"{name} has {plural(partitions, 'partition')}.", err=True)
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge sandbox produce notes notes.jsonl",
         'echo \'{"tenant": "acme"}\' | partner-bridge sandbox produce notes --key 1',
@@ -312,7 +312,7 @@ def _add(
 # What arrived
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge sandbox events",
         "partner-bridge sandbox events --wait 3 --timeout 30",
@@ -357,7 +357,7 @@ def _event_row(event: Event) -> tuple[str, ...]:
 # Sources
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge sandbox sources",
         "partner-bridge sandbox sources --json | jq '.sources[].State'",
@@ -378,7 +378,7 @@ def sources(*, url: Url = DEFAULT_URL, region: OnlyRegion = None, as_json: AsJso
         typer.echo("No sources so far.", err=True)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox accept aws.partner/example.com/acme"))
+@app.command(epilog=examples("partner-bridge sandbox accept aws.partner/example.com/acme"))
 def accept(source: Source, *, region: Region = None, url: Url = DEFAULT_URL) -> None:
     """Be the customer who accepts: PENDING becomes ACTIVE.
 
@@ -389,7 +389,7 @@ def accept(source: Source, *, region: Region = None, url: Url = DEFAULT_URL) -> 
     typer.echo(f"{source} is ACTIVE.", err=True)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox deactivate aws.partner/example.com/acme"))
+@app.command(epilog=examples("partner-bridge sandbox deactivate aws.partner/example.com/acme"))
 def deactivate(source: Source, *, region: Region = None, url: Url = DEFAULT_URL) -> None:
     """Be the customer who wants no more: ACTIVE becomes PENDING."""
     with _sandbox(url) as sandbox:
@@ -397,7 +397,7 @@ def deactivate(source: Source, *, region: Region = None, url: Url = DEFAULT_URL)
     typer.echo(f"{source} is PENDING.", err=True)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox reject aws.partner/example.com/acme"))
+@app.command(epilog=examples("partner-bridge sandbox reject aws.partner/example.com/acme"))
 def reject(source: Source, *, region: Region = None, url: Url = DEFAULT_URL) -> None:
     """Be the customer who never accepts: a PENDING source is gone."""
     with _sandbox(url) as sandbox:
@@ -405,7 +405,7 @@ def reject(source: Source, *, region: Region = None, url: Url = DEFAULT_URL) -> 
     typer.echo(f"{source} is gone, as after the 14 days that a customer has.", err=True)
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge sandbox source aws.partner/example.com/acme PENDING --region eu-central-1",
         "partner-bridge sandbox source aws.partner/example.com/acme MISSING --region eu-central-1",
@@ -431,7 +431,7 @@ def source(
 # What goes wrong
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge sandbox fault throttle --times 5",
         "partner-bridge sandbox fault unavailable --probability 0.1",
@@ -481,7 +481,7 @@ def fault(
     typer.echo(f"EventBridge fails with {kind}, {often}.", err=True)
 
 
-@sandbox_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge sandbox slow --latency-ms 200",
         "partner-bridge sandbox slow --rate 10 --burst 20",
@@ -521,14 +521,14 @@ def slow(
     typer.echo("Done, until `partner-bridge sandbox clear`.", err=True)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox down", "partner-bridge sandbox down kafka"))
+@app.command(epilog=examples("partner-bridge sandbox down", "partner-bridge sandbox down kafka"))
 def down(part: Part = "eventbridge", *, url: Url = DEFAULT_URL) -> None:
     """Take EventBridge down, or Kafka, or the registry."""
     _set_down(part, url, down=True)
     typer.echo(f"{part} is down until `partner-bridge sandbox up {part}`.", err=True)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox up", "partner-bridge sandbox up kafka"))
+@app.command(epilog=examples("partner-bridge sandbox up", "partner-bridge sandbox up kafka"))
 def up(part: Part = "eventbridge", *, url: Url = DEFAULT_URL) -> None:
     """Bring it back, with everything it had."""
     _set_down(part, url, down=False)
@@ -546,7 +546,7 @@ def _set_down(part: str, url: str, *, down: bool) -> None:
                 sandbox.change(down=down)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox faults", "partner-bridge sandbox faults --json"))
+@app.command(epilog=examples("partner-bridge sandbox faults", "partner-bridge sandbox faults --json"))
 def faults(*, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Show what is set to go wrong, and how often it did."""
     with _sandbox(url) as sandbox:
@@ -574,7 +574,7 @@ def _shown(setting: Any) -> str:
     return "yes" if setting is True else f"{setting:g}"
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox clear"))
+@app.command(epilog=examples("partner-bridge sandbox clear"))
 def clear(*, url: Url = DEFAULT_URL) -> None:
     """Let nothing go wrong any more; everything is up."""
     with _sandbox(url) as sandbox:
@@ -582,7 +582,7 @@ def clear(*, url: Url = DEFAULT_URL) -> None:
     typer.echo("Nothing goes wrong any more.", err=True)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox reset"))
+@app.command(epilog=examples("partner-bridge sandbox reset"))
 def reset(*, url: Url = DEFAULT_URL) -> None:
     """Forget events, counts, sources and faults.
 
@@ -593,7 +593,7 @@ def reset(*, url: Url = DEFAULT_URL) -> None:
     typer.echo("Events, counts, sources and faults are forgotten.", err=True)
 
 
-@sandbox_app.command(epilog=examples("partner-bridge sandbox credentials keys.json"))
+@app.command(epilog=examples("partner-bridge sandbox credentials keys.json"))
 def credentials(
     file: Annotated[
         Path,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from connector.sources.admin import Row, SourceAdmin
     from connector.sources.customers import Change
 
-source_app = typer.Typer(
+app = typer.Typer(
     help="See, create, delete and test customers' sources.",
     epilog=examples(
         "partner-bridge source list --state PENDING",
@@ -127,7 +127,7 @@ def _admin_of_one(
     return admin
 
 
-@source_app.command(
+@app.command(
     "list",
     epilog=examples(
         "partner-bridge source list",
@@ -176,7 +176,7 @@ def list_(
     _end(admin)
 
 
-@source_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge source status aws.partner/example.com/acme",
         "partner-bridge source status aws.partner/example.com/acme --json",
@@ -210,7 +210,7 @@ def status(
     raise typer.Exit(EXIT_DONE if is_ok else EXIT_CHECK_FAILED)
 
 
-@source_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge source create aws.partner/example.com/acme --account 111122223333",
         "partner-bridge source create aws.partner/example.com/acme --account 111122223333 --region eu-west-1",
@@ -245,7 +245,7 @@ def create(
     _end(admin)
 
 
-@source_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge source delete aws.partner/example.com/acme",
         "partner-bridge source delete aws.partner/example.com/acme --execute",
@@ -291,7 +291,7 @@ def delete(
     _end(admin)
 
 
-@source_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge source sync customers.csv",
         "partner-bridge source sync customers.csv --execute",
@@ -351,7 +351,7 @@ def sync(
     raise typer.Exit(EXIT_CHECK_FAILED if admin.problems or has_conflict else EXIT_DONE)
 
 
-@source_app.command(
+@app.command(
     epilog=examples(
         "partner-bridge source ping aws.partner/example.com/acme",
         "partner-bridge source ping aws.partner/example.com/acme --json",

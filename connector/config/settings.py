@@ -24,7 +24,6 @@ from pydantic import (
     WithJsonSchema,
     model_serializer,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from connector.config import units, yaml_file
 from connector.config.kafka import Kafka
@@ -501,10 +500,8 @@ class Topic(Group):
         return self.on_inactive_source or target.on_inactive_source or usual
 
 
-class Settings(Group, BaseSettings):
+class Settings(Group):
     """Configuration of partner-bridge."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(
         default="partner-bridge",
@@ -547,14 +544,3 @@ class Settings(Group, BaseSettings):
         """Every schema registry by name; the one under `schema_registry` is called `default`."""
         default = {} if self.schema_registry is None else {DEFAULT_REGISTRY: self.schema_registry}
         return {**default, **self.schema_registries}
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003
-        init_settings: PydanticBaseSettingsSource,
-        *_: PydanticBaseSettingsSource,
-        **__: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load` read: the stock sources can neither refuse an unknown variable nor say a line."""
-        return (init_settings,)

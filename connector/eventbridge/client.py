@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
 
@@ -66,6 +67,11 @@ class Publisher:
     async def close(self) -> None:
         await self._connections.close()
         await self._control_connections.close()
+
+    async def find_credentials(self) -> None:
+        """Find credentials before the first request needs them, which otherwise does. Never raises."""
+        with suppress(ConnectorError):
+            await self._signers.current()
 
     async def publish(self, entries: Sequence[Entry]) -> Answer:
         """Make one call of PutPartnerEvents and say what it came to. Never raises for anything outside the

@@ -409,7 +409,7 @@ def chain(target: config.Target) -> Credentials:
     if target.external_id:
         extra_args["ExternalId"] = target.external_id
     fetcher = AssumeRoleCredentialFetcher(
-        client_creator=made._session.create_client,  # noqa: SLF001
+        client_creator=made.create_client,
         source_credentials=Usable(found),
         role_arn=target.role_arn,
         extra_args=extra_args,

@@ -63,7 +63,7 @@ def route(target: config.Target, at: str = "eventbridge") -> Route:
     profile, given, fips, dualstack = Profile(), Choice[str | None](None), OFF, OFF
     url, proxy, tls = "https://", Choice[str | None](None), None
     with _gathering(problems):
-        profile = profile_of(session(target, at)._session)  # noqa: SLF001 - boto3 has no public way
+        profile = profile_of(session(target, at, with_clients=False))
     with _gathering(problems):
         given = given_url(target, profile, at)
     with _gathering(problems):

@@ -73,8 +73,8 @@ class GlueRegistry:
     def _client(self) -> Any:
         if self._made is None:
             made = session(self._target)
-            vars(made._session)["_credentials"] = chain(self._target)  # noqa: SLF001  # with the role, kept fresh
-            self._made = made.client("glue", endpoint_url=self._url)
+            vars(made)["_credentials"] = chain(self._target)  # with the role, kept fresh
+            self._made = made.create_client("glue", endpoint_url=self._url)
         return self._made
 
     def _refusal(self, error: boto.ClientError) -> Exception:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from operator import methodcaller
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
@@ -16,12 +16,14 @@ from confluent_kafka import (
     Producer,
     libversion,
 )
-from confluent_kafka.admin import AdminClient, ClusterMetadata, NewPartitions, NewTopic
 
 from connector import config
 from connector.config.kafka import Kafka
 from connector.errors import DeadLetterError, Problem, UnavailableError
 from connector.model import UNREADABLE_HEADERS, Record, partition_of
+
+if TYPE_CHECKING:  # who only reads makes no topics
+    from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 LIBRDKAFKA_VERSION: str = libversion()[0]
 
@@ -93,6 +95,8 @@ def producer(settings: config.Settings, owned: Options, *, linger_ms: int) -> Pr
 
 def admin(settings: config.Settings) -> AdminClient:
     """A client for topics and their settings. Keep it until its futures are done: they fail when it goes."""
+    from confluent_kafka.admin import AdminClient  # noqa: PLC0415
+
     return AdminClient(_without_consumer(_options(settings)), logger=SILENT)
 
 
@@ -110,6 +114,8 @@ def create_topic(
     Raises:
         DeadLetterError: the brokers refuse.
     """
+    from confluent_kafka.admin import NewPartitions, NewTopic  # noqa: PLC0415
+
     client = admin(settings)
     replicas = settings.dead_letter.replication_factor
     configured = {"cleanup.policy": "compact"} if compacted else {}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from confluent_kafka import (
     OFFSET_INVALID,
@@ -21,14 +21,17 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import ClusterMetadata
 
 from connector import config
 from connector.errors import HaltError, UnavailableError
 from connector.kafka.broker_health import UnresponsiveBrokers
 from connector.kafka.client import NO_TOPIC, cluster_metadata, consumer, log_of, record_of
 from connector.model import Partition, Record
-from connector.telemetry.metrics import Telemetry
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import ClusterMetadata
+
+    from connector.telemetry.metrics import Telemetry
 
 FETCH_WAIT_MS = 500
 """librdkafka's own default of `fetch.wait.max.ms`."""
@@ -82,11 +85,11 @@ class KafkaConsumer:
     """One member of the consumer group; the `Consumer` of the bridge, which says more of its methods.
 
     All methods are called from the bridge thread. Rebalance callbacks run inside `poll`, or inside `close`
-    on a thread for which the bridge thread waits.
+    on a thread for which the bridge thread waits. Made, it finds the brokers, on librdkafka's threads.
     """
 
-    def __init__(self, settings: config.Settings, *, telemetry: Telemetry) -> None:
-        self._telemetry = telemetry
+    def __init__(self, settings: config.Settings) -> None:
+        self._telemetry: Telemetry | None = None
         self._settings = settings
         self._topics = list(settings.topics)
         self._assigned: set[Partition] = set()
@@ -107,6 +110,10 @@ class KafkaConsumer:
         self._topic_problems: dict[str, str] = {}
         self._is_check_due = False
         self._consumer = self._new_consumer()
+
+    def report_to(self, telemetry: Telemetry) -> None:
+        """Report problems there from now on; those before are only in `problem`."""
+        self._telemetry = telemetry
 
     def metadata(self, timeout_s: float) -> ClusterMetadata:
         """The brokers' metadata of cluster and topics.
@@ -250,7 +257,7 @@ class KafkaConsumer:
 
     def _rejoin(self, reason: str, *, is_member: bool) -> None:
         """Join the group anew; assigned partitions count as lost, and their next owner reads them again."""
-        self._telemetry.kafka_problem(f"{reason}; joining the group anew")
+        self._report(f"{reason}; joining the group anew")
         self._rejoined_s = time.monotonic()
         # One that is no member any more is not closed, which would wait for nothing. But letting go of the
         # last reference destroys it, which waits for its threads, such as one that resolves a name.
@@ -285,7 +292,11 @@ class KafkaConsumer:
             text = _said(error)
         if self._topic_problems.get(topic) != text:
             self._topic_problems[topic] = text
-            self._telemetry.kafka_problem(text)
+            self._report(text)
+
+    def _report(self, problem: str) -> None:
+        if self._telemetry is not None:
+            self._telemetry.kafka_problem(problem)
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
         failed = [p for p in partitions if error or p.error]
@@ -316,7 +327,7 @@ class KafkaConsumer:
             self._brokers_up = False
         elif error.code() in REFUSALS or self._why_down is None:
             self._why_down = text
-        self._telemetry.kafka_problem(text)
+        self._report(text)
 
     def _on_statistics(self, text: str) -> None:
         statistics = json.loads(text)
@@ -333,7 +344,7 @@ class KafkaConsumer:
         was_silent = self._silence.problem is not None
         self._silence.note(statistics)
         if not was_silent and (problem := self._silence.problem) is not None:
-            self._telemetry.kafka_problem(problem)
+            self._report(problem)
         for topic, details in statistics["topics"].items():
             for number, partition in details["partitions"].items():
                 # Statistics still list partitions that were revoked.
@@ -389,7 +400,8 @@ class KafkaConsumer:
 
     def _report_resets(self, records: Sequence[Record]) -> None:
         for partition, offset, *_ in records:
-            if (from_offset := self._resets.pop(partition, None)) is not None:
+            from_offset = self._resets.pop(partition, None)
+            if from_offset is not None and self._telemetry is not None:
                 self._telemetry.offsets_reset(partition, from_offset=from_offset, to_offset=offset)
 
 

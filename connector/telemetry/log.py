@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Literal, TextIO
-
-import structlog
-from structlog.typing import EventDict, WrappedLogger
+from datetime import UTC, datetime
+from functools import partialmethod
+from typing import Any, Literal, TextIO
 
 from connector.process import redacted_traceback
 
@@ -22,6 +22,11 @@ FOREIGN_LINES = 20
 
 MAX_TEXT = 1_000
 """Characters of one message in a log line."""
+
+
+_BOLD, _DIM, _MAGENTA, _CYAN = "1", "2", "35", "36"
+_COLOURS = {"debug": "32", "info": "32", "warning": "33", "error": "31", "critical": "31"}
+"""What a terminal is told before a text."""
 
 
 class Allowance:
@@ -52,17 +57,16 @@ class Allowance:
 # Logging
 
 
-def bound_logger() -> structlog.stdlib.BoundLogger:
-    made: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-        logging.getLogger(LOGGER),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_SHARED_PROCESSORS,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-    )
-    return made
+class EventLog:
+    """Writes lines of the bridge: an event, and fields that say more of it."""
+
+    def log(self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
+        """Write a line at a level of `logging`; `exc_info` is shown by its traceback, without values."""
+        logging.getLogger(LOGGER).log(level, event, exc_info=exc_info, extra={"fields": fields})
+
+    info = partialmethod(log, logging.INFO)
+    warning = partialmethod(log, logging.WARNING)
+    error = partialmethod(log, logging.ERROR)
 
 
 def configure_logging(
@@ -80,24 +84,11 @@ def configure_logging(
     """
     stream = stream or sys.stderr
     is_terminal = stream.isatty()
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if format == "console" or (format == "auto" and is_terminal):
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=is_terminal and not os.environ.get("NO_COLOR"),
-            exception_formatter=structlog.dev.plain_traceback,
-        )
+    is_for_people = format == "console" or (format == "auto" and is_terminal)
     output = logging.StreamHandler(stream)
     output.addFilter(_Foreign(clock_s))
     output.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_first_line, structlog.stdlib.add_logger_name, *_SHARED_PROCESSORS],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                _traceback_without_values,
-                _in_reading_order,
-                renderer,
-            ],
-        )
+        _Console(has_colours=is_terminal and not os.environ.get("NO_COLOR")) if is_for_people else _Json()
     )
     logging.basicConfig(level=logging.WARNING, handlers=[output], force=True)
     logging.getLogger(LOGGER).setLevel(level.upper())
@@ -122,32 +113,61 @@ class _Foreign(logging.Filter):
         return may_log
 
 
-def _first_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    if suppressed := event["_record"].suppressed:
-        event["suppressed_before"] = suppressed
+def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields of a line in reading order: time, level, event, and what more there is to say."""
     # asyncio puts the repr of a failed task on the second line, and with it values of the exception.
-    event["event"] = capped(str(event["event"]).partition("\n")[0])
-    return event
+    event = capped(record.getMessage().partition("\n")[0])
+    time = f"{datetime.fromtimestamp(record.created, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    fields: dict[str, Any] = {"timestamp": time, "level": record.levelname.lower(), "event": event}
+    if record.name == LOGGER:
+        fields |= getattr(record, "fields", {})
+    else:
+        fields["logger"] = record.name
+        if suppressed := getattr(record, "suppressed", 0):
+            fields["suppressed_before"] = suppressed
+    if record.exc_info and record.exc_info[1] is not None:
+        fields["exception"] = redacted_traceback(record.exc_info[1])
+    return fields
 
 
-def _traceback_without_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    raised = event.pop("exc_info", None)
-    if isinstance(raised, tuple):
-        raised = raised[1]
-    if isinstance(raised, BaseException):
-        event["exception"] = redacted_traceback(raised)
-    return event
+class _Json(logging.Formatter):
+    """Lines for machines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(_fields_of(record), default=repr)
 
 
-def _in_reading_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    return {name: event.pop(name) for name in ("timestamp", "level", "event")} | dict(event)
+class _Console(logging.Formatter):
+    """Lines for people, with colours or without. A traceback follows its line."""
+
+    def __init__(self, *, has_colours: bool) -> None:
+        super().__init__()
+        self._has_colours = has_colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = _fields_of(record)
+        time, level, event = fields.pop("timestamp"), fields.pop("level"), fields.pop("event")
+        exception = fields.pop("exception", None)
+        columns = [
+            self._in(_DIM, time),
+            f"[{self._in(_COLOURS.get(level, _BOLD), f'{level:<9}')}]",
+            self._in(_BOLD, f"{event:<30}"),
+            *(
+                f"{self._in(_CYAN, name)}={self._in(_MAGENTA, _shown(value))}"
+                for name, value in fields.items()
+            ),
+        ]
+        return " ".join(columns).rstrip() + (f"\n{exception}" if exception else "")
+
+    def _in(self, colour: str, text: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._has_colours else text
+
+
+def _shown(value: object) -> str:
+    """A value as it is where that is one word, else quoted."""
+    is_word = isinstance(value, str) and value.isprintable() and not set(value) & {" ", "=", '"', "'"}
+    return str(value) if is_word else repr(value)
 
 
 def capped(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-
-
-_SHARED_PROCESSORS: list[structlog.typing.Processor] = [
-    structlog.stdlib.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]

@@ -30,7 +30,7 @@ from connector.model import (
     SourceState,
     SourceStatus,
 )
-from connector.telemetry.log import Allowance, bound_logger, capped
+from connector.telemetry.log import Allowance, EventLog, capped
 from connector.telemetry.series import DeliverySeconds, Series
 
 PauseReason: TypeAlias = Literal[
@@ -88,7 +88,7 @@ class Telemetry:
         }
         # A second series with the creation time for each counter would double what is scraped.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._log = bound_logger()
+        self._log = EventLog()
         self._registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         prometheus_client.GCCollector(registry=registry)

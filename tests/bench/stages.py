@@ -217,7 +217,8 @@ class Stages:
 
 
 def _poll(settings: config.Settings, count: int) -> float:
-    source = KafkaConsumer(settings, telemetry=Telemetry())
+    source = KafkaConsumer(settings)
+    source.report_to(Telemetry())
     try:
         source.subscribe(_Listener())
         polled = 0

@@ -19,8 +19,10 @@ import pytest
 from connector import config
 from connector.errors import NotAuthorizedError, UnavailableError
 from connector.eventbridge import credentials
+from connector.eventbridge.client import Publisher
 from connector.eventbridge.credentials import CredentialProvider
 from connector.eventbridge.signer import Signer
+from connector.model import Answer
 from tests.aws_environment import clear_aws
 from tests.endpoint import Endpoint, Play, Proxy, answer
 from tests.services.certificates import Authority
@@ -129,6 +131,30 @@ def test_credentials_are_looked_up_once_for_all_who_wait(source: Source) -> None
     assert {"AKIDONE"} == {signer.access_key for signer in got}
     assert "token-of-AKIDONE" == got[0].headers(b"", 0)["X-Amz-Security-Token"]
     assert 1 == source.asked
+
+
+def test_credentials_are_found_before_the_first_event(source: Source) -> None:
+    """A start looks for them while it waits for Kafka; an event meanwhile makes no second look-up."""
+    source.offer("AKIDONE", minutes=60)
+
+    async def run() -> None:
+        publisher = Publisher(config.Target(region="eu-central-1", endpoint_url="http://127.0.0.1:1"))
+        await asyncio.gather(publisher.find_credentials(), publisher.publish(()))
+
+    asyncio.run(run())
+
+    assert 1 == source.asked
+
+
+def test_a_start_without_credentials_goes_on() -> None:
+    """The first event says what is wrong, and whether to stop for it."""
+
+    async def run() -> Answer:
+        publisher = Publisher(config.Target(region="eu-central-1", endpoint_url="http://127.0.0.1:1"))
+        await publisher.find_credentials()
+        return await publisher.publish(())
+
+    assert isinstance(asyncio.run(run()).error, NotAuthorizedError)
 
 
 def test_credentials_are_renewed_behind_the_scenes_before_they_expire(source: Source) -> None:

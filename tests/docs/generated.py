@@ -35,7 +35,8 @@ def commands() -> str:
         return f"`{name} {options}`".replace(" `", "`"), summary
 
     def rows(group: typer.core.TyperGroup, prefix: str) -> Iterable[tuple[str, str]]:
-        for name, command in group.commands.items():
+        for name in group.list_commands(typer.Context(group)):
+            command = group.commands[name]
             if isinstance(command, typer.core.TyperGroup):
                 if command.invoke_without_command:
                     yield row(command, f"{prefix} {name}")

@@ -196,5 +196,6 @@ def anchors(text: str) -> set[str]:
 def commands(command: Any, name: str) -> Iterator[tuple[str, set[str]]]:
     """Every command and group by its name, with its options."""
     yield name, {"--help", "--version"}.union(*(parameter.opts for parameter in command.params))
-    for each, inner in getattr(command, "commands", {}).items():
-        yield from commands(inner, f"{name} {each}".strip())
+    if isinstance(command, typer.core.TyperGroup):
+        for each in command.list_commands(typer.Context(command)):
+            yield from commands(command.commands[each], f"{name} {each}".strip())

@@ -66,7 +66,8 @@ class Reading:
 def reading(world: World, topic: str, folder: Path, group: Mapping[str, str]) -> Iterator[Reading]:
     """Somebody reads the topic."""
     bridge = world.bridge(world.settings({topic: NOTES}, kafka={**group}))
-    source = KafkaConsumer(config.load(bridge.file, {}), telemetry=Telemetry())
+    source = KafkaConsumer(config.load(bridge.file, {}))
+    source.report_to(Telemetry())
     try:
         yield Reading(source)
     finally:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from connector import __version__, config, service
-from connector.cli import app, check
+from connector import __version__, service
+from connector.cli import app, problems
 from connector.errors import HaltError
+from connector.kafka import consumer
 from tests.terminal import EXAMPLE, FIVE_MISTAKES, Terminal, screen
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +26,7 @@ def test_a_bug_shows_where_it_is_and_no_values(terminal: Terminal, monkeypatch: 
     def breaks(_: object) -> list[object]:
         raise ValueError(CANARY)
 
-    monkeypatch.setattr(check, "problems", breaks)
+    monkeypatch.setattr(problems, "problems", breaks)
     ran = terminal.run("check", "--config", EXAMPLE)
 
     assert (1, "") == (ran.code, ran.out)
@@ -37,20 +38,27 @@ def test_a_bug_shows_where_it_is_and_no_values(terminal: Terminal, monkeypatch: 
 # run
 
 
+@pytest.fixture
+def _no_brokers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "KafkaConsumer", lambda _: None)
+
+
+@pytest.mark.usefixtures("_no_brokers")
 def test_run_ends_with_the_code_of_the_service(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """0 stopped cleanly, 3 halted: whatever runs the bridge can tell them apart."""
     for code in (0, 3):
-        monkeypatch.setattr(service, "run", lambda _, code=code: sys.exit(code))
+        monkeypatch.setattr(service, "run", lambda *_, code=code: sys.exit(code))
 
         assert code == terminal.run("run", "-c", EXAMPLE).code
 
 
+@pytest.mark.usefixtures("_no_brokers")
 def test_a_halt_on_the_way_is_exit_3_without_a_traceback(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A halt is a decision, not a bug: it says why, in one line."""
 
-    def halt(_: config.Settings) -> int:
+    def halt(*_: object) -> int:
         raise HaltError("the role is refused; correct its policy")
 
     monkeypatch.setattr(service, "run", halt)
@@ -123,13 +131,46 @@ def test_version(terminal: Terminal) -> None:
     assert (0, f"partner-bridge {__version__}\n", "") == terminal.run("--version")
 
 
-def test_help_and_start_import_nothing_heavy() -> None:
-    """Help is instant, and start-up pays only for what runs: AWS and Kafka clients are loaded by need."""
-    code = "import sys, connector.cli; print([m for m in sys.argv[1:] if m in sys.modules])"
-    heavy = ["boto3", "aiohttp", "confluent_kafka", "fastavro", "pydantic", "rich"]
-    ran = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True, check=True)
+HELP = "import connector.cli"
+RUN = f"""
+from connector import service
+from connector.cli import app
+from connector.kafka import consumer
+
+consumer.KafkaConsumer = lambda _: None
+service.run = lambda *_: None
+try:
+    app.main(["run", "--config", {EXAMPLE!r}])
+except SystemExit as ended:
+    assert not ended.code
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "heavy"),
+    [
+        (HELP, ["botocore", "confluent_kafka", "fastavro", "pydantic", "connector.cli.sandbox"]),
+        (RUN, ["confluent_kafka.admin", "connector.cli.check", "connector.cli.sources", "pydantic_settings"]),
+    ],
+    ids=["help", "run"],
+)
+def test_a_start_imports_nothing_heavy(start: str, heavy: list[str]) -> None:
+    """Help is instant, and a start pays only for what runs: modules are loaded by need."""
+    code = f"{start}\nimport sys; print([m for m in sys.argv[1:] if m in sys.modules])"
+    never = ["aiohttp", "boto3", "rich", "structlog", "connector.sandbox", "multiprocessing"]
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *heavy, *never], capture_output=True, text=True, check=True
+    )
 
     assert "[]\n" == ran.stdout
+
+
+def test_a_mistyped_group_of_commands_gets_a_suggestion(terminal: Terminal) -> None:
+    """Groups are imported when they are named; one that nearly is counts too."""
+    ran = terminal.run("sandbx")
+
+    assert 2 == ran.code
+    assert "Did you mean 'sandbox'?" in ran.err
 
 
 # On a terminal

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,10 @@ import pytest
 from connector import config
 from connector.dead_letters.topics import DeadLetterTopic
 from connector.kafka.consumer import KafkaConsumer
-from connector.telemetry.metrics import Telemetry
 from tests.unit.kafka.test_consumer import SETTINGS
 
 
-@pytest.mark.parametrize("client", [DeadLetterTopic, partial(KafkaConsumer, telemetry=Telemetry())])
+@pytest.mark.parametrize("client", [DeadLetterTopic, KafkaConsumer])
 def test_letters_may_be_large(tmp_path: Path, client: Callable[[config.Settings], KafkaConsumer]) -> None:
     """`message.max.bytes` is for the dead letters; what librdkafka compares with it in a reader fits."""
     file = tmp_path / "bridge.yaml"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import admin as kafka_admin
 
 from connector import config
 from connector.config.kafka import Kafka
@@ -30,8 +31,8 @@ def settings() -> config.Settings:
 @pytest.fixture(autouse=True)
 def _recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The options take the client's place, so that a test can read them."""
-    for name in ("Consumer", "Producer", "AdminClient"):
-        monkeypatch.setattr(client, name, lambda options, **_: options)
+    for module, name in ((client, "Consumer"), (client, "Producer"), (kafka_admin, "AdminClient")):
+        monkeypatch.setattr(module, name, lambda options, **_: options)
 
 
 def test_a_consumer_gets_the_users_settings_but_for_those_we_own(settings: config.Settings) -> None:

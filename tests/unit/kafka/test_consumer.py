@@ -30,7 +30,8 @@ topics:
 def source(tmp_path: Path) -> Iterator[KafkaConsumer]:
     file = tmp_path / "bridge.yaml"
     file.write_text(SETTINGS)
-    source = KafkaConsumer(config.load(file, {}), telemetry=Telemetry())
+    source = KafkaConsumer(config.load(file, {}))
+    source.report_to(Telemetry())
     yield source
     source.close()
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector import config
-from connector.cli import check
+from connector.cli import problems
 from connector.config.settings import Topic
 from connector.errors import ConfigError, RecordError
 from connector.eventbridge.entry import entry
@@ -288,7 +288,7 @@ def test_check_says_what_can_be_right_for_no_record(tmp_path: Path, mistake: Mis
     file = tmp_path / "bridge.yaml"
     file.write_text(text, "utf-8")
     with pytest.raises(ConfigError) as caught:
-        config.load(file, {}, also=check.problems)
+        config.load(file, {}, also=problems.problems)
     (problem,) = caught.value.problems
 
     key = mistake.line.partition(":")[0]
@@ -339,7 +339,7 @@ def test_what_is_right_for_some_record_is_not_refused(tmp_path: Path, line: str)
     """A template that works for a single record is no mistake of the configuration."""
     file = tmp_path / "bridge.yaml"
     file.write_text(written(line, "", "orders.v1")[0], "utf-8")
-    settings = config.load(file, {}, also=check.problems)
+    settings = config.load(file, {}, also=problems.problems)
 
     assert ["orders.v1"] == list(settings.topics)
 
@@ -349,7 +349,7 @@ def test_a_pattern_has_no_one_topic(tmp_path: Path) -> None:
     file = tmp_path / "bridge.yaml"
     file.write_text(written("filter: topic == 'orders.v2'", "", "^orders")[0], "utf-8")
 
-    assert config.load(file, {}, also=check.problems)
+    assert config.load(file, {}, also=problems.problems)
 
 
 def test_every_mistake_has_its_own_line(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_every_mistake_has_its_own_line(tmp_path: Path) -> None:
     file = tmp_path / "bridge.yaml"
     file.write_text("\n".join([*lines[:line], *items, *lines[line:]]), "utf-8")
     with pytest.raises(ConfigError) as caught:
-        config.load(file, {}, also=check.problems)
+        config.load(file, {}, also=problems.problems)
 
     assert [f"(line {line + 2})", f"(line {line + 3})"] == [
         problem.message[-len("(line 20)") :] for problem in caught.value.problems

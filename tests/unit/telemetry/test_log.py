@@ -169,6 +169,18 @@ def test_console_without_a_terminal_has_no_colours(telemetry: Telemetry) -> None
     assert "\x1b" not in stream.getvalue()
 
 
+def test_a_console_line_tells_its_fields_apart(telemetry: Telemetry) -> None:
+    """A value of several words is quoted, and a line break in it starts no new line."""
+    stream = io.StringIO()
+    configure_logging("info", "console", stream=stream)
+    telemetry.kafka_problem("broker=1 is down\nand stays so")
+    telemetry.rebalanced("assigned", [ORDERS])
+    problem, rebalanced = stream.getvalue().splitlines()
+
+    assert problem.endswith(r"reason='broker=1 is down\nand stays so'")
+    assert rebalanced.endswith("kind=assigned count=1 partitions=['orders[3]']")
+
+
 def test_logs_go_to_stderr(telemetry: Telemetry, capsys: pytest.CaptureFixture[str]) -> None:
     """stdout is for results."""
     configure_logging("info", "json")

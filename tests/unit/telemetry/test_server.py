@@ -136,6 +136,57 @@ def test_oversized_headers_are_refused(running: Health) -> None:
     with_server(running, use)
 
 
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /livez?why HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET http://x/livez HTTP/1.1\r\nHost: x\r\n\r\n", 200),
+        (b"GET /livez HTTP/1.0\r\n\r\n", 200),
+        (b"GET /livez HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", 200),
+        (b"POST /livez HTTP/1.1\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000, 405),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2, 200),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 404),
+        (b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
+        (b"GET /livez HTTP/1.1\r\n" + b"X-Endless: " + b"x" * 20_000, 400),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_one_answer_and_the_end(running: Health, sent: bytes, status: int) -> None:
+    """Whatever comes, by halves too: one answer, which says where it ends, and a closed connection."""
+
+    async def use(server: Server, _: aiohttp.ClientSession) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for half in (sent[: len(sent) // 2], sent[len(sent) // 2 :]):
+            writer.write(half)
+            await writer.drain()
+            await asyncio.sleep(0)
+        head, body = (await reader.read()).split(b"\r\n\r\n", 1)
+        lines = head.decode().split("\r\n")
+        assert f"HTTP/1.1 {status} " == lines[0][:13]
+        assert {"Connection: close", f"Content-Length: {len(body)}"} <= set(lines)
+        writer.close()
+
+    with_server(running, use)
+
+
+def test_a_client_that_sends_on_is_cut_off(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body is thrown away, and not for ever."""
+    monkeypatch.setattr(server, "MAX_BODY_BYTES", 100_000)
+
+    async def use(server: Server, _: aiohttp.ClientSession) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"POST /livez HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x" * 10_000)
+                await writer.drain()
+        assert isinstance(reader.exception(), ConnectionError)
+
+    with_server(running, use)
+
+
 def test_slow_clients_hold_up_nobody(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections that send half a request are closed, and others are answered meanwhile."""
     monkeypatch.setattr(server, "IDLE_TIMEOUT_S", 0.2)
