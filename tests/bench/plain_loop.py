@@ -36,6 +36,7 @@ class Loop:
             "events",
             region_name=asked.region,
             endpoint_url=asked.endpoint,
+            verify=asked.ca,
             config=Config(max_pool_connections=self.threads),
         )
         self.consumer = Consumer(
@@ -96,6 +97,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("bootstrap", "topic", "group", "registry", "endpoint", "region"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--ca", metavar="FILE", help="the CA to trust; without it, boto3's own")
     parser.add_argument("--threads", type=int, default=16)
     return parser.parse_args(arguments)
 

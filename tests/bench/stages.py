@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from confluent_kafka import Message
 
-from connector import config
+from connector import config, process
 from connector.bridge import POLL_RECORDS
 from connector.delivery.pending import PendingEntry
 from connector.delivery.sender import TargetSender
@@ -90,6 +90,7 @@ class Stages:
         events = [mapping(each, "cluster/topic/0/0") for each in decoded]
         entries = [entry(event, max_event_bytes=max_event_bytes) for event in events if event is not None]
         pipeline = Pipeline(self._settings, self._registries)
+        process.tune_gc()  # as the bridge does; otherwise it walks these lists again and again
         return [
             Stage(
                 "bridge",
@@ -121,6 +122,7 @@ class Stages:
             messages = [cast(Message, _Message(record)) for record in self._records]
             entries = [loop.entry(message) for message in messages]
             batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
+            process.tune_gc()
 
             def put() -> float:
                 began_s = time.process_time()
@@ -148,8 +150,7 @@ class Stages:
         return min(self._fresh(run) for _ in range(ROUNDS)) / RECORDS * 1e6
 
     def _fresh(self, run: Callable[[], float]) -> float:
-        self._endpoint.reset()
-        self._endpoint.script(latency_ms=0)
+        self._endpoint.reset(latency_ms=0)
         return run()
 
     def _ledger(self) -> float:
