@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from tests.bench.results import Results
+from tests.bench.runs import Throughput
 from tests.bench.stages import Stage
 from tests.bench.targets import DRIFT, FULL_CORE, OTHER_WORK, rows
 
@@ -59,8 +60,8 @@ def run_table(results: Results) -> str:
     for program in programs:
         runs = [run for run in results.runs if run.program == program]
 
-        def mid(name: str, runs: Sequence[object] = runs) -> float:
-            return median(getattr(run, name) for run in runs)
+        def mid(name: str, runs: Sequence[Throughput] = runs) -> float:
+            return float(median(getattr(run, name) for run in runs))
 
         cells = [f"{mid('cpu_us'):.0f}", f"{mid('events_per_s'):,.0f}", f"{mid('cores'):.2f}"]
         cells += [f"{mid('peak_rss_bytes') / 1e6:.0f}", f"{mid('endpoint_cpu_us'):.0f}"]
