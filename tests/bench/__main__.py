@@ -24,7 +24,7 @@ from tests.bench.records import Shape
 from tests.bench.report import markdown
 from tests.bench.results import FILE, Results, save
 from tests.bench.runs import COMPARED, Bench, Throughput
-from tests.bench.stages import Stages
+from tests.bench.stages import Stage, Stages
 from tests.bridge_process import AWS_ENVIRON
 from tests.services import MissingServiceError
 from tests.services.kafka import shared
@@ -115,7 +115,7 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
             measured.once(wanted)
             if "stages" in wanted:
                 _say("stages, in this process")
-                _stages(results, plain, endpoint, schema_id)
+                results.stages = _stages(plain, registry.url, endpoint, schema_id)
         finally:
             kafka.close()
     return results
@@ -256,12 +256,14 @@ class Measured:
             self._results.faults.append(f"{run}: {count} events lost")
 
 
-def _stages(results: Results, bench: Bench, endpoint: Endpoint, schema_id: int) -> None:
+def _stages(bench: Bench, registry_url: str, endpoint: Endpoint, schema_id: int) -> list[Stage]:
     count = 50_000
     topic = bench.topic("stages", count)
-    with Stages(bench.settings(topic), endpoint=endpoint, schema_id=schema_id) as stages:
+    with Stages(
+        bench.settings(topic), registry_url=registry_url, endpoint=endpoint, schema_id=schema_id
+    ) as stages:
         poll = stages.poll(lambda: bench.settings(topic), count)
-        results.stages = [poll, *stages.bridge(), *stages.loop(bench.loop_arguments(topic))]
+        return [poll, *stages.bridge(), *stages.loop()]
 
 
 def _say(text: str) -> None:

@@ -10,9 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
-
-from confluent_kafka import Message
+from typing import NamedTuple, TypeVar
 
 from connector import config, process
 from connector.bridge import POLL_RECORDS
@@ -55,22 +53,39 @@ class Stage(NamedTuple):
 
 
 class Stages:
-    """Times the stages of the bridge and of the plain loop; use as a context."""
+    """Times the stages of the bridge and of the plain loop, over `count` records; use as a context."""
 
-    def __init__(self, settings_file: Path, *, endpoint: Endpoint, schema_id: int) -> None:
+    def __init__(
+        self,
+        settings_file: Path,
+        *,
+        registry_url: str,
+        endpoint: Endpoint,
+        schema_id: int,
+        count: int = RECORDS,
+    ) -> None:
         self._settings = config.load(settings_file, environ={})
         ((name, self._topic),) = self._settings.topics.items()
         self._endpoint = endpoint
         self._telemetry = Telemetry()
         self._registries = Registries.of(self._settings)
         self._partitions = [Partition(name, number) for number in range(PARTITIONS)]
-        self._records = [_record(number, schema_id, name) for number in range(RECORDS)]
+        self._records = [_record(number, schema_id, name) for number in range(count)]
         wait_until(lambda: self._knows(schema_id), what="the registry answers", timeout_s=10)
+        self._pipeline = Pipeline(self._settings, self._registries)
+        entries = [made for made in map(self._pipeline, self._records) if isinstance(made, Entry)]
+        self._entries, self._both = entries, list(zip(self._records, entries, strict=True))
+        self._calls = Requests({"default": Publisher(self._settings.eventbridge)})
+        self._orders = plain_loop.Orders(registry_url)
+        self._requests = plain_loop.Requests(endpoint.url, records.REGION, threads=CALLS)
+        theirs = [self._orders.entry(record.value or b"") for record in self._records]
+        self._loop_batches = [theirs[start : start + BATCH] for start in range(0, count, BATCH)]
 
     def __enter__(self) -> Stages:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._calls.close()
         self._registries.close()
 
     def bridge(self) -> list[Stage]:
@@ -88,9 +103,7 @@ class Stages:
             for record in self._records
         ]
         events = [mapping(each, "cluster/topic/0/0") for each in decoded]
-        entries = [entry(event, max_event_bytes=max_event_bytes) for event in events if event is not None]
-        pipeline = Pipeline(self._settings, self._registries)
-        process.tune_gc()  # as the bridge does; otherwise it walks these lists again and again
+        process.tune_gc()  # as the bridge does; otherwise it would walk these lists again and again
         return [
             Stage(
                 "bridge",
@@ -101,10 +114,10 @@ class Stages:
             Stage(
                 "bridge", "entry", _each(lambda e: e and entry(e, max_event_bytes=max_event_bytes), events)
             ),
-            Stage("bridge", "(decode, map and entry together)", _each(pipeline, self._records)),
-            Stage("bridge", "ledger: begin, settle", self._best(self._ledger)),
-            Stage("bridge", "outlet: add, pack, judge", self._best(lambda: self._outlet(entries))),
-            Stage("bridge", "publish: sign, send, read", self._best(lambda: self._calls(entries))),
+            Stage("bridge", "(decode, map and entry together)", self._best(self.pipeline_s)),
+            Stage("bridge", "ledger: begin, settle", self._best(self.ledger_s)),
+            Stage("bridge", "outlet: add, pack, judge", self._best(self.outlet_s)),
+            Stage("bridge", "publish: sign, send, read", self._best(self.calls_s)),
         ]
 
     def poll(self, settings_file: Callable[[], Path], count: int) -> Stage:
@@ -115,49 +128,35 @@ class Stages:
         rounds = [_poll(config.load(settings_file(), environ={}), count) for _ in range(ROUNDS)]
         return Stage("bridge", "poll", min(rounds) * 1e6)
 
-    def loop(self, arguments: Sequence[str]) -> list[Stage]:
+    def loop(self) -> list[Stage]:
         """The stages of the plain loop."""
-        loop = plain_loop.Loop(plain_loop.parse(arguments))
-        try:
-            messages = [cast(Message, _Message(record)) for record in self._records]
-            entries = [loop.entry(message) for message in messages]
-            batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
-            process.tune_gc()
+        decode = self._orders.decode
+        process.tune_gc()
+        return [
+            Stage("loop", "decode", _each(lambda record: decode(record.value or b""), self._records)),
+            Stage("loop", "entry with decode", self._best(self.loop_entries_s)),
+            Stage(
+                "loop",
+                f"put_partner_events, {CALLS} threads",
+                self._best(lambda: self.loop_calls_s(threads=CALLS)),
+            ),
+        ]
 
-            def put() -> float:
-                began_s = time.process_time()
-                with ThreadPoolExecutor(CALLS) as pool:
-                    list(pool.map(loop.put, batches))
-                return time.process_time() - began_s
+    # One round of a stage over all records, in seconds of CPU time
 
-            return [
-                Stage("loop", "decode", _each(lambda each: loop.decode(each.value or b""), self._records)),
-                Stage("loop", "entry with decode", _each(loop.entry, messages)),
-                Stage("loop", f"put_partner_events, {CALLS} threads", self._best(put)),
-            ]
-        finally:
-            loop.consumer.close()
+    def pipeline_s(self) -> float:
+        """Decode, map and entry together."""
+        began_s = time.thread_time()
+        for record in self._records:
+            self._pipeline(record)
+        return time.thread_time() - began_s
 
-    def _knows(self, schema_id: int) -> bool:
-        try:
-            self._registries.caches[config.DEFAULT_REGISTRY].get(SchemaId("id", schema_id))
-        except UnavailableError:
-            return False
-        return True
-
-    def _best(self, run: Callable[[], float]) -> float:
-        """The CPU time for each record of the best of several rounds, in µs."""
-        return min(self._fresh(run) for _ in range(ROUNDS)) / RECORDS * 1e6
-
-    def _fresh(self, run: Callable[[], float]) -> float:
-        self._endpoint.reset(latency_ms=0)
-        return run()
-
-    def _ledger(self) -> float:
+    def ledger_s(self) -> float:
+        """The ledger's begin and settle."""
         ledger = Ledger()
         ledger.assign(self._partitions)
         began_s = time.process_time()
-        for start in range(0, RECORDS, POLL_RECORDS):
+        for start in range(0, len(self._records), POLL_RECORDS):
             trackers = [
                 (
                     ledger.begin(record.partition, record.offset, size_bytes=record.size_bytes, now_s=0.0),
@@ -170,7 +169,8 @@ class Stages:
                 ledger.settle(tracker, record.offset)
         return time.process_time() - began_s
 
-    def _outlet(self, entries: Sequence[Entry]) -> float:
+    def outlet_s(self) -> float:
+        """The sender's add, pack and judge."""
         sink = _Sink()
         sender = TargetSender(
             "default",
@@ -181,16 +181,13 @@ class Stages:
         )
         ledger = Ledger()
         ledger.assign(self._partitions)
-        lane = Pipeline(self._settings, self._registries).ordering
+        lane = self._pipeline.ordering
         trackers = ledger.trackers
         began_s = time.process_time()
         now_s = time.monotonic()
-        for start in range(0, RECORDS, POLL_RECORDS):
-            for number in range(start, start + POLL_RECORDS):
-                record = self._records[number]
-                sender.add(
-                    PendingEntry(record, trackers[record.partition], entries[number], now_s), lane(record)
-                )
+        for start in range(0, len(self._records), POLL_RECORDS):
+            for record, made in self._both[start : start + POLL_RECORDS]:
+                sender.add(PendingEntry(record, trackers[record.partition], made, now_s), lane(record))
             sender.send(now_s)
             while sink.sent:
                 batch_id, count = sink.sent.pop()
@@ -198,22 +195,49 @@ class Stages:
                 sender.send(now_s)
         return time.process_time() - began_s
 
-    def _calls(self, entries: Sequence[Entry]) -> float:
-        calls = Requests({"default": Publisher(self._settings.eventbridge)})
+    def calls_s(self) -> float:
+        """Sign, send, read: requests to the endpoint, as many at once as the bridge has."""
+        entries, calls = self._entries, self._calls
+        began_s = time.process_time()
+        answered = sent = 0
+        while answered < len(entries):
+            while sent < len(entries) and sent - answered < CALLS * BATCH:
+                calls.send("default", sent, entries[sent : sent + BATCH])
+                sent += BATCH
+            for _, _, answer in calls.answers(1.0):
+                if answer.error is not None:
+                    raise BenchError(f"the endpoint refused a request: {answer.error}")
+                answered += len(answer.outcomes)
+        return time.process_time() - began_s
+
+    def loop_entries_s(self) -> float:
+        """The loop's decode and entry."""
+        began_s = time.thread_time()
+        for record in self._records:
+            self._orders.entry(record.value or b"")
+        return time.thread_time() - began_s
+
+    def loop_calls_s(self, *, threads: int) -> float:
+        """The loop's calls, on so many threads."""
+        began_s = time.process_time()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(self._requests.put, self._loop_batches))
+        return time.process_time() - began_s
+
+    def _knows(self, schema_id: int) -> bool:
         try:
-            began_s = time.process_time()
-            answered = sent = 0
-            while answered < len(entries):
-                while sent < len(entries) and sent - answered < CALLS * BATCH:
-                    calls.send("default", sent, entries[sent : sent + BATCH])
-                    sent += BATCH
-                for _, _, answer in calls.answers(1.0):
-                    if answer.error is not None:
-                        raise BenchError(f"the endpoint refused a request: {answer.error}")
-                    answered += len(answer.outcomes)
-            return time.process_time() - began_s
-        finally:
-            calls.close()
+            self._registries.caches[config.DEFAULT_REGISTRY].get(SchemaId("id", schema_id))
+        except UnavailableError:
+            return False
+        return True
+
+    def _best(self, run: Callable[[], float]) -> float:
+        """The CPU time for each record of the best of several rounds, in µs."""
+        return min(self._fresh(run) for _ in range(ROUNDS)) / len(self._records) * 1e6
+
+    def _fresh(self, run: Callable[[], float]) -> float:
+        self._endpoint.reset(latency_ms=0)
+        return run()
 
 
 def _poll(settings: config.Settings, count: int) -> float:
@@ -251,13 +275,6 @@ def _record(number: int, schema_id: int, topic: str) -> Record:
         records.value(number, schema_id),
         (),
     )
-
-
-class _Message:
-    """As much of confluent_kafka's message as the loop looks at."""
-
-    def __init__(self, record: Record) -> None:
-        self.value = lambda: record.value
 
 
 class _Listener:
