@@ -90,14 +90,15 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         FakeRegistry() as registry,
         Endpoint(latency_ms=LATENCY_MS) as endpoint,
-        Endpoint(latency_ms=LATENCY_MS, tls=True) as tls_endpoint,
+        Endpoint(latency_ms=LATENCY_MS, checks=False) as light,
+        Endpoint(latency_ms=LATENCY_MS, checks=False, tls=True) as light_tls,
     ):
         schema_id = registry.register("bench-value", records.SCHEMA)
         kafka = shared()
         try:
             command = " ".join(["python -m tests.bench", *sys.argv[1:]])
             results = Results(command, machine.described(kafka.description))
-            plain, tls = (
+            plain, full, tls = (
                 Bench(
                     kafka.client,
                     registry_url=registry.url,
@@ -106,10 +107,10 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
                     folder=Path(folder),
                     say=_say,
                 )
-                for each in (endpoint, tls_endpoint)
+                for each in (endpoint, light, light_tls)
             )
             plain.warm_up()
-            measured = Measured(results, plain, tls, asked)
+            measured = Measured(results, plain, full, tls, asked)
             for _ in range(asked.rounds):
                 measured.round(wanted)
             measured.once(wanted)
@@ -124,9 +125,12 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
 class Measured:
     """Notes in the results what each run measured."""
 
-    def __init__(self, results: Results, plain: Bench, tls: Bench, asked: argparse.Namespace) -> None:
+    def __init__(
+        self, results: Results, plain: Bench, full: Bench, tls: Bench, asked: argparse.Namespace
+    ) -> None:
+        """`full` and `tls` are for runs at full speed, with endpoints that check nothing."""
         self._results = results
-        self._plain, self._tls = plain, tls
+        self._plain, self._full, self._tls = plain, full, tls
         self._records: int = asked.records
         self._backlog: int = asked.backlog
         self._letters: int = asked.letters
@@ -159,7 +163,7 @@ class Measured:
             self._dead_letters()
 
     def _throughput(self) -> None:
-        bridge, loop = self._compared(self._plain, "")
+        bridge, loop = self._compared(self._full, "")
         others = max(bridge.others, loop.others)
         note = self._results.note
         note(targets.CPU, bridge.cpu_us, against=loop.cpu_us, others=others)
@@ -214,7 +218,7 @@ class Measured:
         self._note_idle(targets.IDLE, self._topic("idle", 0))
 
     def _two(self) -> None:
-        one, two = (self._plain.together(self._records, processes=count) for count in (1, 2))
+        one, two = (self._full.together(self._records, processes=count) for count in (1, 2))
         others = max(one.others, two.others)
         self._results.note(targets.TWO, two.events_per_s, against=one.events_per_s, others=others)
         self._results.runs += [one, two]
@@ -231,7 +235,7 @@ class Measured:
         self._note_idle(targets.IDLE_FULL, full, after_s=90, is_reachable=False)
 
     def _dead_letters(self) -> None:
-        found = letters.measure(self._plain, count=self._letters, compared=self._records, rounds=3)
+        found = letters.measure(self._full, count=self._letters, compared=self._records, rounds=3)
         self._results.note(targets.LISTED, found.listed_per_s)
         for each in found.rounds:
             self._results.note(targets.REPLAYED, each.replayed_per_s, against=each.bridge_per_s)

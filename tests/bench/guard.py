@@ -28,8 +28,8 @@ COMMITTED: Mapping[str, float] = MappingProxyType({"pipeline": 1.20, "sender": 0
 against the same. calls: signing, sending and reading answers, against boto3's on one thread."""
 MARGIN = 0.30
 """A ratio may be so much above the committed one."""
-RECORDS = 500
-ROUNDS = 15
+RECORDS = 400
+ROUNDS = 9
 
 
 def ratios() -> dict[str, float]:

@@ -8,7 +8,19 @@ from statistics import median
 from tests.bench.results import Results
 from tests.bench.runs import Throughput
 from tests.bench.stages import Stage
-from tests.bench.targets import DRIFT, FULL_CORE, OTHER_WORK, rows
+from tests.bench.targets import (
+    CPU,
+    CPU_TLS,
+    DRIFT,
+    FULL_CORE,
+    OTHER_WORK,
+    P99,
+    RATE,
+    RSS_BACKLOG,
+    START,
+    STOP,
+    rows,
+)
 
 METHOD = (
     "Every figure is taken from outside the programs: CPU and memory from `/proc`, events and times from the "
@@ -42,6 +54,17 @@ def target_table(results: Results) -> str:
     """Each figure next to its target."""
     header = ("figure", "target", "measured", "beside it", "ratio", "met", "void, because")
     return table(header, rows(results))
+
+
+def short_table(results: Results) -> str:
+    """The most important figures of it."""
+    asked = (CPU, CPU_TLS, RATE, RSS_BACKLOG, P99, START, STOP)
+    lines = [
+        (row.figure, row.target, row.measured, row.beside, row.ratio, row.met)
+        for row in rows(results)
+        if row.figure in asked
+    ]
+    return table(("figure", "target", "measured", "beside it", "ratio", "met"), lines)
 
 
 def run_table(results: Results) -> str:

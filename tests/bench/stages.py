@@ -1,7 +1,8 @@
 """Where the microseconds go: each stage by itself, in this process, over the benchmark's own records.
 
-A stage is timed in CPU time of everything it runs on, its best round of several; what it makes is thrown
-away at once, as the bridge does. The sum is what one event costs without the loop around the stages.
+A stage is timed in CPU time of everything it runs on, in turn with the others, and its best round counts. What
+it makes is thrown away at once, as the bridge does. The sum is what one event costs without the loop around the
+stages.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from tests.bench.runs import PARTITIONS
 from tests.fakes import FakeStateFeed
 from tests.services.child import wait_until
 
-ROUNDS = 3
+ROUNDS = 5
 RECORDS = 20_000
 CALLS = 16
 """Requests at once, as the bridge and the loop have."""
@@ -104,21 +105,18 @@ class Stages:
         ]
         events = [mapping(each, "cluster/topic/0/0") for each in decoded]
         process.tune_gc()  # as the bridge does; otherwise it would walk these lists again and again
-        return [
-            Stage(
-                "bridge",
-                "decode",
-                _each(lambda record: decode_value(record.value or b"", record.headers), self._records),
-            ),
-            Stage("bridge", "map", _each(lambda each: mapping(each, "cluster/topic/0/0"), decoded)),
-            Stage(
-                "bridge", "entry", _each(lambda e: e and entry(e, max_event_bytes=max_event_bytes), events)
-            ),
-            Stage("bridge", "(decode, map and entry together)", self._best(self.pipeline_s)),
-            Stage("bridge", "ledger: begin, settle", self._best(self.ledger_s)),
-            Stage("bridge", "outlet: add, pack, judge", self._best(self.outlet_s)),
-            Stage("bridge", "publish: sign, send, read", self._best(self.calls_s)),
-        ]
+        return self._timed(
+            "bridge",
+            {
+                "decode": lambda: _each(lambda r: decode_value(r.value or b"", r.headers), self._records),
+                "map": lambda: _each(lambda each: mapping(each, "cluster/topic/0/0"), decoded),
+                "entry": lambda: _each(lambda e: e and entry(e, max_event_bytes=max_event_bytes), events),
+                "(decode, map and entry together)": self.pipeline_s,
+                "ledger: begin, settle": self.ledger_s,
+                "outlet: add, pack, judge": self.outlet_s,
+                "publish: sign, send, read": self.calls_s,
+            },
+        )
 
     def poll(self, settings_file: Callable[[], Path], count: int) -> Stage:
         """What it costs to get `count` records out of Kafka, librdkafka's threads included.
@@ -132,24 +130,20 @@ class Stages:
         """The stages of the plain loop."""
         decode = self._orders.decode
         process.tune_gc()
-        return [
-            Stage("loop", "decode", _each(lambda record: decode(record.value or b""), self._records)),
-            Stage("loop", "entry with decode", self._best(self.loop_entries_s)),
-            Stage(
-                "loop",
-                f"put_partner_events, {CALLS} threads",
-                self._best(lambda: self.loop_calls_s(threads=CALLS)),
-            ),
-        ]
+        return self._timed(
+            "loop",
+            {
+                "decode": lambda: _each(lambda record: decode(record.value or b""), self._records),
+                "entry with decode": self.loop_entries_s,
+                f"put_partner_events, {CALLS} threads": lambda: self.loop_calls_s(threads=CALLS),
+            },
+        )
 
     # One round of a stage over all records, in seconds of CPU time
 
     def pipeline_s(self) -> float:
         """Decode, map and entry together."""
-        began_s = time.thread_time()
-        for record in self._records:
-            self._pipeline(record)
-        return time.thread_time() - began_s
+        return _each(self._pipeline, self._records)
 
     def ledger_s(self) -> float:
         """The ledger's begin and settle."""
@@ -212,10 +206,7 @@ class Stages:
 
     def loop_entries_s(self) -> float:
         """The loop's decode and entry."""
-        began_s = time.thread_time()
-        for record in self._records:
-            self._orders.entry(record.value or b"")
-        return time.thread_time() - began_s
+        return _each(lambda record: self._orders.entry(record.value or b""), self._records)
 
     def loop_calls_s(self, *, threads: int) -> float:
         """The loop's calls, on so many threads."""
@@ -231,13 +222,14 @@ class Stages:
             return False
         return True
 
-    def _best(self, run: Callable[[], float]) -> float:
-        """The CPU time for each record of the best of several rounds, in µs."""
-        return min(self._fresh(run) for _ in range(ROUNDS)) / len(self._records) * 1e6
-
-    def _fresh(self, run: Callable[[], float]) -> float:
-        self._endpoint.reset(latency_ms=0)
-        return run()
+    def _timed(self, program: str, stages: Mapping[str, Callable[[], float]]) -> list[Stage]:
+        """Times the stages in turn, several rounds of each, and takes the best."""
+        best_s = dict.fromkeys(stages, float("inf"))
+        for _ in range(ROUNDS):
+            for name, run in stages.items():
+                self._endpoint.reset(latency_ms=0)
+                best_s[name] = min(best_s[name], run())
+        return [Stage(program, name, spent_s / len(self._records) * 1e6) for name, spent_s in best_s.items()]
 
 
 def _poll(settings: config.Settings, count: int) -> float:
@@ -256,14 +248,11 @@ def _poll(settings: config.Settings, count: int) -> float:
 
 
 def _each(function: Callable[[T], object], items: Sequence[T]) -> float:
-    """The CPU time of one call, in µs: the best of several rounds over all items."""
-    rounds = []
-    for _ in range(ROUNDS):
-        began_s = time.thread_time()
-        for item in items:
-            function(item)
-        rounds.append(time.thread_time() - began_s)
-    return min(rounds) / len(items) * 1e6
+    """The CPU time, in seconds, of a call with each item."""
+    began_s = time.thread_time()
+    for item in items:
+        function(item)
+    return time.thread_time() - began_s
 
 
 def _record(number: int, schema_id: int, topic: str) -> Record:
