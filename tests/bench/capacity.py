@@ -8,10 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from connector.config.settings import Target
 from tests.bench.curves import Curves, Measured, load
 from tests.bench.report import table
+from tests.bench.results import Results
+from tests.bench.results import load as results_of_docs
+from tests.bench.targets import TWO
 
 HEADROOM = 0.7
 """The part of a ceiling that is planned for; the rest is for catching up, and for pods that are away."""
@@ -103,3 +107,13 @@ def example(events_per_s: int = 20_000, curves: Curves | None = None) -> str:
     head = f"{events_per_s:,} events a second of 1 KB, answered in {latency_s * 1000:.0f} ms:"
     lines = [f"{number}. **{name}.** {text}" for number, (name, text) in enumerate(steps.items(), 1)]
     return "\n".join([head, "", *lines])
+
+
+def gain(results: Results | None = None) -> str:
+    """What a second process adds, in a sentence."""
+    figure = (results or results_of_docs()).figures[TWO]
+    times = median(two / one for two, one in zip(figure.bridge, figure.against, strict=True))
+    return (
+        f"Two processes sent {times:.2f} times the events of one, on two cores that the broker and the endpoint "
+        "share with them ([`make bench`](performance.md#targets))."
+    )

@@ -81,7 +81,8 @@ CURVES = (
             Point("20 KB", Shape(padding_bytes=20_000, distinct=500), count=5_000),
         ],
         "Every byte is decoded, written as JSON, hashed for the signature and sent, and only "
-        "`batch.byte_size` bytes fit in a request, 12 events of 20 KB.",
+        "`batch.byte_size` bytes fit in a request, 12 events of 20 KB. Records that wait in the bridge, and their "
+        "events, take up to `delivery.max_pending_bytes` each, 64 MiB.",
     ),
     Curve(
         "partitions",
@@ -128,12 +129,16 @@ CURVES = (
             Point(name, variant=Variant(topic={"ordering": name}))
             for name in ("key", "partition", "unordered")
         ],
-        "",
+        "Order by partition leaves each partition and source one request at a time, so fewer are in flight, and "
+        "more records wait in the bridge.",
     ),
     Curve(
         "in-flight",
-        "`max_in_flight`",
-        [Point(f"{count}", variant=Variant({"max_in_flight": count})) for count in (16, 32, 64)],
+        "`max_in_flight`, at a latency of 100 ms",
+        [
+            Point(f"{count}", variant=Variant({"max_in_flight": count}), latency_ms=100)
+            for count in (16, 32, 64)
+        ],
         "The more requests are in flight, the more answers the loop deals with in a turn.",
     ),
 )

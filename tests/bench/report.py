@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from statistics import median
 
 from tests.bench.results import Results
@@ -22,6 +22,8 @@ from tests.bench.targets import (
     rows,
 )
 
+IN_SHORT = (CPU, CPU_TLS, RATE, RSS_BACKLOG, P99, START, STOP)
+"""The figures that README shows."""
 METHOD = (
     "Every figure is taken from outside the programs: CPU and memory from `/proc`, events and times from the "
     "fake EventBridge. Rounds are interleaved, bridge and loop in turn; a cell is the median of its rounds, "
@@ -50,21 +52,10 @@ def conditions(results: Results) -> str:
     return "\n".join(f"- {name}: {text}" for name, text in lines.items())
 
 
-def target_table(results: Results) -> str:
-    """Each figure next to its target."""
+def target_table(results: Results, only: Collection[str] = ()) -> str:
+    """Each figure next to its target, or `only` these."""
     header = ("figure", "target", "measured", "beside it", "ratio", "met", "void, because")
-    return table(header, rows(results))
-
-
-def short_table(results: Results) -> str:
-    """The most important figures of it."""
-    asked = (CPU, CPU_TLS, RATE, RSS_BACKLOG, P99, START, STOP)
-    lines = [
-        (row.figure, row.target, row.measured, row.beside, row.ratio, row.met)
-        for row in rows(results)
-        if row.figure in asked
-    ]
-    return table(("figure", "target", "measured", "beside it", "ratio", "met"), lines)
+    return table(header, [row for row in rows(results) if not only or row.figure in only])
 
 
 def run_table(results: Results) -> str:

@@ -1,8 +1,8 @@
 """Where the microseconds go: each stage by itself, in this process, over the benchmark's own records.
 
-A stage is timed in CPU time of everything it runs on, in turn with the others, and its best round counts. What
-it makes is thrown away at once, as the bridge does. The sum is what one event costs without the loop around the
-stages.
+A stage is timed in CPU time of everything it runs on, in turn with the others, and its best round counts.
+What it makes is thrown away at once, as the bridge does. The sum is what one event costs without the loop
+around the stages.
 """
 
 from __future__ import annotations
