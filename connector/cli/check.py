@@ -330,7 +330,8 @@ def _topic_checks(
     partitions = {
         name: sum(existing[topic] for topic in pipeline.topics_of(name, existing)) for name in settings.topics
     }
-    yield CheckResult("partitions", ok=True, text=describe_partitions(settings, partitions))
+    if any(partitions.values()):
+        yield CheckResult("partitions", ok=True, text=describe_partitions(settings, partitions))
     letters = settings.dead_letter
     if letters.topic in existing:
         yield CheckResult("dead-letter topic", ok=True, text=letters.topic)

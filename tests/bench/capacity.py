@@ -114,6 +114,6 @@ def gain(results: Results | None = None) -> str:
     figure = (results or results_of_docs()).figures[TWO]
     times = median(two / one for two, one in zip(figure.bridge, figure.against, strict=True))
     return (
-        f"Two processes sent {times:.2f} times the events of one, on two cores that the broker and the endpoint "
-        "share with them ([`make bench`](performance.md#targets))."
+        f"Two processes sent {times:.2f} times the events of one, on two cores shared with broker and "
+        "endpoint: see [`make bench`](performance.md#targets)."
     )

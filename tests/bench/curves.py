@@ -81,8 +81,8 @@ CURVES = (
             Point("20 KB", Shape(padding_bytes=20_000, distinct=500), count=5_000),
         ],
         "Every byte is decoded, written as JSON, hashed for the signature and sent, and only "
-        "`batch.byte_size` bytes fit in a request, 12 events of 20 KB. Records that wait in the bridge, and their "
-        "events, take up to `delivery.max_pending_bytes` each, 64 MiB.",
+        "`batch.byte_size` bytes fit in a request, 12 events of 20 KB. What waits in the bridge takes up to "
+        "`delivery.max_pending_bytes`, 64 MiB.",
     ),
     Curve(
         "partitions",
@@ -129,7 +129,7 @@ CURVES = (
             Point(name, variant=Variant(topic={"ordering": name}))
             for name in ("key", "partition", "unordered")
         ],
-        "Order by partition leaves each partition and source one request at a time, so fewer are in flight, and "
+        "Order by partition leaves each partition and source one request at a time: fewer are in flight, and "
         "more records wait in the bridge.",
     ),
     Curve(
