@@ -110,7 +110,7 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
                 for each in (endpoint, light, light_tls)
             )
             plain.warm_up()
-            measured = Measured(results, plain, full, tls, asked)
+            measured = Rounds(results, plain, full, tls, asked)
             for _ in range(asked.rounds):
                 measured.round(wanted)
             measured.once(wanted)
@@ -122,8 +122,8 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
     return results
 
 
-class Measured:
-    """Notes in the results what each run measured."""
+class Rounds:
+    """Measures round by round, and notes it in the results."""
 
     def __init__(
         self, results: Results, plain: Bench, full: Bench, tls: Bench, asked: argparse.Namespace
@@ -235,10 +235,12 @@ class Measured:
         self._note_idle(targets.IDLE_FULL, full, after_s=90, is_reachable=False)
 
     def _dead_letters(self) -> None:
+        others = OtherWork()
         found = letters.measure(self._full, count=self._letters, compared=self._records, rounds=3)
-        self._results.note(targets.LISTED, found.listed_per_s)
+        share = others.share()
+        self._results.note(targets.LISTED, found.listed_per_s, others=share)
         for each in found.rounds:
-            self._results.note(targets.REPLAYED, each.replayed_per_s, against=each.bridge_per_s)
+            self._results.note(targets.REPLAYED, each.replayed_per_s, against=each.bridge_per_s, others=share)
         rss_bytes = max(found.list_rss_bytes, found.replay_rss_bytes)
         self._results.note(targets.LETTERS_RSS, rss_bytes / 1e6)
         self._lost("letters", found.lost)

@@ -95,4 +95,4 @@ def _quiet_gc() -> Iterator[None]:
 
 if __name__ == "__main__":
     for part, ratio in ratios().items():
-        print(f"{part}: {ratio:.2f} × the plain loop (committed: {COMMITTED[part]:.2f})")
+        print(f"{part}: {ratio:.3f} × the plain loop (committed: {COMMITTED[part]:.3f})")

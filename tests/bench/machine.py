@@ -24,11 +24,11 @@ class OtherWork:
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
-        self._busy_s, self._own_s = _busy_s(), _own_s()
+        self._busy_s, self._own_s = _busy_s(), own_s()
 
     def share(self) -> float:
         """The share of all cores, 0 to 1."""
-        other_s = (_busy_s() - self._busy_s) - (_own_s() - self._own_s)
+        other_s = (_busy_s() - self._busy_s) - (own_s() - self._own_s)
         return max(0.0, other_s / (time.monotonic() - self._began_s) / (os.cpu_count() or 1))
 
 
@@ -51,7 +51,7 @@ def _busy_s() -> float:
     return sum(int(columns[place]) for place in _BUSY) / _TICKS_PER_S
 
 
-def _own_s() -> float:
+def own_s() -> float:
     """CPU seconds of this process and all descendants, those that have ended included."""
     ticks, pids = 0, [os.getpid()]
     while pids:

@@ -55,7 +55,7 @@ class Orders:
         return self.schemas[schema_id]
 
 
-class Requests:
+class Calls:
     """Sends entries, and those that are refused again."""
 
     def __init__(self, endpoint_url: str, region: str, *, threads: int, ca_file: str | None = None) -> None:
@@ -79,7 +79,7 @@ class Requests:
 class Loop:
     def __init__(self, asked: argparse.Namespace) -> None:
         self.orders = Orders(asked.registry)
-        self.requests = Requests(asked.endpoint, asked.region, threads=asked.threads, ca_file=asked.ca)
+        self.calls = Calls(asked.endpoint, asked.region, threads=asked.threads, ca_file=asked.ca)
         self.threads: int = asked.threads
         self.stopping = False
         self.consumer = Consumer(
@@ -100,7 +100,7 @@ class Loop:
                 entries = [self.orders.entry(value) for value in values]
                 if entries:
                     batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
-                    list(pool.map(self.requests.put, batches))
+                    list(pool.map(self.calls.put, batches))
                     self.consumer.commit(asynchronous=True)
         self.consumer.close()
 

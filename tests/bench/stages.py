@@ -78,7 +78,7 @@ class Stages:
         self._entries, self._both = entries, list(zip(self._records, entries, strict=True))
         self._calls = Requests({"default": Publisher(self._settings.eventbridge)})
         self._orders = plain_loop.Orders(registry_url)
-        self._requests = plain_loop.Requests(endpoint.url, records.REGION, threads=CALLS)
+        self._loop_calls = plain_loop.Calls(endpoint.url, records.REGION, threads=CALLS)
         theirs = [self._orders.entry(record.value or b"") for record in self._records]
         self._loop_batches = [theirs[start : start + BATCH] for start in range(0, count, BATCH)]
 
@@ -212,7 +212,7 @@ class Stages:
         """The loop's calls, on so many threads."""
         began_s = time.process_time()
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(self._requests.put, self._loop_batches))
+            list(pool.map(self._loop_calls.put, self._loop_batches))
         return time.process_time() - began_s
 
     def _knows(self, schema_id: int) -> bool:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.bench import records, targets
+from tests.bench.machine import own_s
 from tests.bench.report import markdown
 from tests.bench.results import Results, load, save
 from tests.bench.runs import Throughput, percentile
@@ -130,3 +133,11 @@ def test_what_went_wrong_is_in_the_report() -> None:
     results.faults.append("stop: 3 events lost")
 
     assert "- stop: 3 events lost" in markdown(results)
+
+
+def test_the_work_of_children_is_our_own_also_when_they_have_ended() -> None:
+    """Otherwise the programs under measurement would make every row void."""
+    before_s = own_s()
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=True)
+
+    assert own_s() - before_s > 0.25

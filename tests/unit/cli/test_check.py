@@ -145,6 +145,7 @@ def test_check_for_machines(terminal: Terminal, folder: Path) -> None:
 
     assert (0, "", True) == (good.code, good.err, json.loads(good.out)["ok"])
     assert "eu-central-1" == json.loads(good.out)["plan"]["EventBridge"]["region"]
+    assert json.loads(good.out)["plan"]["ceiling of one process"]["lowest"].startswith("requests at once")
     assert (2, "", False) == (bad.code, bad.err, json.loads(bad.out)["ok"])
     assert 5 == len(json.loads(bad.out)["problems"])
     assert {"path", "message"} == set(json.loads(bad.out)["problems"][0])
