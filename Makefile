@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # Tests start hundreds of processes; without bytecode files each of them would compile the package anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring image demo bench \
+.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring image demo bench curves \
 	chaos soak fuzz audit
 .DEFAULT_GOAL := help
 
@@ -79,8 +79,11 @@ monitoring: setup ## runs every query of dashboard and alerts against a real Pro
 image: setup ## builds the image (BASE_IMAGE=…) and runs it as Kubernetes would
 	IMAGE_TESTS=required $(BIN)/pytest tests/image
 
-bench: setup ## measures CPU, throughput and memory, next to a plain boto3 loop
-	$(BIN)/python -m tests.bench
+bench: setup ## measures the bridge next to a plain boto3 loop and its targets: make bench [QUICK=1] [SAVE=1]
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(SAVE),--save)
+
+curves: setup ## measures how the cost of an event depends on size, keys, latency and others: make curves [SAVE=1]
+	$(BIN)/python -m tests.bench.curves $(if $(SAVE),--save)
 
 chaos: setup ## plays faults on real brokers and bridges: make chaos SEED=1 MINUTES=10
 	$(BIN)/python -m tests.chaos --seed "$(or $(SEED),0)" --minutes "$(or $(MINUTES),10)"

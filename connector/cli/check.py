@@ -7,7 +7,7 @@ is wrong with it is found before, by `problems.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from connector import config
+from connector.cli.ceiling import describe_ceiling, describe_partitions
 from connector.config.rules import is_loopback
 from connector.config.settings import DEFAULT_TARGET, EventTemplate, Format, Settings, Target, Topic
 from connector.config.units import show_bytes, show_seconds
@@ -54,6 +55,9 @@ def describe(settings: Settings) -> Iterator[Section]:
     yield Section("sources", _describe_sources(settings))
     yield Section("dead letters", _describe_dead_letters(settings))
     yield Section("limits", _describe_limits(settings))
+    for name, target in settings.all_targets.items():
+        title = "ceiling of one process" + f", target {name}" * (name != DEFAULT_TARGET)
+        yield Section(title, describe_ceiling(target))
     doubts = [*config.warnings(settings), *(doubt for way in ways.values() for doubt in way.warnings)]
     if doubts:
         yield Section("warnings", {doubt.path: doubt.message for doubt in doubts})
@@ -276,7 +280,8 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     else:
         text = f"{len(metadata.brokers)} in cluster {metadata.cluster_id}"
         yield CheckResult("brokers", ok=True, text=text)
-        yield from _topic_checks(settings, pipeline, set(metadata.topics))
+        counts = {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+        yield from _topic_checks(settings, pipeline, counts)
     finally:
         consumer.close()
     for name, check in registries.checks.items():
@@ -288,7 +293,10 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
         yield from _source_checks(settings, name, of_target)
 
 
-def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[str]) -> Iterator[CheckResult]:
+def _topic_checks(
+    settings: config.Settings, pipeline: Pipeline, existing: Mapping[str, int]
+) -> Iterator[CheckResult]:
+    """Check the topics of the settings; `existing` counts the partitions of every topic in the cluster."""
     for name in settings.topics:
         if name.startswith("^"):
             text = ", ".join(pipeline.topics_of(name, existing))
@@ -300,6 +308,11 @@ def _topic_checks(settings: config.Settings, pipeline: Pipeline, existing: set[s
     for topic in sorted(existing):
         if pipeline.is_ambiguous(topic):
             yield CheckResult(f"topic {topic}", ok=False, text=pipeline.refusal(topic) or "")
+    partitions = {
+        name: sum(existing[topic] for topic in pipeline.topics_of(name, existing)) for name in settings.topics
+    }
+    if any(partitions.values()):
+        yield CheckResult("partitions", ok=True, text=describe_partitions(settings, partitions))
     letters = settings.dead_letter
     if letters.topic in existing:
         yield CheckResult("dead-letter topic", ok=True, text=letters.topic)

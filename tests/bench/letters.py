@@ -102,8 +102,8 @@ def _round(bench: Bench, topic: str, file: Path, *, letters: int, records: int) 
     bench._endpoint.reset()
     process = _command("replay", file, "--execute", "--rate", "0", "--max", str(letters))
     try:
-        first = bench._wait(process, letters // 10)  # before that it looks up its sources
-        last = bench._wait(process, letters * 9 // 10)  # the process that reads ends with its work
+        first = bench._wait(letters // 10, process)  # before that it looks up its sources
+        last = bench._wait(letters * 9 // 10, process)  # the process that reads ends with its work
         rss_bytes = process.peak_rss_bytes(with_children=True)
         _finished(process)
     finally:

@@ -20,24 +20,68 @@ from typing import Any
 import boto3
 import fastavro
 from botocore.config import Config
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer
 
 BATCH = 20
 RETRY_PAUSE_S = 0.2
 
 
-class Loop:
-    def __init__(self, asked: argparse.Namespace) -> None:
-        self.registry_url: str = asked.registry
-        self.threads: int = asked.threads
+class Orders:
+    """Makes entries of records."""
+
+    def __init__(self, registry_url: str) -> None:
+        self.registry_url = registry_url
         self.schemas: dict[int, Any] = {}
-        self.stopping = False
+
+    def entry(self, value: bytes) -> dict[str, Any]:
+        order = self.decode(value)
+        return {
+            "Time": order["updated_at"],
+            "Source": f"aws.partner/example.com/{order['tenant_id']}",
+            "Resources": [f"order/{order['order_id']}"],
+            "DetailType": f"Order {order['status']}",
+            "Detail": json.dumps(order, default=str),
+        }
+
+    def decode(self, value: bytes) -> Any:
+        schema = self.schema(int.from_bytes(value[1:5], "big"))
+        return fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
+
+    def schema(self, schema_id: int) -> Any:
+        if schema_id not in self.schemas:
+            with urllib.request.urlopen(f"{self.registry_url}/schemas/ids/{schema_id}", timeout=5) as answer:
+                text = json.load(answer)["schema"]
+            self.schemas[schema_id] = fastavro.parse_schema(json.loads(text))
+        return self.schemas[schema_id]
+
+
+class Calls:
+    """Sends entries, and those that are refused again."""
+
+    def __init__(self, endpoint_url: str, region: str, *, threads: int, ca_file: str | None = None) -> None:
         self.client = boto3.client(
             "events",
-            region_name=asked.region,
-            endpoint_url=asked.endpoint,
-            config=Config(max_pool_connections=self.threads),
+            region_name=region,
+            endpoint_url=endpoint_url,
+            verify=ca_file,
+            config=Config(max_pool_connections=threads),
         )
+
+    def put(self, entries: Sequence[dict[str, Any]]) -> None:
+        while entries:
+            answer = self.client.put_partner_events(Entries=entries)
+            results = zip(entries, answer["Entries"], strict=True)
+            entries = [entry for entry, result in results if "EventId" not in result]
+            if entries:
+                time.sleep(RETRY_PAUSE_S)
+
+
+class Loop:
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self.orders = Orders(asked.registry)
+        self.calls = Calls(asked.endpoint, asked.region, threads=asked.threads, ca_file=asked.ca)
+        self.threads: int = asked.threads
+        self.stopping = False
         self.consumer = Consumer(
             {
                 "bootstrap.servers": asked.bootstrap,
@@ -52,56 +96,25 @@ class Loop:
         with ThreadPoolExecutor(self.threads) as pool:
             while not self.stopping:
                 messages = self.consumer.consume(BATCH * self.threads, timeout=0.1)
-                entries = [self.entry(message) for message in messages if message.error() is None]
+                values = [message.value() or b"" for message in messages if message.error() is None]
+                entries = [self.orders.entry(value) for value in values]
                 if entries:
                     batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
-                    list(pool.map(self.put, batches))
+                    list(pool.map(self.calls.put, batches))
                     self.consumer.commit(asynchronous=True)
         self.consumer.close()
-
-    def entry(self, message: Message) -> dict[str, Any]:
-        order = self.decode(message.value() or b"")
-        return {
-            "Time": order["updated_at"],
-            "Source": f"aws.partner/example.com/{order['tenant_id']}",
-            "Resources": [f"order/{order['order_id']}"],
-            "DetailType": f"Order {order['status']}",
-            "Detail": json.dumps(order, default=str),
-        }
-
-    def decode(self, value: Any) -> Any:
-        schema = self.schema(int.from_bytes(value[1:5], "big"))
-        return fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
-
-    def schema(self, schema_id: int) -> Any:
-        if schema_id not in self.schemas:
-            with urllib.request.urlopen(f"{self.registry_url}/schemas/ids/{schema_id}", timeout=5) as answer:
-                text = json.load(answer)["schema"]
-            self.schemas[schema_id] = fastavro.parse_schema(json.loads(text))
-        return self.schemas[schema_id]
-
-    def put(self, entries: Sequence[dict[str, Any]]) -> None:
-        while entries:
-            answer = self.client.put_partner_events(Entries=entries)
-            results = zip(entries, answer["Entries"], strict=True)
-            entries = [entry for entry, result in results if "EventId" not in result]
-            if entries:
-                time.sleep(RETRY_PAUSE_S)
 
     def stop(self, *_: object) -> None:
         self.stopping = True
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("bootstrap", "topic", "group", "registry", "endpoint", "region"):
         parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--ca", metavar="FILE", help="the CA to trust; without it, boto3's own")
     parser.add_argument("--threads", type=int, default=16)
-    return parser.parse_args(arguments)
-
-
-def main() -> None:
-    loop = Loop(parse())
+    loop = Loop(parser.parse_args())
     signal.signal(signal.SIGTERM, loop.stop)
     loop.run()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
@@ -15,7 +16,6 @@ from connector.model import Json
 
 FLUSH_TIMEOUT_S = 60.0
 REGION = "eu-central-1"
-_CUSTOMERS = 10_000
 _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 _STATUS = ("PLACED", "PAID", "SHIPPED", "CANCELLED")
 _TENANTS = ("acme", "hooli", "globex", "initech")
@@ -63,22 +63,42 @@ TOPIC_SETTINGS: dict[str, Json] = {
 """What the bridge makes of an order; `plain_loop.py` makes the same of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """In what the records of a topic differ from one another."""
+
+    keys: int = 10_000
+    """Customers: how many different keys there are."""
+    sources: int = len(_TENANTS)
+    """Tenants: how many partner event sources the records are for."""
+    padding_bytes: int = 0
+    """Length of a note in each record, to make it larger."""
+    distinct: int | None = None
+    """How many different values there are; then they repeat, each time with other keys. None: all differ."""
+
+
+ORDERS = Shape()
+
+
 def order_id(number: int) -> str:
     return f"order-{number:010}"
 
 
-def key(number: int) -> bytes:
-    """Whose order it is: a customer has one in ten thousand, so keys repeat and few wait for each other."""
-    return b"customer-%05d" % (number * 7919 % _CUSTOMERS)
+def key(number: int, shape: Shape = ORDERS) -> bytes:
+    """Whose order it is: a customer usually has one in ten thousand, so keys repeat and few wait for each
+    other."""
+    return b"customer-%05d" % (number * 7919 % shape.keys)
 
 
-def value(number: int, schema_id: int) -> bytes:
+def value(number: int, schema_id: int, shape: Shape = ORDERS) -> bytes:
     """One order as Avro, behind Confluent's five bytes."""
+    note = "leave at the door" if number % 8 == 0 else None
+    tenant = number % shape.sources
     out = BytesIO()
     out.write(b"\x00" + schema_id.to_bytes(4, "big"))
     order = {
         "order_id": order_id(number),
-        "tenant_id": _TENANTS[number % len(_TENANTS)],
+        "tenant_id": _TENANTS[tenant] if tenant < len(_TENANTS) else f"tenant-{tenant}",
         "status": _STATUS[number % len(_STATUS)],
         "updated_at": _EPOCH + timedelta(seconds=number, milliseconds=number % 1000),
         "deliver_on": date(2026, 2, 1) + timedelta(days=number % 28) if number % 4 else None,
@@ -87,17 +107,22 @@ def value(number: int, schema_id: int) -> bytes:
         "quantity": number % 9 + 1,
         "weight": number % 1000 / 8,
         "paid": number % 2 == 0,
-        "note": "leave at the door" if number % 8 == 0 else None,
-        "customer": {"number": 100_000 + number % _CUSTOMERS, "country": "DE"},
+        "note": "x" * shape.padding_bytes or note,
+        "customer": {"number": 100_000 + number % 10_000, "country": "DE"},
         "tags": ["web", "gift"],
     }
     fastavro.schemaless_writer(out, _PARSED, order)
     return out.getvalue()
 
 
-def values(count: int, schema_id: int) -> Iterator[tuple[bytes, bytes]]:
-    """`count` different orders, with their keys."""
-    return ((key(number), value(number, schema_id)) for number in range(count))
+def values(count: int, schema_id: int, shape: Shape = ORDERS) -> Iterator[tuple[bytes, bytes]]:
+    """`count` orders, with their keys."""
+    made = [value(number, schema_id, shape) for number in range(shape.distinct or 0)]
+    for number in range(count):
+        yield (
+            key(number, shape),
+            made[number % len(made)] if made else value(number, schema_id, shape),
+        )
 
 
 class Sender:
@@ -135,11 +160,11 @@ class Sender:
             self._failures.append(error)
 
 
-def fill(client: Mapping[str, str], topic: str, count: int, schema_id: int) -> float:
+def fill(client: Mapping[str, str], topic: str, count: int, schema_id: int, shape: Shape = ORDERS) -> float:
     """Writes `count` orders to a topic, and answers their mean size in bytes."""
     sender = Sender(client, topic)
     size_bytes = 0
-    for each_key, each_value in values(count, schema_id):
+    for each_key, each_value in values(count, schema_id, shape):
         sender.send(each_key, each_value)
         size_bytes += len(each_value)
     sender.flush()

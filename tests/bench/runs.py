@@ -4,50 +4,72 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import subprocess
+import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
+import urllib3
+
 from tests.bench import records
 from tests.bench.endpoint import Endpoint
-from tests.bench.process import BenchError, Process
-from tests.services.child import free_ports
+from tests.bench.machine import OtherWork
+from tests.bench.process import ENVIRON, BenchError, Process
+from tests.bench.records import ORDERS, Shape
+from tests.services.child import free_ports, wait_until
 from tests.topics import Topics
 
 PARTITIONS = 6
 LOOK_EVERY_S = 0.05
-"""How often a run is looked at; a look costs the endpoint well under a millisecond."""
-FIRST_LOOK_EVERY_S = 0.005
-"""The same while the first event is waited for."""
+"""How often a run is looked at; a look costs the endpoint about a millisecond."""
 PATIENCE_S = 60.0
 """How long a run may go without a new event before it is given up."""
 LATENCY_PER_SECOND = 100
 OUTAGE_S = 10.0
+THREADS = 16
+"""Of the plain loop: as many requests at once as the bridge has by default."""
 
-IDLE_S = 20.0
-"""How long the CPU of a bridge with nothing to do is measured."""
-
-Program: TypeAlias = Literal["bridge", "loop", "loop, one thread"]
+Program: TypeAlias = Literal["bridge", "loop"]
 COMPARED: tuple[Program, Program] = ("bridge", "loop")
 
 
 @dataclass(frozen=True, slots=True)
-class Throughput:
-    """One run over a whole topic, or its first events."""
+class Variant:
+    """In what a bridge's settings differ from the defaults; addresses aside."""
 
-    program: Program
-    events: int
+    eventbridge: Mapping[str, object] = field(default_factory=dict)
+    topic: Mapping[str, object] = field(default_factory=dict)
+
+
+DEFAULTS = Variant()
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """One run over a topic. Its rates are those between the first and the last event."""
+
+    program: str
     cpu_us: float
-    """CPU of the program for each event, between the first and the last event."""
+    """CPU of the program for each event; of several processes, of all."""
     events_per_s: float
+    events_per_request: float
+    cores: float
+    """How many cores the program kept busy."""
     peak_rss_bytes: int
+    """Of several processes, of the largest."""
     first_event_s: float
-    """From the start of the process to the first accepted event."""
+    """From the start of the process to the answer to the first event."""
     endpoint_cpu_us: float
+    endpoint_cores: float
+    others: float
+    """The share of the machine that other work took."""
     lost: int
     repeated: int
 
@@ -56,7 +78,6 @@ class Throughput:
 class Stop:
     """A stop in the middle of a topic, and what a second process made of the rest."""
 
-    program: Program
     seconds: float
     exit_code: int
     lost: int
@@ -67,10 +88,8 @@ class Stop:
 class Latency:
     """From sending a record to the endpoint's answer, at a steady rate."""
 
-    program: Program
     p50_ms: float
     p99_ms: float
-    max_ms: float
     lost: int
 
 
@@ -87,22 +106,12 @@ class Memory:
     lost: int
 
 
-@dataclass(frozen=True, slots=True)
-class Idle:
-    """The CPU of a bridge that has nothing to do, or can do nothing."""
-
-    what: str
-    share: float
-    """Of one core."""
-    at_most: float
-    """What it should be."""
-
-
 class Look(NamedTuple):
     """What is seen of a run at one moment."""
 
     at_s: float
     accepted: int
+    requests: int
     cpu_s: float
     endpoint_cpu_s: float
 
@@ -129,29 +138,35 @@ class Bench:
         self._topics = Topics(client)
         self._dead_letter_topic = f"bench.dlt.{uuid.uuid4().hex[:8]}"
         self._topics.create(self._dead_letter_topic)
-        self._started = 0
 
     # The programs
 
-    def settings(self, topic: str, group: str | None = None, *, endpoint_url: str | None = None) -> Path:
-        """Writes a `bridge.yaml` for one topic, by default with a new group. Defaults but for addresses."""
+    def settings(
+        self, topic: str, group: str | None = None, *, variant: Variant = DEFAULTS, http_port: int = 0
+    ) -> Path:
+        """Writes a `bridge.yaml` for one topic, by default with a new group."""
         group = group or _group()
-        (port,) = free_ports(1)
+        ca_file = self._endpoint.ca_file
         settings = {
             "name": "bench",
             "kafka": {**self.client, "group.id": group},
             "schema_registry": {"url": self._registry_url},
-            "eventbridge": {"region": records.REGION, "endpoint_url": endpoint_url or self._endpoint.url},
+            "eventbridge": {
+                "region": records.REGION,
+                "endpoint_url": self._endpoint.url,
+                "ca_bundle": str(ca_file) if ca_file else None,
+                **variant.eventbridge,
+            },
             "dead_letter": {"topic": self._dead_letter_topic},
-            "http": {"host": "127.0.0.1", "port": port},
+            "http": {"host": "127.0.0.1", "port": http_port},
             "log": {"format": "json"},
-            "topics": {topic: records.TOPIC_SETTINGS},
+            "topics": {topic: {**records.TOPIC_SETTINGS, **variant.topic}},
         }
-        file = self._folder / f"{group}.yaml"
+        file = self._folder / f"{uuid.uuid4().hex}.yaml"
         file.write_text(json.dumps(settings, indent=2))  # JSON is YAML
         return file
 
-    def loop_arguments(self, topic: str, group: str | None = None, *, threads: int) -> list[str]:
+    def loop_arguments(self, topic: str, group: str | None = None) -> list[str]:
         """What `plain_loop.py` is told; without a group it gets a new one."""
         given = {
             "bootstrap": self.client["bootstrap.servers"],
@@ -160,21 +175,33 @@ class Bench:
             "registry": self._registry_url,
             "endpoint": self._endpoint.url,
             "region": records.REGION,
-            "threads": threads,
+            "threads": THREADS,
         }
-        return [f"--{name}={text}" for name, text in given.items()]
+        ca_file = self._endpoint.ca_file
+        return [f"--{name}={text}" for name, text in given.items()] + [f"--ca={ca_file}"] * bool(ca_file)
 
-    def start(self, program: Program, topic: str, group: str) -> Process:
-        """Starts a program as a new member of `group`."""
-        self._started += 1
+    @contextmanager
+    def running(
+        self,
+        program: Program,
+        topic: str,
+        group: str | None = None,
+        *,
+        variant: Variant = DEFAULTS,
+        http_port: int = 0,
+    ) -> Iterator[Process]:
+        """A program as a member of a group, by default of a new one; killed if it still runs at the end."""
         if program == "bridge":
-            arguments = ["-m", "connector", "run", "--config", str(self.settings(topic, group))]
+            file = self.settings(topic, group, variant=variant, http_port=http_port)
+            arguments = ["-m", "connector", "run", "--config", str(file)]
         else:
-            threads = 16 if program == "loop" else 1
-            arguments = ["-m", "tests.bench.plain_loop", *self.loop_arguments(topic, group, threads=threads)]
-        process = Process(program, arguments, log=self._folder / f"{self._started}.log")
+            arguments = ["-m", "tests.bench.plain_loop", *self.loop_arguments(topic, group)]
+        process = Process(program, arguments, log=self._folder / f"{uuid.uuid4().hex}.log")
         process.start()
-        return process
+        try:
+            yield process
+        finally:
+            process.kill()
 
     def warm_up(self) -> None:
         """Runs each program once, unmeasured.
@@ -185,79 +212,101 @@ class Bench:
         topic = self.topic("warm-up", 1000)
         for program in COMPARED:
             self._endpoint.reset()
-            process = self.start(program, topic, _group())
-            try:
-                self._wait(process, 1000)
+            with self.running(program, topic) as process:
+                self._wait(1000, process)
                 process.terminate()
-            finally:
-                process.kill()
 
     # The runs
 
-    def topic(self, name: str, count: int) -> str:
+    def topic(self, name: str, count: int, shape: Shape = ORDERS, *, partitions: int = PARTITIONS) -> str:
         """Creates a topic of its own and fills it."""
         topic = f"bench.{name}.{uuid.uuid4().hex[:8]}"
-        self._topics.create(topic, partitions=PARTITIONS)
+        self._topics.create(topic, partitions=partitions)
         if count:
-            began_s = time.monotonic()
-            size_bytes = records.fill(self.client, topic, count, self._schema_id)
-            took_s = time.monotonic() - began_s
-            self._say(
-                f"{count:,} records of {size_bytes:.1f} bytes on {PARTITIONS} partitions, {took_s:.0f} s"
-            )
+            self._fill(topic, count, shape)
         return topic
 
-    def throughput(self, program: Program, topic: str, count: int, *, whole: bool = True) -> Throughput:
+    def throughput(
+        self,
+        program: Program,
+        topic: str,
+        count: int,
+        *,
+        whole: bool = True,
+        variant: Variant = DEFAULTS,
+        latency_ms: float | None = None,
+    ) -> Throughput:
         """Runs a program with a new group until `count` events are accepted.
 
         `whole` says that the topic holds no more than these, so that none may be missing.
         """
-        self._endpoint.reset()
-        began_s = time.monotonic()
-        process = self.start(program, topic, _group())
-        try:
-            first = self._wait(process, 1, every_s=FIRST_LOOK_EVERY_S)
-            last = self._wait(process, count)
-            rss_bytes = process.peak_rss_bytes()
+        self._endpoint.reset(latency_ms=latency_ms)
+        others, began_s = OtherWork(), time.time()
+        with self.running(program, topic, variant=variant) as process:
+            first, last = self._wait(1, process), self._wait(count, process)
+            result = self._between(first, last, [process], name=program, others=others, began_s=began_s)
             process.terminate()
-        finally:
-            process.kill()
-        lost, repeated = self._account(count) if whole else (0, 0)
-        events = last.accepted - first.accepted
-        result = Throughput(
-            program=program,
-            events=events,
-            cpu_us=(last.cpu_s - first.cpu_s) / events * 1e6,
-            events_per_s=events / (last.at_s - first.at_s),
-            peak_rss_bytes=rss_bytes,
-            first_event_s=first.at_s - began_s,
-            endpoint_cpu_us=(last.endpoint_cpu_s - first.endpoint_cpu_s) / events * 1e6,
-            lost=lost,
-            repeated=repeated,
-        )
-        self._say(
-            f"{program}: {result.cpu_us:.0f} µs and {result.events_per_s:,.0f} events/s, "
-            f"{rss_bytes / 1e6:.0f} MB, first event after {result.first_event_s:.2f} s"
-        )
+        if whole:
+            lost, repeated = self._account(count)
+            result = replace(result, lost=lost, repeated=repeated)
+        self._say(f"{program}: {_in_words(result)}, first event after {result.first_event_s:.2f} s")
         return result
 
-    def stop(self, program: Program, topic: str, count: int) -> Stop:
-        """Stops a program with SIGTERM at a quarter of the topic, and lets a second one take the rest."""
+    def together(self, count: int, *, processes: int) -> Throughput:
+        """Runs bridges of one group on a topic that is filled once each of them has its partitions."""
+        self._endpoint.reset()
+        topic, group = self.topic("shared", 0), _group()
+        ports = free_ports(processes)
+        others, began_s = OtherWork(), time.time()
+        with ExitStack() as stack:
+            members = [
+                stack.enter_context(self.running("bridge", topic, group, http_port=port)) for port in ports
+            ]
+            share = PARTITIONS // processes
+            wait_until(
+                lambda: all(_partitions_assigned(port) == share for port in ports),
+                what=f"{processes} bridges have {share} partitions each",
+            )
+            self._fill(topic, count, Shape(distinct=10_000))
+            first, last = self._wait(1, *members), self._wait(count, *members)
+            name = f"{processes} bridge{'s' * (processes > 1)}"
+            result = self._between(first, last, members, name=name, others=others, began_s=began_s)
+            for each in members:
+                each.terminate()
+        self._say(f"{name}: {_in_words(result)}")
+        return result
+
+    def start_s(self, topic: str, count: int) -> float:
+        """Seconds from the start of a bridge until all of a small topic is accepted."""
+        self._endpoint.reset()
+        began_s = time.time()
+        with self.running("bridge", topic) as process:
+            self._wait(count, process)
+            process.terminate()
+        seconds = max(self._endpoint.answered()[event.request] for event in self._endpoint.events()) - began_s
+        self._say(f"bridge: {count} events {seconds:.2f} s after the start")
+        return seconds
+
+    def help_s(self) -> float:
+        """Seconds that `partner-bridge --help` takes."""
+        began_s = time.monotonic()
+        command = [sys.executable, "-m", "connector", "--help"]
+        subprocess.run(command, env=ENVIRON, stdout=subprocess.DEVNULL, check=True)
+        return time.monotonic() - began_s
+
+    def stop(self, topic: str, count: int) -> Stop:
+        """Stops a bridge with SIGTERM at a quarter of the topic, and lets a second one take the rest."""
         self._endpoint.reset()
         group = _group()
-        process = self.start(program, topic, group)
-        try:
-            self._wait(process, count // 4)
+        with self.running("bridge", topic, group) as process:
+            self._wait(count // 4, process)
             seconds, exit_code = process.terminate()
-            process = self.start(program, topic, group)
-            self._wait_distinct(process, count)
+        with self.running("bridge", topic, group) as process:
+            self._wait_distinct(count, process)
             process.terminate()
-        finally:
-            process.kill()
-        lost, repeated = self._account(count)
-        result = Stop(program, seconds, exit_code, lost, repeated)
+        result = Stop(seconds, exit_code, *self._account(count))
         self._say(
-            f"{program}: stopped in {seconds:.2f} s with exit code {exit_code}; {repeated} events repeated"
+            f"bridge: stopped in {seconds:.2f} s with exit code {exit_code}; {result.repeated} repeated"
         )
         return result
 
@@ -270,31 +319,23 @@ class Bench:
         def send(number: int) -> float:
             return sender.send(records.key(number), records.value(number, self._schema_id))
 
-        process = self.start(program, topic, _group())
-        try:
+        with self.running(program, topic) as process:
             # Every partition has had a record before the clock runs.
             warm_up = records.paced(send, first=0, count=100, per_second=LATENCY_PER_SECOND)
-            self._wait(process, len(warm_up))
+            self._wait(len(warm_up), process)
             count = round(seconds * LATENCY_PER_SECOND)
             sent = records.paced(send, first=len(warm_up), count=count, per_second=LATENCY_PER_SECOND)
-            self._wait(process, len(warm_up) + len(sent))
+            self._wait(len(warm_up) + len(sent), process)
             sender.flush()
             process.terminate()
-        finally:
-            process.kill()
         answered = self._endpoint.answered()
         took_ms = sorted(
             (answered[event.request] - sent[event.order_id]) * 1000
             for event in self._endpoint.events()
             if event.order_id in sent
         )
-        result = Latency(
-            program,
-            p50_ms=percentile(took_ms, 50),
-            p99_ms=percentile(took_ms, 99),
-            max_ms=took_ms[-1],
-            lost=self._account(len(warm_up) + len(sent))[0],
-        )
+        lost, _ = self._account(len(warm_up) + len(sent))
+        result = Latency(percentile(took_ms, 50), percentile(took_ms, 99), lost)
         self._say(f"{program}: p50 {result.p50_ms:.0f} ms, p99 {result.p99_ms:.0f} ms")
         return result
 
@@ -305,84 +346,103 @@ class Bench:
         """
         self._endpoint.reset()
         self._endpoint.script(down=True)
-        process = self.start("bridge", topic, _group())
-        try:
-            ends_s = time.monotonic() + OUTAGE_S
-            while time.monotonic() < ends_s:
-                process.check()
-                time.sleep(LOOK_EVERY_S)
+        with self.running("bridge", topic) as process:
+            self._watch(process, OUTAGE_S)
             outage_rss_bytes = process.peak_rss_bytes()
             self._endpoint.script(down=False)
-            self._wait(process, count)
+            self._wait(count, process)
             rss_bytes = process.peak_rss_bytes()
             process.terminate()
-        finally:
-            process.kill()
         lost, _ = self._account(count)
         self._say(f"bridge: {outage_rss_bytes / 1e6:.0f} MB in the outage, {rss_bytes / 1e6:.0f} MB at most")
         return Memory(count, outage_rss_bytes, rss_bytes, lost)
 
-    def idle(
-        self, what: str, *, waiting: int, after_s: float, at_most: float, is_reachable: bool = True
-    ) -> Idle:
-        """Measures a bridge with so many records, `after_s` it was started; where is no endpoint, there is
-        nobody on its port."""
+    def idle(self, topic: str, *, after_s: float, for_s: float, is_reachable: bool = True) -> float:
+        """The share of a core that a bridge takes, `after_s` it was started on a topic.
+
+        Where its endpoint is not reachable, nothing listens on the endpoint's port.
+        """
         self._endpoint.reset()
-        topic = self.topic("idle", waiting)
-        (nobody,) = free_ports(1)
-        file = self.settings(topic, endpoint_url=None if is_reachable else f"http://127.0.0.1:{nobody}")
-        self._started += 1
-        arguments = ["-m", "connector", "run", "--config", str(file)]
-        process = Process("bridge", arguments, log=self._folder / f"{self._started}.log")
-        process.start()
-        try:
+        (closed,) = free_ports(1)
+        variant = DEFAULTS if is_reachable else Variant({"endpoint_url": f"http://127.0.0.1:{closed}"})
+        with self.running("bridge", topic, variant=variant) as process:
             self._watch(process, after_s)
             cpu_s, began_s = process.cpu_s(), time.monotonic()
-            self._watch(process, IDLE_S)
+            self._watch(process, for_s)
             share = (process.cpu_s() - cpu_s) / (time.monotonic() - began_s)
             process.terminate()
-        finally:
-            process.kill()
-        self._say(f"bridge, {what}: {share:.2%} of a core")
-        return Idle(what, share, at_most)
+        self._say(f"bridge, idle: {share:.2%} of a core")
+        return share
+
+    def _fill(self, topic: str, count: int, shape: Shape) -> None:
+        began_s = time.monotonic()
+        size_bytes = records.fill(self.client, topic, count, self._schema_id, shape)
+        self._say(f"{count:,} records of {size_bytes:.1f} bytes, {time.monotonic() - began_s:.0f} s")
 
     def _watch(self, process: Process, seconds: float) -> None:
         ends_s = time.monotonic() + seconds
         while time.monotonic() < ends_s:
             process.check()
-            time.sleep(1.0)
+            time.sleep(0.5)
 
     # What is seen of them
 
-    def _look(self, process: Process) -> Look:
-        accepted = self._endpoint.accepted()
-        return Look(time.monotonic(), accepted, process.cpu_s(), self._endpoint.process.cpu_s())
+    def _look(self, *processes: Process) -> Look:
+        accepted, requests = self._endpoint.counts()
+        cpu_s = sum(process.cpu_s() for process in processes)
+        return Look(time.monotonic(), accepted, requests, cpu_s, self._endpoint.process.cpu_s())
 
-    def _wait(self, process: Process, wanted: int, *, every_s: float = LOOK_EVERY_S) -> Look:
+    def _wait(self, wanted: int, *processes: Process) -> Look:
         """Answers what is seen as soon as `wanted` events are accepted."""
         seen = -1
         seen_s = time.monotonic()
         while True:
-            look_up = self._look(process)
-            if look_up.accepted >= wanted:
-                return look_up
-            if look_up.accepted > seen:
-                seen, seen_s = look_up.accepted, look_up.at_s
-            if look_up.at_s - seen_s > PATIENCE_S:
-                raise BenchError(
-                    f"{process.name} stands still at {seen} of {wanted} events:\n{process.tail()}"
-                )
-            time.sleep(every_s)
+            look = self._look(*processes)
+            if look.accepted >= wanted:
+                return look
+            if look.accepted > seen:
+                seen, seen_s = look.accepted, look.at_s
+            if look.at_s - seen_s > PATIENCE_S:
+                logs = "\n".join(process.tail() for process in processes)
+                raise BenchError(f"{processes[0].name} stands still at {seen} of {wanted} events:\n{logs}")
+            time.sleep(LOOK_EVERY_S)
 
-    def _wait_distinct(self, process: Process, wanted: int) -> None:
+    def _wait_distinct(self, wanted: int, process: Process) -> None:
         """The same for different events; repeated ones make it more than `wanted` in all."""
         repeated = 0
         while True:
-            self._wait(process, wanted + repeated)
+            self._wait(wanted + repeated, process)
             lost, now_repeated = self._account(wanted)
             if not lost or now_repeated == repeated:
                 return
             repeated = now_repeated
+
+    def _between(
+        self,
+        first: Look,
+        last: Look,
+        processes: Sequence[Process],
+        *,
+        name: str,
+        others: OtherWork,
+        began_s: float,
+    ) -> Throughput:
+        events, seconds = last.accepted - first.accepted, last.at_s - first.at_s
+        cpu_s, endpoint_cpu_s = last.cpu_s - first.cpu_s, last.endpoint_cpu_s - first.endpoint_cpu_s
+        return Throughput(
+            program=name,
+            cpu_us=cpu_s / events * 1e6,
+            events_per_s=events / seconds,
+            events_per_request=events / (last.requests - first.requests),
+            cores=cpu_s / seconds,
+            peak_rss_bytes=max(process.peak_rss_bytes() for process in processes),
+            first_event_s=self._endpoint.first_answer_s() - began_s,
+            endpoint_cpu_us=endpoint_cpu_s / events * 1e6,
+            endpoint_cores=endpoint_cpu_s / seconds,
+            others=others.share(),
+            lost=0,
+            repeated=0,
+        )
 
     def _account(self, count: int) -> tuple[int, int]:
         """How many of the first `count` orders were never accepted, and how often one was once more."""
@@ -394,6 +454,21 @@ class Bench:
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """The smallest of the sorted values that at least `percent` of them do not exceed (nearest rank)."""
     return ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1]
+
+
+def _in_words(run: Throughput) -> str:
+    text = f"{run.cpu_us:.0f} µs and {run.events_per_s:,.0f} events/s, {run.peak_rss_bytes / 1e6:.0f} MB"
+    return text + f", other work {run.others:.0%}" * (run.others > 0.05)
+
+
+def _partitions_assigned(port: int) -> int:
+    """How many partitions the bridge with this HTTP port has; 0 while it does not answer."""
+    try:
+        metrics = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", retries=False, timeout=5)
+    except urllib3.exceptions.HTTPError:
+        return 0
+    found = re.search(r"^partner_bridge_partitions_assigned (\d+)", metrics.data.decode(), re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _group() -> str:

@@ -1,7 +1,8 @@
 """Where the microseconds go: each stage by itself, in this process, over the benchmark's own records.
 
-A stage is timed in CPU time of everything it runs on, its best round of several; what it makes is thrown
-away at once, as the bridge does. The sum is what one event costs without the loop around the stages.
+A stage is timed in CPU time of everything it runs on, in turn with the others, and its best round counts.
+What it makes is thrown away at once, as the bridge does. The sum is what one event costs without the loop
+around the stages.
 """
 
 from __future__ import annotations
@@ -10,11 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar
 
-from confluent_kafka import Message
-
-from connector import config
+from connector import config, process
 from connector.bridge import POLL_RECORDS
 from connector.delivery.pending import PendingEntry
 from connector.delivery.sender import TargetSender
@@ -38,7 +37,7 @@ from tests.bench.runs import PARTITIONS
 from tests.fakes import FakeStateFeed
 from tests.services.child import wait_until
 
-ROUNDS = 3
+ROUNDS = 5
 RECORDS = 20_000
 CALLS = 16
 """Requests at once, as the bridge and the loop have."""
@@ -55,22 +54,39 @@ class Stage(NamedTuple):
 
 
 class Stages:
-    """Times the stages of the bridge and of the plain loop; use as a context."""
+    """Times the stages of the bridge and of the plain loop, over `count` records; use as a context."""
 
-    def __init__(self, settings_file: Path, *, endpoint: Endpoint, schema_id: int) -> None:
+    def __init__(
+        self,
+        settings_file: Path,
+        *,
+        registry_url: str,
+        endpoint: Endpoint,
+        schema_id: int,
+        count: int = RECORDS,
+    ) -> None:
         self._settings = config.load(settings_file, environ={})
         ((name, self._topic),) = self._settings.topics.items()
         self._endpoint = endpoint
         self._telemetry = Telemetry()
         self._registries = Registries.of(self._settings)
         self._partitions = [Partition(name, number) for number in range(PARTITIONS)]
-        self._records = [_record(number, schema_id, name) for number in range(RECORDS)]
+        self._records = [_record(number, schema_id, name) for number in range(count)]
         wait_until(lambda: self._knows(schema_id), what="the registry answers", timeout_s=10)
+        self._pipeline = Pipeline(self._settings, self._registries)
+        entries = [made for made in map(self._pipeline, self._records) if isinstance(made, Entry)]
+        self._entries, self._both = entries, list(zip(self._records, entries, strict=True))
+        self._calls = Requests({"default": Publisher(self._settings.eventbridge)})
+        self._orders = plain_loop.Orders(registry_url)
+        self._loop_calls = plain_loop.Calls(endpoint.url, records.REGION, threads=CALLS)
+        theirs = [self._orders.entry(record.value or b"") for record in self._records]
+        self._loop_batches = [theirs[start : start + BATCH] for start in range(0, count, BATCH)]
 
     def __enter__(self) -> Stages:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._calls.close()
         self._registries.close()
 
     def bridge(self) -> list[Stage]:
@@ -89,23 +105,19 @@ class Stages:
             for record in self._records
         ]
         events = [mapping.event(*each) for each in decoded]
-        entries = [entry(event, max_event_bytes=max_event_bytes) for event in events if event is not None]
-        pipeline = Pipeline(self._settings, self._registries)
-        return [
-            Stage(
-                "bridge",
-                "decode",
-                _each(lambda record: decode_value(record.value or b"", record.headers), self._records),
-            ),
-            Stage("bridge", "map", _each(lambda each: mapping.event(*each), decoded)),
-            Stage(
-                "bridge", "entry", _each(lambda e: e and entry(e, max_event_bytes=max_event_bytes), events)
-            ),
-            Stage("bridge", "(decode, map and entry together)", _each(pipeline, self._records)),
-            Stage("bridge", "ledger: begin, settle", self._best(self._ledger)),
-            Stage("bridge", "outlet: add, pack, judge", self._best(lambda: self._outlet(entries))),
-            Stage("bridge", "publish: sign, send, read", self._best(lambda: self._calls(entries))),
-        ]
+        process.tune_gc()  # as the bridge does; otherwise it would walk these lists again and again
+        return self._timed(
+            "bridge",
+            {
+                "decode": lambda: _each(lambda r: decode_value(r.value or b"", r.headers), self._records),
+                "map": lambda: _each(lambda each: mapping.event(*each), decoded),
+                "entry": lambda: _each(lambda e: e and entry(e, max_event_bytes=max_event_bytes), events),
+                "(decode, map and entry together)": self.pipeline_s,
+                "ledger: begin, settle": self.ledger_s,
+                "outlet: add, pack, judge": self.outlet_s,
+                "publish: sign, send, read": self.calls_s,
+            },
+        )
 
     def poll(self, settings_file: Callable[[], Path], count: int) -> Stage:
         """What it costs to get `count` records out of Kafka, librdkafka's threads included.
@@ -115,49 +127,31 @@ class Stages:
         rounds = [_poll(config.load(settings_file(), environ={}), count) for _ in range(ROUNDS)]
         return Stage("bridge", "poll", min(rounds) * 1e6)
 
-    def loop(self, arguments: Sequence[str]) -> list[Stage]:
+    def loop(self) -> list[Stage]:
         """The stages of the plain loop."""
-        loop = plain_loop.Loop(plain_loop.parse(arguments))
-        try:
-            messages = [cast(Message, _Message(record)) for record in self._records]
-            entries = [loop.entry(message) for message in messages]
-            batches = [entries[start : start + BATCH] for start in range(0, len(entries), BATCH)]
+        decode = self._orders.decode
+        process.tune_gc()
+        return self._timed(
+            "loop",
+            {
+                "decode": lambda: _each(lambda record: decode(record.value or b""), self._records),
+                "entry with decode": self.loop_entries_s,
+                f"put_partner_events, {CALLS} threads": lambda: self.loop_calls_s(threads=CALLS),
+            },
+        )
 
-            def put() -> float:
-                began_s = time.process_time()
-                with ThreadPoolExecutor(CALLS) as pool:
-                    list(pool.map(loop.put, batches))
-                return time.process_time() - began_s
+    # One round of a stage over all records, in seconds of CPU time
 
-            return [
-                Stage("loop", "decode", _each(lambda each: loop.decode(each.value or b""), self._records)),
-                Stage("loop", "entry with decode", _each(loop.entry, messages)),
-                Stage("loop", f"put_partner_events, {CALLS} threads", self._best(put)),
-            ]
-        finally:
-            loop.consumer.close()
+    def pipeline_s(self) -> float:
+        """Decode, map and entry together."""
+        return _each(self._pipeline, self._records)
 
-    def _knows(self, schema_id: int) -> bool:
-        try:
-            self._registries.caches[config.DEFAULT_REGISTRY].get(SchemaId("id", schema_id))
-        except UnavailableError:
-            return False
-        return True
-
-    def _best(self, run: Callable[[], float]) -> float:
-        """The CPU time for each record of the best of several rounds, in µs."""
-        return min(self._fresh(run) for _ in range(ROUNDS)) / RECORDS * 1e6
-
-    def _fresh(self, run: Callable[[], float]) -> float:
-        self._endpoint.reset()
-        self._endpoint.script(latency_ms=0)
-        return run()
-
-    def _ledger(self) -> float:
+    def ledger_s(self) -> float:
+        """The ledger's begin and settle."""
         ledger = Ledger()
         ledger.assign(self._partitions)
         began_s = time.process_time()
-        for start in range(0, RECORDS, POLL_RECORDS):
+        for start in range(0, len(self._records), POLL_RECORDS):
             trackers = [
                 (
                     ledger.begin(record.partition, record.offset, size_bytes=record.size_bytes, now_s=0.0),
@@ -170,7 +164,8 @@ class Stages:
                 ledger.settle(tracker, record.offset)
         return time.process_time() - began_s
 
-    def _outlet(self, entries: Sequence[Entry]) -> float:
+    def outlet_s(self) -> float:
+        """The sender's add, pack and judge."""
         sink = _Sink()
         sender = TargetSender(
             "default",
@@ -181,16 +176,13 @@ class Stages:
         )
         ledger = Ledger()
         ledger.assign(self._partitions)
-        lane = Pipeline(self._settings, self._registries).ordering
+        lane = self._pipeline.ordering
         trackers = ledger.trackers
         began_s = time.process_time()
         now_s = time.monotonic()
-        for start in range(0, RECORDS, POLL_RECORDS):
-            for number in range(start, start + POLL_RECORDS):
-                record = self._records[number]
-                sender.add(
-                    PendingEntry(record, trackers[record.partition], entries[number], now_s), lane(record)
-                )
+        for start in range(0, len(self._records), POLL_RECORDS):
+            for record, made in self._both[start : start + POLL_RECORDS]:
+                sender.add(PendingEntry(record, trackers[record.partition], made, now_s), lane(record))
             sender.send(now_s)
             while sink.sent:
                 batch_id, count = sink.sent.pop()
@@ -198,22 +190,47 @@ class Stages:
                 sender.send(now_s)
         return time.process_time() - began_s
 
-    def _calls(self, entries: Sequence[Entry]) -> float:
-        calls = Requests({"default": Publisher(self._settings.eventbridge)})
+    def calls_s(self) -> float:
+        """Sign, send, read: requests to the endpoint, as many at once as the bridge has."""
+        entries, calls = self._entries, self._calls
+        began_s = time.process_time()
+        answered = sent = 0
+        while answered < len(entries):
+            while sent < len(entries) and sent - answered < CALLS * BATCH:
+                calls.send("default", sent, entries[sent : sent + BATCH])
+                sent += BATCH
+            for _, _, answer in calls.answers(1.0):
+                if answer.error is not None:
+                    raise BenchError(f"the endpoint refused a request: {answer.error}")
+                answered += len(answer.outcomes)
+        return time.process_time() - began_s
+
+    def loop_entries_s(self) -> float:
+        """The loop's decode and entry."""
+        return _each(lambda record: self._orders.entry(record.value or b""), self._records)
+
+    def loop_calls_s(self, *, threads: int) -> float:
+        """The loop's calls, on so many threads."""
+        began_s = time.process_time()
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(self._loop_calls.put, self._loop_batches))
+        return time.process_time() - began_s
+
+    def _knows(self, schema_id: int) -> bool:
         try:
-            began_s = time.process_time()
-            answered = sent = 0
-            while answered < len(entries):
-                while sent < len(entries) and sent - answered < CALLS * BATCH:
-                    calls.send("default", sent, entries[sent : sent + BATCH])
-                    sent += BATCH
-                for _, _, answer in calls.answers(1.0):
-                    if answer.error is not None:
-                        raise BenchError(f"the endpoint refused a request: {answer.error}")
-                    answered += len(answer.outcomes)
-            return time.process_time() - began_s
-        finally:
-            calls.close()
+            self._registries.caches[config.DEFAULT_REGISTRY].get(SchemaId("id", schema_id))
+        except UnavailableError:
+            return False
+        return True
+
+    def _timed(self, program: str, stages: Mapping[str, Callable[[], float]]) -> list[Stage]:
+        """Times the stages in turn, several rounds of each, and takes the best."""
+        best_s = dict.fromkeys(stages, float("inf"))
+        for _ in range(ROUNDS):
+            for name, run in stages.items():
+                self._endpoint.reset(latency_ms=0)
+                best_s[name] = min(best_s[name], run())
+        return [Stage(program, name, spent_s / len(self._records) * 1e6) for name, spent_s in best_s.items()]
 
 
 def _poll(settings: config.Settings, count: int) -> float:
@@ -233,14 +250,11 @@ def _poll(settings: config.Settings, count: int) -> float:
 
 
 def _each(function: Callable[[T], object], items: Sequence[T]) -> float:
-    """The CPU time of one call, in µs: the best of several rounds over all items."""
-    rounds = []
-    for _ in range(ROUNDS):
-        began_s = time.thread_time()
-        for item in items:
-            function(item)
-        rounds.append(time.thread_time() - began_s)
-    return min(rounds) / len(items) * 1e6
+    """The CPU time, in seconds, of a call with each item."""
+    began_s = time.thread_time()
+    for item in items:
+        function(item)
+    return time.thread_time() - began_s
 
 
 def _record(number: int, schema_id: int, topic: str) -> Record:
@@ -252,13 +266,6 @@ def _record(number: int, schema_id: int, topic: str) -> Record:
         records.value(number, schema_id),
         (),
     )
-
-
-class _Message:
-    """As much of confluent_kafka's message as the loop looks at."""
-
-    def __init__(self, record: Record) -> None:
-        self.value = lambda: record.value
 
 
 class _Listener:

@@ -41,6 +41,8 @@ def test_check_says_what_would_happen_topic_by_topic(terminal: Terminal) -> None
         "halt after 1000 in a row without one delivery between them",
         "event at most 256KiB; larger ones are dead-lettered",
         "request at most 20 events and 256KiB, waiting for others at most 50ms",
+        "ceiling of one process",
+        "lowest requests at once: 16,000 events/s where an answer takes 20ms",
     ):
         assert expected in text
 
@@ -143,6 +145,7 @@ def test_check_for_machines(terminal: Terminal, folder: Path) -> None:
 
     assert (0, "", True) == (good.code, good.err, json.loads(good.out)["ok"])
     assert "eu-central-1" == json.loads(good.out)["plan"]["EventBridge"]["region"]
+    assert json.loads(good.out)["plan"]["ceiling of one process"]["lowest"].startswith("requests at once")
     assert (2, "", False) == (bad.code, bad.err, json.loads(bad.out)["ok"])
     assert 5 == len(json.loads(bad.out)["problems"])
     assert {"path", "message"} == set(json.loads(bad.out)["problems"][0])
