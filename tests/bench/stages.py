@@ -105,7 +105,7 @@ class Stages:
             for record in self._records
         ]
         events = [mapping.event(*each) for each in decoded]
-        process.tune_gc()  # as the bridge does; otherwise it would walk these lists again and again
+        process.freeze_gc()  # as the bridge does; otherwise it would walk these lists again and again
         return self._timed(
             "bridge",
             {
@@ -130,7 +130,7 @@ class Stages:
     def loop(self) -> list[Stage]:
         """The stages of the plain loop."""
         decode = self._orders.decode
-        process.tune_gc()
+        process.freeze_gc()
         return self._timed(
             "loop",
             {
