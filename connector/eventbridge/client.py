@@ -25,8 +25,8 @@ from connector.eventbridge import errors
 from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
 from connector.eventbridge.endpoint import Route, drop_frames, route, routes, transport_error
 from connector.eventbridge.errors import Refusal, Remedy
-from connector.eventbridge.http import Connections, Reply
-from connector.eventbridge.signer import PUT_PARTNER_EVENTS
+from connector.eventbridge.http import Connections, Done, Reply
+from connector.eventbridge.signer import PUT_PARTNER_EVENTS, Signer
 from connector.model import Answer, Entry
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -34,6 +34,33 @@ MAX_ANSWER_BYTES = 256 * 1024
 CONTROL_CALLS = 4
 """Calls about sources at once, at most. They have connections of their own, so that none waits for another
 kind."""
+
+
+class Call:
+    """One call of PutPartnerEvents: its request, and what came of it so far."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.body = b'{"Entries":[' + b",".join([entry.json for entry in entries]) + b"]}"
+        self.signer: Signer | None = None
+        """Whose credentials signed the request; None before that."""
+        self.refused: Reply | None = None
+        self._count = len(entries)
+        self._started_s = time.monotonic()
+
+    def answered(self, reply: Reply) -> Answer:
+        """What an answer of HTTP 200 comes to."""
+        try:
+            outcomes = errors.outcomes(reply.body, self._count)
+        except ConnectorError as error:
+            return self.failed(error, reply)
+        return Answer(outcomes, None, _request_id(reply), time.monotonic() - self._started_s)
+
+    def failed(
+        self, error: ConnectorError, reply: Reply | None = None, retry_after_s: float | None = None
+    ) -> Answer:
+        """What a call without one comes to."""
+        drop_frames(error)
+        return Answer((), error, _request_id(reply), time.monotonic() - self._started_s, retry_after_s)
 
 
 class Publisher:
@@ -77,21 +104,39 @@ class Publisher:
         """Make one call of PutPartnerEvents and say what it came to. Never raises for anything outside the
         bridge.
         """
-        body = b'{"Entries":[' + b",".join([entry.json for entry in entries]) + b"]}"
-        started_s = time.monotonic()
-        retry_after_s: float | None = None
-        request_id: str | None = None
+        return await self.finish(Call(entries))
+
+    def start(self, call: Call, done: Done) -> bool:
+        """Send the request of a call if nothing is to be waited for but its reply; returns whether it did.
+
+        So it is with nearly every call: there are credentials, and a connection that was kept.
+        """
+        call.signer = self._signers.at_hand()
+        if call.signer is None:
+            return False
+        headers = self._signed(call.signer, call.body, PUT_PARTNER_EVENTS)
+        return self._connections.post_kept(headers, call.body, done)
+
+    def answer(self, call: Call, result: Reply | OSError) -> Answer | None:
+        """Say what a call came to, by the result of its request; None where `finish` must go on with it."""
+        if isinstance(result, OSError):
+            return call.failed(transport_error(result, self._target))
+        if result.status == 200:
+            return call.answered(result)
+        call.refused = result
+        return None
+
+    async def finish(self, call: Call) -> Answer:
+        """Make a call, or go on with one that was refused, and say what it came to."""
         try:
-            reply, refusal = await self._request(PUT_PARTNER_EVENTS, body, self._connections)
-            request_id = reply.headers.get("x-amzn-requestid")
-            if refusal is None:
-                outcomes = errors.outcomes(reply.body, len(entries))
-                return Answer(outcomes, None, request_id, time.monotonic() - started_s)
-            error, retry_after_s = refusal.error, refusal.retry_after_s
+            reply, refusal = await self._request(
+                PUT_PARTNER_EVENTS, call.body, self._connections, signer=call.signer, reply=call.refused
+            )
         except ConnectorError as failure:
-            error = failure
-        drop_frames(error)
-        return Answer((), error, request_id, time.monotonic() - started_s, retry_after_s)
+            return call.failed(failure)
+        if refusal is None:
+            return call.answered(reply)
+        return call.failed(refusal.error, reply, refusal.retry_after_s)
 
     async def call(self, operation: str, members: Mapping[str, str]) -> Reply | Refusal:
         """Make one call about sources. A reply is one of HTTP 200.
@@ -103,19 +148,25 @@ class Publisher:
         return refusal or reply
 
     async def _request(
-        self, operation: str, body: bytes, connections: Connections
+        self,
+        operation: str,
+        body: bytes,
+        connections: Connections,
+        *,
+        signer: Signer | None = None,
+        reply: Reply | None = None,
     ) -> tuple[Reply, Refusal | None]:
         """Send one request, and say what its answer means where that is not HTTP 200.
 
         It is repeated at once only where the first was refused before EventBridge processed it: with new
         credentials when they had expired, and with the clock corrected by the answer's date. Each of the
-        two happens once.
+        two happens once. `reply` is of the first, where that was sent already.
         """
         remedies = {*Remedy}
-        signer = await self._signers.current()
+        signer = signer or await self._signers.current()
         while True:
-            headers = signer.headers(body, time.time() + self._clock_offset_s, operation=operation)
-            reply = await self._send(headers, body, connections)
+            if reply is None:
+                reply = await self._send(self._signed(signer, body, operation), body, connections)
             if reply.status == 200:
                 return reply, None
             refusal = errors.refusal(reply.status, reply.headers, reply.body)
@@ -126,6 +177,10 @@ class Publisher:
             remedies.discard(refusal.remedy)
             if refusal.remedy is Remedy.REFRESH_CREDENTIALS:
                 signer = await self._signers.replace(signer)
+            reply = None
+
+    def _signed(self, signer: Signer, body: bytes, operation: str) -> dict[str, str]:
+        return signer.headers(body, time.time() + self._clock_offset_s, operation=operation)
 
     def publish_once(self, entries: Sequence[Entry]) -> Answer:
         """Make one call, and no other. Blocks."""
@@ -171,6 +226,10 @@ class Publisher:
         except ValueError:
             return  # no usable date: the second attempt fails as the first did, and says why
         self._clock_offset_s = now_s - time.time()
+
+
+def _request_id(reply: Reply | None) -> str | None:
+    return reply and reply.headers.get("x-amzn-requestid")
 
 
 def publishers(settings: config.Settings) -> dict[str, Publisher]:

@@ -90,6 +90,11 @@ class CredentialProvider:
         """Lookups that were given up, and whose thread goes on."""
         self._had_good_ones = False
 
+    def at_hand(self) -> Signer | None:
+        """The signer of `current`, where nothing has to be waited for; otherwise None."""
+        resolved = self._resolved
+        return resolved.signer if resolved is not None and self._clock() < self._check_at_s else None
+
     async def current(self) -> Signer:
         """A signer with credentials that have not expired.
 

@@ -268,6 +268,9 @@ def outcome(result: object) -> Outcome:
     """
     if not isinstance(result, dict):
         result = {}
+    # Nearly every result is of this kind.
+    if len(result) == 1 and (accepted := result.get("EventId")) and isinstance(accepted, str):
+        return Delivered(accepted)
     code = _read(result.get("ErrorCode"))
     event_id = result.get("EventId")
     if event_id and isinstance(event_id, str) and not code:

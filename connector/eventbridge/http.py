@@ -1,7 +1,8 @@
 """HTTP/1.1 to one endpoint: POST requests over connections that are kept, through a proxy where one is set.
 
 Only what the calls to EventBridge need: a body each way, no redirects, no retries. A general client costs
-a quarter of the whole bridge's CPU here. Reading HTTP is llhttp's work, Node.js's own parser.
+a quarter of the whole bridge's CPU here. Reading HTTP is llhttp's work, Node.js's own parser; the transports
+are aiofastnet's, whose TLS costs half of what asyncio's own does.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import base64
 import socket
 import ssl
 import time
-from collections.abc import Mapping
-from typing import NamedTuple, cast
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple, TypeAlias, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import aiofastnet
 import httptools
 
 KEEPALIVE_S = 15.0
@@ -46,6 +49,10 @@ class Reply(NamedTuple):
     body: bytes
 
 
+Done: TypeAlias = Callable[[Reply | OSError], None]
+"""Gets what came of a request, once: a whole reply, whatever its status, or why there is none."""
+
+
 class ProxyError(ConnectionError):
     """The proxy cannot be reached, or refuses to pass us on."""
 
@@ -69,13 +76,17 @@ class Connections:
         read_timeout_s: float,
         max_reply_bytes: int,
     ) -> None:
+        """`limit` is how many requests `post` sends at once; the others wait their turn."""
         self._way = way
         self._connect_timeout_s = connect_timeout_s
         self._read_timeout_s = read_timeout_s
         self._max_reply_bytes = max_reply_bytes
         self._free = asyncio.Semaphore(limit)
         self._idle: list[_Connection] = []
-        self._busy: set[_Connection] = set()
+        self._busy: dict[_Connection, float] = {}
+        """By when each must have its reply, the first one first: all have the same time."""
+        self._expiry: asyncio.TimerHandle | None = None
+        """Set for the first of these, or for one before it that has its reply by now."""
         proxied = way.proxy is not None and urlsplit(way.proxy).scheme == "https"
         self._proxy_tls = way.proxy_tls if proxied else None
         url = urlsplit(way.url)
@@ -92,27 +103,62 @@ class Connections:
         Raises:
             TimeoutError, OSError: no whole reply came. ssl.SSLError, ProxyError and ReplyError are OSErrors.
         """
-        request = f"{self._start}{len(body)}\r\n{_lines(headers)}\r\n".encode("latin-1") + body
         async with self._free:
             connection = self._kept() or await self._connect()
-            self._busy.add(connection)
+            reply: asyncio.Future[Reply] = connection.loop.create_future()
+            self._send(connection, headers, body, partial(_wake, reply))
             try:
-                async with asyncio.timeout(self._read_timeout_s):
-                    return await connection.exchange(request)
+                return await reply
             finally:
-                self._busy.discard(connection)
-                if connection.is_reusable:
-                    connection.idle_since_s = time.monotonic()
-                    self._idle.append(connection)
-                else:
-                    connection.abort()
+                if reply.cancelled():
+                    connection.fail(ConnectionAbortedError("the request was given up"))
+
+    def post_kept(self, headers: Mapping[str, str], body: bytes, done: Done) -> bool:
+        """Send one request at once, if there is a connection that was kept; returns whether there is.
+
+        It needs no task, no future and no timer of its own, which would cost as much as all the rest.
+        """
+        connection = self._kept()
+        if connection is None:
+            return False
+        self._send(connection, headers, body, done)
+        return True
 
     async def close(self) -> None:
         """Close every connection."""
         for connection in (*self._idle, *self._busy):
             connection.abort()
         self._idle.clear()
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
         await asyncio.sleep(0)  # the transports close their sockets with the loop's next turn
+
+    def _send(self, connection: _Connection, headers: Mapping[str, str], body: bytes, done: Done) -> None:
+        request = f"{self._start}{len(body)}\r\n{_lines(headers)}\r\n".encode("latin-1") + body
+        self._busy[connection] = time.monotonic() + self._read_timeout_s
+        if self._expiry is None:
+            self._expiry = connection.loop.call_later(self._read_timeout_s, self._expire, connection.loop)
+        connection.exchange(request, partial(self._done, connection, done))
+
+    def _done(self, connection: _Connection, done: Done, result: Reply | OSError) -> None:
+        del self._busy[connection]
+        if connection.is_reusable:
+            connection.idle_since_s = time.monotonic()
+            self._idle.append(connection)
+        else:
+            connection.abort()
+        done(result)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up the requests whose time is over, and come again for the next."""
+        self._expiry = None
+        for connection, deadline_s in [*self._busy.items()]:
+            left_s = deadline_s - time.monotonic()
+            if left_s > 0:
+                self._expiry = loop.call_later(left_s, self._expire, loop)
+                return
+            connection.fail(TimeoutError())
 
     def _kept(self) -> _Connection | None:
         """The connection that was used last, since those before it may grow old."""
@@ -146,8 +192,10 @@ class Connections:
     async def _open(
         self, url: SplitResult, tls: ssl.SSLContext | None
     ) -> tuple[asyncio.Transport, _Connection]:
-        return await asyncio.get_running_loop().create_connection(
-            lambda: _Connection(self._max_reply_bytes),
+        loop = asyncio.get_running_loop()
+        return await aiofastnet.create_connection(
+            loop,
+            lambda: _Connection(loop, self._max_reply_bytes),
             url.hostname or "",
             url.port or (80 if tls is None else 443),
             ssl=tls,
@@ -166,15 +214,17 @@ class Connections:
         place = f"{url.hostname}:{url.port or 443}"
         head = f"CONNECT {place} HTTP/1.1\r\n{_lines({'Host': place, **_credentials(proxy)})}\r\n"
         try:
-            reply = await connection.exchange(head.encode("latin-1"), until_headers=True)
+            reply: asyncio.Future[Reply] = connection.loop.create_future()
+            connection.exchange(head.encode("latin-1"), partial(_wake, reply), until_headers=True)
+            answer = await reply
         except ReplyError as error:
             raise ProxyError(str(error)) from error
-        if reply.status != 200:
-            raise ProxyError(f"it answers CONNECT with HTTP {reply.status}")
+        if answer.status != 200:
+            raise ProxyError(f"it answers CONNECT with HTTP {answer.status}")
         connection.let_go()
-        inner = _Connection(self._max_reply_bytes)
-        inside = await asyncio.get_running_loop().start_tls(
-            transport, inner, tls, server_hostname=url.hostname
+        inner = _Connection(connection.loop, self._max_reply_bytes)
+        inside = await aiofastnet.start_tls(
+            connection.loop, transport, inner, tls, server_hostname=url.hostname
         )
         if inside is None:
             raise ProxyError("it closed the connection")
@@ -185,33 +235,40 @@ class Connections:
 class _Connection(asyncio.Protocol):
     """One connection: one request at a time, and its reply."""
 
-    def __init__(self, max_reply_bytes: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_reply_bytes: int) -> None:
+        self.loop = loop
         self.idle_since_s = 0.0
         self._max_reply_bytes = max_reply_bytes
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
-        self._reply: asyncio.Future[Reply] | None = None
+        self._done: Done | None = None
         self._is_open = False
         self._until_headers = False
         self._received_bytes = 0
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
+        self._reply: Reply | None = None
 
     @property
     def is_reusable(self) -> bool:
         """Whether another request may follow."""
-        return self._is_open and self._reply is None
+        return self._is_open and self._done is None
 
-    def exchange(self, request: bytes, *, until_headers: bool = False) -> asyncio.Future[Reply]:
-        """Write a request; what it gives is done with the whole reply, or with that before its body."""
-        reply = self._reply = asyncio.get_running_loop().create_future()
+    def exchange(self, request: bytes, done: Done, *, until_headers: bool = False) -> None:
+        """Write a request; `done` gets its whole reply, or that before its body."""
+        self._done = done
+        self._reply = None
         self._until_headers = until_headers
         self._received_bytes = 0
         if self._transport is None:
-            self._fail(ConnectionResetError("the connection was closed before the request"))
+            self.fail(ConnectionResetError("the connection was closed before the request"))
         else:
             self._transport.write(request)
-        return reply
+
+    def fail(self, error: OSError) -> None:
+        """End the exchange that is under way, and use the connection no more."""
+        self._is_open = False
+        self._end(error)
 
     def abort(self) -> None:
         """Close at once, dropping what was not written."""
@@ -222,8 +279,8 @@ class _Connection(asyncio.Protocol):
     def let_go(self) -> None:
         """Forget the transport, which is closed or belongs to another now.
 
-        The parser and this refer to each other, and a transport of TLS has 300 KB of buffers: without this
-        they would stay until the garbage collector runs.
+        The parser and this refer to each other, and a transport of TLS has buffers of half a MB: without
+        this they would stay until the garbage collector runs.
         """
         self._is_open = False
         self._parser = self._transport = None
@@ -239,45 +296,57 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         parser = self._parser
-        if parser is None or self._reply is None:
+        if parser is None or self._done is None:
             self.abort()  # nothing was asked
             return
         self._received_bytes += len(data)
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(ReplyError(f"not HTTP: {error}"))
+            self._is_open = False
+            self._end(self._reply or ReplyError(f"not HTTP: {error}"))
+            return
+        if self._reply is not None:
+            self._end(self._reply)
         # Everything counts, since all of it can be without an end: a header, or one interim answer after
         # the other.
-        if self._received_bytes > self._max_reply_bytes and self._reply is not None:
+        elif self._received_bytes > self._max_reply_bytes:
             status = parser.get_status_code()
-            self._fail(ReplyError(f"HTTP {status} with more than {self._max_reply_bytes} bytes"))
+            self.fail(ReplyError(f"HTTP {status} with more than {self._max_reply_bytes} bytes"))
 
     def eof_received(self) -> None:
         self._is_open = False  # no other request may come before `connection_lost` does
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_open = False
-        if self._reply is not None:
-            self._end(error)
+        if self._done is not None:
+            self._end(self._last(error))
         self.let_go()
 
-    def _end(self, error: Exception | None) -> None:
-        """The connection has ended before the reply did, or is the end of the reply."""
+    def _last(self, error: Exception | None) -> Reply | OSError:
+        """What a connection ends with before its reply did: an error, or the end of the reply."""
         has_length = bool({"content-length", "transfer-encoding"} & self._headers.keys())
         if error is None and self._body and not has_length:
             self.on_message_complete()
-        elif self._received_bytes:
-            self._fail(ReplyError("the connection was closed in the middle of the answer"))
-        else:
-            self._fail(error or ConnectionResetError("the connection was closed without an answer"))
+        if self._reply is not None:
+            return self._reply
+        if self._received_bytes:
+            return ReplyError("the connection was closed in the middle of the answer")
+        if isinstance(error, OSError):
+            return error
+        return ConnectionResetError("the connection was closed without an answer")
+
+    def _end(self, result: Reply | OSError) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done(result)
 
     # Called by the parser
 
     def on_message_begin(self) -> None:
         self._headers = {}
         self._body = []
-        if self._reply is None:
+        if self._reply is not None:
             self._is_open = False  # a second answer to one request would pass for that to the next
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -291,23 +360,24 @@ class _Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        parser, reply = self._parser, self._reply
-        if parser is None or reply is None:
+        parser = self._parser
+        if parser is None or self._reply is not None:
             return
         status = parser.get_status_code()
         if 100 <= status < 200:
             return
-        if not reply.done():
-            reply.set_result(Reply(status, self._headers, b"".join(self._body)))
-        self._reply = None
+        self._reply = Reply(status, self._headers, b"".join(self._body))
         if not self._until_headers:
             self._is_open = self._is_open and parser.should_keep_alive()
 
-    def _fail(self, error: Exception) -> None:
-        reply, self._reply = self._reply, None
-        if reply is not None and not reply.done():
-            reply.set_exception(error)
-        self.abort()
+
+def _wake(waiting: asyncio.Future[Reply], result: Reply | OSError) -> None:
+    if waiting.done():
+        return  # it was cancelled
+    if isinstance(result, OSError):
+        waiting.set_exception(result)
+    else:
+        waiting.set_result(result)
 
 
 def host_of(url: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from connector.eventbridge.client import Publisher
+from connector.eventbridge.client import Call, Publisher
+from connector.eventbridge.http import Reply
 from connector.model import Answer, Entry
 
 CLOSE_LIMIT_S = 5.0
@@ -31,12 +33,15 @@ class Requests:
         self._publishers = publishers
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._results: list[tuple[str, int, Call, Reply | OSError]] = []
         self._answers: list[tuple[str, int, Answer]] = []
         self._bug: Exception | None = None
         self._is_waiting = False
 
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
-        self.start(self._publish(target, batch_id, entries))
+        call = Call(entries)
+        if not self._publishers[target].start(call, partial(self._done, target, batch_id, call)):
+            self.start(self._finish(target, batch_id, call))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Start other work beside the calls, which keeps its result itself; never blocks."""
@@ -55,12 +60,19 @@ class Requests:
         loop = self._loop
         for _ in range(TURNS if self._tasks else 1):
             self._turn()
-        if timeout_s > 0 and not self._answers and self._bug is None:
+        if timeout_s > 0 and not self._results and not self._answers and self._bug is None:
             self._is_waiting = True
             end = loop.call_later(timeout_s, loop.stop)
             loop.run_forever()
             end.cancel()
             self._is_waiting = False
+        results, self._results = self._results, []
+        for target, batch_id, call, result in results:
+            answer = self._publishers[target].answer(call, result)
+            if answer is None:
+                self.start(self._finish(target, batch_id, call))
+            else:
+                self._answers.append((target, batch_id, answer))
         if self._bug is not None:
             raise self._bug
         answers, self._answers = self._answers, []
@@ -78,8 +90,14 @@ class Requests:
         self._loop.call_soon(self._loop.stop)
         self._loop.run_forever()
 
-    async def _publish(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
-        answer = await self._publishers[target].publish(entries)
+    def _done(self, target: str, batch_id: int, call: Call, result: Reply | OSError) -> None:
+        """Called by the loop, which would take an exception for one of the connection's."""
+        self._results.append((target, batch_id, call, result))
+        if self._is_waiting:
+            self._loop.stop()
+
+    async def _finish(self, target: str, batch_id: int, call: Call) -> None:
+        answer = await self._publishers[target].finish(call)
         self._answers.append((target, batch_id, answer))
 
     async def _watched(self, work: Coroutine[Any, Any, None]) -> None:

@@ -46,15 +46,18 @@ class Signer:
         host = host_of(url)
         self._before_date = f"POST\n{path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{host}\nx-amz-date:"
         self._after_date = f"\n{security}x-amz-target:"
+        self._second = -1
+        self._date = ""
         self._day = ""
         self._scope = ""
-        self._key = b""
+        self._mac = hmac.new(b"", digestmod=hashlib.sha256)
+        """With the key of the day; a copy costs a third of a new one."""
 
     def headers(self, body: bytes, now_s: float, *, operation: str = PUT_PARTNER_EVENTS) -> dict[str, str]:
         """All headers of a request that carries `body`, signed at `now_s` (Unix time)."""
-        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
-        if date[:8] != self._day:
-            self._start_day(date[:8])
+        if int(now_s) != self._second:
+            self._start_second(int(now_s))
+        date = self._date
         target = f"AWSEvents.{operation}"
         canonical = (
             f"{self._before_date}{date}{self._after_date}{target}\n\n{self._names}\n"
@@ -62,17 +65,25 @@ class Signer:
         )
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{date}\n{self._scope}\n{digest}"
-        signature = hmac.digest(self._key, text.encode(), "sha256").hex()
+        mac = self._mac.copy()
+        mac.update(text.encode())
         return {
             **self._fixed,
             "X-Amz-Target": target,
             "X-Amz-Date": date,
             "Authorization": f"AWS4-HMAC-SHA256 Credential={self.access_key}/{self._scope}, "
-            f"SignedHeaders={self._names}, Signature={signature}",
+            f"SignedHeaders={self._names}, Signature={mac.hexdigest()}",
         }
+
+    def _start_second(self, unix_s: int) -> None:
+        self._second = unix_s
+        self._date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(unix_s))
+        if self._date[:8] != self._day:
+            self._start_day(self._date[:8])
 
     def _start_day(self, day: str) -> None:
         key = f"AWS4{self._secret_key}".encode()
         for part in (day, self._region, SERVICE, "aws4_request"):
             key = hmac.digest(key, part.encode(), "sha256")
-        self._day, self._scope, self._key = day, f"{day}/{self._region}/{SERVICE}/aws4_request", key
+        self._day, self._scope = day, f"{day}/{self._region}/{SERVICE}/aws4_request"
+        self._mac = hmac.new(key, digestmod=hashlib.sha256)
