@@ -24,7 +24,7 @@ from connector.eventbridge import errors
 from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
 from connector.eventbridge.endpoint import Route, drop_frames, route, routes, transport_error
 from connector.eventbridge.errors import Refusal, Remedy
-from connector.eventbridge.http import Connections, Ended, Reply
+from connector.eventbridge.http import Connections, Done, Reply
 from connector.eventbridge.signer import PUT_PARTNER_EVENTS, Signer
 from connector.model import Answer, Entry
 
@@ -100,7 +100,7 @@ class Publisher:
         """
         return await self.finish(Call(entries))
 
-    def start(self, call: Call, ended: Ended) -> bool:
+    def start(self, call: Call, done: Done) -> bool:
         """Send the request of a call if nothing is to be waited for but its reply; returns whether it did.
 
         So it is with nearly every call: there are credentials, and a connection that was kept.
@@ -109,7 +109,7 @@ class Publisher:
         if call.signer is None:
             return False
         headers = self._signed(call.signer, call.body, PUT_PARTNER_EVENTS)
-        return self._connections.post_kept(headers, call.body, ended)
+        return self._connections.post_kept(headers, call.body, done)
 
     def answer(self, call: Call, result: Reply | OSError) -> Answer | None:
         """Say what a call came to, by the result of its request; None where `finish` must go on with it."""

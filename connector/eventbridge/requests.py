@@ -40,7 +40,7 @@ class Requests:
 
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         call = Call(entries)
-        if not self._publishers[target].start(call, partial(self._ended, target, batch_id, call)):
+        if not self._publishers[target].start(call, partial(self._done, target, batch_id, call)):
             self.start(self._finish(target, batch_id, call))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -90,7 +90,7 @@ class Requests:
         self._loop.call_soon(self._loop.stop)
         self._loop.run_forever()
 
-    def _ended(self, target: str, batch_id: int, call: Call, result: Reply | OSError) -> None:
+    def _done(self, target: str, batch_id: int, call: Call, result: Reply | OSError) -> None:
         """Called by the loop, which would take an exception for one of the connection's."""
         self._results.append((target, batch_id, call, result))
         if self._is_waiting:

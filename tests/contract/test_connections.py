@@ -235,7 +235,7 @@ def test_failed_calls_leave_no_requests_in_memory(*, is_there: bool) -> None:
 
 
 def test_closed_connections_leave_no_buffers_in_memory(authority: Authority, tls: ssl.SSLContext) -> None:
-    """TLS has 300 KB of buffers for each; 50 that the endpoint closed would be 15 MB."""
+    """TLS has half a MB of buffers for each; 50 that the endpoint closed would be 25 MB."""
 
     def answer_and_close(connection: socket.socket) -> None:
         with tls.wrap_socket(connection, server_side=True) as inside:
@@ -366,3 +366,29 @@ def test_a_stop_does_not_wait_for_a_name_server(aws: pytest.MonkeyPatch) -> None
     assert isinstance(got.error, UnavailableError)
     assert "timeout" == got.error.code
     assert took_s < DEADLINE_S / 5
+
+
+def test_a_stop_closes_the_connection_of_a_call_that_is_under_way() -> None:
+    """The endpoint need not wait for more."""
+    closed = threading.Event()
+    head = f"HTTP/1.1 200 OK\r\ncontent-length: {len(ACCEPTED)}\r\n\r\n".encode()
+
+    def answer_twice(connection: socket.socket) -> None:
+        for _ in range(2):
+            connection.recv(65536)
+            connection.sendall(head + ACCEPTED)
+        connection.recv(65536)
+        if connection.recv(65536) == b"":
+            closed.set()
+
+    with serving(answer_twice) as port:
+        calls = Requests({"default": publisher(f"http://127.0.0.1:{port}", timeouts={"read": "60s"})})
+        for batch_id in (1, 2):
+            calls.send("default", batch_id, ENTRIES)
+            ((_, _, got),) = calls.answers(DEADLINE_S)
+            assert [Delivered("id-0")] == got.outcomes
+        calls.send("default", 3, ENTRIES)
+        calls.close()
+        is_closed = closed.wait(DEADLINE_S)
+
+    assert is_closed
