@@ -38,10 +38,9 @@ def serving(*script: Play) -> Iterator[Endpoint]:
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(endpoint.__aenter__(), loop).result(DEADLINE_S)
-        yield endpoint
-        asyncio.run_coroutine_threadsafe(endpoint.__aexit__(), loop).result(DEADLINE_S)
+        yield asyncio.run_coroutine_threadsafe(endpoint.__aenter__(), loop).result(DEADLINE_S)
     finally:
+        asyncio.run_coroutine_threadsafe(endpoint.__aexit__(), loop).result(DEADLINE_S)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
