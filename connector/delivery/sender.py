@@ -273,12 +273,12 @@ class TargetSender:
     def send(self, now_s: float) -> None:
         """Start requests while there is something to send and the target may get it.
 
-        A request leaves at once while the target is idle, which is while less than a quarter of the
+        A request leaves at once while the target is idle, which is while less than an eighth of the
         requests that may be in flight are. While it is busy the next one fills up, for `batch.period`
         at most.
         """
         entry_queue = self._entry_queue
-        idle_below = max(1, self._max_in_flight // 4)
+        idle_below = max(1, self._max_in_flight // 8)
         entry_queue.wake(now_s)
         if self.is_down and self._may_only_probe(now_s):
             self._send([], now_s)

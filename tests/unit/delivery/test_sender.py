@@ -16,8 +16,8 @@ from tests.target_rig import ACTIVE, DENIED, NO_ANSWER, PENDING, START_S
 
 
 def test_an_idle_target_gets_a_request_at_once_and_a_busy_one_once_it_is_full_or_old() -> None:
-    """Idle is a target with less than a quarter of its requests in flight."""
-    rig = SenderRig(max_in_flight=8)
+    """Idle is a target with less than an eighth of its requests in flight."""
+    rig = SenderRig(max_in_flight=16)
     rig.add(0)
     assert [[0]] == rig.send()
     rig.add(1)
@@ -31,8 +31,8 @@ def test_an_idle_target_gets_a_request_at_once_and_a_busy_one_once_it_is_full_or
 
 
 def test_a_target_with_few_requests_at_once_is_idle_with_none() -> None:
-    """A quarter of up to seven is still one."""
-    for max_in_flight in (2, 7):
+    """An eighth of up to fifteen is still one."""
+    for max_in_flight in (2, 15):
         rig = SenderRig(max_in_flight=max_in_flight)
         rig.add(0)
         assert [[0]] == rig.send()

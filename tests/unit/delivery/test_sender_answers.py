@@ -409,7 +409,7 @@ def test_a_request_that_is_refused_is_halved_until_the_culprit_is_alone(
     error: OversizeError | RefusedError, outcome: str
 ) -> None:
     """At once, without a pause. Only that one fails, and the others of its requests are delivered."""
-    rig = SenderRig(max_in_flight=4)
+    rig = SenderRig()
     rig.add(0, 1, 2, 3)
     assert [[0, 1, 2, 3]] == rig.send()
     assert [] == rig.fail(error).failed
