@@ -222,7 +222,7 @@ class Target(Group):
         description="Use the Region's IPv4 and IPv6 endpoint. null: as AWS_USE_DUALSTACK_ENDPOINT or the "
         "profile says.",
     )
-    max_in_flight: int = Field(default=16, ge=1, le=1000, description="Requests at once, at most.")
+    max_in_flight: int = Field(default=32, ge=1, le=1000, description="Requests at once, at most.")
     batch: Batch = Field(default=Batch(), description="How events share requests.")
     max_event_bytes: Bytes = Field(
         default=262_144,
