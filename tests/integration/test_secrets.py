@@ -23,16 +23,16 @@ CANARY = re.compile(r"canary[\w-]*", re.IGNORECASE)
 """In every payload and secret of this test, and in nothing else."""
 
 BUG = """
-from connector.mapping.event import Mapping
+from connector.pipeline import Route
 
-call = Mapping.__call__
+call = Route.__call__
 
-def breaks(self, decoded, event_id):
-    if "bug" in str(decoded.value):
-        raise RuntimeError(f"cannot map {decoded!r}")
-    return call(self, decoded, event_id)
+def breaks(self, record, event_id):
+    if b"bug" in (record.value or b""):
+        raise RuntimeError(f"cannot map {record!r}")
+    return call(self, record, event_id)
 
-Mapping.__call__ = breaks
+Route.__call__ = breaks
 """
 """A bug whose exception shows the record, as bugs do; loaded by Python before the bridge is."""
 

@@ -175,9 +175,8 @@ def test_a_start_says_how_many_sources_are_looked_up_first(
 
     first = {"default": "looking up 50 sources first; their events wait"}
     assert [(True, first), (True, {})] == shown
-    lines = [str(line.msg) for line in caplog.records if "first_lookups" in str(line.msg)]
-    assert 1 == len(lines)
-    assert "looking up 50 sources first" in lines[0]
+    (line,) = [line for line in caplog.records if line.msg == "first_lookups"]
+    assert "looking up 50 sources first" in str(vars(line)["fields"])
 
 
 def test_records_of_a_pending_source_wait_and_follow_in_order(holding: config.Settings) -> None:
