@@ -103,6 +103,8 @@ class _Writer:
             **COMPARISONS,
         }
         self._variables = 0
+        self._calls = False
+        """Some expression is called, and takes the scope."""
 
     def write(self) -> None:
         its, path = self._templates, self._templates.path
@@ -127,7 +129,7 @@ class _Writer:
         self._line("except TypeError as error:", f"    unwritable(error, {path!r})")
         target = None if its.target is None else self._text_of(its.target, its.target_path)
         self._line(f"return new(Event, (source, detail_type, time, resources, detail, {target}))")
-        if any("(scope)" in line for line in self.lines):
+        if self._calls:
             scope = ", ".join(f"{root!r}: {root}" for root in given)
             self.lines.insert(place, f"    scope = {{{scope}}}")
 
@@ -215,11 +217,15 @@ class _Writer:
     # Expressions
 
     def _value_of(self, expression: Expression) -> str:
-        return self._value(expression.node, 0) or f"{self._constant(expression.evaluate)}(scope)"
+        return self._value(expression.node, 0) or self._call(expression)
 
     def _truth_of(self, expression: Expression) -> str:
         """Whether JMESPath takes the value for true."""
-        return self._truth(expression.node, 0) or f"is_true({self._constant(expression.evaluate)}(scope))"
+        return self._truth(expression.node, 0) or f"is_true({self._call(expression)})"
+
+    def _call(self, expression: Expression) -> str:
+        self._calls = True
+        return f"{self._constant(expression.evaluate)}(scope)"
 
     def _value(self, node: Node, depth: int) -> str | None:
         """The node in Python; None where it could fail, is rare, or too deep."""
