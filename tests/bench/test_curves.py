@@ -52,11 +52,11 @@ def test_every_point_of_a_curve_has_a_label_of_its_own() -> None:
 
 
 def test_a_process_is_limited_by_its_core_or_by_the_requests_at_once() -> None:
-    """At 20 ms by the core, at 100 ms by 16 requests of 20 events."""
+    """At 20 ms by the core, at 100 ms by 32 requests of 20 events."""
     near, far = ceiling(measured(cpu_us=100), 0.02), ceiling(measured(cpu_us=100), 0.1)
 
-    assert (10_000, 16_000, 10_000) == pytest.approx((near.core, near.in_flight, near.lowest))
-    assert (10_000, 3_200, 3_200) == pytest.approx((far.core, far.in_flight, far.lowest))
+    assert (10_000, 32_000, 10_000) == pytest.approx((near.core, near.in_flight, near.lowest))
+    assert (10_000, 6_400, 6_400) == pytest.approx((far.core, far.in_flight, far.lowest))
 
 
 def test_a_flow_needs_whole_processes_with_headroom_and_pays_for_requests_that_are_not_full() -> None:

@@ -24,12 +24,12 @@ def written(tmp_path: Path) -> Written:
         ),
         ({"max_requests_per_second": 100}, "requests a second: 2,000 events/s"),
         (
-            {"max_requests_per_second": 400},
+            {"max_in_flight": 16, "max_requests_per_second": 400},
             "requests a second, then requests at once: 8,000 events/s where an answer takes 20ms, "
             "3,200 where it takes 100ms",
         ),
         (
-            {"max_requests_per_second": 800},
+            {"max_in_flight": 16, "max_requests_per_second": 800},
             "requests at once: 16,000 events/s where an answer takes 20ms, 3,200 where it takes 100ms",
         ),
     ],

@@ -42,7 +42,7 @@ def test_check_says_what_would_happen_topic_by_topic(terminal: Terminal) -> None
         "event at most 256KiB; larger ones are dead-lettered",
         "request at most 20 events and 256KiB, waiting for others at most 50ms",
         "ceiling of one process",
-        "lowest requests at once: 16,000 events/s where an answer takes 20ms",
+        "lowest requests at once: 32,000 events/s where an answer takes 20ms",
     ):
         assert expected in text
 

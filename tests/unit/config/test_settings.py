@@ -30,7 +30,7 @@ def test_defaults_apply_to_what_is_not_written(written: Written) -> None:
     settings = written.load(MINIMAL)
 
     assert ("partner-bridge", "earliest") == (settings.name, settings.kafka.options["auto.offset.reset"])
-    assert (16, 20, 262144, 0.05) == (
+    assert (32, 20, 262144, 0.05) == (
         settings.eventbridge.max_in_flight,
         settings.eventbridge.batch.count,
         settings.eventbridge.batch.byte_size,
