@@ -16,6 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
+from unittest.mock import patch
+
+import boto3
 
 from connector.sandbox.registry import FakeRegistry
 from tests.bench import records
@@ -58,12 +61,13 @@ def regressions(found: Mapping[str, float]) -> list[str]:
 
 @contextmanager
 def _stages() -> Iterator[Stages]:
-    os.environ.update(AWS_ENVIRON)
     with (
+        patch.dict(os.environ, AWS_ENVIRON),
         tempfile.TemporaryDirectory(prefix="guard-") as folder,
         FakeRegistry() as registry,
         Endpoint(latency_ms=0) as endpoint,
     ):
+        boto3.setup_default_session()  # another test may have found other credentials
         settings = {
             "kafka": {"bootstrap.servers": "127.0.0.1:1", "group.id": "guard"},  # not asked for anything
             "schema_registry": {"url": registry.url},

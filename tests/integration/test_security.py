@@ -400,7 +400,7 @@ def test_a_replay_whose_new_letters_may_not_be_written_records_what_it_sent(
     recorded = replays.resolutions()
     grant(world, guarded_kafka, [*needed, Acl("Write", "topic", "replayed")])
     world.aws.calm()
-    replays.execute()
+    replays.execute(code=4 if sent == 300 else 0)  # then none is left but those that fail again
     replays.close()
 
     assert f"{replays.topic} may not be written by this user" in output
