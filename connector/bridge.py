@@ -21,7 +21,7 @@ from connector.errors import HaltError, InvariantError, RecordError, Unavailable
 from connector.flow_control import FlowControl, PausedPartition
 from connector.ledger import Ledger, OffsetTracker
 from connector.model import Answer, Partition, Position, Record
-from connector.pipeline import Dropped, Pipeline, Route
+from connector.pipeline import Dropped, Pipeline, TopicRoute
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
 
@@ -236,10 +236,11 @@ class Bridge:
             if tracker is None:
                 continue
             counts[partition.topic] = counts.get(partition.topic, 0) + 1
-            if partition in self._flow.stalled:
-                self._flow.stalled[partition].records.append((record, tracker))
-            else:
+            stalled = self._flow.stalled.get(partition)
+            if stalled is None:
                 self._convert(record, tracker, now_s, ends_s=ends_s)
+            else:
+                stalled.records.append((record, tracker))
         for topic, count in counts.items():
             self._telemetry.records_consumed(topic, count)
 
@@ -264,7 +265,7 @@ class Bridge:
             else:
                 self._add(PendingEntry(record, tracker, result, now_s), route, now_s)
 
-    def _add(self, pending: PendingEntry, route: Route, now_s: float) -> None:
+    def _add(self, pending: PendingEntry, route: TopicRoute, now_s: float) -> None:
         record, tracker, entry = pending.record, pending.tracker, pending.entry
         sender = self._senders[entry.target]
         obstacle = sender.add(pending, route.lane(record), route.policies[entry.target])

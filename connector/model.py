@@ -30,6 +30,9 @@ UNREADABLE_HEADERS: Headers = (("\ufffd", None),)
 """Stands for headers that the client cannot read, since a name is not UTF-8."""
 
 
+new_tuple = tuple.__new__
+"""Makes a named tuple, as `new_tuple(Entry, (…))`; its own constructor takes three times as long."""
+
 END_OF_TIME_S = 253_402_300_800
 """Unix time at the end of the year 9999, the last that ISO 8601 can write with four digits."""
 _MILLISECONDS = [f".{milliseconds:03}Z" for milliseconds in range(1000)]

@@ -40,16 +40,16 @@ class Pipeline:
     def __init__(self, settings: config.Settings, registries: Registries | None) -> None:
         self.cluster_id = "unknown"
         """Part of every event id, so that ids of two clusters never meet. Set once connected."""
-        self._exact: dict[str, Route] = {}
-        self._patterns: list[tuple[str, re.Pattern[str], Route]] = []
-        self._routes: dict[str, Route] = {}
+        self._exact: dict[str, TopicRoute] = {}
+        self._patterns: list[tuple[str, re.Pattern[str], TopicRoute]] = []
+        self._routes: dict[str, TopicRoute] = {}
         self._dead_letter_topic = settings.dead_letter.topic
         self._resolutions_topic = settings.dead_letter.resolutions
         self._registries = registries = registries or Registries()
         problems: list[Problem] = []
         for name, topic in settings.topics.items():
             try:
-                route = Route(
+                route = TopicRoute(
                     topic,
                     registries,
                     path=f"topics.{name}",
@@ -142,7 +142,7 @@ class Pipeline:
         exact = [topic] if topic in self._exact else []
         return exact + [name for name, pattern, _ in self._patterns if pattern.search(topic)]
 
-    def route(self, topic: str) -> Route:
+    def route(self, topic: str) -> TopicRoute:
         """The compiled way of a topic's records."""
         try:
             return self._routes[topic]
@@ -154,7 +154,7 @@ class Pipeline:
             return route
 
 
-class Route:
+class TopicRoute:
     """The compiled way of one topic's records; `name` is None where a pattern stands for several topics."""
 
     def __init__(

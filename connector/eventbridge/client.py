@@ -4,7 +4,7 @@ PutPartnerEvents and the calls about sources go the same way: credentials, clock
 those of the target, and so is what is done when one of them is wrong.
 
 boto3's own call costs 110 to 160 µs of CPU an event and holds the interpreter's lock; the same
-request over our own connections costs a tenth. boto3 still says where the endpoint is and who we are,
+request over our own connections costs a tenth. botocore still says where the endpoint is and who we are,
 and a contract test holds our request to be the same as its own.
 """
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import islice
 from struct import Struct
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
+from connector.code import Code
 from connector.formats.avro_types import conversion
 from connector.model import Json
 
@@ -31,13 +32,6 @@ MAX_BRANCHES = 64
 """Of a union; the number of each takes one byte."""
 
 
-class Code(NamedTuple):
-    """A Python function `read`: its text, and what the names in it stand for."""
-
-    text: str
-    names: dict[str, Any]
-
-
 def reader_of(schema: Any, named: Mapping[str, Any]) -> Read | None:
     """Make the function for a schema as fastavro parsed it, with its named types; None where none is written.
 
@@ -45,29 +39,18 @@ def reader_of(schema: Any, named: Mapping[str, Any]) -> Read | None:
     what it does not know. What `avro_limits` does not find harmless may make it loop as often as it says.
     """
     code = code_of(schema, named)
-    if code is None:
-        return None
-    # The text is all written here: names and symbols of the schema stand in it as literals only.
-    exec(code.text, names := dict(code.names))  # noqa: S102
-    read: Read = names.pop("read")  # left there it would refer to itself, and never be freed at once
-    return read
+    return None if code is None else code.function()
 
 
 def code_of(schema: Any, named: Mapping[str, Any]) -> Code | None:
     """Write the function; None where it would be too long or too deep, or a type contains itself."""
-    writer = _Writer(named)
+    writer = _SchemaWriter(named)
     try:
         value = writer.value(schema, 1)
     except _TooMuchError:
         return None
-    lines = [
-        "def read(b, p):",
-        *writer.lines,
-        "    if p != len(b):",
-        "        raise ValueError",
-        f"    return {value}",
-    ]
-    return Code("\n".join([*lines, ""]), writer.names)
+    writer.code.write("if p != len(b):", "    raise ValueError", f"return {value}")
+    return writer.code
 
 
 class _TooMuchError(Exception):
@@ -115,23 +98,21 @@ def _number(b: bytes, p: int) -> tuple[int, int]:
     return (b[p], p + 1) if b[p] < 128 else _varint(b, p)
 
 
-class _Writer:
+class _SchemaWriter:
     """Writes one function. `b` are the bytes in it, `p` is the position, `n` the number read last."""
 
     def __init__(self, named: Mapping[str, Any]) -> None:
-        self.lines: list[str] = []
-        self.names: dict[str, Any] = {"varint": _varint, "length": _length, "count": _count}
-        self.types = 0
+        self.code = Code("read", "b, p", {"varint": _varint, "length": _length, "count": _count})
+        self._types = 0
         self._named = named
         self._inside: list[str] = []
         """Named types that are being written."""
         self._loops = 0
-        self._values = 0
 
     def value(self, schema: Any, depth: int) -> str:
         """Write what reads a value; gives the expression that has it then."""
-        self.types += 1
-        if self.types > MAX_TYPES or depth > MAX_DEPTH:
+        self._types += 1
+        if self._types > MAX_TYPES or depth > MAX_DEPTH:
             raise _TooMuchError
         if isinstance(schema, list):
             return self._union(schema, depth)
@@ -175,7 +156,7 @@ class _Writer:
                 return value
             case "float" | "double":
                 form = Struct("<f" if kind == "float" else "<d")
-                self.names[kind] = form.unpack_from
+                self.code.names[kind] = form.unpack_from
                 value = self._stored(f"{kind}(b, p)[0]", depth)
                 self._write(depth, f"p += {form.size}")
                 return value
@@ -184,14 +165,14 @@ class _Writer:
                 return self._stored("n == 1", depth)
             case "enum":
                 self._length(depth)
-                return self._stored(f"{self._constant(tuple(schema['symbols']))}[n]", depth)
+                return self._stored(f"{self.code.constant(tuple(schema['symbols']))}[n]", depth)
         raise _TooMuchError
 
     def _converted(self, kind: str, schema: Any, value: str, depth: int) -> str:
         convert = conversion(kind, schema)
         if convert is None:
             return value
-        call = f"{self._constant(convert)}({value}, {self._constant(schema)}, None)"
+        call = f"{self.code.constant(convert)}({value}, {self.code.constant(schema)}, None)"
         if kind in {"float", "double"}:
             # Only what is not finite has another form. A number minus itself is 0, or no number.
             self._write(depth, f"if {value} - {value} != 0.0:", f"    {value} = {call}")
@@ -199,7 +180,7 @@ class _Writer:
         return self._stored(call, depth)
 
     def _union(self, branches: list[Any], depth: int) -> str:
-        value = self._new_name()
+        value = self.code.variable()
         self._write(depth, "n = b[p]", "p += 1")
         for number, branch in enumerate(islice(branches, MAX_BRANCHES)):
             self._write(depth, f"{'elif' if number else 'if'} n == {2 * number}:")
@@ -252,18 +233,7 @@ class _Writer:
         return value
 
     def _stored(self, expression: str, depth: int) -> str:
-        name = self._new_name()
-        self._write(depth, f"{name} = {expression}")
-        return name
-
-    def _new_name(self) -> str:
-        self._values += 1
-        return f"v{self._values}"
-
-    def _constant(self, value: Any) -> str:
-        name = f"c{len(self.names)}"
-        self.names[name] = value
-        return name
+        return self.code.stored(expression, depth=depth)
 
     def _write(self, depth: int, *lines: str) -> None:
-        self.lines += ["    " * depth + line for line in lines]
+        self.code.write(*lines, depth=depth)

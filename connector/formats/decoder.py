@@ -14,13 +14,7 @@ from connector.errors import ConfigError, DecodeError, Problem
 from connector.formats import single_object
 from connector.formats.apicurio import apicurio_framing, apicurio_schema_id
 from connector.formats.avro_code import Read
-from connector.formats.avro_schema import (
-    WRITTEN_AFTER,
-    Compiled,
-    compile_reader,
-    reader_schema,
-    without_comments,
-)
+from connector.formats.avro_schema import Compiled, compile_reader, reader_schema, without_comments
 from connector.formats.avro_types import Forms, base64_text
 from connector.formats.confluent import CONFLUENT_ID_BYTES, confluent_framing, confluent_schema_id
 from connector.formats.framing import Split, framed_decoder
@@ -95,7 +89,7 @@ class _Avro:
         form = self._format
         forms = Forms(form.non_finite, form.out_of_range, form.connect_types)
         reader = self._of_file(form.reader_schema, "reader_schema", partial(reader_schema, forms=forms))
-        self._compiled = partial(compile_reader, reader=reader, forms=forms, written_after=WRITTEN_AFTER)
+        self._compiled = partial(compile_reader, reader=reader, forms=forms)
         match form.framed:
             case "none":
                 made = self._unframed()

@@ -44,8 +44,8 @@ class CompileReference(Protocol):
 def framed_decoder(split: Split, compiled: CompileReference, *, prefix_bytes: int = 0) -> Decode:
     """Give the function that decodes values of a framing. It is for one thread at a time.
 
-    A reference of `prefix_bytes` stands at the beginning of a value without headers, right before what it is
-    about.
+    A reference that is `prefix_bytes` long is what a value without headers begins with, and the rest of the
+    value is what was written.
     """
     readers: dict[bytes, Read] = {}
     sizes_bytes: dict[bytes, int] = {}

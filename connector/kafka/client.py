@@ -20,7 +20,7 @@ from confluent_kafka import (
 from connector import config
 from connector.config.kafka import Kafka
 from connector.errors import DeadLetterError, Problem, UnavailableError
-from connector.model import UNREADABLE_HEADERS, Record, partition_of
+from connector.model import UNREADABLE_HEADERS, Record, new_tuple, partition_of
 
 if TYPE_CHECKING:  # who only reads makes no topics
     from confluent_kafka.admin import AdminClient, ClusterMetadata
@@ -206,10 +206,6 @@ _headers_of = methodcaller("headers")
 A plain call misses the second once CPython has specialised it, and some later call would raise."""
 
 
-_new = tuple.__new__
-"""A named tuple's own constructor takes three times as long."""
-
-
 def record_of(message: Message) -> Record:
     """The record a client read; not for a message that is an error."""
     kind, timestamp_ms = message.timestamp()
@@ -218,7 +214,7 @@ def record_of(message: Message) -> Record:
     except (SystemError, UnicodeError):
         headers = list(UNREADABLE_HEADERS)
     # The stubs allow for None, which only messages that are errors have.
-    return _new(
+    return new_tuple(
         Record,
         (
             partition_of(message.topic(), message.partition()),

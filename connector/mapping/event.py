@@ -9,6 +9,7 @@ from types import NoneType
 
 import orjson
 
+from connector.code import Code
 from connector.config.entry_rules import (
     Parts,
     Rule,
@@ -18,13 +19,13 @@ from connector.config.entry_rules import (
     unicode_problem,
 )
 from connector.config.problems import did_you_mean
-from connector.config.settings import DEFAULT_TARGET, TimeUnit, Topic
+from connector.config.settings import DEFAULT_TARGET, Topic
 from connector.errors import ConfigError, MappingError
-from connector.mapping.event_code import EventCode, MakeEvent, Templates, event_code
+from connector.mapping.event_code import MakeEvent, Templates, event_code
 from connector.mapping.expressions import is_exact_json, is_number
 from connector.mapping.results import CONSTANT_WHY, NUMBERS, Result, Types, constant, kinds, scope_of
 from connector.mapping.templates import Compiler, Expression, Template
-from connector.mapping.times import time_reader
+from connector.mapping.times import ReadTime, time_reader
 from connector.model import Json
 
 TEXTS: Types = frozenset({str, int})
@@ -52,7 +53,7 @@ class Mapping:
     uses_key: bool
     """Whether any expression uses the record's key; where none does it is not decoded."""
 
-    code: EventCode
+    code: Code
     """The function that makes events, as it was written for this topic."""
 
     event: MakeEvent
@@ -79,9 +80,10 @@ class Mapping:
         detail_type = _text(
             event.detail_type, detail_type_problem, compiler, path=f"{event_path}.detail_type"
         )
-        time = None
+        time, time_path = None, f"{event_path}.time"
+        read_time = time_reader(event.time_unit, shown=event.time or "", path=time_path)
         if event.time is not None:
-            time = _time(event.time, event.time_unit, compiler, path=f"{event_path}.time")
+            time = _time(event.time, read_time, compiler, path=time_path)
         resources = [
             _resource(resource, compiler, path=f"{event_path}.resources[{index}]")
             for index, resource in enumerate(event.resources)
@@ -101,6 +103,7 @@ class Mapping:
             detail_type,
             time,
             event.time_unit,
+            read_time,
             resources,
             event.detail,
             event.metadata,
@@ -253,17 +256,17 @@ def _check_resources(expression: Expression, compiler: Compiler, *, path: str) -
 # --- time ---------------------------------------------------------------------------------------
 
 
-def _time(text: str, unit: TimeUnit, compiler: Compiler, *, path: str) -> Template:
-    """Unix time in seconds, from text in ISO 8601 or a number."""
+def _time(text: str, read: ReadTime, compiler: Compiler, *, path: str) -> Template:
+    """Unix time in seconds, which `read` makes of text in ISO 8601 or a number."""
     template = compiler.template(text, path=path)
     known = len(compiler.problems)
     _check(template, compiler, path=path, lone=TEXTS | NUMBERS, wanted="ISO 8601 text or a number")
     if len(compiler.problems) == known:
-        _try_fixed_time(template, unit, compiler, path=path)
+        _try_fixed_time(template, read, compiler, path=path)
     return template
 
 
-def _try_fixed_time(template: Template, unit: TimeUnit, compiler: Compiler, *, path: str) -> None:
+def _try_fixed_time(template: Template, read: ReadTime, compiler: Compiler, *, path: str) -> None:
     """Refuse a time that is wrong, and the same for every record."""
     fixed: Json = None
     match template, _parts(template):
@@ -272,9 +275,8 @@ def _try_fixed_time(template: Template, unit: TimeUnit, compiler: Compiler, *, p
         case _, [str(text)]:
             fixed = text
     if isinstance(fixed, str) or is_number(fixed):
-        shown = "".join(part if isinstance(part, str) else part.shown for part in template)
         try:
-            time_reader(unit, shown=shown, path=path)(fixed)
+            read(fixed)
         except MappingError as error:
             compiler.refuse(path, str(error).removeprefix(f"{path}: ").removesuffix("."))
 

@@ -13,17 +13,18 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 import orjson
 
+from connector.code import INDENT, Code
 from connector.config.settings import TimeUnit
 from connector.errors import MappingError
 from connector.mapping.expressions import COMPARISONS, ROOTS, Node, chain, is_exact_json, is_number, is_true
 from connector.mapping.results import KINDS
 from connector.mapping.templates import Expression, Template
-from connector.mapping.times import COUNTED, ReadTime, record_time_s, time_reader
-from connector.model import END_OF_TIME_S, Event, Headers, Json, Record, iso
+from connector.mapping.times import COUNTED, ReadTime, record_time_s
+from connector.model import END_OF_TIME_S, Event, Headers, Json, Record, iso, new_tuple
 
 MakeEvent: TypeAlias = "Callable[[Record, Json, Json, str], Event | None]"
 """Takes a record, its key and its value as JSON, and the event's id; None where the filter drops it."""
@@ -48,6 +49,8 @@ class Templates(NamedTuple):
     detail_type: Template
     time: Template | None
     time_unit: TimeUnit
+    read_time: ReadTime
+    """Makes Unix time in seconds of what `time` yields."""
     resources: Sequence[Template]
     detail: Json
     """As the configuration has it; texts in it are templates."""
@@ -61,33 +64,19 @@ class Templates(NamedTuple):
     """The names of `ROOTS` that any expression uses."""
 
 
-class EventCode(NamedTuple):
-    """The function, as text, and what the names in it stand for."""
-
-    text: str
-    names: dict[str, Any]
-
-    def function(self) -> MakeEvent:
-        """Make the function. It raises MappingError, and leaves the record as it is."""
-        exec(self.text, names := dict(self.names))  # noqa: S102 - every word of it is written here
-        event: MakeEvent = names.pop("event")
-        return event
-
-
-def event_code(templates: Templates) -> EventCode:
-    """Write the function."""
-    writer = _Writer(templates)
+def event_code(templates: Templates) -> Code:
+    """Write the function, a `MakeEvent`. It raises MappingError, and leaves the record as it is."""
+    writer = _EventWriter(templates)
     writer.write()
-    return EventCode("\n".join([*writer.lines, ""]), writer.names)
+    return writer.code
 
 
-class _Writer:
+class _EventWriter:
     """Writes one function, line by line. In it the roots of expressions are variables of the same names."""
 
     def __init__(self, templates: Templates) -> None:
         self._templates = templates
-        self.lines: list[str] = []
-        self.names: dict[str, Any] = {
+        names = {
             "Event": Event,
             "add_traceparent": _add_traceparent,
             "dumps": orjson.dumps,
@@ -95,57 +84,58 @@ class _Writer:
             "is_true": is_true,
             "iso": _iso_timestamp,
             "key_is_taken": _key_is_taken,
-            "new": tuple.__new__,
+            "new": new_tuple,
             "scalar": _scalar,
             "several": _several,
             "text": _text,
             "unwritable": _unwritable,
             **COMPARISONS,
         }
-        self._variables = 0
+        self.code = Code("event", "record, key, value, event_id", names)
         self._calls = False
         """Some expression is called, and takes the scope."""
 
     def write(self) -> None:
         its, path = self._templates, self._templates.path
-        self.lines += ["def event(record, key, value, event_id):"]
-        self._line("(topic, partition), offset, timestamp, _, _, read_headers = record")
+        self.code.write("(topic, partition), offset, timestamp, _, _, read_headers = record")
         given = [root for root in ROOTS if root != "headers"]
         if "headers" in its.roots:
-            self._line("headers = header_texts(read_headers)")
+            self.code.write("headers = header_texts(read_headers)")
             given.append("headers")
-        place = len(self.lines)
+        place = len(self.code.lines)
         if its.filter is not None:
-            self._line(f"if not {self._truth_of(its.filter)}:", "    return None")
-        self._line(f"resources = {self._resources()}")
-        self._line(f"source = {self._text_of(its.source, f'{path}.source')}")
-        self._line(f"detail_type = {self._text_of(its.detail_type, f'{path}.detail_type')}")
-        self._line(f"time = {self._time()}")
-        self._line(f"detail = {self._detail(its.detail, f'{path}.detail')}")
+            self.code.write(f"if not {self._truth_of(its.filter)}:", "    return None")
+        self.code.write(f"resources = {self._resources()}")
+        self.code.write(f"source = {self._text_of(its.source, f'{path}.source')}")
+        self.code.write(f"detail_type = {self._text_of(its.detail_type, f'{path}.detail_type')}")
+        self.code.write(f"time = {self._time()}")
+        self.code.write(f"detail = {self._detail(its.detail, f'{path}.detail')}")
         if not isinstance(its.detail, dict):
-            self._line("if not isinstance(detail, dict):", "    detail = {'value': detail}")
+            self.code.write("if not isinstance(detail, dict):", "    detail = {'value': detail}")
         self._add_metadata()
-        self._line("try:", "    detail = dumps(detail)")
-        self._line("except TypeError as error:", f"    unwritable(error, {path!r})")
+        self.code.write("try:", "    detail = dumps(detail)")
+        self.code.write("except TypeError as error:", f"    unwritable(error, {path!r})")
         target = None if its.target is None else self._text_of(its.target, its.target_path)
-        self._line(f"return new(Event, (source, detail_type, time, resources, detail, {target}))")
+        self.code.write(f"return new(Event, (source, detail_type, time, resources, detail, {target}))")
         if self._calls:
             scope = ", ".join(f"{root!r}: {root}" for root in given)
-            self.lines.insert(place, f"    scope = {{{scope}}}")
+            self.code.lines.insert(place, f"{INDENT}scope = {{{scope}}}")
 
     def _add_metadata(self) -> None:
         its = self._templates
         if its.metadata is None:
             return
-        self._line(
+        self.code.write(
             "metadata = {'id': event_id, 'topic': topic, 'partition': partition, 'offset': offset, "
             "'timestamp': iso(timestamp)}"
         )
-        self._line("if read_headers:", "    add_traceparent(metadata, read_headers)")
+        self.code.write("if read_headers:", "    add_traceparent(metadata, read_headers)")
         if not isinstance(its.detail, dict):
-            self._line(f"if {its.metadata!r} in detail:", f"    key_is_taken({its.metadata!r}, {its.path!r})")
+            self.code.write(
+                f"if {its.metadata!r} in detail:", f"    key_is_taken({its.metadata!r}, {its.path!r})"
+            )
         # A copy: the detail may be the record's own value.
-        self._line(f"detail = {{**detail, {its.metadata!r}: metadata}}")
+        self.code.write(f"detail = {{**detail, {its.metadata!r}: metadata}}")
 
     # Templates
 
@@ -164,8 +154,8 @@ class _Writer:
         return " + ".join(parts) or "''" if len(parts) <= MAX_SUM else f"''.join([{', '.join(parts)}])"
 
     def _checked(self, expression: Expression, otherwise: str, path: str) -> str:
-        found = self._variable()
-        other = f"{otherwise}({found}, {self._constant(expression)}, {path!r})"
+        found = self.code.variable()
+        other = f"{otherwise}({found}, {self.code.constant(expression)}, {path!r})"
         return f"({found} if isinstance({found} := {self._value_of(expression)}, str) else {other})"
 
     def _resources(self) -> str:
@@ -175,30 +165,31 @@ class _Writer:
             match template:
                 case (Expression() as expression,):
                     value = self._value_of(expression)
-                    codes.append(f"*several({value}, {self._constant(expression)}, {path!r})")
+                    codes.append(f"*several({value}, {self.code.constant(expression)}, {path!r})")
                 case _:
                     codes.append(self._joined(template, path))
         return f"[{', '.join(codes)}]"
 
     def _time(self) -> str:
         its, path = self._templates, f"{self._templates.path}.time"
+        if its.time is None:
+            self.code.names["read_time"] = partial(record_time_s, path=path)
+            return "read_time(timestamp)"
+        self.code.names["read_time"] = its.read_time
         match its.time:
-            case None:
-                self.names["read_time"] = partial(record_time_s, path=path)
-                return "read_time(timestamp)"
             case (Expression() as expression,):
-                read, found = time_reader(its.time_unit, shown=expression.shown, path=path), self._variable()
-                self.names["read_time"] = read
-                self.names["read_other"] = _reader_of_others(read, expression, its.time_unit, path)
-                is_text = f"isinstance({found} := {self._value_of(expression)}, str)"
-                return f"read_time({found}) if {is_text} else read_other({found})"
+                found, value = self.code.variable(), self._value_of(expression)
+                read_other = _reader_of_others(its.read_time, expression, its.time_unit, path)
+                other = f"{self.code.constant(read_other)}({found})"
+                return f"read_time({found}) if isinstance({found} := {value}, str) else {other}"
             case template:
-                shown = "".join(part if isinstance(part, str) else part.shown for part in template)
-                self.names["read_time"] = time_reader(its.time_unit, shown=shown, path=path)
                 return f"read_time({self._joined(template, path)})"
 
     def _detail(self, node: Json, path: str) -> str:
-        """Templates nested in mappings and lists at any depth; keys and other scalars are as they stand."""
+        """Templates nested in mappings and lists at any depth; keys and other scalars are as they stand.
+
+        Each mapping and list has a line of its own, since Python does not read what nests deeply.
+        """
         match node:
             case str():
                 template = self._templates.by_path[path]
@@ -208,10 +199,10 @@ class _Writer:
                 return self._joined(template, path)
             case dict():
                 fields = [f"{key!r}: {self._detail(child, f'{path}.{key}')}" for key, child in node.items()]
-                return self._named("{" + ", ".join(fields) + "}")
+                return self.code.stored("{" + ", ".join(fields) + "}")
             case list():
                 items = [self._detail(child, f"{path}[{index}]") for index, child in enumerate(node)]
-                return self._named(f"[{', '.join(items)}]")
+                return self.code.stored(f"[{', '.join(items)}]")
         return self._literal(node)
 
     # Expressions
@@ -225,7 +216,7 @@ class _Writer:
 
     def _call(self, expression: Expression) -> str:
         self._calls = True
-        return f"{self._constant(expression.evaluate)}(scope)"
+        return f"{self.code.constant(expression.evaluate)}(scope)"
 
     def _value(self, node: Node, depth: int) -> str | None:
         """The node in Python; None where it could fail, is rare, or too deep."""
@@ -237,11 +228,8 @@ class _Writer:
             case "field" | "subexpression", _:
                 return self._fields(chain(node) or ())
             case "or_expression" | "and_expression" as kind, [first, second]:
-                left, right, found = (
-                    self._value(first, depth + 1),
-                    self._value(second, depth + 1),
-                    self._variable(),
-                )
+                left, right = self._value(first, depth + 1), self._value(second, depth + 1)
+                found = self.code.variable()
                 if left is None or right is None:
                     return None
                 then, otherwise = (found, right) if kind == "or_expression" else (right, found)
@@ -251,13 +239,15 @@ class _Writer:
         return None
 
     def _truth(self, node: Node, depth: int) -> str | None:
+        if depth > MAX_OPERATORS:
+            return None
         match node["type"], node["children"]:
-            case "or_expression" | "and_expression" as kind, [first, second] if depth <= MAX_OPERATORS:
+            case "or_expression" | "and_expression" as kind, [first, second]:
                 left, right = self._truth(first, depth + 1), self._truth(second, depth + 1)
                 if left is None or right is None:
                     return None
                 return f"({left} {'or' if kind == 'or_expression' else 'and'} {right})"
-            case "not_expression", [negated] if depth <= MAX_OPERATORS:
+            case "not_expression", [negated]:
                 truth = self._truth(negated, depth + 1)
                 return truth and f"(not {truth})"
             case "comparator", [first, second]:
@@ -281,40 +271,19 @@ class _Writer:
     def _fields(self, steps: Sequence[str | int]) -> str | None:
         match steps:
             case [str(root), *fields] if root in ROOTS and len(fields) <= MAX_FIELDS:
-                code = found = root
+                code = found = known = root
                 for field in fields:
-                    if found != root or code != root:
-                        found = self._variable()
-                        code = f"({found} := {code})"
-                    code = f"({found}.get({field!r}) if isinstance({code}, dict) else None)"
+                    code = f"({found}.get({field!r}) if isinstance({known}, dict) else None)"
+                    found = self.code.variable()
+                    known = f"({found} := {code})"
                 return code if all(isinstance(field, str) for field in fields) else None
         return None
-
-    # The parts of Python
-
-    def _line(self, *lines: str) -> None:
-        self.lines += [f"    {line}" for line in lines]
-
-    def _named(self, code: str) -> str:
-        """A line of its own, since Python does not read what nests deeply."""
-        name = self._variable()
-        self._line(f"{name} = {code}")
-        return name
 
     def _literal(self, value: Json) -> str:
         is_plain = value is None or isinstance(value, str | bool | int)
         if is_plain or (isinstance(value, float) and math.isfinite(value)):
             return repr(value)
-        return self._constant(value)
-
-    def _constant(self, value: object) -> str:
-        name = f"c{len(self.names)}"
-        self.names[name] = value
-        return name
-
-    def _variable(self) -> str:
-        self._variables += 1
-        return f"v{self._variables}"
+        return self.code.constant(value)
 
 
 # --- what the function calls --------------------------------------------------------------------

@@ -53,8 +53,7 @@ def time_reader(unit: TimeUnit, *, shown: str, path: str) -> ReadTime:
             except ValueError:
                 time = None
             if time is not None and time.tzinfo is not None:
-                time_s = time.timestamp()
-                return time_s if 0 <= time_s < END_OF_TIME_S else _in_calendar_s(time_s, shown, path)
+                return _in_calendar_s(time.timestamp(), shown, path)
             # Python reads some digits as a date without dashes, but never with a zone.
             if not _NUMBER.fullmatch(found):
                 raise MappingError("template_type", f"{path}: {shown} {_advice(found, time)}")

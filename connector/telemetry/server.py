@@ -43,11 +43,11 @@ CALL_TIMEOUT_S = 10.0
 """Starting or closing the server may take so long."""
 
 
-class _Answer(NamedTuple):
+class _Response(NamedTuple):
     status: int
     body: bytes
     content_type: str
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
     """Further ones."""
 
 
@@ -63,14 +63,14 @@ class Server:
     """
 
     def __init__(self, health: Health, telemetry: Telemetry, *, host: str, port: int) -> None:
-        self._pages: dict[str, Callable[[], _Answer]] = {
+        self._pages: dict[str, Callable[[], _Response]] = {
             "/livez": lambda: _probed(*health.live()),
             "/readyz": lambda: _probed(*health.ready()),
-            "/metrics": lambda: _Answer(200, *telemetry.render()),
+            "/metrics": lambda: _Response(200, *telemetry.render()),
             "/version": lambda: _json(200, {**telemetry.versions}),
             "/sources": lambda: _json(200, {"sources": health.standings()}),
         }
-        self._open: list[_Connection] = []
+        self._open: list[_ServerConnection] = []
         """The oldest first."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="http", daemon=True)
@@ -90,7 +90,7 @@ class Server:
 
     async def _listen(self, host: str, port: int) -> asyncio.Server:
         return await self._loop.create_server(
-            lambda: _Connection(self._answer, self._open), host, port, backlog=BACKLOG
+            lambda: _ServerConnection(self._answer, self._open), host, port, backlog=BACKLOG
         )
 
     async def _end(self) -> None:
@@ -98,12 +98,13 @@ class Server:
         for connection in self._open:
             connection.abort()
 
-    def _answer(self, method: str, path: str) -> _Answer:
+    def _answer(self, method: str, path: str) -> _Response:
         page = self._pages.get(path)
         if page is None:
             return _json(404, {"error": "no such path", "paths": list(self._pages)})
         if method not in {"GET", "HEAD"}:
-            return _json(405, {"error": "only GET and HEAD are answered"}, {"Allow": "GET, HEAD"})
+            refusal = _json(405, {"error": "only GET and HEAD are answered"})
+            return refusal._replace(headers={"Allow": "GET, HEAD"})
         return page()
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -115,10 +116,10 @@ class Server:
         self._loop.close()
 
 
-class _Connection(asyncio.Protocol):
+class _ServerConnection(asyncio.Protocol):
     """One connection: a request, its answer, and the end."""
 
-    def __init__(self, answer: Callable[[str, str], _Answer], every: list[_Connection]) -> None:
+    def __init__(self, answer: Callable[[str, str], _Response], every: list[_ServerConnection]) -> None:
         """`every` is all that are open, the oldest first."""
         self._answer = answer
         self._every = every
@@ -179,7 +180,7 @@ class _Connection(asyncio.Protocol):
             method, path = self._parser.get_method(), httptools.parse_url(self._url).path
             self._asked = method.decode("latin-1"), path.decode("latin-1")
 
-    def _respond(self, answer: _Answer, *, has_body: bool = True) -> None:
+    def _respond(self, answer: _Response, *, has_body: bool = True) -> None:
         self._is_answered = True
         headers = {
             "Content-Type": answer.content_type,
@@ -197,14 +198,12 @@ class _Connection(asyncio.Protocol):
         self._transport.write_eof()
 
 
-def _probed(is_well: bool, details: Mapping[str, Json]) -> _Answer:  # noqa: FBT001
+def _probed(is_well: bool, details: Mapping[str, Json]) -> _Response:  # noqa: FBT001
     return _json(200 if is_well else 503, details)
 
 
-def _json(
-    status: int, body: Mapping[str, Json], headers: Mapping[str, str] = MappingProxyType({})
-) -> _Answer:
-    return _Answer(status, f"{json.dumps(body)}\n".encode(), "application/json; charset=utf-8", headers)
+def _json(status: int, body: Mapping[str, Json]) -> _Response:
+    return _Response(status, f"{json.dumps(body)}\n".encode(), "application/json; charset=utf-8")
 
 
 def _bind_problem(error: OSError, host: str, port: int) -> Problem:

@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from connector.sandbox.registry import FakeRegistry
 from tests.bench import letters, machine, records, targets
 from tests.bench.endpoint import Endpoint
 from tests.bench.machine import OtherWork
-from tests.bench.process import BenchError
+from tests.bench.process import BenchError, say
 from tests.bench.records import Shape
 from tests.bench.report import markdown
 from tests.bench.results import FILE, Results, save
@@ -105,7 +104,6 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
                     schema_id=schema_id,
                     endpoint=each,
                     folder=Path(folder),
-                    say=_say,
                 )
                 for each in (endpoint, light, light_tls)
             )
@@ -115,7 +113,7 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
                 measured.round(wanted)
             measured.once(wanted)
             if "stages" in wanted:
-                _say("stages, in this process")
+                say("stages, in this process")
                 results.stages = _stages(plain, registry.url, endpoint, schema_id)
         finally:
             kafka.close()
@@ -270,10 +268,6 @@ def _stages(bench: Bench, registry_url: str, endpoint: Endpoint, schema_id: int)
     ) as stages:
         poll = stages.poll(lambda: bench.settings(topic), count)
         return [poll, *stages.bridge(), *stages.loop()]
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

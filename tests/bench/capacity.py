@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from connector.cli.ceiling import ASSUMED_LATENCIES_S
 from connector.config.settings import Target
 from tests.bench.curves import Curves, Measured, load
 from tests.bench.report import table
@@ -21,7 +22,6 @@ HEADROOM = 0.7
 """The part of a ceiling that is planned for; the rest is for catching up, and for pods that are away."""
 OLD_QUOTA = 1400
 """Requests a second of an account in a Region, as AWS documented it until 2023."""
-LATENCIES_S = (0.02, 0.1)
 _DEFAULTS = Target(region="eu-central-1")
 
 
@@ -63,7 +63,7 @@ def records(curves: Curves) -> Sequence[Measured]:
 
 def process_table(curves: Curves | None = None) -> str:
     """What one process can send, by size of the record."""
-    near_s, far_s = LATENCIES_S
+    near_s, far_s = ASSUMED_LATENCIES_S
     header = (
         "record",
         "CPU µs/event",
@@ -75,7 +75,7 @@ def process_table(curves: Curves | None = None) -> str:
     )
     lines = []
     for record in records(curves or load()):
-        near, far = (ceiling(record, latency_s) for latency_s in LATENCIES_S)
+        near, far = (ceiling(record, latency_s) for latency_s in ASSUMED_LATENCIES_S)
         rates = (near.core, near.in_flight, far.in_flight, OLD_QUOTA * record.events_per_request)
         cells = [
             f"{record.cpu_us:.0f}",
@@ -89,7 +89,7 @@ def process_table(curves: Curves | None = None) -> str:
 def example(events_per_s: int = 20_000, curves: Curves | None = None) -> str:
     """A worked example, in sentences."""
     record = next(each for each in records(curves or load()) if each.label == "1 KB")
-    latency_s = LATENCIES_S[0]
+    latency_s = ASSUMED_LATENCIES_S[0]
     one, needed = ceiling(record, latency_s), plan(events_per_s, record, latency_s)
     what = "core" if one.core < one.in_flight else "requests at once"
     fits = "fits into" if needed.requests_per_s <= OLD_QUOTA else "does not fit into"

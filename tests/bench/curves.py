@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from connector.sandbox.registry import FakeRegistry
 from tests.bench import machine, records
 from tests.bench.endpoint import Endpoint
 from tests.bench.plots import plot
-from tests.bench.process import BenchError
+from tests.bench.process import BenchError, say
 from tests.bench.records import Shape
 from tests.bench.report import table
 from tests.bench.results import FOLDER
@@ -219,7 +218,6 @@ def _run(curves: Sequence[Curve], rounds: int) -> Curves:
                 schema_id=schema_id,
                 endpoint=endpoint,
                 folder=Path(folder),
-                say=_say,
             )
             bench.warm_up()
             command = " ".join(["python -m tests.bench.curves", *sys.argv[1:]])
@@ -245,7 +243,7 @@ def _measured(
             like = (point.shape, waiting, point.partitions)
             if like not in topics:
                 topics[like] = bench.topic(curve.name, waiting, point.shape, partitions=point.partitions)
-            _say(f"{curve.name}, {point.label}")
+            say(f"{curve.name}, {point.label}")
             runs[point.label].append(
                 bench.throughput(
                     "bridge",
@@ -315,10 +313,6 @@ def _spread(figures: Sequence[float]) -> float:
 
 def _in_words(spread: float) -> str:
     return f"is flat (within {spread - 1:.0%})" if spread <= FLAT else f"differs by a factor of {spread:.2f}"
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

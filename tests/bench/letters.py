@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from connector.dead_letters.format import DeadLetterRecord, letter
 from connector.model import Partition, Record
 from tests.bench import records
-from tests.bench.process import BenchError, Process
+from tests.bench.process import BenchError, Process, say
 from tests.bench.runs import PARTITIONS, Bench
 from tests.failures import failed
 
@@ -79,13 +79,13 @@ def measure(bench: Bench, *, count: int, compared: int, rounds: int) -> Letters:
     file = _settings(bench, topic)
     dead_letter_topic = json.loads(file.read_text())["dead_letter"]["topic"]
     _fill(bench.client, dead_letter_topic, Partition(topic, 0), count, bench._schema_id)
-    bench._say(f"{count:,} letters")
+    say(f"{count:,} letters")
 
     began_s = time.monotonic()
     listing = _command("list", file)
     list_rss_bytes = _watch(listing)
     listed_per_s = count / (time.monotonic() - began_s)
-    bench._say(f"letters: listed {listed_per_s:,.0f}/s in {list_rss_bytes / 1e6:.0f} MB")
+    say(f"letters: listed {listed_per_s:,.0f}/s in {list_rss_bytes / 1e6:.0f} MB")
 
     part = min(compared, count // rounds)
     parts = [part] * (rounds - 1) + [count - part * (rounds - 1)]
@@ -119,7 +119,7 @@ def _round(bench: Bench, topic: str, file: Path, *, letters: int, records: int) 
         lost=letters - len(seen),
         repeated=seen.total() - len(seen),
     )
-    bench._say(
+    say(
         f"letters: replayed {result.replayed_per_s:,.0f}/s in {result.rss_bytes / 1e6:.0f} MB, "
         f"{result.replay_cpu_us:.0f} µs of CPU for each, {result.ratio:.2f} × the bridge"
     )

@@ -25,6 +25,11 @@ class BenchError(Exception):
     """A run did not come to its end, so there is nothing to report; the message says why."""
 
 
+def say(text: str) -> None:
+    """Prints what a run is at, with the time, to stderr."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
 class Process:
     """One child with the test credentials, which ends with us whatever happens."""
 

@@ -10,7 +10,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ import urllib3
 from tests.bench import records
 from tests.bench.endpoint import Endpoint
 from tests.bench.machine import OtherWork
-from tests.bench.process import ENVIRON, BenchError, Process
+from tests.bench.process import ENVIRON, BenchError, Process, say
 from tests.bench.records import ORDERS, Shape
 from tests.services.child import free_ports, wait_until
 from tests.topics import Topics
@@ -127,14 +127,12 @@ class Bench:
         schema_id: int,
         endpoint: Endpoint,
         folder: Path,
-        say: Callable[[str], None],
     ) -> None:
         self.client = client
         self._registry_url = registry_url
         self._schema_id = schema_id
         self._endpoint = endpoint
         self._folder = folder
-        self._say = say
         self._topics = Topics(client)
         self._dead_letter_topic = f"bench.dlt.{uuid.uuid4().hex[:8]}"
         self._topics.create(self._dead_letter_topic)
@@ -249,7 +247,7 @@ class Bench:
         if whole:
             lost, repeated = self._account(count)
             result = replace(result, lost=lost, repeated=repeated)
-        self._say(f"{program}: {_in_words(result)}, first event after {result.first_event_s:.2f} s")
+        say(f"{program}: {_in_words(result)}, first event after {result.first_event_s:.2f} s")
         return result
 
     def together(self, count: int, *, processes: int) -> Throughput:
@@ -273,7 +271,7 @@ class Bench:
             result = self._between(first, last, members, name=name, others=others, began_s=began_s)
             for each in members:
                 each.terminate()
-        self._say(f"{name}: {_in_words(result)}")
+        say(f"{name}: {_in_words(result)}")
         return result
 
     def start_s(self, topic: str, count: int) -> float:
@@ -284,7 +282,7 @@ class Bench:
             self._wait(count, process)
             process.terminate()
         seconds = max(self._endpoint.answered()[event.request] for event in self._endpoint.events()) - began_s
-        self._say(f"bridge: {count} events {seconds:.2f} s after the start")
+        say(f"bridge: {count} events {seconds:.2f} s after the start")
         return seconds
 
     def help_s(self) -> float:
@@ -305,9 +303,7 @@ class Bench:
             self._wait_distinct(count, process)
             process.terminate()
         result = Stop(seconds, exit_code, *self._account(count))
-        self._say(
-            f"bridge: stopped in {seconds:.2f} s with exit code {exit_code}; {result.repeated} repeated"
-        )
+        say(f"bridge: stopped in {seconds:.2f} s with exit code {exit_code}; {result.repeated} repeated")
         return result
 
     def latency(self, program: Program, seconds: float) -> Latency:
@@ -336,7 +332,7 @@ class Bench:
         )
         lost, _ = self._account(len(warm_up) + len(sent))
         result = Latency(percentile(took_ms, 50), percentile(took_ms, 99), lost)
-        self._say(f"{program}: p50 {result.p50_ms:.0f} ms, p99 {result.p99_ms:.0f} ms")
+        say(f"{program}: p50 {result.p50_ms:.0f} ms, p99 {result.p99_ms:.0f} ms")
         return result
 
     def memory(self, topic: str, count: int) -> Memory:
@@ -354,7 +350,7 @@ class Bench:
             rss_bytes = process.peak_rss_bytes()
             process.terminate()
         lost, _ = self._account(count)
-        self._say(f"bridge: {outage_rss_bytes / 1e6:.0f} MB in the outage, {rss_bytes / 1e6:.0f} MB at most")
+        say(f"bridge: {outage_rss_bytes / 1e6:.0f} MB in the outage, {rss_bytes / 1e6:.0f} MB at most")
         return Memory(count, outage_rss_bytes, rss_bytes, lost)
 
     def idle(self, topic: str, *, after_s: float, for_s: float, is_reachable: bool = True) -> float:
@@ -371,13 +367,13 @@ class Bench:
             self._watch(process, for_s)
             share = (process.cpu_s() - cpu_s) / (time.monotonic() - began_s)
             process.terminate()
-        self._say(f"bridge, idle: {share:.2%} of a core")
+        say(f"bridge, idle: {share:.2%} of a core")
         return share
 
     def _fill(self, topic: str, count: int, shape: Shape) -> None:
         began_s = time.monotonic()
         size_bytes = records.fill(self.client, topic, count, self._schema_id, shape)
-        self._say(f"{count:,} records of {size_bytes:.1f} bytes, {time.monotonic() - began_s:.0f} s")
+        say(f"{count:,} records of {size_bytes:.1f} bytes, {time.monotonic() - began_s:.0f} s")
 
     def _watch(self, process: Process, seconds: float) -> None:
         ends_s = time.monotonic() + seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import CODES, RecordError
+from connector.formats.avro_schema import compile_reader
 from connector.model import Partition, Record
 from connector.pipeline import Pipeline
 from tests.chaos import fuzz
@@ -52,7 +54,8 @@ def test_the_code_written_for_schemas_makes_the_same_of_the_corpus(
     print(f"seed {seed}")
     results = []
     for written_after in (0, 1):
-        monkeypatch.setattr("connector.formats.decoder.WRITTEN_AFTER", written_after)
+        reads = partial(compile_reader, written_after=written_after)
+        monkeypatch.setattr("connector.formats.decoder.compile_reader", reads)
         convert = fuzz.pipeline(tmp_path)
         results.append([_outcome(convert, record) for record, _ in fuzz.inputs(seed, 0, COMPARED)])
 

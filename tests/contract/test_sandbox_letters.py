@@ -48,7 +48,7 @@ setattr(kind, method, breaks)
 """
 """A method whose exception shows what it was given, as bugs do; loaded by Python before the tool is."""
 TOTALS = "connector.dead_letters.totals Totals add"
-MAPPING = "connector.pipeline Route __call__"
+MAPPING = "connector.pipeline TopicRoute __call__"
 CANARY = "canary-card"
 
 LETTERS = orders.DEAD_LETTER_TOPIC

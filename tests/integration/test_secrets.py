@@ -23,16 +23,16 @@ CANARY = re.compile(r"canary[\w-]*", re.IGNORECASE)
 """In every payload and secret of this test, and in nothing else."""
 
 BUG = """
-from connector.pipeline import Route
+from connector.pipeline import TopicRoute
 
-call = Route.__call__
+call = TopicRoute.__call__
 
 def breaks(self, record, event_id):
     if b"bug" in (record.value or b""):
         raise RuntimeError(f"cannot map {record!r}")
     return call(self, record, event_id)
 
-Route.__call__ = breaks
+TopicRoute.__call__ = breaks
 """
 """A bug whose exception shows the record, as bugs do; loaded by Python before the bridge is."""
 
