@@ -29,6 +29,7 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 
 docs: setup ## writes the tables in README, docs/ and helm/README, and the JSON Schemas
 	$(BIN)/partner-bridge config schema > schemas/config.json
+	$(BIN)/python -m tests.docs.fixture_schema > schemas/fixture.json
 	$(BIN)/python -m tests.chart.values_schema > helm/values.schema.json
 	$(BIN)/python -m cogapp -r README.md docs/*.md helm/README.md
 

@@ -9,10 +9,13 @@ from connector import process
 
 
 def runs_until_told(arguments: list[str]) -> bool:
-    """Whether a signal is the ordinary end: that of `run`, and of `sandbox` without a command behind it."""
+    """Whether a signal is the ordinary end: that of `run`, and of `sandbox` without a command behind it.
+
+    A dry run ends in order, too, and says itself what it found. Before it reads, it found nothing.
+    """
     match arguments:
-        case ["run", *_]:
-            return True
+        case ["run", *options]:
+            return "--dry-run" not in options
         case ["sandbox", *options]:  # its options are flags, or have a number
             return all(option.startswith("-") or option.isdecimal() for option in options)
     return False

@@ -20,7 +20,7 @@ from connector.delivery.targets import senders
 from connector.errors import HaltError, InvariantError, RecordError, UnavailableError
 from connector.flow_control import FlowControl, PausedPartition
 from connector.ledger import Ledger, OffsetTracker
-from connector.model import Answer, Partition, Position, Record
+from connector.model import BILLED_BYTES, Answer, Partition, Position, Record, billed_chunks
 from connector.pipeline import Dropped, Pipeline, TopicRoute
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
@@ -124,6 +124,8 @@ class Bridge:
             dead_letter_problem=lambda: dead_letters.problem,
         )
         self._stopping = False
+        self._is_over = False
+        """`run` has returned: nothing may be sent, waited for or committed any more."""
         self._end_by_s = float("inf")
         """When stopping must be over, once it began."""
         self._poll_due_s = 0.0
@@ -156,11 +158,9 @@ class Bridge:
             self._begin_to_end()
             self._drain()
             self._commit(wait_s=self._left_s(self._end_by_s))
-        except Exception:
-            # A bug: our own bookkeeping may be wrong, so nothing it says is committed any more. Not here,
-            # and not in `on_revoked`, which leaving the group brings.
-            self._forget(list(self._ledger.trackers))
-            raise
+        finally:
+            # After a bug nothing that our own bookkeeping says is committed, either.
+            self._is_over = True
         if self._settlement.halt is not None:
             raise self._settlement.halt
 
@@ -287,14 +287,19 @@ class Bridge:
             self._settlement.delivered()
             clock_ms = time.time() * 1000
             waits: dict[str, list[float]] = {}
+            more_chunks: dict[str, int] = {}
             for pending in result.delivered:
                 record = pending.record
                 self._ledger.settle(pending.tracker, record.offset)
                 waits.setdefault(record.partition.topic, []).append(
                     (clock_ms - (record.timestamp_ms or clock_ms)) / 1000
                 )
+                if pending.entry.size_bytes > BILLED_BYTES:
+                    more = billed_chunks(pending.entry.size_bytes) - 1
+                    more_chunks[record.partition.topic] = more_chunks.get(record.partition.topic, 0) + more
             for topic, seconds in waits.items():
-                self._telemetry.events_delivered(topic, sender.name, seconds)
+                chunks = len(seconds) + more_chunks.get(topic, 0)
+                self._telemetry.events_delivered(topic, sender.name, seconds, billed_chunks=chunks)
         for pending, error in result.failed:
             self._dead_letter(pending.record, pending.tracker, error, pending, answer)
         # One target of several that refuses us is down for its own records; going on helps the others.
@@ -379,10 +384,15 @@ class Bridge:
         self._assignment_changed()
 
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
-        """Send nothing new of these, bring what is in flight to an end, commit, forget."""
+        """Send nothing new of these, bring what is in flight to an end, commit, forget.
+
+        Leaving the group brings this, too, after `run` and on a thread of its own, on which no connection may
+        be used. What there was to wait for was waited for by then, and committed.
+        """
         self._telemetry.rebalanced("revoked", partitions)
-        deadline_s = self._drain(partitions)
-        self._commit(wait_s=self._left_s(deadline_s), partitions=partitions)
+        if not self._is_over:
+            deadline_s = self._drain(partitions)
+            self._commit(wait_s=self._left_s(deadline_s), partitions=partitions)
         self._forget(partitions)
 
     def on_lost(self, partitions: Sequence[Partition]) -> None:

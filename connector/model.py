@@ -138,6 +138,15 @@ class Entry(NamedTuple):
     """Where it goes."""
 
 
+BILLED_BYTES = 64 * 1024
+"""AWS bills an event for each 64 KiB of it that were begun: https://aws.amazon.com/eventbridge/pricing/"""
+
+
+def billed_chunks(size_bytes: int) -> int:
+    """How many events AWS bills for an entry of this size."""
+    return -(-size_bytes // BILLED_BYTES)
+
+
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """EventBridge took the entry: its own result carried an EventId."""
@@ -263,6 +272,8 @@ class SourceReport(NamedTuple):
     reason: str | None
     held: int
     delivered: int
+    billed_chunks: int
+    """Of what was delivered."""
 
     @property
     def is_inactive(self) -> bool:

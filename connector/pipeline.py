@@ -185,13 +185,13 @@ class TopicRoute:
             raise ConfigError(problems)
         self.value = decode_value
         self.key = decode_key
-        self._mapping = mapping
+        self.mapping = mapping
         self._tombstones = topic.tombstones
-        self._path = path
+        self.path = path
         # Of a template this is never used, and where it names nothing the settings are refused elsewhere.
-        self._target = topic.target if topic.target in targets else config.DEFAULT_TARGET
-        self._max_event_bytes = targets[self._target].max_event_bytes
-        self._targets = targets
+        self.target = topic.target if topic.target in targets else config.DEFAULT_TARGET
+        self._max_event_bytes = targets[self.target].max_event_bytes
+        self.targets = targets
         self.policies = {name: topic.inactive_policy(target) for name, target in targets.items()}
         """By target, what becomes of records whose source is not ACTIVE."""
         self.lane = LANES[topic.ordering]
@@ -208,23 +208,23 @@ class TopicRoute:
             return TOMBSTONE
         elif self._tombstones == "dead_letter":
             raise RecordError("tombstone", "the record has no value, and `tombstones` is dead_letter")
-        event = self._mapping.event(record, self._key(record), value, event_id)
+        event = self.mapping.event(record, self._key(record), value, event_id)
         if event is None:
             return FILTERED
         if event.target is None:
-            return entry(event, max_event_bytes=self._max_event_bytes, target=self._target)
-        target = self._targets.get(event.target)
+            return entry(event, max_event_bytes=self._max_event_bytes, target=self.target)
+        target = self.targets.get(event.target)
         if target is None:
             raise MappingError(
                 "target_unknown",
-                f"{self._path}.target: the template made a name of {len(event.target)} characters that "
-                f"`targets` does not have. Known: {', '.join(self._targets)}.",
+                f"{self.path}.target: the template made a name of {len(event.target)} characters that "
+                f"`targets` does not have. Known: {', '.join(self.targets)}.",
             )
         return entry(event, max_event_bytes=target.max_event_bytes, target=event.target)
 
     def _key(self, record: Record) -> Json:
         # A key that no expression uses is not decoded: a stray key must not cost the record.
-        if record.key is None or not self._mapping.uses_key:
+        if record.key is None or not self.mapping.uses_key:
             return None
         try:
             return self.key(record.key, record.headers)

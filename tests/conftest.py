@@ -12,9 +12,12 @@ from collections.abc import Callable, Generator, Iterator
 from typing import NoReturn, Protocol, TypeVar, runtime_checkable
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from xdist.workermanage import WorkerController
 
 from tests.services import MissingServiceError
+from tests.services import event_ruler as event_ruler_service
 from tests.services import kafka as kafka_service
 from tests.services import registry as registry_service
 
@@ -28,6 +31,13 @@ class Logged(Protocol):
     """A fixture whose end of log belongs next to a failure."""
 
     def log(self) -> str: ...
+
+
+# How long an example takes says more of what else the machine does than of the code.
+hypothesis_settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+hypothesis_settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -119,5 +129,14 @@ def own_registry(pytestconfig: pytest.Config) -> Iterator[registry_service.Apicu
     """A schema registry of the test's own, to stop and start."""
     service = started(pytestconfig, "Registry", lambda: registry_service.Apicurio().start())
     pytestconfig.stash[PARTS].setdefault("Registry", service.description)
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="session")
+def event_ruler(pytestconfig: pytest.Config) -> Iterator[event_ruler_service.EventRuler]:
+    """AWS's own matcher of rule patterns."""
+    service = started(pytestconfig, "Event Ruler", event_ruler_service.EventRuler)
+    pytestconfig.stash[PARTS]["Event Ruler"] = service.description
     yield service
     service.close()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import cast
 
 import orjson
 
@@ -14,17 +13,13 @@ from connector.dead_letters.format import CODE_CONNECT, NAMES, DeadLetter, lette
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
 from connector.dead_letters.selection import StoredDeadLetter
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
+from connector.formats.schema_cache import with_schema
 from connector.model import Json, Record, iso
 from connector.pipeline import Dropped
-
-SCHEMA_TIMEOUT_S = 10.0
-"""Limit for a schema to arrive from the registry."""
 
 MAX_DEPTH = 6
 MAX_FIELDS = 50
 """Of a shape; what is deeper or longer is summed up."""
-
-T = TypeVar("T")
 
 
 def summary(found: StoredDeadLetter) -> dict[str, Json]:
@@ -95,7 +90,7 @@ def full_report(
 def _decoded(decode: Callable[[Record], Json], record: Record, *, payload: bool) -> Json:
     """Report a key or value; where it cannot be decoded, the error stands in its place."""
     try:
-        decoded = _with_schema(lambda: decode(record))
+        decoded = with_schema(lambda: decode(record))
     except (RecordError, UnavailableError) as error:
         return {"cannot_be_decoded": str(error)}
     return decoded if payload else _shape(decoded)
@@ -104,7 +99,7 @@ def _decoded(decode: Callable[[Record], Json], record: Record, *, payload: bool)
 def _outcome(session: DeadLetterSession, dry_run: DryRun, letter: DeadLetter, *, payload: bool) -> Json:
     """Report the outcome of a replay with the current configuration."""
     try:
-        (_, result), status = _with_schema(lambda: expected(letter, dry_run, session.source_status))
+        (_, result), status = with_schema(lambda: expected(letter, dry_run, session.source_status))
     except UnavailableError as error:
         return {"outcome": "cannot be said now", "why": str(error)}
     match result:
@@ -123,18 +118,6 @@ def _outcome(session: DeadLetterSession, dry_run: DryRun, letter: DeadLetter, *,
         "size_bytes": result.size_bytes,
         "entry": entry | {"Detail": detail if payload else _shape(detail)},
     }
-
-
-def _with_schema(attempt: Callable[[], T]) -> T:
-    """Try again while a schema is missing, which the registry's client fetches on a thread of its own."""
-    deadline_s = time.monotonic() + SCHEMA_TIMEOUT_S
-    while True:
-        try:
-            return attempt()
-        except UnavailableError:
-            if time.monotonic() > deadline_s:
-                raise
-            time.sleep(0.02)
 
 
 def _shape(value: Json, depth: int = 0) -> Json:

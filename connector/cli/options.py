@@ -62,3 +62,12 @@ def settings_of(config: Path | None, *, to_send: bool = True) -> Settings:
     from connector.config.load import load  # noqa: PLC0415
 
     return load(file, also=problems.problems if to_send else problems.reading_problems)
+
+
+def settings_to_test(config: Path | None) -> Settings:
+    """Load the settings and check what mapping records takes: no client of Kafka or AWS, and no password."""
+    file = file_of(config)
+    from connector.cli import problems  # noqa: PLC0415
+    from connector.config.load import load  # noqa: PLC0415
+
+    return load(file, also=problems.mapping_problems)

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from connector.errors import Problem
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
@@ -64,6 +66,14 @@ def print_text(
     """Print a paragraph. Its first line begins with `indent`, the next ones with `hanging`."""
     hanging = indent + " " * GAP if hanging is None else hanging
     _echo("\n".join(_wrapped(text, indent, hanging, err=err)), bold=bold, err=err)
+
+
+def print_problems(title: str, problems: Sequence[Problem]) -> None:
+    """List problems on stderr, numbered."""
+    typer.echo(f"{title}:", err=True)
+    for number, problem in enumerate(problems, start=1):
+        begin = f"  {number}. "
+        print_text(str(problem), indent=begin, hanging=" " * len(begin), err=True)
 
 
 def print_values(

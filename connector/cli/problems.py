@@ -52,6 +52,20 @@ def reading_problems(settings: Settings) -> list[Problem]:
     return found
 
 
+def mapping_problems(settings: Settings) -> tuple[Problem, ...]:
+    """Find everything wrong with templates, filters and schema files.
+
+    That is all that matters to a command that tests mappings: it must run where there are no passwords.
+    """
+    from connector.workbench.cases import Rehearsal  # noqa: PLC0415
+
+    try:
+        with Rehearsal(settings):
+            return ()
+    except ConfigError as error:
+        return error.problems
+
+
 def _without_credentials(settings: Settings) -> Settings:
     """The same without sign-in and TLS of the registries, which must not hide other problems."""
     bare = {

@@ -14,7 +14,7 @@ import typer
 from connector.cli.options import AsJson, examples
 from connector.cli.output import note, plural, print_json, print_table, print_values
 from connector.process import EXIT_CHECK_FAILED, EXIT_USAGE
-from connector.sandbox.framings import WrittenFraming
+from connector.workbench.framings import WrittenFraming
 
 if TYPE_CHECKING:
     from connector.sandbox.client import Event, SandboxClient
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 URL_VARIABLE = "PARTNER_BRIDGE_SANDBOX_URL"
 DEFAULT_PORT = 9477
 """Where EventBridge and the control API listen, unless told otherwise: commands look here."""
+
+ENDPOINT_VARIABLE = "AWS_ENDPOINT_URL_EVENTBRIDGE"
+"""By which a configuration that names no endpoint finds the sandbox's EventBridge."""
 
 UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")
 """Variables of the user's own account that a bridge in the sandbox must not have."""
@@ -161,10 +164,12 @@ def _counted(counts: dict[str, int]) -> str | None:
 def env(*, url: Url = DEFAULT_URL) -> None:
     """Print the environment of a bridge, for a shell.
 
-    Access keys that only the sandbox knows; nothing of your own AWS account stays in reach.
+    Access keys that only the sandbox knows, and where its EventBridge is; nothing of your own AWS account
+    stays in reach.
     """
     with _sandbox(url) as sandbox:
-        environment = sandbox.addresses()["environment"]
+        addresses = sandbox.addresses()
+    environment = {**addresses["environment"], ENDPOINT_VARIABLE: addresses["eventbridge"]}
     typer.echo(f"unset {' '.join(UNSET)}")
     for name, value in {**environment, "NO_PROXY": "127.0.0.1", URL_VARIABLE: url}.items():
         typer.echo(f"export {name}={shlex.quote(value)}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 
@@ -28,6 +29,7 @@ app = typer.Typer(
         "partner-bridge source create aws.partner/example.com/acme --account 111122223333",
         "partner-bridge source sync customers.csv",
         "partner-bridge source ping aws.partner/example.com/acme",
+        "partner-bridge source handover aws.partner/example.com/acme",
     ),
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -35,7 +37,15 @@ app = typer.Typer(
 
 BRIDGE_TIMEOUT_S = 2.0
 
-EventsSent: TypeAlias = Mapping[tuple[str, str], int]
+
+class EventsSent(NamedTuple):
+    """What running bridges sent to one source."""
+
+    events: int
+    billed_chunks: int
+
+
+AllSent: TypeAlias = Mapping[tuple[str, str], EventsSent]
 """By target and source, as running bridges count them."""
 
 
@@ -53,6 +63,15 @@ def _account(text: str) -> str:
     if problem := account_problem(text):
         raise typer.BadParameter(problem)
     return text
+
+
+class HandoverForm(StrEnum):
+    """What `handover` prints."""
+
+    TEXT = "text"
+    TERRAFORM = "terraform"
+    CLOUDFORMATION = "cloudformation"
+    CLI = "cli"
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", callback=_name, help="The whole name of the source.")]
@@ -155,7 +174,8 @@ def list_(
 ) -> None:
     """Show every source: state, account, dates, events sent.
 
-    Events sent are those of the running bridges since they started. Exit code 4: a target did not answer.
+    Events sent, and the chunks of 64 KiB that AWS bills for them, are those of the running bridges since they
+    started. Exit code 4: a target did not answer.
     """
     settings = settings_of(config)
     wanted = _states(state)
@@ -395,6 +415,39 @@ def ping(
     raise typer.Exit(EXIT_DONE if pong.is_received else EXIT_CHECK_FAILED)
 
 
+@app.command(
+    epilog=examples(
+        "partner-bridge source handover aws.partner/example.com/acme",
+        "partner-bridge source handover aws.partner/example.com/acme --as terraform > partner.tf",
+        "partner-bridge source handover aws.partner/example.com/acme --topic orders.v1 --as cli",
+    )
+)
+def handover(
+    name: Name,
+    *,
+    config: ConfigFile = None,
+    form: Annotated[HandoverForm, typer.Option("--as", help="How to write it.")] = HandoverForm.TEXT,
+    topic: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOPIC",
+            help="Only its events. Without it, those of every topic that can have the source.",
+        ),
+    ] = None,
+    target: TargetOption = None,
+    region: Region = None,
+) -> None:
+    """Print what the customer of a source runs to receive its events.
+
+    An event bus for the source, a rule, a log group to see the first event, a dead-letter queue, and how to
+    check. Changes nothing. Works also where neither EventBridge nor the registry answers; it says so then.
+    """
+    from connector.cli.handover import print_handover  # noqa: PLC0415
+
+    settings = settings_of(config)
+    print_handover(settings, name, _chosen(settings, target, region), topic=topic, form=form)
+
+
 def _states(chosen: list[str] | None) -> set[str]:
     known = ("ACTIVE", "PENDING", "DELETED")
     states = {state.upper() for state in chosen or ()}
@@ -427,11 +480,11 @@ def _prefixes(settings: Settings, chosen: list[str] | None, *, required: bool = 
 
 def _events_sent(
     settings: Settings, bridges: list[str] | None
-) -> tuple[dict[tuple[str, str], int], list[str]]:
+) -> tuple[dict[tuple[str, str], EventsSent], list[str]]:
     """Ask running bridges for the events they sent; returns these, and the bridges that do not answer."""
     import urllib.request  # noqa: PLC0415
 
-    counts: dict[tuple[str, str], int] = {}
+    sent: dict[tuple[str, str], EventsSent] = {}
     silent = []
     for url in bridges or [f"http://127.0.0.1:{settings.http.port}"]:
         if not url.startswith(("http://", "https://")):
@@ -444,11 +497,13 @@ def _events_sent(
             continue
         for each in listed:
             key = (each["target"], each["source"])
-            counts[key] = counts.get(key, 0) + each["delivered"]
-    return counts, silent
+            events, chunks = sent.get(key, (0, 0))
+            sent[key] = EventsSent(events + each["delivered"], chunks + each["billed_chunks"])
+    return sent, silent
 
 
-def _row_json(row: Row, sent: EventsSent) -> dict[str, object]:
+def _row_json(row: Row, sent: AllSent) -> dict[str, object]:
+    events, billed_chunks = sent.get((row.target, row.source), (None, None))
     return {
         "source": row.source,
         "target": row.target,
@@ -457,11 +512,12 @@ def _row_json(row: Row, sent: EventsSent) -> dict[str, object]:
         "account": row.status.account,
         "created": iso_second(row.status.created_ms),
         "expires": iso_second(row.status.expires_ms),
-        "events_sent": sent.get((row.target, row.source)),
+        "events_sent": events,
+        "billed_chunks": billed_chunks,
     }
 
 
-def _print_rows(rows: Iterable[Row], sent: EventsSent) -> None:
+def _print_rows(rows: Iterable[Row], sent: AllSent) -> None:
     shown = [
         (
             row.source,
@@ -470,19 +526,20 @@ def _print_rows(rows: Iterable[Row], sent: EventsSent) -> None:
             row.region,
             _minute(row.status.created_ms),
             _minute(row.status.expires_ms),
-            str(sent.get((row.target, row.source), "-")),
+            *map(str, sent.get((row.target, row.source), ("-", "-"))),
         )
         for row in rows
     ]
     if shown:
-        print_table(("source", "state", "account", "region", "created", "expires", "sent"), shown)
+        header = ("source", "state", "account", "region", "created", "expires", "sent", "billed")
+        print_table(header, shown)
 
 
 def _minute(unix_ms: int | None) -> str:
     return (iso_second(unix_ms) or "-")[:16].replace("T", " ")
 
 
-def _print_status(row: Row, sent: EventsSent) -> None:
+def _print_status(row: Row, sent: AllSent) -> None:
     count = sent.get((row.target, row.source))
     print_values(
         {
@@ -492,7 +549,8 @@ def _print_status(row: Row, sent: EventsSent) -> None:
             "account": row.status.account,
             "created": iso_second(row.status.created_ms),
             "expires": iso_second(row.status.expires_ms),
-            "events sent": None if count is None else str(count),
+            "events sent": count and str(count.events),
+            "chunks billed": count and str(count.billed_chunks),
         },
         mark=":",
         wraps=True,

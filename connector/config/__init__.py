@@ -4,7 +4,7 @@
 wrong. `kafka` knows which of librdkafka's keys belong to the bridge.
 """
 
-from connector.config.load import as_json, as_yaml, json_schema, load, warnings
+from connector.config.load import as_json, as_yaml, json_schema, load, located, warnings
 from connector.config.rules import is_loopback
 from connector.config.settings import (
     DEFAULT_REGISTRY,
@@ -40,6 +40,7 @@ __all__ = [
     "is_loopback",
     "json_schema",
     "load",
+    "located",
     "registry_path",
     "warnings",
 ]

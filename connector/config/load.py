@@ -60,6 +60,21 @@ def load(
     return settings
 
 
+def located(
+    problems: Iterable[Problem], path: Path | None, environ: Mapping[str, str] | None = None
+) -> list[Problem]:
+    """The problems of settings that were loaded, each with the line or variable that its setting is from."""
+    written = places(path, environ)
+    return [written.locate(problem) for problem in problems]
+
+
+def places(path: Path | None, environ: Mapping[str, str] | None = None) -> yaml_file.Written:
+    """The settings as they are written, which know where each of them is from."""
+    environ = os.environ if environ is None else environ
+    file = yaml_file.read_yaml(path) if path else yaml_file.Written()
+    return environment.read_environment(environ, root=Settings, file=file).over(file)
+
+
 def warnings(settings: Settings, environ: Mapping[str, str] | None = None) -> list[Problem]:
     """What is allowed and probably not meant: variables that look like settings and are not read.
 
@@ -112,7 +127,9 @@ def as_json(settings: Settings) -> Json:
     return shown
 
 
-class _WithoutTitles(GenerateJsonSchema):
+class WithoutTitles(GenerateJsonSchema):
+    """Writes JSON Schemas without a title for each key, which would only repeat it."""
+
     def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002
         return False
 
@@ -122,7 +139,7 @@ def json_schema() -> str:
 
     It does not require secrets, not even where the bridge does: they belong into the environment.
     """
-    schema = Settings.model_json_schema(schema_generator=_WithoutTitles)
+    schema = Settings.model_json_schema(schema_generator=WithoutTitles)
     for group in (schema, *schema["$defs"].values()):
         settings = group.get("properties", {})
         for setting in settings.values():

@@ -58,12 +58,16 @@ class Written:
             problems=other.problems + self.problems,
         )
 
-    def locate(self, problem: Problem) -> Problem:
-        """The problem with its line or environment variable, taken from the nearest part that was written."""
-        path = problem.path
+    def origin(self, path: str) -> str | None:
+        """Where a setting is from, as `line 12`: the nearest part that was written; None where none was."""
         while path not in self.origins and path:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
-        return problem._replace(message=f"{problem.message} ({self.origins[path]})") if path else problem
+        return self.origins[path] if path else None
+
+    def locate(self, problem: Problem) -> Problem:
+        """The problem with its line or environment variable."""
+        origin = self.origin(problem.path)
+        return problem._replace(message=f"{problem.message} ({origin})") if origin else problem
 
 
 def merged(upper: Any, lower: Any) -> Any:

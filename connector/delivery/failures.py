@@ -10,7 +10,7 @@ from connector.delivery.queue import EntryQueue
 from connector.delivery.rate import full_jitter
 from connector.delivery.source_gate import SourceGate
 from connector.errors import Code, RefusedError
-from connector.model import FailingSource, Outcome, Retriable, now_ms
+from connector.model import BILLED_BYTES, FailingSource, Outcome, Retriable, billed_chunks, now_ms
 
 OF_SOURCE: Mapping[str, Code] = {
     "source_unknown": "source_unknown",
@@ -72,6 +72,8 @@ class Failures:
         for pending in accepted:
             queue = pending.lane.queue
             queue.delivered += 1
+            if pending.entry.size_bytes > BILLED_BYTES:
+                queue.more_chunks += billed_chunks(pending.entry.size_bytes) - 1
             queue.taken_at = self.acceptances
             if self._unwell and queue in self._unwell:
                 del self._unwell[queue]

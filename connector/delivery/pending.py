@@ -78,6 +78,7 @@ class SourceQueue:
         "is_listed",
         "is_shut",
         "lanes",
+        "more_chunks",
         "policy",
         "ready",
         "rest_until_s",
@@ -107,6 +108,8 @@ class SourceQueue:
         self.fails_alone = False
         """It took nothing since it failed while others were accepted."""
         self.delivered = 0
+        self.more_chunks = 0
+        """Chunks that AWS bills of what was delivered, beyond one for each event."""
         self.taken_at = 0
         """Which of `Failures.acceptances` last took an event of it."""
 

@@ -275,6 +275,7 @@ class SourceGate:
         """Every source as it stands."""
         for source, known in self._known.items():
             queues = self._entry_queue.queues_of(source)
+            delivered = sum(queue.delivered for queue in queues)
             yield SourceReport(
                 source,
                 known.seen.state,
@@ -283,7 +284,8 @@ class SourceGate:
                 known.seen.expires_ms,
                 known.seen.reason,
                 held=sum(self._entry_queue.held(queue) for queue in queues),
-                delivered=sum(queue.delivered for queue in queues),
+                delivered=delivered,
+                billed_chunks=delivered + sum(queue.more_chunks for queue in queues),
             )
 
     def _saw(self, source: str, known: _Known, seen: SourceStatus, began_s: float, now_s: float) -> None:

@@ -6,14 +6,24 @@ https://www.apicur.io/registry/docs/apicurio-registry/3.0.x/assets-attachments/r
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from connector import config
 from connector.formats.references import Reference, referred
 from connector.formats.registry_http import RegistryHttp
-from connector.formats.schema_cache import NotFoundError, SchemaId, Schemas, avro_text
+from connector.formats.schema_cache import (
+    NotFoundError,
+    SchemaId,
+    Schemas,
+    SchemaVersion,
+    Side,
+    avro_text,
+)
+
+_MAX_VERSIONS = 500
+"""As many as Apicurio lists at once."""
 
 _COLLECTIONS: Mapping[str, str] = {"global id": "globalIds", "content id": "contentIds"}
 
@@ -38,6 +48,26 @@ class ApicurioRegistry:
         except NotFoundError:
             raise NotFoundError(f"{schema_id} is not in {self.shown}") from None
         return Schemas([*referred(list(self._references(path)), self._referred), text])
+
+    def versions(self, topic: str, side: Side, *, count: int) -> Sequence[SchemaVersion]:
+        """Ask for the last versions of the artifact `TOPIC-value` or `TOPIC-key`, see `Registry.versions`."""
+        artifact = f"{topic}-{side}"
+        path = f"/groups/default/artifacts/{quote(artifact, safe='')}/versions"
+        try:
+            # Version 2 of the API knows no order by age.
+            answer = self._http.get(f"{path}?limit={_MAX_VERSIONS}&orderby=globalId&order=desc")
+        except NotFoundError:
+            raise NotFoundError(f"the artifact {artifact} is not in {self.shown}") from None
+        match answer:
+            case {"versions": list(versions)}:
+                names = _newest_first(versions)[:count]
+            case _:
+                raise self._http.garbage("it holds no versions of an artifact")
+        return [self._version(path, name, f"version {name} of {artifact}") for name in names]
+
+    def _version(self, versions: str, name: str, shown: str) -> SchemaVersion:
+        text, inner = self._referred(Reference(shown, f"{versions}/{quote(name, safe='')}", shown))
+        return SchemaVersion(shown, Schemas([*referred(inner, self._referred), text]))
 
     def check(self) -> None:
         """Ask for something, see `Registry.check`. Any id will do."""
@@ -67,6 +97,15 @@ class ApicurioRegistry:
     def _referred(self, reference: Reference) -> tuple[bytes, list[Reference]]:
         text = self._schema(f"{reference.path}{self._content}", reference.shown)
         return text, list(self._references(reference.path))
+
+
+def _newest_first(versions: list[Any]) -> list[str]:
+    enabled: dict[int, str] = {}
+    for version in versions:
+        match version:
+            case {"globalId": int(number), "version": str(name)} if version.get("state") != "DISABLED":
+                enabled[number] = name
+    return [enabled[number] for number in sorted(enabled, reverse=True)]
 
 
 def _is_not_found(answer: dict[str, Any]) -> bool:

@@ -90,6 +90,29 @@ def reader_schema(schema: Any, *, forms: Forms) -> ReaderSchema:
     return ReaderSchema(parsed, parser.default_values)
 
 
+class DescribedSchema(NamedTuple):
+    """A schema for those who want to know its types, and not to read with it."""
+
+    type: Any
+    """As fastavro has it, with the marks of `avro_types`; with `doc`, and each field that has one with its
+    `default` in the form that values come out in."""
+    named: dict[str, Any]
+    """Every named type by the name that it is referred to by; `shown_name` gives the one to show."""
+
+
+def described_schema(schemas: Sequence[Any], *, forms: Forms) -> DescribedSchema:
+    """Parse a schema to ask it for its types; the last of `schemas` is the value's, as in `compile_reader`.
+
+    Raises:
+        DecodeError: `schema_invalid`, naming the rule that the schema breaks.
+    """
+    try:
+        parsed, named = _Parser(forms, wanted=False, resolved=False, described=True).parse(schemas)
+    except Exception as error:  # noqa: BLE001  # a schema is foreign text
+        raise _unusable(error) from None
+    return DescribedSchema(parsed["fields"][0]["type"], named)
+
+
 def canonical_form(schema: Any) -> str:
     """Give a schema's parsing canonical form, of what Java takes for a schema.
 
@@ -111,18 +134,18 @@ def _canonical(parsed: Any) -> Any:
             return [_canonical(branch) for branch in parsed]
         case {"type": "record", "name": str(name), "fields": fields}:
             inner = [{"name": field["name"], "type": _canonical(field["type"])} for field in fields]
-            return {"name": _shown_name(name), "type": "record", "fields": inner}
+            return {"name": shown_name(name), "type": "record", "fields": inner}
         case {"type": "enum", "name": str(name), "symbols": symbols}:
-            return {"name": _shown_name(name), "type": "enum", "symbols": list(symbols)}
+            return {"name": shown_name(name), "type": "enum", "symbols": list(symbols)}
         case {"type": "fixed", "name": str(name), "size": size}:
-            return {"name": _shown_name(name), "type": "fixed", "size": size}
+            return {"name": shown_name(name), "type": "fixed", "size": size}
         case {"type": "array", "items": items}:
             return {"type": "array", "items": _canonical(items)}
         case {"type": "map", "values": values}:
             return {"type": "map", "values": _canonical(values)}
         case {"type": str(primitive)}:
             return primitive
-    return _shown_name(parsed)
+    return shown_name(parsed)
 
 
 class Compiled(NamedTuple):
@@ -237,8 +260,8 @@ def _renamed(written: Any, wanted: Any) -> str:
             short = old_name.rpartition(".")[2]
             if short != new_name.rpartition(".")[2] and not {short, old_name} & set(new.get("aliases", ())):
                 return (
-                    f"the reader schema is called {_shown_name(new_name)}, and the record was written as "
-                    f"{_shown_name(old_name)}; give the reader schema that name, or `aliases` with it"
+                    f"the reader schema is called {shown_name(new_name)}, and the record was written as "
+                    f"{shown_name(old_name)}; give the reader schema that name, or `aliases` with it"
                 )
     return ""
 
@@ -286,8 +309,10 @@ class _Choices(list[Any]):
 class _Parser:
     """Gives fastavro schemas that it can read values with, and gets them back parsed."""
 
-    def __init__(self, forms: Forms, *, wanted: bool, resolved: bool) -> None:
+    def __init__(self, forms: Forms, *, wanted: bool, resolved: bool, described: bool = False) -> None:
         self._forms = forms
+        self._described = described
+        """Nothing is read with it: docs and defaults are kept, and a default that is none is no mistake."""
         self._wanted = wanted
         """It is a reader schema, in which aliases and defaults count."""
         self._resolved = resolved
@@ -335,7 +360,7 @@ class _Parser:
             case {"type": "record" | "error", "name": str(), "fields": list(fields)}:
                 name, inner = self._define(schema, namespace)
                 rewritten = [self._field(field, depth + 1, inner) for field in fields]
-                marked = self._marks("record", schema)
+                marked = self._marks("record", schema) | self._doc(schema)
                 return self._defined(
                     name, {**self._aliases(schema), "type": "record", "fields": rewritten, **marked}
                 )
@@ -418,9 +443,12 @@ class _Parser:
                 rewritten = {"name": name, "type": self._rewritten(schema, depth, namespace)}
             case _:
                 raise _invalid("a field of a record has no name or no type")
-        if self._wanted and "default" in field:
+        if (self._wanted or self._described) and "default" in field:
             rewritten[_DEFAULT] = field["default"]
-        return {**rewritten, **self._aliases(field)}
+        return {**rewritten, **self._aliases(field), **self._doc(field)}
+
+    def _doc(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {"doc": schema["doc"]} if self._described and isinstance(schema.get("doc"), str) else {}
 
     def _leaf(self, kind: str, schema: dict[str, Any]) -> Any:
         found = self._marks(kind, schema)
@@ -434,23 +462,31 @@ class _Parser:
         match parsed:
             case list():
                 branches = [self._finished(branch) for branch in parsed]
-                return branches if self._wanted else _Choices(branches)
+                return branches if self._wanted or self._described else _Choices(branches)
             case {"items": items}:
                 parsed["items"] = self._finished(items)
             case {"values": values}:
                 parsed["values"] = self._finished(values)
             case {"symbols": _}:
                 symbols = parsed.pop(_SYMBOLS)
-                parsed["symbols"] = symbols if self._wanted else _Choices(symbols)
+                parsed["symbols"] = symbols if self._wanted or self._described else _Choices(symbols)
                 if _DEFAULT in parsed:
                     parsed["default"] = parsed.pop(_DEFAULT)
             case {"fields": fields}:
                 for field in fields:
                     field["type"] = self._finished(field["type"])
                     if _DEFAULT in field:
-                        field["default"] = self._default(field["type"], field[_DEFAULT])
-                        self.default_values += _count(field["default"])
+                        self._add_default(field)
         return parsed
+
+    def _add_default(self, field: dict[str, Any]) -> None:
+        try:
+            field["default"] = self._default(field["type"], field[_DEFAULT])
+        except DecodeError:
+            if not self._described:
+                raise
+        else:
+            self.default_values += _count(field["default"])
 
     def _default(self, schema: Any, default: Any) -> Json:
         """Give a default as it would come out if it were written."""
@@ -496,7 +532,8 @@ def _count(value: Json) -> int:
     return 1 + sum(map(_count, inner))
 
 
-def _shown_name(name: str) -> str:
+def shown_name(name: str) -> str:
+    """Give a type's name as its schema has it."""
     return name.removeprefix(f"{_NO_NAMESPACE}.")
 
 

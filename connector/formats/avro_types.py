@@ -110,6 +110,20 @@ def _connect(kind: str, schema: Mapping[str, Any], forms: Forms) -> dict[str, An
     return None
 
 
+def form_of(schema: Any) -> tuple[str, str]:
+    """Give the JSON form of a type that has its marks, and what becomes of a value outside of its range.
+
+    The form is `base64`, `number`, a logical type, or empty where the value is as Avro has it; the second is
+    one of the choices of `Forms`, or empty where there is none.
+    """
+    mark = schema.get("logicalType", "") if isinstance(schema, dict) else ""
+    name = mark.removeprefix(_OURS)
+    if name in _BEYOND:
+        return "number", name
+    form, _, choice = name.rpartition("-")
+    return (form, choice) if choice in _BEYOND else (name, "")
+
+
 def conversion(kind: str, schema: Any) -> Convert | None:
     """Give the function that converts values of a type with its marks; None where they stay as they are."""
     mark = schema.get("logicalType") if isinstance(schema, dict) else None

@@ -6,7 +6,7 @@ https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +14,14 @@ from connector import config
 from connector.errors import DecodeError
 from connector.formats.references import Reference, referred
 from connector.formats.registry_http import RegistryHttp, UnknownPathError
-from connector.formats.schema_cache import NotFoundError, SchemaId, Schemas, avro_text
+from connector.formats.schema_cache import (
+    NotFoundError,
+    SchemaId,
+    Schemas,
+    SchemaVersion,
+    Side,
+    avro_text,
+)
 
 _ENCRYPTING = {"ENCRYPT", "ENCRYPT_PAYLOAD"}
 """Types of rules: https://docs.confluent.io/platform/current/schema-registry/fundamentals/data-contracts.html"""
@@ -44,8 +51,27 @@ class ConfluentRegistry:
         except NotFoundError:
             guess = " Is the producer using Apicurio's 8-byte ids?" if schema_id.value == 0 else ""
             raise NotFoundError(f"{schema_id} is not in {self.shown}.{guess}") from None
+        return self._schemas(answer, str(schema_id))
+
+    def versions(self, topic: str, side: Side, *, count: int) -> Sequence[SchemaVersion]:
+        """Ask for the last versions of the subject `TOPIC-value` or `TOPIC-key`, see `Registry.versions`."""
+        subject = f"{topic}-{side}"
+        path = f"/subjects/{quote(subject, safe='')}/versions"
+        try:
+            numbers = self._http.get(path)
+        except NotFoundError:
+            raise NotFoundError(f"the subject {subject} is not in {self.shown}") from None
+        if not isinstance(numbers, list) or not all(isinstance(number, int) for number in numbers):
+            raise self._http.garbage("the versions of a subject are not a list of numbers")
+        latest = sorted(numbers, reverse=True)[:count]
+        return [self._version(f"{path}/{number}", f"version {number} of {subject}") for number in latest]
+
+    def _version(self, path: str, shown: str) -> SchemaVersion:
+        return SchemaVersion(shown, self._schemas(self._get(path), shown))
+
+    def _schemas(self, answer: dict[str, Any], name: str) -> Schemas:
         texts = referred(list(self._references(answer)), self._referred)
-        return Schemas([*texts, _schema(answer, str(schema_id))], _encrypted_by(answer))
+        return Schemas([*texts, _schema(answer, name)], _encrypted_by(answer))
 
     def check(self) -> None:
         """Ask for something, see `Registry.check`. Any id will do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 
@@ -21,11 +21,9 @@ from connector.formats.framing import Split, framed_decoder
 from connector.formats.glue import glue_framing, glue_schema_id
 from connector.formats.json_text import decode_json, decode_string
 from connector.formats.registries import Registries
-from connector.formats.schema_cache import SchemaCache, SchemaId
+from connector.formats.schema_cache import SchemaCache, SchemaId, Side
 from connector.formats.unframed import unframed_decoder
 from connector.model import Decode, Headers, Json
-
-Side = Literal["key", "value"]
 
 T = TypeVar("T")
 

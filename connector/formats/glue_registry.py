@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/glue/latest/webapi/API_GetSchemaVersion.html
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from botocore import exceptions as boto
@@ -14,10 +15,18 @@ from connector import config
 from connector.errors import ConnectorError, DecodeError, NotAuthorizedError, UnavailableError
 from connector.eventbridge.credentials import chain, credential_error
 from connector.eventbridge.session import session
-from connector.formats.schema_cache import NotFoundError, SchemaId, Schemas, avro_text
+from connector.formats.schema_cache import (
+    NotFoundError,
+    SchemaId,
+    Schemas,
+    SchemaVersion,
+    Side,
+    avro_text,
+)
 
 _NO_SUCH = {"EntityNotFoundException", "InvalidInputException"}
 _PASSES = {"Throttling", "ThrottlingException", "TooManyRequestsException", "InternalServiceException"}
+_DEFAULT_REGISTRY = "default-registry"
 _NO_VERSION = "00000000-0000-0000-0000-000000000000"
 
 
@@ -36,9 +45,34 @@ class GlueRegistry:
         """Ask for a schema, see `Registry.fetch`. One in Glue refers to no other."""
         name = str(schema_id)
         try:
-            answer = self._get(str(schema_id.value))
+            answer = self._get(SchemaVersionId=str(schema_id.value))
         except NotFoundError:
             raise NotFoundError(f"{name} is not in {self.shown}") from None
+        return self._schemas(answer, name)
+
+    def versions(self, topic: str, _side: Side, *, count: int) -> Sequence[SchemaVersion]:
+        """Ask for the last versions of the schema that is called as the topic, see `Registry.versions`.
+
+        It is called so for keys as for values. GetSchemaVersion, which the bridge may call anyway, does it.
+        https://github.com/awslabs/aws-glue-schema-registry/blob/master/common/src/main/java/com/amazonaws/services/schemaregistry/common/AWSSchemaNamingStrategyDefaultImpl.java
+        """
+        schema = {"SchemaName": topic, "RegistryName": _DEFAULT_REGISTRY}
+        found: list[SchemaVersion] = []
+        try:
+            answer = self._get(SchemaId=schema, SchemaVersionNumber={"LatestVersion": True})
+        except NotFoundError:
+            where = f"{self.shown}, registry {_DEFAULT_REGISTRY}"
+            raise NotFoundError(f"the schema {topic} is not in {where}") from None
+        for number in range(int(answer.get("VersionNumber", 0)), 0, -1):
+            with contextlib.suppress(NotFoundError):  # it may have been deleted
+                shown = f"version {number} of {topic}"
+                answer = self._get(SchemaId=schema, SchemaVersionNumber={"VersionNumber": number})
+                found.append(SchemaVersion(shown, self._schemas(answer, shown)))
+            if len(found) == count:
+                break
+        return found
+
+    def _schemas(self, answer: dict[str, Any], name: str) -> Schemas:
         match answer.get("Status"):
             case "PENDING":
                 raise UnavailableError(
@@ -54,11 +88,11 @@ class GlueRegistry:
     def check(self) -> None:
         """Ask for something, see `Registry.check`. Any version will do."""
         with contextlib.suppress(NotFoundError):
-            self._get(_NO_VERSION)
+            self._get(SchemaVersionId=_NO_VERSION)
 
-    def _get(self, version_id: str) -> dict[str, Any]:
+    def _get(self, **which: Any) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = self._client().get_schema_version(SchemaVersionId=version_id)
+            answer: dict[str, Any] = self._client().get_schema_version(**which)
         except boto.ClientError as error:
             raise self._refusal(error) from None
         except ConnectorError:

@@ -28,9 +28,9 @@ class Registries:
         """
         opened: dict[str, Registry] = {}
         problems: list[Problem] = []
-        for name, registry in settings.all_registries.items():
+        for name in settings.all_registries:
             try:
-                opened[name] = _opened(registry, config.registry_path(name), settings)
+                opened[name] = registry_of(settings, name)
             except ConfigError as error:
                 problems += error.problems
         if problems:
@@ -56,7 +56,13 @@ class Registries:
             cache.close()
 
 
-def _opened(registry: config.SchemaRegistry, path: str, settings: config.Settings) -> Registry:
+def registry_of(settings: config.Settings, name: str) -> Registry:
+    """Open one registry, to ask it something and wait for the answer; connects to nothing yet.
+
+    Raises:
+        ConfigError: its CA, certificate, key or token cannot be used.
+    """
+    registry, path = settings.all_registries[name], config.registry_path(name)
     match registry.type:
         case "confluent":
             return ConfluentRegistry(registry, path=path)

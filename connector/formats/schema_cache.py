@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import orjson
 
@@ -33,6 +33,12 @@ MAX_KNOWN = 1000
 """Schemas that are remembered; of more, the one that was fetched first is fetched anew when it is needed."""
 MAX_KNOWN_BYTES = 16 * 1024 * 1024
 """The most bytes of all of them; above it the same happens."""
+
+
+WAIT_S = 10.0
+"""How long one who can wait waits for a schema."""
+
+T = TypeVar("T")
 
 
 class SchemaId(NamedTuple):
@@ -57,6 +63,18 @@ class Schemas(NamedTuple):
     @property
     def size_bytes(self) -> int:
         return sum(map(len, self.texts))
+
+
+Side: TypeAlias = Literal["key", "value"]
+"""What of a record a schema is for."""
+
+
+class SchemaVersion(NamedTuple):
+    """A schema that a registry has for the keys or values of a topic."""
+
+    shown: str
+    """Which one it is, for messages: `version 3 of orders-value`."""
+    schemas: Schemas
 
 
 def avro_text(text: bytes, name: str) -> bytes:
@@ -84,6 +102,16 @@ class Registry(Protocol):
         Raises:
             NotFoundError: it has none under this id.
             DecodeError: `schema_invalid`, what it has can never be used.
+            ConnectorError: it cannot be asked, or its answer is of no use.
+        """
+        ...
+
+    def versions(self, topic: str, side: Side, /, *, count: int) -> Sequence[SchemaVersion]:
+        """Ask for the last versions of a topic's schema, the newest first, under its serializers' usual name.
+
+        Raises:
+            NotFoundError: it has none; the message says under which name.
+            DecodeError: `schema_invalid`, one of them can never be used.
             ConnectorError: it cannot be asked, or its answer is of no use.
         """
         ...
@@ -233,3 +261,19 @@ class SchemaCache:
 
 def _size_bytes(found: Schemas | str) -> int:
     return len(found) if isinstance(found, str) else found.size_bytes
+
+
+def with_schema(attempt: Callable[[], T]) -> T:
+    """Try again while the attempt waits for a schema, which arrives on another thread.
+
+    Raises:
+        UnavailableError: it did not arrive in time.
+    """
+    deadline_s = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return attempt()
+        except UnavailableError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.02)

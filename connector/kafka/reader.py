@@ -17,7 +17,7 @@ from confluent_kafka.admin import ClusterMetadata
 from connector import config
 from connector.errors import UnavailableError
 from connector.kafka.client import ANSWER_TIMEOUT_S, BRIDGE_ONLY, NO_TOPIC, cluster_metadata, consumer
-from connector.model import Position, Ranges
+from connector.model import Partition, Position, Ranges
 
 STALLED_READ_S = 30.0
 """Reading is given up after so long without a record."""
@@ -48,6 +48,15 @@ NOT_YET = NO_TOPIC | {
 }
 """Errors that a broker gives also for a partition that exists, while it starts or has not heard of it. The
 reader asks again, and reports in the end that it could not read."""
+
+NO_COORDINATOR = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+"""Errors of brokers that are about to have a coordinator for the group."""
 
 RETRY_S = 0.2
 
@@ -99,6 +108,32 @@ class Reader:
             UnavailableError: no broker answered in time, or they refuse us.
         """
         return {number: self._range(TopicPartition(topic, number)) for number in numbers}
+
+    def committed(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """What the bridge's group has committed; partitions without a commit are left out.
+
+        Asked by a consumer that never joins: an AdminClient that asks can kill the process.
+
+        Raises:
+            UnavailableError: no broker answered in time, or they refuse us.
+        """
+        wanted = [TopicPartition(*partition) for partition in partitions]
+        deadline_s = time.monotonic() + ANSWER_TIMEOUT_S
+        while True:
+            failed: KafkaError | None
+            try:
+                found = self._consumer.committed(wanted, timeout=ANSWER_TIMEOUT_S)
+                failed = next((each.error for each in found if each.error is not None), None)
+            except KafkaException as error:
+                failed = error.args[0]
+            if failed is None:
+                return {
+                    Partition(each.topic, each.partition): each.offset for each in found if each.offset >= 0
+                }
+            if failed.code() not in NO_COORDINATOR or time.monotonic() > deadline_s:
+                text = f"Kafka does not say what the group has committed: {failed.str()}"
+                raise UnavailableError(text, code="kafka")
+            self._consumer.poll(RETRY_S)
 
     def not_before(self, topic: str, ranges: Ranges, since_ms: int) -> dict[int, tuple[int, int]]:
         """The ranges, beginning at the first record that is not older than `since_ms`."""

@@ -40,8 +40,9 @@ class Mapping:
 
     `path` is where the topic stands in the configuration, as `topics.orders.v1`; messages begin
     with it. `name` is the topic's name, or None where a pattern stands for several; `targets` are the
-    names of the targets. Everything that would go wrong with every record is found at construction,
-    EventBridge's limits included, as far as they concern what templates say for every record.
+    names of the targets; `scope` says more of the records than their formats do, as a schema does.
+    Everything that would go wrong with every record is found at construction, EventBridge's limits
+    included, as far as they concern what templates say for every record.
 
     An event of a record is not checked against those limits here. That is true of emptiness too: a
     template that yields an empty string makes an event with an empty source or detail type.
@@ -52,6 +53,9 @@ class Mapping:
 
     uses_key: bool
     """Whether any expression uses the record's key; where none does it is not decoded."""
+
+    templates: Templates
+    """What it is made of, for those who explain it."""
 
     code: Code
     """The function that makes events, as it was written for this topic."""
@@ -70,12 +74,15 @@ class Mapping:
         path: str,
         name: str | None = None,
         targets: Collection[str] = (DEFAULT_TARGET,),
+        scope: Result | None = None,
     ) -> None:
-        compiler = Compiler(scope_of(topic, name=name))
+        compiler = Compiler(scope or scope_of(topic, name=name))
         event, event_path = topic.event, f"{path}.event"
         target_path = f"{path}.target"
 
         kept = None if topic.filter is None else _filter(topic.filter, compiler, path=f"{path}.filter")
+        if kept is not None:
+            compiler.assume(kept)
         source = _text(event.source, source_problem, compiler, path=f"{event_path}.source")
         detail_type = _text(
             event.detail_type, detail_type_problem, compiler, path=f"{event_path}.detail_type"
@@ -92,12 +99,12 @@ class Mapping:
         _check_metadata(event.detail, event.metadata, compiler, path=event_path)
         target = None
         if "${" in topic.target:
-            rule = partial(_target_problem, targets=targets)
+            rule = partial(target_problem, targets=targets)
             target = _text(topic.target, rule, compiler, path=target_path)
         if compiler.problems:
             raise ConfigError(compiler.problems)
         self.uses_key = "key" in compiler.roots
-        templates = Templates(
+        self.templates = Templates(
             kept,
             source,
             detail_type,
@@ -113,7 +120,7 @@ class Mapping:
             target_path=target_path,
             roots=frozenset(compiler.roots),
         )
-        self.code = event_code(templates)
+        self.code = event_code(self.templates)
         self.event = self.code.function()
 
 
@@ -153,7 +160,8 @@ def _text(text: str, rule: Rule, compiler: Compiler, *, path: str) -> Template:
     return template
 
 
-def _target_problem(parts: Parts, *, targets: Collection[str]) -> str | None:
+def target_problem(parts: Parts, *, targets: Collection[str]) -> str | None:
+    """The rule of a target's name: there is one of that name."""
     form = "".join(".*" if part is None else re.escape(part) for part in parts)
     if any(re.fullmatch(form, target, re.DOTALL) for target in targets):
         return None

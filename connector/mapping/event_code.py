@@ -80,7 +80,7 @@ class _EventWriter:
             "Event": Event,
             "add_traceparent": _add_traceparent,
             "dumps": orjson.dumps,
-            "header_texts": _header_texts,
+            "header_texts": header_texts,
             "is_true": is_true,
             "iso": _iso_timestamp,
             "key_is_taken": _key_is_taken,
@@ -374,7 +374,7 @@ def _add_traceparent(metadata: dict[str, Json], headers: Headers) -> None:
             break
 
 
-def _header_texts(headers: Headers) -> dict[str, Json]:
+def header_texts(headers: Headers) -> dict[str, Json]:
     """Headers by name, the last of a name. UTF-8 as text, other bytes as base64."""
     return {name: None if content is None else _header_text(content) for name, content in headers}
 

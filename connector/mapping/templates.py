@@ -22,8 +22,10 @@ from jmespath.exceptions import (
 
 from connector.config.problems import did_you_mean
 from connector.errors import Problem
+from connector.mapping.conditions import assuming
 from connector.mapping.expressions import ROOTS, Evaluate, Node, chain, compile_node, guard, is_exact_json
-from connector.mapping.results import ANYTHING, Result, result_of
+from connector.mapping.inference import result_of
+from connector.mapping.results import ANYTHING, Result
 from connector.model import Json
 
 
@@ -116,6 +118,10 @@ class Compiler:
             offset, message = _syntax_error(error, source)
             self._complain(path, message, shown=shown, column=column + offset)
         return Expression(shown, lambda _: None, _literal(None))
+
+    def assume(self, kept: Expression) -> None:
+        """Take it for known, from here on, that this expression is true: the filter keeps nothing else."""
+        self._scope = assuming(self._scope, kept.node, truth=True)
 
     def refuse(self, path: str, message: str) -> None:
         """Adds a problem of the setting at `path`."""

@@ -144,19 +144,19 @@ def records(count: int, schema_id: int, *, seed: int = 1) -> Iterator[Produced]:
     """
     chance = random.Random(seed)
     for number in range(count):
-        order = _order(number, chance)
-        key = order["order_id"].encode()
+        made = order(number, chance)
+        key = made["order_id"].encode()
         value: bytes | None
         becomes: Fate
         if number % 50 == 7:
             ways = _BROKEN if number < _OVERSIZE_UNTIL else _BROKEN[:-1]
-            value, becomes, what = ways[number // 50 % len(ways)](order, schema_id)
+            value, becomes, what = ways[number // 50 % len(ways)](made, schema_id)
         elif number % 50 == 21:
-            value, becomes, what = encode(order | {"status": "DRAFT"}, schema_id), "filtered", "a draft"
+            value, becomes, what = encode(made | {"status": "DRAFT"}, schema_id), "filtered", "a draft"
         elif number % 100 == 33:
             value, becomes, what = None, "filtered", "a tombstone"
         else:
-            value, becomes, what = encode(order, schema_id), "event", "an order"
+            value, becomes, what = encode(made, schema_id), "event", "an order"
         yield Produced(key, value, becomes, what)
 
 
@@ -168,7 +168,8 @@ def encode(order: dict[str, Any], schema_id: int) -> bytes:
     return out.getvalue()
 
 
-def _order(number: int, chance: random.Random) -> dict[str, Any]:
+def order(number: int, chance: random.Random) -> dict[str, Any]:
+    """A good order, as fastavro takes it."""
     event = chance.randrange(len(_EVENTS))
     goods = chance.sample(_GOODS, chance.randint(1, 3))
     lines: list[dict[str, Any]] = [

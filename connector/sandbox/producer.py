@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, tzinfo
+from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
+from uuid import UUID
 
 import fastavro
 import orjson
 import urllib3
 from confluent_kafka import KafkaError, Message, Producer
 from fastavro.schema import SchemaParseException
-from fastavro.validation import ValidationError, validate
+from fastavro.validation import validate
 
-from connector.errors import UnavailableError
-from connector.sandbox.framings import RegisteredSchema, WrittenFraming, framed
+from connector.errors import DecodeError, UnavailableError
+from connector.formats.avro_types import Forms, base64_text
+from connector.model import Json
+from connector.workbench.encoding import Encode, encoder
+from connector.workbench.framings import RegisteredSchema, WrittenFraming, framed
 
 DELIVERY_TIMEOUT_S = 10.0
 """The broker may take so long for a record."""
@@ -24,6 +30,14 @@ Value: TypeAlias = Any
 """Bytes as they are, text as UTF-8, None for a tombstone; anything else as JSON."""
 Schema: TypeAlias = Mapping[str, Any] | list[Any] | str | Path
 """An Avro schema: as the JSON document it is, or the path of its file."""
+
+
+class _Registered(NamedTuple):
+    """A schema: what the registry says of it, as fastavro wants it, and what writes JSON with it."""
+
+    schema: RegisteredSchema
+    parsed: Any
+    encode: Encode
 
 
 class RecordProducer:
@@ -38,8 +52,8 @@ class RecordProducer:
                 "log_level": 0,
             }
         )
-        self._schemas: dict[tuple[str, bytes], tuple[RegisteredSchema, Any]] = {}
-        """By topic and text: what the registry says of it, and the schema as fastavro wants it."""
+        self._schemas: dict[tuple[str, bytes], _Registered] = {}
+        """By topic and text."""
         self._failed: KafkaError | None = None
 
     def add(
@@ -53,6 +67,8 @@ class RecordProducer:
         framing: WrittenFraming = "confluent",
     ) -> None:
         """Produce a record; with a `schema` its value is Avro, in this framing.
+
+        A decimal, time or UUID is Python's own, or the text that the bridge makes of it; bytes may be base64.
 
         Raises:
             ValueError: the value does not fit the schema, or the schema is none. Names fields, but no value.
@@ -94,22 +110,20 @@ class RecordProducer:
     def _avro(
         self, topic: str, value: Value, schema: Schema, framing: WrittenFraming
     ) -> tuple[bytes, Mapping[str, bytes]]:
-        registered, parsed = self._registered(topic, schema)
-        try:
-            validate(value, parsed, raise_errors=True)
-        except ValidationError as error:
-            raise ValueError("; ".join(dict.fromkeys(map(_unfit, error.errors)))) from None
+        registered, parsed, encode = self._registered(topic, schema)
+        if not validate(value, parsed, raise_errors=False):
+            return framed(framing, registered, encode(_as_json(value)))
         out = BytesIO()
         fastavro.schemaless_writer(out, parsed, value)
         return framed(framing, registered, out.getvalue())
 
-    def _registered(self, topic: str, schema: Schema) -> tuple[RegisteredSchema, Any]:
+    def _registered(self, topic: str, schema: Schema) -> _Registered:
         text = Path(schema).read_bytes() if isinstance(schema, str | Path) else orjson.dumps(schema)
         if (topic, text) not in self._schemas:
             try:
                 document = orjson.loads(text)
-                parsed = fastavro.parse_schema(document)
-            except (SchemaParseException, KeyError, TypeError, ValueError) as error:
+                parsed, encode = fastavro.parse_schema(document), encoder([document], Forms())
+            except (SchemaParseException, DecodeError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"the schema cannot be used: {type(error).__name__}: {error}") from error
             url = f"{self._registry_url}/subjects/{topic}-value/versions"
             asked = {"schema": orjson.dumps(document).decode()}
@@ -122,7 +136,8 @@ class RecordProducer:
             if answer.status != 200:
                 raise UnavailableError(f"The sandbox's registry refuses the schema: {answer.data.decode()}")
             found = answer.json()
-            self._schemas[topic, text] = RegisteredSchema(document, found["id"], found["guid"]), parsed
+            registered = RegisteredSchema(document, found["id"], found["guid"])
+            self._schemas[topic, text] = _Registered(registered, parsed, encode)
         return self._schemas[topic, text]
 
 
@@ -140,9 +155,22 @@ def as_bytes(value: Value) -> bytes | None:
         raise ValueError(f"it cannot be written as JSON: {error}") from error
 
 
-def _unfit(found: Any) -> str:
-    """Say which field wants what; the value stays out of it."""
-    wanted = found.schema
-    if isinstance(wanted, Mapping):
-        wanted = wanted.get("logicalType") or wanted.get("name") or wanted["type"]
-    return f"{found.field or 'the record'} must be {wanted}"
+def _as_json(value: Any) -> Json:
+    """Give a value in the forms that the bridge makes of Avro."""
+    match value:
+        case dict():
+            return {key: _as_json(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_as_json(each) for each in value]
+        case bytes():
+            return base64_text(value)
+        case Decimal():
+            return f"{value:f}"
+        case datetime(tzinfo=tzinfo()):
+            return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
+        case date() | time():
+            return value.isoformat()
+        case UUID():
+            return str(value)
+    json: Json = value
+    return json

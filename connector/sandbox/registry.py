@@ -10,8 +10,9 @@ included, as the bridge reads it; compatibility is not checked. A schema has one
 in, and a GUID. What is deleted is gone only for those who do not ask with ?deleted=true.
 https://docs.confluent.io/platform/current/schema-registry/develop/api.html
 
-Apicurio's own API (/apis/registry/v3/ids/globalIds/{id}, and contentIds) and Glue's GetSchemaVersion give the
-same schemas: an id is all of Confluent's, global and content id, and a GUID is a version of Glue.
+Apicurio's own API (/apis/registry/v3/ids/globalIds/{id}, contentIds, and an artifact's versions) and Glue's
+GetSchemaVersion give the same schemas: an id is all of Confluent's, global and content id, and a GUID is a
+version of Glue. A subject is an artifact of the default group; Glue calls it without `-value`.
 
 POST /_sandbox/faults sets what goes wrong from now on, as `RegistryScript` says: {"down": true},
 {"latency_ms": 500}, {"garbage": true}, {"status": 503, "times": 2}; {} is none. GET /_sandbox/state
@@ -44,6 +45,9 @@ from connector.sandbox.server import HttpServer, json_response, reset
 
 APICURIO_API = "/apis/registry/v3"
 _OF_APICURIO = re.compile(APICURIO_API + r"/ids/(?:globalIds|contentIds)/([0-9]+)(/references)?")
+_ARTIFACT = re.compile(
+    APICURIO_API + r"/groups/default/artifacts/([^/]+)/versions(?:/([0-9]+)(?:/content|(/references)))?"
+)
 _GET_SCHEMA_VERSION = "AWSGlue.GetSchemaVersion"
 _CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 _SUBJECT = re.compile(r"/subjects/([^/]+)(?:/versions(?:/([^/]+))?)?")
@@ -171,6 +175,8 @@ class FakeRegistry(HttpServer):
             return self._glue_version(asked)
         if found := _OF_APICURIO.fullmatch(request.path):
             return self._apicurio_schema(*found.groups())
+        if found := _ARTIFACT.fullmatch(request.path):
+            return self._apicurio_artifact(*found.groups())
         try:
             self._admit(request.headers.get("Authorization"), script)
             with_deleted = request.query.get("deleted") == "true"
@@ -180,12 +186,19 @@ class FakeRegistry(HttpServer):
         return web.Response(body=orjson.dumps(body), status=status, content_type=_CONTENT_TYPE)
 
     def _glue_version(self, asked: Mapping[str, Any]) -> web.Response:
+        number: dict[str, object] = {}
         try:
-            schema = self._by_guid(str(asked.get("SchemaVersionId")))
+            match asked:
+                case {"SchemaId": {"SchemaName": str(name)}, "SchemaVersionNumber": wanted}:
+                    ids = self._ids(f"{name}-value")
+                    version = wanted.get("VersionNumber") or max(ids)
+                    schema, number = self._by_id(str(ids.get(version))), {"VersionNumber": version}
+                case _:
+                    schema = self._by_guid(str(asked.get("SchemaVersionId")))
         except _RegistryError as error:
             return json_response({"__type": "EntityNotFoundException", "Message": str(error)}, status=400)
         answer = {"SchemaVersionId": schema.guid, "SchemaDefinition": schema.text, "DataFormat": "AVRO"}
-        return json_response({**answer, "Status": "AVAILABLE"})
+        return json_response({**answer, "Status": "AVAILABLE", **number})
 
     def _apicurio_schema(self, number: str, references: str | None) -> web.Response:
         try:
@@ -194,6 +207,17 @@ class FakeRegistry(HttpServer):
             problem = {"name": "ContentNotFoundException", "title": str(error), "status": 404}
             return json_response(problem, status=404)
         return json_response([] if references else orjson.loads(schema.text))
+
+    def _apicurio_artifact(self, subject: str, version: str | None, references: str | None) -> web.Response:
+        try:
+            ids = self._ids(subject)
+        except _RegistryError as error:
+            problem = {"name": "ArtifactNotFoundException", "title": str(error), "status": 404}
+            return json_response(problem, status=404)
+        if version is not None:
+            return self._apicurio_schema(str(ids.get(int(version))), references)
+        versions = [{"version": str(each), "globalId": number} for each, number in ids.items()]
+        return json_response({"count": len(versions), "versions": versions})
 
     def _admit(self, authorization: str | None, script: RegistryScript) -> None:
         if script.status:
@@ -236,6 +260,13 @@ class FakeRegistry(HttpServer):
             store.deleted |= {(subject, each) for each in versions}
             return versions if version is None else versions[0]
         return versions if version is None else self._version(subject, versions[0])
+
+    def _ids(self, subject: str) -> dict[int, int]:
+        """The ids of a subject's versions."""
+        versions = self._store.versions(subject, with_deleted=False)
+        if not versions:
+            raise _RegistryError(40401, f"Subject '{subject}' not found.")
+        return {version: self._store.subjects[subject][version - 1] for version in versions}
 
     def _by_id(self, text: str) -> _Schema:
         if not text.isdecimal() or not 1 <= int(text) <= len(self._store.schemas):

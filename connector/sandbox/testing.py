@@ -15,9 +15,9 @@ from typing import Any, Self
 from connector.sandbox.bridge import SandboxBridge
 from connector.sandbox.client import Event, MissingEventsError, SandboxClient, SandboxRefusedError
 from connector.sandbox.configuration import for_sandbox
-from connector.sandbox.framings import WrittenFraming
 from connector.sandbox.producer import RecordProducer, Schema, Value
 from connector.sandbox.services import Sandbox
+from connector.workbench.framings import WrittenFraming
 
 
 class LocalSandbox(SandboxClient):

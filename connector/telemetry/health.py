@@ -135,7 +135,7 @@ class Health:
         ]
 
     def standings(self, *, only_inactive: bool = False) -> list[Json]:
-        """Every source in use: state and since when, whose it is, events held and delivered."""
+        """Every source in use: state and since when, whose it is, events held, delivered and billed."""
         return [
             {
                 "source": each.source,
@@ -147,6 +147,7 @@ class Health:
                 "reason": each.reason,
                 "held": each.held,
                 "delivered": each.delivered,
+                "billed_chunks": each.billed_chunks,
             }
             for target, standings in self._sources.copy().items()
             for each in standings

@@ -72,6 +72,16 @@ REQUEST_ENTRIES = (1, 2, 5, 10, 15, 19, 20)
 REQUEST_BYTES = (1_024, 4_096, 16_384, 65_536, 131_072, 262_144, 524_288, 1_048_576)
 
 
+def versions(librdkafka: str) -> dict[str, str]:
+    """The versions of what runs, for `/version` and the log."""
+    return {"version": __version__, "python": platform.python_version(), "librdkafka": librdkafka}
+
+
+def rendered(registry: CollectorRegistry) -> tuple[bytes, str]:
+    """All metrics of a registry in Prometheus' text format, and their content type."""
+    return prometheus_client.generate_latest(registry), prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
+
+
 class Telemetry:
     """Counts and logs what the bridge does; one for each process.
 
@@ -81,11 +91,7 @@ class Telemetry:
     """
 
     def __init__(self, *, librdkafka: str = "none", clock_s: Callable[[], float] = time.monotonic) -> None:
-        self.versions = {
-            "version": __version__,
-            "python": platform.python_version(),
-            "librdkafka": librdkafka,
-        }
+        self.versions = versions(librdkafka)
         # A second series with the creation time for each counter would double what is scraped.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self._log = EventLog()
@@ -105,6 +111,9 @@ class Telemetry:
 
         self._consumed = counter("records_consumed", "Records polled from Kafka.", "topic")
         self._delivered = counter("events_delivered", "Events EventBridge accepted.", "topic", "target")
+        self._billed_chunks = counter(
+            "billed_chunks", "Chunks of 64 KiB, begun or full, that AWS bills of delivered events.", "topic"
+        )
         self._dead_lettered = counter("records_dead_lettered", "Dead letters written.", "topic", "code")
         self._filtered = counter("records_filtered", "Records a rule of yours dropped.", "topic", "reason")
         self._gone = counter("records_gone", "Records Kafka deleted before they were read.", "topic")
@@ -257,9 +266,12 @@ class Telemetry:
                 target=target,
             )
 
-    def events_delivered(self, topic: str, target: str, seconds: Sequence[float]) -> None:
+    def events_delivered(
+        self, topic: str, target: str, seconds: Sequence[float], *, billed_chunks: int
+    ) -> None:
         """EventBridge took so many events, each `seconds` after the timestamp of its record."""
         self._delivered[topic, target].inc(len(seconds))
+        self._billed_chunks[(topic,)].inc(billed_chunks)
         self._delivery_seconds.observe(topic, seconds)
 
     # Targets
@@ -547,8 +559,7 @@ class Telemetry:
 
     def render(self) -> tuple[bytes, str]:
         """All metrics in Prometheus' text format, and their content type."""
-        text: bytes = prometheus_client.generate_latest(self._registry)
-        return text, prometheus_client.exposition.CONTENT_TYPE_PLAIN_0_0_4
+        return rendered(self._registry)
 
     def _may_log(self, event: str, code: str, *, per_minute: int) -> bool:
         self._summarise()

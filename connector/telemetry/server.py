@@ -13,14 +13,13 @@ from collections.abc import Callable, Coroutine, Mapping
 from email.utils import formatdate
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import httptools
 
 from connector.errors import ConfigError, Problem
 from connector.model import Json
 from connector.telemetry.health import Health
-from connector.telemetry.metrics import Telemetry
 
 T = TypeVar("T")
 
@@ -43,6 +42,15 @@ CALL_TIMEOUT_S = 10.0
 """Starting or closing the server may take so long."""
 
 
+class Metrics(Protocol):
+    """What `/metrics` and `/version` show; asked for on the server's thread."""
+
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+    def render(self) -> tuple[bytes, str]:
+        """All metrics as text, and its content type."""
+
+
 class _Response(NamedTuple):
     status: int
     body: bytes
@@ -62,12 +70,12 @@ class Server:
         ConfigError: the address cannot be had, for instance because the port is in use.
     """
 
-    def __init__(self, health: Health, telemetry: Telemetry, *, host: str, port: int) -> None:
+    def __init__(self, health: Health, metrics: Metrics, *, host: str, port: int) -> None:
         self._pages: dict[str, Callable[[], _Response]] = {
             "/livez": lambda: _probed(*health.live()),
             "/readyz": lambda: _probed(*health.ready()),
-            "/metrics": lambda: _Response(200, *telemetry.render()),
-            "/version": lambda: _json(200, {**telemetry.versions}),
+            "/metrics": lambda: _Response(200, *metrics.render()),
+            "/version": lambda: _json(200, {**metrics.versions}),
             "/sources": lambda: _json(200, {"sources": health.standings()}),
         }
         self._open: list[_ServerConnection] = []

@@ -62,6 +62,23 @@ def test_a_version_is_had_by_its_uuid(url: str) -> None:
     assert f"AWS Glue's schema registry in {REGION}" == registry_at(url).shown
 
 
+def test_the_last_versions_of_a_topic_are_had_by_its_name(url: str) -> None:
+    """The newest first, and not more than there are."""
+    client: Any = boto3.client("glue", region_name=REGION, endpoint_url=url)
+    version_of(url, "payments", '"int"')
+    schema = {"SchemaName": "payments", "RegistryName": "default-registry"}
+    for definition in ('"long"', '"float"', '"double"'):
+        client.register_schema_version(SchemaId=schema, SchemaDefinition=definition)
+
+    found = registry_at(url).versions("payments", "value", count=2)
+    assert [("version 4 of payments", [b'"double"']), ("version 3 of payments", [b'"float"'])] == [
+        (shown, schemas.texts) for shown, schemas in found
+    ]
+    assert 4 == len(registry_at(url).versions("payments", "value", count=10))
+    with pytest.raises(NotFoundError, match=r"the schema nothing is not in AWS Glue's .*default-registry"):
+        registry_at(url).versions("nothing", "value", count=1)
+
+
 def test_what_it_does_not_have_is_not_found(url: str) -> None:
     """A UUID of another Region, or of a schema that was deleted; the message says which."""
     missing = "11111111-2222-3333-4444-555555555555"

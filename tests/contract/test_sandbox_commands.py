@@ -141,7 +141,7 @@ def test_the_address_can_come_from_the_environment(
 
 
 def test_env_is_for_a_shell(shell: Shell) -> None:
-    """It takes the user's own account out of reach, and knows the sandbox."""
+    """It takes the user's own account out of reach, and knows the sandbox and its EventBridge."""
     ran = shell("env")
     script = f"{ran.out}\nenv"
     before = {"AWS_PROFILE": "production", "AWS_SESSION_TOKEN": "own", "PATH": "/usr/bin:/bin"}
@@ -153,6 +153,7 @@ def test_env_is_for_a_shell(shell: Shell) -> None:
     assert "/dev/null" == after["AWS_CONFIG_FILE"]
     assert "AKIDSANDBOX" == after["AWS_ACCESS_KEY_ID"]
     assert shell.sandbox.eventbridge.url == after["PARTNER_BRIDGE_SANDBOX_URL"]
+    assert shell.sandbox.eventbridge.url == after["AWS_ENDPOINT_URL_EVENTBRIDGE"]
 
 
 def test_config_without_a_file_is_that_of_the_start(shell: Shell) -> None:
@@ -244,7 +245,7 @@ SCHEMA = {"type": "record", "name": "Order", "fields": [{"name": "id", "type": "
 @pytest.mark.parametrize(
     ("line", "options", "problem"),
     [
-        ('{"id": "' + CANARY + '"}', ["--schema", "order.avsc"], "Line 2: Order.id must be int."),
+        ('{"id": "' + CANARY + '"}', ["--schema", "order.avsc"], "Line 2: id: must be a whole number from"),
         ("{" + CANARY, ["--schema", "order.avsc"], "Line 2: is not JSON: "),
         (CANARY, ["--key-separator", "|"], "Line 2: has no key separator."),
     ],

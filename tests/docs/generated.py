@@ -14,8 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector.cli import app
 from connector.errors import MEANINGS
-from connector.model import Partition, Position, SourceReport, SourceStatus
+from connector.model import Entry, Partition, Position, SourceReport, SourceStatus
 from connector.telemetry.metrics import Telemetry
+from connector.workbench.shadow_metrics import ShadowMetrics
+from connector.workbench.shadow_report import PartitionReading, ShadowReport
 from tests.chart.values_schema import VALUES, values_schema
 
 CONNECTOR = Path(__file__).parents[2] / "connector"
@@ -50,10 +52,10 @@ def commands() -> str:
 
 
 def metrics() -> str:
-    """Every metric of the bridge with its labels."""
+    """Every metric of the bridge with its labels, and those of a dry run."""
     telemetry = Telemetry()
     show_every_series(telemetry)
-    text = telemetry.render()[0].decode()
+    text = telemetry.render()[0].decode() + dry_run_metrics().render()[0].decode()
     rows = []
     for family in text_string_to_metric_families(text):
         if family.name.startswith("partner_bridge_"):
@@ -111,12 +113,14 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.records_consumed("orders", 1)
     telemetry.record_filtered("orders", "filter")
     telemetry.record_dead_lettered(Position(partition, 0), code="avro_invalid", message="", target=None)
-    telemetry.events_delivered("orders", "default", [0.1])
+    telemetry.events_delivered("orders", "default", [0.1], billed_chunks=1)
     telemetry.entries_retried("default", "ThrottlingException", 1)
     telemetry.request_finished("default", outcome="ok", seconds=0.1, entries=1, size_bytes=1)
     telemetry.target_state("default", 0, "up", reason="")
     telemetry.dead_letters_open({"avro_invalid": 0})
-    pending = SourceReport("aws.partner/a/b", "PENDING", 0, None, 0, None, held=0, delivered=0)
+    pending = SourceReport(
+        "aws.partner/a/b", "PENDING", 0, None, 0, None, held=0, delivered=0, billed_chunks=0
+    )
     telemetry.source_changed("default", pending.source, was="ACTIVE", now=SourceStatus("PENDING"), unsure=1)
     telemetry.sources("default", [pending])
     telemetry.held("default", 0)
@@ -124,6 +128,14 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)
     telemetry.offsets_reset(partition, from_offset=0, to_offset=1)
+
+
+def dry_run_metrics() -> ShadowMetrics:
+    """The metrics of a dry run in which everything happened once."""
+    report = ShadowReport(max_consecutive=100)
+    report.event("orders", Entry("aws.partner/a/b", "Order", b"{}", 20))
+    report.partitions[Partition("orders", 0)] = PartitionReading(0, left=0)
+    return ShadowMetrics(report, {})
 
 
 def example(name: str, language: str) -> str:

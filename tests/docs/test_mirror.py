@@ -14,14 +14,20 @@ UNIT = ROOT / "tests" / "unit"
 
 WITHOUT_UNIT_TEST = {
     "__main__": "tests/bridge_process.py starts it, for every test of a whole process",
+    "cli.case_report": "tests/contract/test_workbench_commands.py types its command",
     "cli.dead_letter_report": "tests/integration/test_dead_letters.py reads what `show` prints",
     "cli.dead_letters_output": "tests/integration/test_dead_letters.py reads what it prints",
     "cli.dead_letters_session": "tests/integration/test_dead_letters.py opens it, on real Kafka",
     "cli.demo": "tests/contract/test_demo_command.py types its command",
+    "cli.dry_run": "tests/contract/test_dry_run.py types its command",
+    "cli.explanations": "tests/contract/test_workbench_commands.py types its command",
+    "cli.export": "tests/contract/test_export_command.py types its command",
+    "cli.handover": "tests/contract/test_handover_command.py types its command",
     "cli.replay": "tests/integration/test_replay.py types its command, on real Kafka",
     "cli.sandbox": "tests/contract/test_sandbox_commands.py types its commands",
     "cli.sandbox_start": "tests/contract/test_sandbox_commands.py starts it",
     "cli.sources": "tests/contract/test_source_commands.py runs it on a control plane",
+    "cli.workbench": "tests/contract/test_workbench_commands.py types its commands",
     "dead_letters.replay_group": "tests/integration/test_replay.py has members come and go, on real Kafka",
     "dead_letters.topics": "tests/integration/test_dead_letters.py reads and creates topics, on real Kafka",
     "dead_letters.writer": "tests/contract/test_sandbox_letters.py writes with it, to a broker",
@@ -37,6 +43,8 @@ WITHOUT_UNIT_TEST = {
     "formats.references": "tests/unit/formats/test_confluent_registry.py has schemas refer to others",
     "formats.diagnosis": "tests/unit/formats/test_unframed.py has it name each framing",
     "kafka.reader": "tests/integration/test_dead_letters.py reads with it, on real Kafka",
+    "kafka.shadow_consumer": "tests/contract/test_dry_run.py reads with it, from a broker",
+    "mapping.calls": "tests/unit/mapping/test_results.py calls every function on every kind of value",
     "model": "it holds values; every test handles them",
     "sandbox.awsjson": "tests/contract/test_fake_eventbridge.py has boto3 read its answers",
     "sandbox.bridge": "tests/integration/test_sandbox.py starts, stops and kills it",
@@ -51,6 +59,11 @@ WITHOUT_UNIT_TEST = {
     "service": "tests/integration/test_stopping.py runs it, as a process on real Kafka",
     "sources.admin": "tests/contract/test_source_commands.py runs it on a control plane",
     "sources.lookup": "tests/contract/test_lookups.py looks up sources with it, on a control plane",
+    "workbench.cluster": "tests/unit/workbench/test_first_configuration.py reads one, of the sandbox",
+    "workbench.configuration_text": "tests/unit/workbench/test_first_configuration.py loads what it writes",
+    "workbench.json_forms": "tests/unit/workbench/test_encoding.py has it read each form",
+    "workbench.shadow_run": "tests/contract/test_dry_run.py runs it in a sandbox",
+    "workbench.topic_records": "tests/contract/test_workbench_commands.py reads with it, from a broker",
 }
 """Modules of `connector/` that no file of `tests/unit` is called after, each with who tests it instead."""
 

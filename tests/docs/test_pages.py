@@ -41,7 +41,7 @@ FIXTURE = "partner_bridge_sandbox"
 def test_the_tables_are_current(page: str) -> None:
     """`make docs` was run after the last change of what the tables show."""
     checked = subprocess.run(
-        [sys.executable, "-m", "cogapp", "--check", page],
+        [sys.executable, "-m", "cogapp", "--check", "--diff", page],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -27,9 +27,9 @@ from moto.server import ThreadedMotoServer
 
 from connector.formats.single_object import fingerprint_of
 from connector.model import Headers, Json
-from connector.sandbox.framings import WrittenFraming
 from connector.sandbox.registry import FakeRegistry
 from connector.sandbox.testing import LocalSandbox
+from connector.workbench.framings import WrittenFraming
 from tests.services.registry import CONFLUENT_API, Registry
 from tests.topics import Sent
 from tests.world import World

@@ -17,6 +17,7 @@ import yaml
 from connector.sandbox.server import free_port
 from connector.sandbox.testing import LocalSandbox
 from tests.services.child import Child, wait_until
+from tests.shell import Shell, sandbox_shell
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "sandbox"
@@ -25,49 +26,10 @@ ACME = "aws.partner/example.com/acme"
 ORDER = {"id": 1, "tenant": "acme", "status": "PAID", "updated_at": "2026-11-29T10:00:00Z"}
 
 
-class Shell:
-    """A terminal beside a sandbox that was started in another."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder = folder
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BRIDGE_"))}
-        self.environ = {**own, "PATH": path, "PARTNER_BRIDGE_SANDBOX_URL": f"http://127.0.0.1:{port}"}
-
-    def __call__(self, *arguments: str, fed: str = "", code: int = 0) -> str:
-        """Runs `partner-bridge …`, expects its exit code, and answers its stdout."""
-        ran = subprocess.run(
-            ["partner-bridge", *arguments], cwd=self.folder, env=self.environ, input=fed, capture_output=True,
-            text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert code == ran.returncode, ran.stdout + ran.stderr
-        return ran.stdout
-
-
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    port = free_port()
-    shell = Shell(tmp_path, port)
-    command = [
-        sys.executable,
-        "-m",
-        "connector",
-        "sandbox",
-        "--eventbridge-port",
-        str(port),
-        "--strict-sources",
-    ]
-    sandbox = Child(command, log=tmp_path / "sandbox.log", environ={})
-    sandbox.start()
-    try:
-        shell("sandbox", "status", "--timeout", "60")
-        for line in shell("sandbox", "env").splitlines():
-            if line.startswith("export "):
-                name, _, value = line.removeprefix("export ").partition("=")
-                shell.environ[name] = value
+    with sandbox_shell(tmp_path, "--strict-sources") as shell:
         yield shell
-    finally:
-        assert 0 == sandbox.stop()
 
 
 @pytest.fixture

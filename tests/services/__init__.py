@@ -1,4 +1,4 @@
-"""The real parts the tests run against: Apache Kafka and the Apicurio schema registry.
+"""The real parts the tests run against: Apache Kafka, the Apicurio schema registry and AWS's Event Ruler.
 
 Each is found in the same order: an address in the environment, a container engine, Maven Central. Java
 is a package of Python.

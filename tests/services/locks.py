@@ -12,9 +12,10 @@ from pathlib import Path
 
 from jgo.maven import Dependency
 
-from tests.services import kafka, maven, registry
+from tests.services import event_ruler, kafka, maven, registry
 
 LOCKS: Mapping[Path, tuple[str, ...]] = {
+    event_ruler.LOCK: event_ruler.ARTIFACTS,
     kafka.LOCK: kafka.ARTIFACTS,
     registry.LOCK: registry.ARTIFACTS,
 }

@@ -10,9 +10,9 @@ import pytest
 
 from connector import config
 from connector.errors import DeadLetterError, HaltError, InvariantError, NotAuthorizedError
-from connector.model import Forbidden, Partition, Record
+from connector.model import Forbidden, Partition, Record, Refused
 from tests.fakes import Judge
-from tests.rig import P0, P1, Rig, each, error, record
+from tests.rig import P0, P1, Rig, each, error, failing, record
 
 
 def test_what_is_accepted_is_committed(settings: config.Settings) -> None:
@@ -73,6 +73,21 @@ def test_a_filtered_record_is_settled_without_being_sent(settings: config.Settin
 
     assert [1] == rig.delivered_ids
     assert {P0: 2} == rig.consumer.committed
+
+
+def test_chunks_that_aws_bills_are_counted_by_topic_and_by_source(settings: config.Settings) -> None:
+    """One for each 64 KiB that were begun, and of delivered events alone."""
+    rig = Rig(settings, failing(3, Refused("ValidationException", "no")))
+    rig.consumer.put(record(0), *(record(n, pad="x" * 70_000 * n) for n in (1, 2, 3)))
+    rig.run(lambda: rig.clock.now_s > 1_020)
+    metrics = rig.telemetry.render()[0].decode().splitlines()
+
+    assert 'partner_bridge_billed_chunks_total{topic="orders"} 6.0' in metrics
+    assert [(3, 6)] == [
+        (each.delivered, each.billed_chunks)
+        for sender in rig.bridge._all_senders
+        for each in sender.source_gate.standings()
+    ]
 
 
 @pytest.mark.parametrize(

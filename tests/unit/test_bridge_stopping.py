@@ -39,6 +39,26 @@ def test_a_stop_while_a_rebalance_drains_has_no_second_deadline(settings: config
     assert rig.clock.now_s - began_s < 1.5 + 2.1, "shutdown_timeout is 2 s, and began with the stop"
 
 
+def test_leaving_the_group_after_the_end_sends_and_waits_for_nothing(settings: config.Settings) -> None:
+    """It happens on a thread of its own, on which no connection may be used; all was waited for before."""
+    target = settings.eventbridge
+    timeouts = target.timeouts.model_copy(update={"connect": 0.25, "read": 0.25})
+    target = target.model_copy(update={"timeouts": timeouts})
+    rig = Rig(settings.model_copy(update={"eventbridge": target}))
+    rig.sink.silent = {"default"}
+    rig.consumer.put(*(record(n) for n in range(5)))
+    rig.run(lambda: rig.consumer.polls == 20)
+    ended_s, committed = rig.clock.now_s, dict(rig.consumer.committed)
+
+    def unusable(timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
+        pytest.fail("a connection was used")
+
+    rig.sink.answers = unusable  # type: ignore[method-assign]
+    rig.bridge.on_revoked([P0, P1])
+
+    assert (ended_s, committed) == (rig.clock.now_s, rig.consumer.committed)
+
+
 def test_a_revoked_partition_is_drained_and_committed(settings: config.Settings) -> None:
     """What is in flight is brought to an end; what was not sent is left to the next owner."""
     rig = Rig(settings)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from connector import __version__, service
+from connector.__main__ import runs_until_told
 from connector.cli import app, problems
 from connector.errors import HaltError
 from connector.kafka import consumer
@@ -71,6 +72,40 @@ def test_a_mistake_stops_run_before_anything_starts(terminal: Terminal, folder: 
     (folder / "bridge.yaml").write_text(FIVE_MISTAKES, "utf-8")
 
     assert terminal.run("check") == terminal.run("run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--for", "10m"], "Invalid value for --for: it is for a dry run: add --dry-run"),
+        (["--json"], "Invalid value for --json: it is for a dry run: add --dry-run"),
+        (["--dry-run", "--for", "10"], "10: a duration needs a unit: write 100ms, 5s, 2m or 1h"),
+        (["--dry-run", "--for", "soon"], "soon: is not a duration: write 100ms, 5s, 2m or 1h"),
+    ],
+)
+def test_options_of_a_dry_run_say_what_to_write(terminal: Terminal, arguments: list[str], text: str) -> None:
+    """None of them is ignored, which would be a bridge at work where a trial was meant."""
+    ran = terminal.run("run", *arguments, "-c", EXAMPLE)
+
+    assert (2, "") == (ran.code, ran.out)
+    assert ran.err.endswith(f"{text}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_told"),
+    [
+        (["run"], True),
+        (["run", "--config", "bridge.yaml"], True),
+        (["run", "--dry-run"], False),
+        (["run", "--config", "bridge.yaml", "--dry-run"], False),
+        (["check"], False),
+    ],
+)
+def test_only_a_bridge_that_is_stopped_before_it_reads_has_succeeded(
+    arguments: list[str], is_told: bool
+) -> None:
+    """A dry run that was stopped before found nothing, and CI must not take that for success."""
+    assert is_told is runs_until_told(arguments)
 
 
 # config
@@ -150,7 +185,16 @@ except SystemExit as ended:
     ("start", "heavy"),
     [
         (HELP, ["botocore", "confluent_kafka", "fastavro", "pydantic", "connector.cli.sandbox"]),
-        (RUN, ["confluent_kafka.admin", "connector.cli.check", "connector.cli.sources", "pydantic_settings"]),
+        (
+            RUN,
+            [
+                "confluent_kafka.admin",
+                "connector.cli.check",
+                "connector.cli.dry_run",
+                "connector.cli.sources",
+                "pydantic_settings",
+            ],
+        ),
     ],
     ids=["help", "run"],
 )
@@ -222,6 +266,10 @@ def test_who_wants_no_colours_gets_none(
             ["config", "schema"],
             ["sandbox"],
             ["demo"],
+            ["explain"],
+            ["test"],
+            ["init"],
+            ["export"],
         ),
         *(["dead-letters"], *(["dead-letters", each] for each in ("list", "show", "discard", "replay"))),
         *(["source"], *(["source", each] for each in ("list", "status", "create", "delete", "sync", "ping"))),

@@ -956,14 +956,16 @@ def test_the_report_of_a_source_has_its_state_and_its_events(monkeypatch: pytest
     monkeypatch.setattr("time.time", lambda: 1_700_000_000.5)
     target = TargetRig()
     hold, refuse = target.meet(), target.meet(policy="dead_letter")
-    assert SourceReport("blue", "LOOKING", 1_700_000_000_500, None, None, None, 0, 0) == target.report()
+    assert SourceReport("blue", "LOOKING", 1_700_000_000_500, None, None, None, 0, 0, 0) == target.report()
 
     monkeypatch.setattr("time.time", lambda: 1_700_000_001.0)
     pending = SourceStatus("PENDING", account="123456789012", expires_ms=1_800_000_000_000, reason="a reason")
     target.hear(pending)
     target.put(1, 2, to=hold)
     hold.delivered += 3
+    hold.more_chunks += 1
     refuse.delivered += 4
+    refuse.more_chunks += 2
     monkeypatch.setattr("time.time", lambda: 1_700_000_002.0)
     target.hear(pending)
     target.meet("acme")
@@ -978,6 +980,7 @@ def test_the_report_of_a_source_has_its_state_and_its_events(monkeypatch: pytest
         reason="a reason",
         held=2,
         delivered=7,
+        billed_chunks=10,
     )
 
 

@@ -99,3 +99,34 @@ def test_what_is_no_json_costs_its_records(server: ScriptedRegistry) -> None:
         registry.fetch(SchemaId("global id", 1))
     with pytest.raises(UnavailableError, match="Is a proxy or a login page answering"):
         registry.fetch(SchemaId("global id", 2))
+
+
+@pytest.mark.parametrize(("version", "content"), [("v3", "/content"), ("v2", "")])
+def test_the_last_versions_of_a_topic_are_had_by_their_age(
+    server: ScriptedRegistry, version: str, content: str
+) -> None:
+    """Whatever their order and names, and with what they refer to; one that is disabled is not."""
+    base = f"{version}/groups/default/artifacts/a.b-value/versions"
+    listed = [
+        {"version": "1", "globalId": 5},
+        {"version": "2.0", "globalId": 9},
+        {"version": "x", "globalId": 11, "state": "DISABLED"},
+        {"version": "old", "globalId": 2},
+    ]
+    page = "?limit=500&orderby=globalId&order=desc"
+    server.answers[f"/apis/registry/{base}{page}"] = says(200, {"count": 4, "versions": listed})
+    given(server, f"{base}/2.0{content}", "Order", address("1"))
+    given(server, f"{base}/1{content}", "int")
+    given(server, f"{version}/groups/shop/artifacts/a%2Fb/versions/1{content}", "Address1")
+    found = registry_at(server.url, version).versions("a.b", "value", count=2)
+
+    assert ["version 2.0 of a.b-value", "version 1 of a.b-value"] == [shown for shown, _ in found]
+    assert [["Address1", "Order"], ["int"]] == [
+        [json.loads(text) for text in schemas.texts] for _, schemas in found
+    ]
+    server.answers[f"/apis/registry/{base}{page}"] = MISSING
+    with pytest.raises(NotFoundError, match=r"the artifact a.b-value is not in the schema registry at"):
+        registry_at(server.url, version).versions("a.b", "value", count=2)
+    server.answers[f"/apis/registry/{base}{page}"] = says(200, [1])
+    with pytest.raises(UnavailableError, match="no versions of an artifact"):
+        registry_at(server.url, version).versions("a.b", "value", count=2)

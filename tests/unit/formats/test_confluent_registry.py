@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from connector import config
@@ -166,3 +168,22 @@ def test_a_rule_that_encrypts_is_noticed(
     server.schema(1, "int", ruleSet=rules)
     with registry_at(server.url) as registry:
         assert encrypted_by == eventually(lambda: registry.get(SchemaId("id", 1))).encrypted_by
+
+
+def test_the_last_versions_of_a_topic_are_had_by_its_subject(server: ScriptedRegistry) -> None:
+    """The newest first, and only those that are asked for, whatever numbers were deleted between."""
+    registry = ConfluentRegistry(config.SchemaRegistry(url=server.url), path="schema_registry")
+    path = "/subjects/a.b-key/versions"
+    server.answers[path] = says(200, [1, 2, 7])
+    for number, schema in ((2, "int"), (7, "long")):
+        server.answers[f"{path}/{number}"] = says(200, {"schema": json.dumps(schema), "version": number})
+
+    assert [("version 7 of a.b-key", [b'"long"']), ("version 2 of a.b-key", [b'"int"'])] == [
+        (shown, schemas.texts) for shown, schemas in registry.versions("a.b", "key", count=2)
+    ]
+    server.answers[path] = says(404, {"error_code": 40401, "message": "Subject not found"})
+    with pytest.raises(NotFoundError, match=r"the subject a.b-key is not in the schema registry at"):
+        registry.versions("a.b", "key", count=2)
+    server.answers[path] = says(200, {"a": 1})
+    with pytest.raises(UnavailableError, match="not a list of numbers"):
+        registry.versions("a.b", "key", count=2)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from connector.config.settings import Format
 from connector.errors import MappingError
 from connector.mapping.expressions import Evaluate, Scope, compile_node, guard, is_true
-from connector.mapping.results import Result, result_of, scope_of
+from connector.mapping.inference import result_of
+from connector.mapping.results import Result, scope_of
 from connector.mapping.templates import Compiler
 from connector.model import Json
 from tests.mapping import documents, topic

@@ -35,10 +35,10 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.record_dead_lettered(Position(ORDERS, 7), code="avro_invalid", message="m", target=None)
     telemetry.entries_retried("default", "ThrottlingException", 3)
     telemetry.request_finished("default", outcome="ok", seconds=0.02, entries=20, size_bytes=5000)
-    telemetry.events_delivered("orders", "default", [0.03, 2.0])
+    telemetry.events_delivered("orders", "default", [0.03, 2.0], billed_chunks=3)
     telemetry.target_state("default", 2, "down", reason="no answer")
     pending = SourceReport(
-        "aws.partner/a/b", "PENDING", 1_000, "111122223333", 2_000, None, held=3, delivered=4
+        "aws.partner/a/b", "PENDING", 1_000, "111122223333", 2_000, None, held=3, delivered=4, billed_chunks=5
     )
     telemetry.source_changed("default", pending.source, was="ACTIVE", now=SourceStatus("PENDING"), unsure=2)
     telemetry.sources("default", [pending])
@@ -84,6 +84,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
     assert {
         "records_consumed": ("counter", {"topic"}),
         "events_delivered": ("counter", {"topic", "target"}),
+        "billed_chunks": ("counter", {"topic"}),
         "records_dead_lettered": ("counter", {"topic", "code"}),
         "records_filtered": ("counter", {"topic", "reason"}),
         "records_gone": ("counter", {"topic"}),
@@ -138,6 +139,7 @@ def test_each_thing_is_counted_once(telemetry: Telemetry) -> None:
     assert 3 == found["entries_retried_total{code=ThrottlingException,target=default}"]
     assert 1 == found["requests_total{outcome=ok,target=default}"]
     assert 2 == found["events_delivered_total{target=default,topic=orders}"]
+    assert 3 == found["billed_chunks_total{topic=orders}"]
     assert 42 == found["consumer_lag{partition=3,topic=orders}"]
     assert 1.5 == found["oldest_unsettled_seconds{partition=3,topic=orders}"]
     assert 3400 == found["pending_bytes"]
@@ -199,7 +201,7 @@ def test_delivery_seconds_is_a_histogram(answers: list[list[float]]) -> None:
     """Every event is in each bucket whose bound it does not exceed; the count has all of them."""
     telemetry = Telemetry()
     for seconds in answers:
-        telemetry.events_delivered("orders", "default", seconds)
+        telemetry.events_delivered("orders", "default", seconds, billed_chunks=len(seconds))
     every = [value for seconds in answers for value in seconds]
     found = series(telemetry)
 

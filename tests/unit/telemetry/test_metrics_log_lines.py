@@ -18,7 +18,7 @@ def test_normal_operation_logs_nothing(telemetry: Telemetry, logs: Logs) -> None
     telemetry.records_consumed("orders", 100)
     telemetry.record_filtered("orders", "tombstone")
     telemetry.request_finished("default", outcome="ok", seconds=0.02, entries=20, size_bytes=5000)
-    telemetry.events_delivered("orders", "default", [0.1])
+    telemetry.events_delivered("orders", "default", [0.1], billed_chunks=1)
     telemetry.target_state("default", 0, "up", reason="answered")
     telemetry.pending(1, 1)
     telemetry.paused({})

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from connector.sandbox.framings import RegisteredSchema, WrittenFraming, framed
+from connector.workbench.framings import RegisteredSchema, WrittenFraming, framed
 from tests.decoding import Registry, decode_with
 
 GUID = str(uuid.UUID("89791762-2336-4186-9674-299b90a802e2"))
