@@ -59,7 +59,7 @@ check: format lint types contracts ## the inner loop, under a minute: format, li
 	$(BIN)/pytest --quiet --numprocesses auto -m 'not long' tests/unit
 
 test: lint types contracts ## everything that CI runs; Kafka and the registry are real
-	$(BIN)/pytest --numprocesses 3 --dist loadfile || { test $$? -eq 1 && $(MAKE) --no-print-directory alone; }
+	$(BIN)/pytest --numprocesses 4 --dist loadfile || { test $$? -eq 1 && $(MAKE) --no-print-directory alone; }
 
 alone: # a test that fails beside others for want of CPU passes now; one that fails for another reason fails again
 	@echo "The tests that failed are run once more, each alone:"

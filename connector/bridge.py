@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from connector import config, process
 from connector.dead_letters.format import Failure
 from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Flood, Settlement
+from connector.delivery.pauses import PauseFile
 from connector.delivery.pending import PendingEntry
 from connector.delivery.sender import Sink, TargetSender
 from connector.delivery.source_gate import StateFeed
@@ -20,8 +22,9 @@ from connector.delivery.targets import senders
 from connector.errors import HaltError, InvariantError, RecordError, UnavailableError
 from connector.flow_control import FlowControl, PausedPartition
 from connector.ledger import Ledger, OffsetTracker
-from connector.model import BILLED_BYTES, Answer, Partition, Position, Record, billed_chunks
+from connector.model import BILLED_BYTES, Answer, LastError, Partition, Position, Record, billed_chunks
 from connector.pipeline import Dropped, Pipeline, TopicRoute
+from connector.receipts.writer import Receipts
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
 
@@ -96,6 +99,8 @@ class Bridge:
         sink: Sink,
         state_feeds: Mapping[str, StateFeed],
         dead_letters: DeadLetters,
+        receipts: Receipts | None = None,
+        pauses: PauseFile | None = None,
         telemetry: Telemetry,
         health: Health,
         clock_s: Callable[[], float] = time.monotonic,
@@ -105,6 +110,8 @@ class Bridge:
         self._pipeline = pipeline
         self._sink = sink
         self._dead_letters = dead_letters
+        self._receipts = receipts
+        self._pauses = pauses
         self._telemetry = telemetry
         self._health = health
         self._delivery = settings.delivery
@@ -133,6 +140,8 @@ class Bridge:
         self._report_due_s = 0.0
         self._sources_due_s = 0.0
         self._sweep_due_s = 0.0
+        if pauses is not None:
+            self._follow_pauses(pauses, clock_s())
 
     def stop(self) -> None:
         """Ask `run` to drain and return."""
@@ -251,7 +260,8 @@ class Bridge:
             return
         route = self._pipeline.route(record.partition.topic)
         try:
-            result = route(record, self._pipeline.event_id(record))
+            event_id = self._pipeline.event_id(record)
+            result = route(record, event_id)
         except RecordError as error:
             self._dead_letter(record, tracker, error)
         except UnavailableError as error:
@@ -263,7 +273,7 @@ class Bridge:
                 self._telemetry.record_filtered(record.partition.topic, result.reason)
                 self._ledger.settle(tracker, record.offset)
             else:
-                self._add(PendingEntry(record, tracker, result, now_s), route, now_s)
+                self._add(PendingEntry(record, tracker, result, now_s, event_id), route, now_s)
 
     def _add(self, pending: PendingEntry, route: TopicRoute, now_s: float) -> None:
         record, tracker, entry = pending.record, pending.tracker, pending.entry
@@ -275,7 +285,8 @@ class Bridge:
         elif isinstance(obstacle, RecordError):
             self._dead_letter(record, tracker, obstacle, pending)
         else:
-            text = f"as many events of its {obstacle.reason} wait as may; it goes on when there is room"
+            where = "paused source" if obstacle.reason == "pauses" else obstacle.reason
+            text = f"as many events of its {where} wait as may; it goes on when there is room"
             paused = PausedPartition(obstacle.reason, obstacle.has_room, text, now_s, sender)
             self._flow.stall(record, tracker, paused)
 
@@ -300,6 +311,8 @@ class Bridge:
             for topic, seconds in waits.items():
                 chunks = len(seconds) + more_chunks.get(topic, 0)
                 self._telemetry.events_delivered(topic, sender.name, seconds, billed_chunks=chunks)
+            if self._receipts is not None:
+                self._receipts.write(sender.name, answer, result.delivered)
         for pending, error in result.failed:
             self._dead_letter(pending.record, pending.tracker, error, pending, answer)
         # One target of several that refuses us is down for its own records; going on helps the others.
@@ -338,6 +351,9 @@ class Bridge:
                 message=failure.message,
                 target=failure.target,
             )
+            if failure.target is not None and failure.source is not None:
+                error = LastError(failure.last_failure_ms, failure.code, failure.message)
+                self._senders[failure.target].source_gate.dead_lettered(failure.source, error)
         if acknowledged:
             self._commit_due_s = min(self._commit_due_s, self._clock_s() + LETTERS_COMMIT_S)
 
@@ -352,6 +368,9 @@ class Bridge:
 
     def _commit(self, *, wait_s: float, partitions: Collection[Partition] | None = None) -> None:
         if offsets := self._ledger.committable(partitions):
+            if self._receipts is not None:
+                # What is committed is not sent again, so a kill must not find its receipts still here.
+                self._receipts.flush()
             self._consumer.commit(offsets, wait_s=wait_s)
 
     def _drain(self, partitions: Collection[Partition] | None = None) -> float:
@@ -380,7 +399,7 @@ class Bridge:
                 self._telemetry.partition_excluded(partition, reason)
             else:
                 self._ledger.assign([partition])
-                self._flow.assigned(partition)
+                self._flow.assigned(partition, self._clock_s())
         self._assignment_changed()
 
     def on_revoked(self, partitions: Sequence[Partition]) -> None:
@@ -417,10 +436,23 @@ class Bridge:
         self._telemetry.assignment(self._ledger.trackers.keys())
         self._health.assigned(len(self._ledger.trackers))
 
+    # Pauses
+
+    def _follow_pauses(self, pauses: PauseFile, now_s: float) -> None:
+        """Pause and resume as the file says by now."""
+        if pauses.follow():
+            for sender in self._all_senders:
+                sender.source_gate.pause(partial(pauses.of_source, target=sender.name))
+            self._flow.pause_topics(pauses.of_topic, now_s)
+        self._health.pauses(pauses.in_force, pauses.problem)
+        self._telemetry.held_by_pauses(self._flow.held_by_pauses() if pauses.in_force else ())
+
     # What an operator sees
 
     def _report(self, now_s: float) -> None:
         telemetry, ledger = self._telemetry, self._ledger
+        if self._pauses is not None:
+            self._follow_pauses(self._pauses, now_s)
         telemetry.pending(ledger.pending_records, ledger.pending_bytes)
         telemetry.paused(self._flow.paused())
         telemetry.partitions_stalled(self._flow.stalls(now_s))
@@ -441,12 +473,14 @@ class Bridge:
             self._health.sources_failing(sender.name, failing)
             self._health.first_lookups(sender.name, sender.source_gate.first_lookups)
             if is_due or sender.source_gate.changed():
-                standings = list(sender.source_gate.standings())
+                standings = sender.sources()
                 telemetry.sources(sender.name, standings)
                 self._health.sources(sender.name, standings)
         if is_due:
             self._sources_due_s = now_s + SOURCES_INTERVAL_S
         self._health.report("dead_letter", self._dead_letters.problem)
+        if self._receipts is not None:
+            self._health.receipts(self._receipts.problem)
         self._health.report("kafka", kafka := self._consumer.problem)
         telemetry.kafka_state(kafka)
         down = {s.name: problem for s in self._all_senders if (problem := s.problem(now_s)) is not None}

@@ -10,7 +10,7 @@ from connector import config
 from connector.delivery.queue import room_beside
 from connector.delivery.sender import TargetSender
 from connector.ledger import Ledger, OffsetTracker
-from connector.model import Partition, Record
+from connector.model import Partition, Pause, Record
 from connector.telemetry.metrics import PauseReason
 
 STUCK_S = 30.0
@@ -38,6 +38,8 @@ class PausedPartition:
     sender: TargetSender | None = None
     """Where there is no room, if that is what it waits for."""
     records: deque[tuple[Record, OffsetTracker]] = field(default_factory=deque)
+    is_of_topic: bool = False
+    """Its topic is paused, so perhaps nothing of it was polled."""
 
 
 class FlowControl:
@@ -67,13 +69,48 @@ class FlowControl:
         self.is_full = False
         """Too much is pending to read on."""
         self._pauses = Pauses()
+        self._pause_of: Callable[[str], Pause | None] = lambda _: None
+        self._paused_topics: set[str] = set()
+        """Those of the topics that are or were assigned since the pauses last changed."""
         self._fresh: set[Partition] = set()
         """Assigned since the last `change`. librdkafka keeps a partition paused from one assignment to the
         next, so one that was revoked while paused comes back so, and would be stuck."""
 
-    def assigned(self, partition: Partition) -> None:
-        """Resume this partition with the next `change`, in case an earlier assignment left it paused."""
+    def assigned(self, partition: Partition, now_s: float) -> None:
+        """Resume this partition with the next `change`, in case an earlier assignment left it paused.
+
+        Not so where its topic is paused: what the poll brings that assigned it waits.
+        """
         self._fresh.add(partition)
+        self._stall_if_paused(partition, now_s)
+
+    def pause_topics(self, pause_of: Callable[[str], Pause | None], now_s: float) -> None:
+        """Pause the partitions of these topics, and of no others.
+
+        What was handed to a sender goes on. What was read and not worked on waits, with the rest behind it.
+        """
+        self._pause_of = pause_of
+        self._paused_topics.clear()
+        for partition in self._ledger.trackers:
+            self._stall_if_paused(partition, now_s)
+
+    def _stall_if_paused(self, partition: Partition, now_s: float) -> None:
+        if (pause := self._pause_of(topic := partition.topic)) is None:
+            return
+        self._paused_topics.add(topic)
+        text = f"the topic {topic} is {pause}"
+        stalled = self.stalled.get(partition)
+        if stalled is not None and stalled.is_of_topic:
+            stalled.text = text
+            return
+        self.stalled[partition] = PausedPartition(
+            "pauses",
+            lambda: topic not in self._paused_topics,
+            text,
+            now_s,
+            records=deque() if stalled is None else stalled.records,
+            is_of_topic=True,
+        )
 
     def forget(self, partitions: Collection[Partition]) -> None:
         """Drop all state of partitions that were taken away."""
@@ -96,11 +133,11 @@ class FlowControl:
             if not paused.may_go_on():
                 continue
             del self.stalled[partition]
-            first = paused.records[0]
+            first = paused.records[0] if paused.records else None
             while paused.records and partition not in self.stalled:
                 convert(*paused.records.popleft())
             if (again := self.stalled.get(partition)) is not None:
-                if again.records[0][0] is first[0]:  # it got no further
+                if first is not None and again.records[0][0] is first[0]:  # it got no further
                     again.since_s = paused.since_s
                 again.records.extend(paused.records)
 
@@ -113,6 +150,18 @@ class FlowControl:
         return {
             partition: (now_s - paused.since_s, paused.text) for partition, paused in self.stalled.items()
         }
+
+    def held_by_pauses(self) -> set[Partition]:
+        """Partitions that do not get on for a pause: nothing is read, or the commit waits for a record of
+        a paused source.
+        """
+        paused = {partition for partition, stalled in self.stalled.items() if stalled.reason == "pauses"}
+        for sender in self._senders:
+            for partition, offset in sender.source_gate.paused_from().items():
+                tracker = self._ledger.trackers.get(partition)
+                if tracker is not None and tracker.committable == offset:
+                    paused.add(partition)
+        return paused
 
     def waits_for(self, sender: TargetSender) -> bool:
         """Whether a partition is paused for want of room in a target."""
@@ -178,7 +227,8 @@ class FlowControl:
             sender = paused.sender if paused else None
             is_explained = (
                 reason == "excluded"
-                or (reason == "source" and sender is not None and sender.is_holding)
+                or (reason == "pauses" and sender is None)
+                or (reason in {"source", "pauses"} and sender is not None and sender.is_holding)
                 or (reason == "schema_registry" and self._registry_problem() is not None)
                 or self._dead_letter_problem() is not None
                 or (sender in held_up if sender else bool(held_up))

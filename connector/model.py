@@ -260,8 +260,47 @@ class SourceStatus(NamedTuple):
         return f"{self.state}: {self.reason or MEANINGS[self.state]}"
 
 
+class LastDelivery(NamedTuple):
+    """The last event of a source that EventBridge accepted."""
+
+    at_ms: int
+    """Unix time in milliseconds."""
+    event_id: str
+    """Ours, the same at every delivery of the record."""
+    eventbridge_id: str
+    """The EventId of this delivery."""
+
+
+class LastError(NamedTuple):
+    """The last thing that went wrong with an event of a source."""
+
+    at_ms: int
+    """Unix time in milliseconds."""
+    code: str
+    """EventBridge's own, or that of a verdict or dead letter."""
+    text: str
+    """Without values of the record."""
+
+
+PauseKind: TypeAlias = Literal["source", "topic", "target"]
+
+
+class Pause(NamedTuple):
+    """A source, topic or target that the file of `pauses` pauses, as it is written there."""
+
+    kind: PauseKind
+    name: str
+    """Of sources a glob."""
+    until_ms: int | None
+    """Unix time in milliseconds; None until it is taken out of the file."""
+
+    def __str__(self) -> str:
+        end = "it is resumed" if self.until_ms is None else iso_second(self.until_ms)
+        return f"paused until {end}"
+
+
 class SourceReport(NamedTuple):
-    """A source as it stands, for people."""
+    """A source as it stands, for people. Counts are of this process, since it met the source."""
 
     source: str
     state: SourceState
@@ -274,6 +313,17 @@ class SourceReport(NamedTuple):
     delivered: int
     billed_chunks: int
     """Of what was delivered."""
+    delivered_bytes: int = 0
+    """As EventBridge counts the size of events."""
+    dead_lettered: int = 0
+    looked_up_ms: int | None = None
+    """When a lookup last said what state it is in."""
+    oldest_waiting_ms: int | None = None
+    """When the oldest of its events came in that wait or are on their way; None where there is none."""
+    last_delivery: LastDelivery | None = None
+    last_error: LastError | None = None
+    pause: Pause | None = None
+    """Its own, or that of its target."""
 
     @property
     def is_inactive(self) -> bool:

@@ -45,6 +45,7 @@ class Pipeline:
         self._routes: dict[str, TopicRoute] = {}
         self._dead_letter_topic = settings.dead_letter.topic
         self._resolutions_topic = settings.dead_letter.resolutions
+        self._receipts_topic = settings.receipts.topic if settings.receipts else None
         self._registries = registries = registries or Registries()
         problems: list[Problem] = []
         for name, topic in settings.topics.items():
@@ -69,13 +70,15 @@ class Pipeline:
     def refusal(self, topic: str) -> str | None:
         """Why records of this topic must not be read although a subscription matched it, or None.
 
-        The dead-letter topic and its resolutions are never input, whatever a pattern says; a topic
-        that two patterns claim has no single mapping.
+        The dead-letter topic, its resolutions and receipts are never input, whatever a pattern says; a
+        topic that two patterns claim has no single mapping.
         """
         if topic == self._dead_letter_topic:
             return "it is the dead-letter topic"
         if topic == self._resolutions_topic:
             return "it is the topic of resolutions of dead letters"
+        if topic == self._receipts_topic:
+            return "it is the receipts topic"
         matching = self._matching(topic)
         if not matching:
             return "no entry under `topics` matches it"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 from connector import config, process
 from connector.bridge import Bridge
 from connector.dead_letters.writer import KafkaDeadLetters, missing_topic
-from connector.errors import ConfigError, HaltError, Problem, UnavailableError
+from connector.delivery.pauses import PauseFile
+from connector.errors import ConfigError, DeadLetterError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Requests
 from connector.formats.registries import Registries
@@ -25,6 +26,7 @@ from connector.telemetry.server import Server
 
 if TYPE_CHECKING:
     from connector.dead_letters.open_count import OpenCounter
+    from connector.receipts.writer import KafkaReceipts
 
 CONNECT_TIMEOUT_S = 2.0
 """One attempt to reach the brokers may take so long; after each the bridge's heartbeat is renewed."""
@@ -67,6 +69,7 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
     customers = Customers(settings)
     server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
     dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
+    receipts = _receipts(settings, telemetry)
     bridge = Bridge(
         settings,
         pipeline=pipeline,
@@ -75,6 +78,8 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
             settings, to_targets, start=calls.start, telemetry=telemetry, accounts=customers.accounts
         ),
         dead_letters=dead_letters,
+        receipts=receipts,
+        pauses=PauseFile(settings, telemetry=telemetry),
         telemetry=telemetry,
         health=health,
     )
@@ -101,6 +106,7 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
         code = EXIT_BUG
     finally:
         stops = [counting.stop] if counting is not None else []
+        stops += [receipts.close] if receipts is not None else []
         stops += [consumer.close, server.close, calls.close, registries.close]
         for stop in stops:
             stop()
@@ -119,6 +125,15 @@ def _open_counter(settings: config.Settings, telemetry: Telemetry) -> OpenCounte
     return OpenCounter(settings, every_s=every_s, telemetry=telemetry)
 
 
+def _receipts(settings: config.Settings, telemetry: Telemetry) -> KafkaReceipts | None:
+    """The writer of receipts, imported where there are any."""
+    if settings.receipts is None:
+        return None
+    from connector.receipts.writer import KafkaReceipts  # noqa: PLC0415
+
+    return KafkaReceipts(settings, settings.receipts.topic, telemetry=telemetry)
+
+
 def _connect(
     settings: config.Settings,
     consumer: KafkaConsumer,
@@ -128,7 +143,7 @@ def _connect(
     health: Health,
     telemetry: Telemetry,
 ) -> None:
-    """Wait for the brokers, then check the dead-letter topic.
+    """Wait for the brokers, then check the dead-letter topic, and look for that of receipts.
 
     Raises:
         ConfigError: the dead-letter topic does not exist and may not be created.
@@ -153,4 +168,25 @@ def _connect(
             )
         else:
             dead_letters.partitions = len(metadata.topics[letters.topic].partitions)
+        if settings.receipts is not None and settings.receipts.topic not in metadata.topics:
+            _make_receipts_topic(settings, settings.receipts, metadata.cluster_id, telemetry)
         return
+
+
+def _make_receipts_topic(
+    settings: config.Settings,
+    receipts: config.ReceiptSettings,
+    cluster_id: str | None,
+    telemetry: Telemetry,
+) -> None:
+    """Create the receipts topic, or say that there is none: receipts are lost then, and events go on."""
+    from connector.receipts.writer import missing_receipts_topic  # noqa: PLC0415
+
+    try:
+        if receipts.create:
+            create_topic(settings, receipts.topic, settings.dead_letter.partitions, cluster_id=cluster_id)
+            return
+        problem = missing_receipts_topic(receipts.topic)
+    except DeadLetterError as error:
+        problem = str(error)
+    telemetry.doubted([Problem("receipts.topic", f"{problem}. Receipts are lost until then; events go on")])

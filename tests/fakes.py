@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from connector.bridge import Bridge
 from connector.dead_letters.format import Failure
+from connector.delivery.pending import PendingEntry
 from connector.errors import DeadLetterError
 from connector.ledger import Ack
 from connector.model import Answer, Delivered, Entry, Outcome, Partition, Record, SourceState, SourceStatus
@@ -209,3 +210,20 @@ class FakeDeadLetters:
     @property
     def codes(self) -> list[str]:
         return [failure.code for _, failure in self.letters]
+
+
+class FakeReceipts:
+    """A receipts topic that has each receipt once it is flushed."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, list[PendingEntry]]] = []
+        """(target, what its request delivered)"""
+        self.flushed = 0
+        """How many of them are safe."""
+        self.problem: str | None = None
+
+    def write(self, target: str, answer: Answer, delivered: Sequence[PendingEntry]) -> None:
+        self.written.append((target, list(delivered)))
+
+    def flush(self) -> None:
+        self.flushed = len(self.written)

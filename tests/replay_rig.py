@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from connector import config
-from connector.dead_letters.dry_run import DryRun, ReplayCounts, prepared_batches
+from connector.dead_letters.dry_run import DryRun, RedeliveryCounts, prepared_batches
 from connector.dead_letters.format import letter
-from connector.dead_letters.replay import Limits, Replay
+from connector.dead_letters.redelivery import Limits
+from connector.dead_letters.replay import Replay
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import ReplayBatch, Selection, replay_batch, scan
+from connector.delivery.pauses import PauseFile
 from connector.errors import Code, DeadLetterError
 from connector.model import Entry, Partition, Position, Ranges, Record, Retriable, SourceStatus
 from connector.pipeline import Pipeline
 from connector.telemetry.metrics import Telemetry
 from tests.failures import failed
-from tests.fakes import FakeClock, FakeDeadLetters, FakeSink, FakeStateFeed
+from tests.fakes import FakeClock, FakeDeadLetters, FakeReceipts, FakeSink, FakeStateFeed
 
 LETTERS = "orders.dlt"
 SETTINGS = """
@@ -114,6 +116,7 @@ class Rig:
         self.clock = FakeClock()
         self.sink = FakeSink(self.clock)
         self.dead_letters = FakeDeadLetters()
+        self.receipts = FakeReceipts()
         self.resolutions = FakeResolutions()
         self.polls = 0
         self.on_poll: Callable[[int], None] = self.assign_at_first
@@ -122,7 +125,8 @@ class Rig:
         self.max_replays = max_replays
         self.state_feeds = {name: FakeStateFeed() for name in settings.all_targets}
         self.state_feed = self.state_feeds["default"]
-        self.dry_run = DryRun(Pipeline(settings, None), lambda _: None)
+        pauses = PauseFile(settings, telemetry=Telemetry())
+        self.dry_run = DryRun(Pipeline(settings, None), lambda _: None, pauses)
         self.problems: list[str] = []
         """What the progress said."""
         self.replay = Replay(
@@ -135,12 +139,13 @@ class Rig:
             sink=self.sink,
             state_feeds=self.state_feeds,
             dead_letters=self.dead_letters,
+            receipts=self.receipts,
             telemetry=Telemetry(),
             report=self.report,
             clock_s=self.clock,
         )
 
-    def report(self, _tally: ReplayCounts, problem: str | None) -> None:
+    def report(self, _tally: RedeliveryCounts, problem: str | None) -> None:
         if problem is not None and problem not in self.problems:
             self.problems.append(problem)
 
@@ -172,7 +177,7 @@ class Rig:
         assert self.polls < 20_000, "it does not come to an end"
         self.on_poll(self.polls)
 
-    def run(self) -> ReplayCounts:
+    def run(self) -> RedeliveryCounts:
         return self.replay.run(self)
 
     @property

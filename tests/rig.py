@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from connector import config
 from connector.bridge import Bridge
+from connector.delivery.pauses import PauseFile
 from connector.model import (
     Answer,
     Delivered,
@@ -26,6 +27,7 @@ from tests.fakes import (
     FakeClock,
     FakeConsumer,
     FakeDeadLetters,
+    FakeReceipts,
     FakeSink,
     FakeStateFeed,
     Judge,
@@ -65,6 +67,7 @@ class Rig:
         self.state_feeds = {name: FakeStateFeed() for name in settings.all_targets}
         self.state_feed = self.state_feeds["default"]
         self.dead_letters = FakeDeadLetters()
+        self.receipts = FakeReceipts()
         self.telemetry = Telemetry()
         self.health = Health(clock_s=self.clock)
         self.bridge = Bridge(
@@ -73,6 +76,10 @@ class Rig:
             sink=self.sink,
             state_feeds=self.state_feeds,
             dead_letters=self.dead_letters,
+            receipts=self.receipts,
+            pauses=PauseFile(
+                settings, telemetry=self.telemetry, clock_ms=lambda: int(self.clock.now_s * 1000)
+            ),
             telemetry=self.telemetry,
             health=self.health,
             clock_s=self.clock,

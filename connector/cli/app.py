@@ -30,6 +30,7 @@ GROUPS = {
     "dead-letters": "connector.cli.dead_letters",
     "source": "connector.cli.sources",
     "sandbox": "connector.cli.sandbox",
+    "events": "connector.cli.events",
 }
 """Groups of commands, and the module whose `app` each is."""
 

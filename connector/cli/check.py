@@ -7,21 +7,24 @@ is wrong with it is found before, by `problems.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from operator import methodcaller
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from connector import config
 from connector.cli.ceiling import describe_ceiling, describe_partitions
+from connector.config.pauses import doubts as pause_doubts
+from connector.config.pauses import read_pauses
 from connector.config.rules import is_loopback
 from connector.config.settings import DEFAULT_TARGET, EventTemplate, Format, Settings, Target, Topic
 from connector.config.units import show_bytes, show_seconds
 from connector.dead_letters.writer import missing_topic
-from connector.errors import ConnectorError, UnavailableError
+from connector.errors import ConnectorError, Problem, UnavailableError
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.endpoint import NO_PROXY, Route, routes, shown
 from connector.eventbridge.session import Choice
@@ -29,7 +32,9 @@ from connector.formats.registries import Registries
 from connector.kafka.client import ANSWER_TIMEOUT_S, LIBRDKAFKA_VERSION
 from connector.kafka.consumer import KafkaConsumer
 from connector.mapping.times import COUNTED
+from connector.model import Pause, now_ms
 from connector.pipeline import Pipeline
+from connector.receipts.writer import missing_receipts_topic
 from connector.sources.api import SourceCalls
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
@@ -54,11 +59,17 @@ def describe(settings: Settings) -> Iterator[Section]:
         yield Section(title, _describe_eventbridge(target, ways[name]))
     yield Section("sources", _describe_sources(settings))
     yield Section("dead letters", _describe_dead_letters(settings))
+    yield Section("receipts", _describe_receipts(settings))
     yield Section("limits", _describe_limits(settings))
     for name, target in settings.all_targets.items():
         title = "ceiling of one process" + f", target {name}" * (name != DEFAULT_TARGET)
         yield Section(title, describe_ceiling(target))
+    pauses = read_pauses(settings)
+    if settings.pauses is not None:
+        yield Section("pauses", _describe_pauses(settings.pauses, pauses))
     doubts = [*config.warnings(settings), *(doubt for way in ways.values() for doubt in way.warnings)]
+    if useless := "; ".join(doubt.message for doubt in pause_doubts(pauses, settings)):
+        doubts.append(Problem("pauses", useless))
     if doubts:
         yield Section("warnings", {doubt.path: doubt.message for doubt in doubts})
 
@@ -235,6 +246,23 @@ def _describe_dead_letters(settings: Settings) -> dict[str, str]:
     }
 
 
+def _describe_receipts(settings: Settings) -> dict[str, str]:
+    receipts, letters = settings.receipts, settings.dead_letter
+    if receipts is None:
+        return {"topic": "none, so what was delivered cannot be found later"}
+    created = f"{letters.partitions} partitions, replication factor {letters.replication_factor}"
+    return {
+        "topic": receipts.topic,
+        "if missing": f"created with {created}" if receipts.create else "receipts are lost, and events go on",
+    }
+
+
+def _describe_pauses(file: Path, pauses: Sequence[Pause]) -> dict[str, str]:
+    missing = "" if file.exists() else ", which is not there yet; nothing is paused until it comes"
+    in_force = {f"{p.kind} {p.name}": str(p) for p in pauses if p.until_ms is None or p.until_ms > now_ms()}
+    return {"file": f"{file}{missing}", **in_force}
+
+
 def _describe_limits(settings: Settings) -> dict[str, str]:
     target, delivery = settings.eventbridge, settings.delivery
     rate = f", at most {target.max_requests_per_second:g} a second" if target.max_requests_per_second else ""
@@ -320,6 +348,13 @@ def _topic_checks(
         yield CheckResult("dead-letter topic", ok=True, text=f"{letters.topic} will be created")
     else:
         yield CheckResult("dead-letter topic", ok=False, text=missing_topic(letters.topic))
+    if (receipts := settings.receipts) is not None:
+        if receipts.topic in existing:
+            yield CheckResult("receipts topic", ok=True, text=receipts.topic)
+        elif receipts.create:
+            yield CheckResult("receipts topic", ok=True, text=f"{receipts.topic} will be created")
+        else:
+            yield CheckResult("receipts topic", ok=False, text=missing_receipts_topic(receipts.topic))
 
 
 def _source_checks(settings: config.Settings, name: str, of_target: str) -> Iterator[CheckResult]:

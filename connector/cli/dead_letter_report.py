@@ -8,10 +8,11 @@ from typing import cast
 import orjson
 
 from connector.cli.dead_letters_session import DeadLetterSession
-from connector.dead_letters.dry_run import DryRun, NotReplayable, expected
+from connector.dead_letters.dry_run import DryRun, PassedOver, expected
 from connector.dead_letters.format import CODE_CONNECT, NAMES, DeadLetter, letter_id
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
 from connector.dead_letters.selection import StoredDeadLetter
+from connector.delivery.pauses import PauseFile
 from connector.errors import MEANINGS, Code, RecordError, UnavailableError
 from connector.formats.schema_cache import with_schema
 from connector.model import Json, Record, iso
@@ -77,10 +78,13 @@ def full_report(
         {"name": name, "value": _text(value)} if payload else {"name": name, "bytes": _size(value)}
         for name, value in letter.record.headers
     ]
-    dry_run = DryRun(session.pipeline, session.topic.fetch_origin)
+    from connector.telemetry.metrics import Telemetry  # noqa: PLC0415 - `list` needs no metrics
+
+    pauses = PauseFile(session.settings, telemetry=Telemetry())
+    dry_run = DryRun(session.pipeline, session.topic.fetch_origin, pauses)
     try:
         letter = dry_run.whole(letter)
-    except NotReplayable as error:
+    except PassedOver as error:
         return report | {"now": {"outcome": "cannot be sent", "why": str(error)}}
     for name, decode in (("key", session.pipeline.decode_key), ("value", session.pipeline.decode_value)):
         report[name] = _decoded(decode, letter.record, payload=payload)
@@ -105,7 +109,7 @@ def _outcome(session: DeadLetterSession, dry_run: DryRun, letter: DeadLetter, *,
     match result:
         case RecordError():
             return {"outcome": "would fail again", "code": result.code, "why": str(result)}
-        case NotReplayable():
+        case PassedOver():
             return {"outcome": "would be left open", "why": str(result)}
         case Dropped():
             return {"outcome": "would not be sent", "why": f"the topic's `{result.reason}` rule drops it"}

@@ -9,17 +9,15 @@ import dataclasses
 import functools
 import getpass
 import inspect
-import re
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Concatenate, NamedTuple, ParamSpec, TypeAlias, cast
 
 import typer
 
 from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
-from connector.model import now_ms
+from connector.cli.times import time_ms
 
 if TYPE_CHECKING:
     from connector.config.settings import Settings
@@ -39,21 +37,6 @@ app = typer.Typer(
 )
 
 STATES: tuple[Wanted, ...] = ("open", "delivered", "discarded", "parked", "all")
-
-_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-
-def _time_ms(text: str) -> int:
-    """Convert `2h`, for two hours ago, or a time such as 2026-11-22T10:00Z to Unix time in milliseconds."""
-    if found := re.fullmatch(r"([0-9]{1,6})([smhd])", text):
-        return now_ms() - int(found[1]) * _UNIT_MS[found[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text} is neither how long ago, as 30m, 2h or 3d, nor a time, as 2026-11-22T10:00Z"
-        ) from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _key(text: str) -> bytes:
@@ -166,8 +149,8 @@ def _selected(
         keys=[_key(text) for text in key or ()],
         sources=source or (),
         detail_types=detail_type or (),
-        since_ms=None if since is None else _time_ms(since),
-        until_ms=None if until is None else _time_ms(until),
+        since_ms=None if since is None else time_ms(since),
+        until_ms=None if until is None else time_ms(until),
         min_attempts=min_attempts,
         ids=_ids(ids, settings),
     )
@@ -355,7 +338,7 @@ def replay(
     would only fail.
     """
     from connector.cli import replay  # noqa: PLC0415
-    from connector.dead_letters.replay import Limits  # noqa: PLC0415
+    from connector.dead_letters.redelivery import Limits  # noqa: PLC0415
 
     settings = selected.settings
     request = replay.ReplayRequest(

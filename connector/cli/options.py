@@ -36,6 +36,12 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
+def local_bridges(settings: Settings) -> list[str]:
+    """Give the address of the bridge on this machine; none where it picks its port itself."""
+    port = settings.http.port
+    return [f"http://127.0.0.1:{port}"] if port else []
+
+
 def file_of(config: Path | None) -> Path | None:
     """Choose the file to load; None to load the environment alone.
 

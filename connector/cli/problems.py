@@ -11,10 +11,11 @@ from connector.pipeline import Pipeline
 
 
 def problems(settings: Settings) -> list[Problem]:
-    """Find everything wrong with templates, filters, schema files, librdkafka keys, targets and customers.
+    """Find everything wrong with templates, filters, schemas, librdkafka keys, targets, customers and pauses.
 
     Connects to nothing.
     """
+    from connector.config.pauses import read_pauses  # noqa: PLC0415
     from connector.eventbridge.endpoint import routes  # noqa: PLC0415
     from connector.sources.customers import read_customers  # noqa: PLC0415
 
@@ -28,6 +29,10 @@ def problems(settings: Settings) -> list[Problem]:
             read_customers(settings.sources.customers, settings)
         except ConfigError as error:
             found += [problem._replace(path="sources.customers") for problem in error.problems]
+    try:
+        read_pauses(settings)
+    except ConfigError as error:
+        found += [Problem("pauses", f"{settings.pauses}: {problem}") for problem in error.problems]
     return found
 
 

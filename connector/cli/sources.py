@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
-from connector.cli.output import note, print_json, print_table, print_text, print_values, progress
+from connector.cli.output import note, print_json, print_text, print_values, progress
 from connector.errors import ConfigError
-from connector.model import iso_second
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from connector.sources.customers import Change
 
 app = typer.Typer(
-    help="See, create, delete and test customers' sources.",
+    help="See, create, delete, test and pause customers' sources.",
     epilog=examples(
         "partner-bridge source list --state PENDING",
         "partner-bridge source status aws.partner/example.com/acme",
@@ -30,23 +28,11 @@ app = typer.Typer(
         "partner-bridge source sync customers.csv",
         "partner-bridge source ping aws.partner/example.com/acme",
         "partner-bridge source handover aws.partner/example.com/acme",
+        "partner-bridge source pause aws.partner/example.com/acme --file pauses.yaml --for 2h",
     ),
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-BRIDGE_TIMEOUT_S = 2.0
-
-
-class EventsSent(NamedTuple):
-    """What running bridges sent to one source."""
-
-    events: int
-    billed_chunks: int
-
-
-AllSent: TypeAlias = Mapping[tuple[str, str], EventsSent]
-"""By target and source, as running bridges count them."""
 
 
 def _name(text: str) -> str:
@@ -86,12 +72,24 @@ Region = Annotated[
         help="In this Region; one without a target of its own uses eventbridge's role.",
     ),
 ]
+PausesFile = Annotated[
+    Path, typer.Option("--file", metavar="FILE", help="The file of pauses. Created where it is missing.")
+]
 Bridges = Annotated[
     list[str] | None,
     typer.Option(
         "--bridge",
         metavar="URL",
-        help="A running bridge to ask for events sent, for each replica. Default: the one on this machine.",
+        help="A running bridge to ask, for each replica; or dns:NAME:PORT, all of a headless Service. "
+        "Default: the one on this machine.",
+    ),
+]
+CountedSince = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="WHEN",
+        help="With receipts: count deliveries since 2026-11-22T10:00Z, or 2h (ago). Default: 24h.",
     ),
 ]
 
@@ -151,7 +149,7 @@ def _admin_of_one(
     epilog=examples(
         "partner-bridge source list",
         "partner-bridge source list --state PENDING --region eu-west-1",
-        "partner-bridge source list --bridge http://pod-0:8080 --json",
+        "partner-bridge source list --bridge dns:bridge.default:8080 --json",
     ),
 )
 def list_(
@@ -170,29 +168,39 @@ def list_(
     target: TargetOption = None,
     region: Region = None,
     bridge: Bridges = None,
+    since: CountedSince = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every source: state, account, dates, events sent.
+    """Show every source: state, deliveries, errors, what waits.
 
-    Events sent, and the chunks of 64 KiB that AWS bills for them, are those of the running bridges since they
-    started. Exit code 4: a target did not answer.
+    Figures are added over the running bridges, since they started. With receipts, deliveries are counted
+    since --since, also those of bridges that are gone. Bytes, and the chunks of 64 KiB that AWS bills, are of
+    what was delivered. schemas/source-health.json describes --json.
+
+    Exit code 4: a target did not answer, or the receipts cannot be read.
     """
+    from connector.cli.source_health import Figures, print_disagreements, print_rows, row_json  # noqa: PLC0415
+
     settings = settings_of(config)
     wanted = _states(state)
     admin = _admin(context, settings, target, region)
     prefixes = _prefixes(settings, prefix)
-    sent, silent = _events_sent(settings, bridge)
+    figures = Figures(settings, bridge, since)
     rows = [row for row in _with_progress(admin.rows(prefixes)) if not wanted or row.status.state in wanted]
+    healths = [figures.of(row) for row in rows]
+    if figures.problem:
+        admin.problems.append(figures.problem)
     if as_json:
-        print_json({"sources": [_row_json(row, sent) for row in rows], "problems": admin.problems})
+        listed = [row_json(row, health) for row, health in zip(rows, healths, strict=True)]
+        print_json({"sources": listed, **figures.origin(), "problems": admin.problems})
     else:
-        _print_rows(rows, sent)
+        print_rows(zip(rows, healths, strict=True))
         if not rows:
             regions = ", ".join(dict.fromkeys(target.region for target in admin.targets.values()))
             state_text = f" and is {' or '.join(sorted(wanted))}" if wanted else ""
             print_text(f"No source begins with {' or '.join(prefixes)}{state_text} in {regions}.")
-        for url in silent:
-            note(f"no bridge answers at {url}, so its events are not counted (--bridge URL)")
+        print_disagreements(healths)
+        figures.print_origin()
     _end(admin)
 
 
@@ -210,21 +218,28 @@ def status(
     target: TargetOption = None,
     region: Region = None,
     bridge: Bridges = None,
+    since: CountedSince = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one source in all targets, and what its state means.
 
-    Exit code 4: it is ACTIVE nowhere.
+    Exit code 4: it is ACTIVE nowhere, or something did not answer.
     """
+    from connector.cli.source_health import Figures, print_status, row_json  # noqa: PLC0415
+
     settings = settings_of(config)
     admin = _admin(context, settings, target, region)
-    sent, _ = _events_sent(settings, bridge)
+    figures = Figures(settings, bridge, since, source=name)
     rows = admin.look_up(name)
+    if figures.problem:
+        admin.problems.append(figures.problem)
     if as_json:
-        print_json({"sources": [_row_json(row, sent) for row in rows], "problems": admin.problems})
+        shown = [row_json(row, figures.of(row)) for row in rows]
+        print_json({"sources": shown, **figures.origin(), "problems": admin.problems})
     else:
         for row in rows:
-            _print_status(row, sent)
+            print_status(row, figures.of(row))
+        figures.print_origin()
     _print_problems(admin)
     is_ok = any(row.status.state == "ACTIVE" for row in rows) and not admin.problems
     raise typer.Exit(EXIT_DONE if is_ok else EXIT_CHECK_FAILED)
@@ -250,13 +265,15 @@ def create(
 
     One that this account has already is left as it is. Exit code 4: it could not be created.
     """
+    from connector.cli.source_health import print_status, row_json  # noqa: PLC0415
+
     settings = settings_of(config)
     admin = _admin_of_one(context, settings, target, region)
     row = admin.create(name, account)
     if as_json:
-        print_json({"sources": [_row_json(row, {})] if row else [], "problems": admin.problems})
+        print_json({"sources": [row_json(row)] if row else [], "problems": admin.problems})
     elif row:
-        _print_status(row, {})
+        print_status(row)
         if row.status.state == "PENDING":
             print_text(
                 f"Next, account {account}: in EventBridge in {row.region}, under Partner event sources, "
@@ -285,16 +302,18 @@ def delete(
 
     Where there is none, nothing happens. Exit code 4: it could not be deleted.
     """
+    from connector.cli.source_health import print_status, row_json  # noqa: PLC0415
+
     settings = settings_of(config)
     admin = _admin_of_one(context, settings, target, region)
     rows = [row for row in admin.look_up(name) if row.status.state not in {"MISSING", "DELETED"}]
     for row in rows:
         if not as_json:
-            _print_status(row, {})
+            print_status(row)
         if execute:
             admin.delete(row)
     if as_json:
-        shown = [_row_json(row, {}) for row in rows]
+        shown = [row_json(row) for row in rows]
         print_json({"sources": shown, "executed": execute, "problems": admin.problems})
     elif admin.problems:
         pass
@@ -448,6 +467,46 @@ def handover(
     print_handover(settings, name, _chosen(settings, target, region), topic=topic, form=form)
 
 
+@app.command(
+    epilog=examples(
+        "partner-bridge source pause aws.partner/example.com/acme --file pauses.yaml",
+        "partner-bridge source pause aws.partner/example.com/acme --file pauses.yaml --for 2h",
+        "partner-bridge source pause aws.partner/example.com/acme --file p.yaml --until 2026-11-30T06:00Z",
+    )
+)
+def pause(
+    name: Name,
+    *,
+    file: PausesFile,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="When it ends by itself, with a zone: 2026-11-30T06:00Z."),
+    ] = None,
+    for_: Annotated[
+        str | None, typer.Option("--for", metavar="TIME", help="After how long it ends by itself, as 2h.")
+    ] = None,
+) -> None:
+    """Have a source's events held: write it into a file of pauses.
+
+    Bridges whose setting `pauses` names the file take it up within seconds. Without --until or --for it lasts
+    until `resume`. Comments in the file are kept, or it is said that they are lost.
+    """
+    from connector.cli import pausing  # noqa: PLC0415
+
+    pausing.pause(name, file, until=until, for_=for_)
+
+
+@app.command(epilog=examples("partner-bridge source resume aws.partner/example.com/acme --file pauses.yaml"))
+def resume(name: Name, *, file: PausesFile) -> None:
+    """End the pause of a source: take it out of the file.
+
+    What was held goes out, in order. Exit code 4: it stays paused, by a glob in the file.
+    """
+    from connector.cli import pausing  # noqa: PLC0415
+
+    pausing.resume(name, file)
+
+
 def _states(chosen: list[str] | None) -> set[str]:
     known = ("ACTIVE", "PENDING", "DELETED")
     states = {state.upper() for state in chosen or ()}
@@ -476,85 +535,6 @@ def _prefixes(settings: Settings, chosen: list[str] | None, *, required: bool = 
         )
     # A prefix that another one includes would list the same sources twice.
     return [p for p in found if not any(p != other and p.startswith(other) for other in found)]
-
-
-def _events_sent(
-    settings: Settings, bridges: list[str] | None
-) -> tuple[dict[tuple[str, str], EventsSent], list[str]]:
-    """Ask running bridges for the events they sent; returns these, and the bridges that do not answer."""
-    import urllib.request  # noqa: PLC0415
-
-    sent: dict[tuple[str, str], EventsSent] = {}
-    silent = []
-    for url in bridges or [f"http://127.0.0.1:{settings.http.port}"]:
-        if not url.startswith(("http://", "https://")):
-            raise typer.BadParameter(f"{url} is not a URL, as http://pod-0:8080", param_hint="--bridge")
-        try:
-            with urllib.request.urlopen(f"{url.rstrip('/')}/sources", timeout=BRIDGE_TIMEOUT_S) as answer:  # noqa: S310 - checked
-                listed = json.load(answer)["sources"]
-        except (OSError, ValueError, KeyError, TypeError):
-            silent.append(url)
-            continue
-        for each in listed:
-            key = (each["target"], each["source"])
-            events, chunks = sent.get(key, (0, 0))
-            sent[key] = EventsSent(events + each["delivered"], chunks + each["billed_chunks"])
-    return sent, silent
-
-
-def _row_json(row: Row, sent: AllSent) -> dict[str, object]:
-    events, billed_chunks = sent.get((row.target, row.source), (None, None))
-    return {
-        "source": row.source,
-        "target": row.target,
-        "region": row.region,
-        "state": row.status.state,
-        "account": row.status.account,
-        "created": iso_second(row.status.created_ms),
-        "expires": iso_second(row.status.expires_ms),
-        "events_sent": events,
-        "billed_chunks": billed_chunks,
-    }
-
-
-def _print_rows(rows: Iterable[Row], sent: AllSent) -> None:
-    shown = [
-        (
-            row.source,
-            row.status.state,
-            row.status.account or "-",
-            row.region,
-            _minute(row.status.created_ms),
-            _minute(row.status.expires_ms),
-            *map(str, sent.get((row.target, row.source), ("-", "-"))),
-        )
-        for row in rows
-    ]
-    if shown:
-        header = ("source", "state", "account", "region", "created", "expires", "sent", "billed")
-        print_table(header, shown)
-
-
-def _minute(unix_ms: int | None) -> str:
-    return (iso_second(unix_ms) or "-")[:16].replace("T", " ")
-
-
-def _print_status(row: Row, sent: AllSent) -> None:
-    count = sent.get((row.target, row.source))
-    print_values(
-        {
-            "source": row.source,
-            "target": f"{row.target}, {row.region}",
-            "state": str(row.status),
-            "account": row.status.account,
-            "created": iso_second(row.status.created_ms),
-            "expires": iso_second(row.status.expires_ms),
-            "events sent": count and str(count.events),
-            "chunks billed": count and str(count.billed_chunks),
-        },
-        mark=":",
-        wraps=True,
-    )
 
 
 _MARKS = {"create": "+", "keep": "=", "delete": "-", "leave": " ", "conflict": "!"}

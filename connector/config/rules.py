@@ -191,6 +191,9 @@ def _topic_problems(settings: Settings) -> Iterator[Problem]:
             "dead_letter.resolutions_topic",
             f"the default, {resolutions}, is longer than a topic's name may be; set a shorter one",
         )
+    receipts = settings.receipts.topic if settings.receipts else None
+    if receipts is not None:
+        yield from _receipts_problems(receipts, settings)
     for name in settings.topics:
         if name == dead_letters:
             yield Problem(
@@ -199,12 +202,23 @@ def _topic_problems(settings: Settings) -> Iterator[Problem]:
             )
         elif name == resolutions:
             yield Problem(f"topics.{name}", "is also the topic of resolutions of dead letters")
+        elif name == receipts:
+            yield Problem(f"topics.{name}", "is also receipts.topic: receipts would come back as input")
         for pattern in (p for p in settings.topics if p.startswith("^") and not name.startswith("^")):
             if re.search(pattern, name):
                 yield Problem(
                     f"topics.{name}",
                     f"also matches the pattern {pattern}; a topic may be in one of them only",
                 )
+
+
+def _receipts_problems(topic: str, settings: Settings) -> Iterator[Problem]:
+    if topic.startswith("^"):
+        yield Problem("receipts.topic", "must be a topic's name, not a pattern")
+    elif topic == settings.dead_letter.topic:
+        yield Problem("receipts.topic", "must not be dead_letter.topic")
+    elif topic == settings.dead_letter.resolutions:
+        yield Problem("receipts.topic", "must not be the topic of resolutions of dead letters")
 
 
 RULES = (

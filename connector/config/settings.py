@@ -320,6 +320,21 @@ class DeadLetterSettings(Group):
         return self.resolutions_topic or f"{self.topic}.resolutions"
 
 
+class ReceiptSettings(Group):
+    """A record of each request that delivered something, for `partner-bridge events find`."""
+
+    topic: TopicName = Field(
+        examples=["orders-bridge.receipts"],
+        description="The receipts topic. Its retention is for how long events can be found. Never read as "
+        "input.",
+    )
+    create: bool = Field(
+        default=False,
+        description="Create the topic at start where it is missing, with the partitions and replicas that "
+        "`dead_letter` has for topics.",
+    )
+
+
 class Http(Group):
     host: Text = Field(
         default="0.0.0.0",  # noqa: S104  # probes come from outside
@@ -520,9 +535,18 @@ class Settings(Group):
     )
     sources: Sources = Field(default=Sources(), description="How the states of sources are watched.")
     dead_letter: DeadLetterSettings = Field(description="The topic of dead letters, and its limits.")
+    receipts: ReceiptSettings | None = Field(
+        default=None, description="Records of what was delivered, one for each request. Default: none."
+    )
     http: Http = Field(default=Http(), description="The server for health and metrics.")
     delivery: Delivery = Field(default=Delivery(), description="How much is on its way at once.")
     log: Log = Field(default=Log(), description="The log.")
+    pauses: File | None = Field(
+        default=None,
+        examples=["/etc/partner-bridge-pauses/pauses.yaml"],
+        description="YAML or JSON file of sources, topics and targets to pause, read again when it changes. "
+        "It may be missing at the start. Default: none.",
+    )
     topics: dict[TopicName, Topic] = Field(
         min_length=1,
         examples=[{"orders": {"event": {"source": "aws.partner/example.com/a", "detail_type": "Order"}}}],

@@ -1,8 +1,9 @@
-"""Durations and sizes, as people write them and as they are shown."""
+"""Durations, sizes and moments, as people write them and as they are shown."""
 
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
 DURATION = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
@@ -34,6 +35,29 @@ def size_bytes(written: object) -> object:
         raise ValueError("is not a size: write 64MiB, 256KB or a number of bytes")
     unit = found[2] or ""
     return int(Decimal(written.removesuffix(unit)) * _BYTES[unit])
+
+
+def moment(written: object) -> object:
+    """A moment in ISO 8601, as `2026-11-30T06:00Z`; one made in code passes through.
+
+    Raises ValueError for text without a zone, because 06:00 is another moment in each.
+    """
+    if not isinstance(written, str):
+        return written
+    try:
+        found = datetime.fromisoformat(written)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("is not a moment: write date, time and zone, as 2026-11-30T06:00Z") from None
+    raise ValueError(f"names no zone: write {show_moment(found)} if it is UTC")
+
+
+def show_moment(value: datetime) -> str:
+    """A moment as it would be written in UTC, as `2026-11-30T06:00Z`; without a zone it is taken for UTC."""
+    utc = value if value.tzinfo is None else value.astimezone(UTC)
+    precision = "seconds" if utc.second else "minutes"
+    return f"{utc.replace(tzinfo=None).isoformat(timespec=precision)}Z"
 
 
 def show_seconds(value: float) -> str:

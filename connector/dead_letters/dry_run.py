@@ -1,4 +1,4 @@
-"""Dry run of a replay: makes the entry of each dead letter with the current configuration, and counts."""
+"""Dry run of what is sent again: makes each entry with the current configuration, and counts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from connector.dead_letters.format import DeadLetter
 from connector.dead_letters.selection import ReplayBatch
-from connector.errors import OF_SOURCES, ConnectorError, RecordError, UnavailableError
-from connector.model import Entry, InactivePolicy, SourceStatus
+from connector.delivery.pauses import PauseFile
+from connector.errors import ConnectorError, RecordError, UnavailableError
+from connector.model import Entry, InactivePolicy, Position, Record, SourceStatus
 from connector.pipeline import Dropped, Pipeline
 
 PLAN_PATIENCE_S = 15.0
@@ -26,40 +27,70 @@ MAX_REASONS = 20
 """Different reasons that are counted by name; further ones are counted together."""
 
 
-class NotReplayable(ConnectorError):  # noqa: N818 - it names what was found
-    """The dead letter cannot be replayed now (topic not configured, payload gone); it stays open."""
+class PassedOver(ConnectorError):  # noqa: N818 - it names what was found
+    """It is not tried, for the reason in the text: a letter of a topic that is not configured, or whose
+    payload is gone, which stays open; or a record that is not selected."""
 
 
-class Prepared(NamedTuple):
-    """A letter, whole, and what the current configuration makes of its record."""
+class Redelivered(Protocol):
+    """What is sent again: a dead letter, or a record of a configured topic."""
 
-    letter: DeadLetter
-    result: Entry | Dropped | RecordError | NotReplayable
-    """RecordError: it would fail again."""
+    @property
+    def id(self) -> Position:
+        """Where it was taken from."""
+
+    @property
+    def record(self) -> Record:
+        """The record, as it was read at its origin."""
+
+    @property
+    def event_id(self) -> str | None:
+        """The id that its event had; None where the pipeline makes it."""
+
+    @property
+    def only_if_active(self) -> bool:
+        """Whether it waits until its source was seen to be ACTIVE, also where no source may be looked up."""
+
+    @property
+    def is_value_omitted(self) -> bool:
+        """Whether something of the record has to be read again at its origin."""
 
 
-class PreparedBatch(NamedTuple):
-    """A batch of letters that were tried, and what a replay leaves open of it."""
+Item = TypeVar("Item", bound=Redelivered)
 
-    tried: Sequence[Prepared]
-    parked: int
-    left: Mapping[str, int]
+Result: TypeAlias = Entry | Dropped | RecordError | PassedOver
+"""What the current configuration makes of a record. RecordError: it would fail, or fail again."""
+
+
+class Prepared(NamedTuple, Generic[Item]):
+    """A letter or record, whole, and what the current configuration makes of it."""
+
+    item: Item
+    result: Result
+
+
+class PreparedBatch(NamedTuple, Generic[Item]):
+    """A batch that was tried, and what a replay leaves open of it."""
+
+    prepared: Sequence[Prepared[Item]]
+    parked: int = 0
+    left: Mapping[str, int] = {}
     """Those that cannot be read, by reason."""
     problem: str | None = None
-    """Why the letter that comes next cannot be tried yet."""
+    """Why what comes next cannot be tried yet."""
 
 
 LookUp: TypeAlias = "Callable[[str, str], SourceStatus]"
 """Says what state a source is in, by target and name."""
 
 
-def why_left_open(seen: SourceStatus, code: str) -> str | None:
-    """Why a replay does not send a letter of this code to a source; None where it does.
+def why_left_open(seen: SourceStatus, *, only_if_active: bool) -> str | None:
+    """Why nothing is sent again to a source; None where it is.
 
-    A letter that was written because its source was closed waits until that is seen to be ACTIVE. Others go
-    where the bridge would send them.
+    A letter that was written because its source was closed goes to it `only_if_active`. All else goes where
+    the bridge would send it.
     """
-    if seen.state == "ACTIVE" or (seen.is_denied and code not in OF_SOURCES):
+    if seen.state == "ACTIVE" or (seen.is_denied and not only_if_active):
         return None
     if seen.is_denied:
         return "its source was not ACTIVE when it was written, and may not be looked up"
@@ -73,38 +104,39 @@ class DryRun:
         self,
         pipeline: Pipeline,
         fetch_origin: Callable[[DeadLetter], DeadLetter | None],
+        pauses: PauseFile | None = None,
     ) -> None:
-        self.ordering = pipeline.ordering
-        self._pipeline = pipeline
+        self.pipeline = pipeline
+        self._pauses = pauses
         self._fetch_origin = fetch_origin
         self._mapped: set[str] = set()
         """Topics that the configuration has a mapping for."""
 
     def event_id(self, letter: DeadLetter) -> str:
         """The id its event had at every attempt before."""
-        return letter.event_id or self._pipeline.event_id(letter.record)
+        return letter.event_id or self.pipeline.event_id(letter.record)
 
     def whole(self, letter: DeadLetter) -> DeadLetter:
         """The letter with what its topic had no room for, read again at its origin.
 
         Raises:
-            NotReplayable: the topic it came from is not configured, or its record is not there any more.
+            PassedOver: the topic it came from is not configured, or its record is not there any more.
         """
         topic = letter.record.partition.topic
         if topic not in self._mapped:
-            if refusal := self._pipeline.refusal(topic):
-                raise NotReplayable(f"its origin is {topic}: {refusal}")
+            if refusal := self.pipeline.refusal(topic):
+                raise PassedOver(f"its origin is {topic}: {refusal}")
             self._mapped.add(topic)
         if not letter.is_value_omitted:
             return letter
         whole = self._fetch_origin(letter)
         if whole is None:
-            raise NotReplayable(
+            raise PassedOver(
                 f"it was too large to hold its record, and {topic} does not retain that any more"
             )
         return whole
 
-    def __call__(self, letter: DeadLetter) -> Prepared:
+    def __call__(self, letter: DeadLetter) -> Prepared[DeadLetter]:
         """Try a letter, whatever state its source is in.
 
         Raises:
@@ -112,48 +144,60 @@ class DryRun:
         """
         try:
             letter = self.whole(letter)
-            return Prepared(letter, self._pipeline(letter.record, self.event_id(letter)))
-        except (RecordError, NotReplayable) as error:
+            result = self.pipeline(letter.record, self.event_id(letter))
+        except (RecordError, PassedOver) as error:
             return Prepared(letter, error)
+        if self._pauses is not None and isinstance(result, Entry):
+            reason = self._pauses.why_left_out(letter.record.partition.topic, result)
+            if reason is not None:
+                return Prepared(letter, PassedOver(reason))
+        return Prepared(letter, result)
 
     def policy(self, letter: DeadLetter, entry: Entry) -> InactivePolicy:
         """What the configuration says of a source that is not ACTIVE."""
-        return self._pipeline.route(letter.record.partition.topic).policies[entry.target]
+        return self.pipeline.route(letter.record.partition.topic).policies[entry.target]
 
 
-def prepared_batches(batches: Iterable[ReplayBatch], dry_run: DryRun) -> Iterator[PreparedBatch]:
-    """Try the letters of each batch. While the next one cannot be tried, each step tries it once more.
+def prepared_batches(batches: Iterable[ReplayBatch], dry_run: DryRun) -> Iterator[PreparedBatch[DeadLetter]]:
+    """`steps` with the letters of each batch; the first one says what a replay leaves open of it."""
+    for batch in batches:
+        parked, left = batch.parked, batch.left
+        for step in steps(batch.letters, dry_run):
+            yield step._replace(parked=parked, left=left)
+            parked, left = 0, {}
+
+
+def steps(items: Sequence[Item], dry_run: Callable[[Item], Prepared[Item]]) -> Iterator[PreparedBatch[Item]]:
+    """Try all of these. While the next one cannot be tried, each step tries it once more.
 
     A step ends early where records are large, and where one had to be read at its origin: a batch of
     such records would be more than fits into memory, and take longer than its reader may be away.
     """
-    for batch in batches:
-        letters, parked, left = deque(batch.letters), batch.parked, batch.left
-        while True:
-            tried: list[Prepared] = []
-            problem: str | None = None
-            size_bytes = 0
-            while letters and problem is None and size_bytes < STEP_BYTES:
-                try:
-                    one = dry_run(letters[0])
-                except UnavailableError as error:
-                    problem = str(error)
-                else:
-                    tried.append(one)
-                    was_omitted = letters.popleft().is_value_omitted
-                    size_bytes += STEP_BYTES if was_omitted else one.letter.record.size_bytes
-            yield PreparedBatch(tried, parked, left, problem)
-            if not letters:
-                break
-            parked, left = 0, {}
+    untried = deque(items)
+    while True:
+        prepared: list[Prepared[Item]] = []
+        problem: str | None = None
+        size_bytes = 0
+        while untried and problem is None and size_bytes < STEP_BYTES:
+            try:
+                one = dry_run(untried[0])
+            except UnavailableError as error:
+                problem = str(error)
+            else:
+                prepared.append(one)
+                was_omitted = untried.popleft().is_value_omitted
+                size_bytes += STEP_BYTES if was_omitted else one.item.record.size_bytes
+        yield PreparedBatch(prepared, problem=problem)
+        if not untried:
+            return
 
 
 @dataclass(slots=True)
-class ReplayCounts:
-    """What a replay, or its plan, has come to so far."""
+class RedeliveryCounts:
+    """What a replay, a resend or the plan of one has come to so far."""
 
     tried: dict[str, int] = field(default_factory=dict)
-    """By the code they have."""
+    """Letters by the code they have."""
     delivered: int = 0
     """In a plan: that would be sent."""
     dropped: dict[str, int] = field(default_factory=dict)
@@ -163,13 +207,13 @@ class ReplayCounts:
     messages: dict[str, str] = field(default_factory=dict)
     """The first message of each of these codes."""
     left: dict[str, int] = field(default_factory=dict)
-    """Left open because they could not be tried, by reason."""
+    """Not sent, and not failed either, by reason: left open, not selected, or of a source not ACTIVE."""
     unseen: dict[str, int] = field(default_factory=dict)
     """Of those delivered: sent though their source may not be looked up, by reason."""
     parked: int = 0
     """Left open because they failed as often as `--max-replays` allows."""
     elsewhere: Sequence[int] = ()
-    """Partitions that another replay has."""
+    """Partitions that another replay, or resend, has."""
     is_stopped: bool = False
     """Asked to stop before its end."""
 
@@ -177,11 +221,13 @@ class ReplayCounts:
     def tried_in_all(self) -> int:
         return sum(self.tried.values())
 
-    def leave_after_all(self, code: str, reason: str) -> None:
-        """Note that a letter that was taken is left open, and so was not tried."""
-        self.tried[code] -= 1
-        if not self.tried[code]:
-            del self.tried[code]
+    def leave_after_all(self, kind: str | None, reason: str) -> None:
+        """Note that one that was taken as `kind` is left out, and so was not tried."""
+        if kind is not None:
+            counted = kind if kind in self.tried else "other"
+            self.tried[counted] -= 1
+            if not self.tried[counted]:
+                del self.tried[counted]
         self.count(self.left, reason)
 
     @staticmethod
@@ -190,14 +236,14 @@ class ReplayCounts:
         known = name if name in counts or len(counts) < MAX_REASONS else "other"
         counts[known] = counts.get(known, 0) + more
 
-    def leave(self, batch: ReplayBatch | PreparedBatch) -> None:
+    def leave(self, batch: ReplayBatch | PreparedBatch[Item]) -> None:
         """Note what of a batch is left open untried."""
         self.parked += batch.parked
         for reason, count in batch.left.items():
             self.count(self.left, reason, count)
 
 
-Report = Callable[[ReplayCounts, str | None], None]
+Report = Callable[[RedeliveryCounts, str | None], None]
 """Shown now and then: how far it is, and why nothing may be moving."""
 
 
@@ -208,9 +254,9 @@ def plan(
     look_up: LookUp,
     max_letters: int | None,
     report: Report,
-) -> ReplayCounts:
+) -> RedeliveryCounts:
     """What a replay of these would do. Changes nothing, and sends nothing."""
-    counts = ReplayCounts()
+    counts = RedeliveryCounts()
     patience_s = PLAN_PATIENCE_S
     for batch in batches:
         report(counts, None)
@@ -226,30 +272,32 @@ def plan(
     return counts
 
 
-def expected(letter: DeadLetter, dry_run: DryRun, look_up: LookUp) -> tuple[Prepared, SourceStatus | None]:
-    """A letter tried, and the status of its source; NotReplayable where a replay would not send it for that.
+def expected(
+    letter: DeadLetter, dry_run: DryRun, look_up: LookUp
+) -> tuple[Prepared[DeadLetter], SourceStatus | None]:
+    """A letter tried, and the status of its source; PassedOver where a replay would not send it for that.
 
     Raises:
         UnavailableError: its schema is not known yet; the same again later.
     """
     tried = dry_run(letter)
     entry = tried.result
-    if not isinstance(entry, Entry) or dry_run.policy(tried.letter, entry) == "send":
+    if not isinstance(entry, Entry) or dry_run.policy(tried.item, entry) == "send":
         return tried, None
     seen = look_up(entry.target, entry.source)
-    if reason := why_left_open(seen, letter.label.code):
-        return Prepared(tried.letter, NotReplayable(reason)), seen
+    if reason := why_left_open(seen, only_if_active=letter.only_if_active):
+        return Prepared(tried.item, PassedOver(reason)), seen
     return tried, seen
 
 
-def _expect(letter: DeadLetter, dry_run: DryRun, look_up: LookUp, counts: ReplayCounts) -> bool:
+def _expect(letter: DeadLetter, dry_run: DryRun, look_up: LookUp, counts: RedeliveryCounts) -> bool:
     """Note what would become of a letter; False when that cannot be said yet."""
     try:
         (letter, result), seen = expected(letter, dry_run, look_up)
     except UnavailableError:
         return False
     match result:
-        case NotReplayable():
+        case PassedOver():
             counts.count(counts.left, str(result))
             return True
         case RecordError():

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from connector.delivery.pending import PendingEntry
 from connector.errors import (
+    OF_SOURCES,
     Code,
     ConnectorError,
     RecordError,
@@ -50,7 +52,7 @@ _CODE, _ATTEMPTS, TIMESTAMP = OURS + "code", OURS + "attempts", OURS + "timestam
 _FIRST, _LAST = OURS + "first-failure", OURS + "last-failure"
 _REQUEST_ID, _TARGET, _SOURCE = OURS + "request-id", OURS + "target", OURS + "source"
 _DETAIL_TYPE, EVENT_ID, _VERSION = OURS + "detail-type", OURS + "event-id", OURS + "version"
-REPLAY_COUNT = OURS + "replay-count"
+REPLAY_COUNT, RESEND = OURS + "replay-count", OURS + "resend"
 _VALUE_OMITTED, _KEY_OMITTED = OURS + "value-omitted", OURS + "key-omitted"
 _HEADERS_OMITTED = OURS + "headers-omitted"
 
@@ -58,11 +60,12 @@ NAMES = frozenset(
     {
         *(_TOPIC, _PARTITION, _OFFSET, _BRIDGE, _TASK, _STAGE, _COMPONENT, _CLASS, _MESSAGE, _CODE),
         *(_ATTEMPTS, TIMESTAMP, _FIRST, _LAST, _REQUEST_ID, _TARGET, _SOURCE, _DETAIL_TYPE, EVENT_ID),
-        *(_VERSION, REPLAY_COUNT, _VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED),
+        *(_VERSION, REPLAY_COUNT, RESEND, _VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED),
     }
 )
 """Every header a letter adds. A record that arrives with one of them has it replaced."""
 
+_RESEND_ID = re.compile(rb"[0-9a-f]{16}")
 _OMITTED = frozenset({_VALUE_OMITTED, _KEY_OMITTED, _HEADERS_OMITTED})
 RESENT = (EVENT_ID, _FIRST)
 """The headers that are asked for, beyond the label, when a letter is sent again."""
@@ -136,10 +139,11 @@ def letter(record: Record, failure: Failure, *, bridge_name: str, version: str) 
     """The dead letter of a record.
 
     Headers that arrived come first, in their order. Ours replace those of an earlier letter, all but
-    `replay-count`, which is kept. The letter gets the time at which it is written: with the record's
-    own, retention might delete it at once.
+    `replay-count` and `resend`, which are kept. The letter gets the time at which it is written: with the
+    record's own, retention might delete it at once.
     """
     arrived = tuple(header for header in record.headers if header[0] not in NAMES)
+    given = dict(record.headers)
     texts = {
         _TOPIC: record.partition.topic,
         _PARTITION: str(record.partition.number),
@@ -161,7 +165,8 @@ def letter(record: Record, failure: Failure, *, bridge_name: str, version: str) 
         _DETAIL_TYPE: _capped(failure.detail_type, MAX_DETAIL_TYPE),
         EVENT_ID: failure.event_id,
         _VERSION: version,
-        REPLAY_COUNT: str(_digits(dict(record.headers).get(REPLAY_COUNT), MAX_REPLAY_COUNT_DIGITS) or 0),
+        REPLAY_COUNT: str(_digits(given.get(REPLAY_COUNT), MAX_REPLAY_COUNT_DIGITS) or 0),
+        RESEND: _resend_id(given.get(RESEND)),
     }
     # A text from JSON may hold half a surrogate pair, which UTF-8 cannot.
     added = tuple((name, text.encode("utf-8", "replace")) for name, text in texts.items() if text is not None)
@@ -249,6 +254,11 @@ class DeadLetter(NamedTuple):
     def event_id(self) -> str | None:
         """The stable id of the event; None where a sink of Kafka Connect wrote the letter."""
         return _text(self.ours, EVENT_ID)
+
+    @property
+    def only_if_active(self) -> bool:
+        """Whether it was written because its source was closed: it waits until that is seen to be ACTIVE."""
+        return self.label.code in OF_SOURCES
 
     @property
     def is_value_omitted(self) -> bool:
@@ -356,6 +366,10 @@ def _text(raw: Mapping[str, bytes | None], name: str) -> str | None:
 
 def _digits(text: bytes | None, max_digits: int) -> int | None:
     return int(text) if text is not None and text.isdigit() and len(text) <= max_digits else None
+
+
+def _resend_id(text: bytes | None) -> str | None:
+    return text.decode() if text is not None and _RESEND_ID.fullmatch(text) else None
 
 
 def _is_number(text: str, max_digits: int) -> bool:

@@ -20,22 +20,24 @@ from typing import IO, cast
 
 from connector import config, process
 from connector.dead_letters.dry_run import DryRun, Prepared, PreparedBatch, prepared_batches
-from connector.dead_letters.format import RESENT
+from connector.dead_letters.format import RESENT, DeadLetter
 from connector.dead_letters.resolutions import ResolutionTable
 from connector.dead_letters.selection import Cases, ReplayBatch, Selection, replay_batch, scan
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
+from connector.delivery.pauses import PauseFile
 from connector.errors import DeadLetterError, UnavailableError
 from connector.formats.registries import Registries
 from connector.model import Ranges
 from connector.pipeline import Pipeline
 from connector.telemetry.log import configure_logging
+from connector.telemetry.metrics import Telemetry
 
 AHEAD_BYTES = 1024 * 1024
 """What may be read ahead; no more fits into a pipe without special rights."""
 
 PROBLEM_WAIT_S = 0.05
 
-NOTHING = PreparedBatch((), 0, {})
+NOTHING: PreparedBatch[DeadLetter] = PreparedBatch(())
 
 
 def selected_now(
@@ -81,7 +83,7 @@ def prepared_beside(
     cluster_id: str,
     max_replays: int,
     on_read: Callable[[int], None],
-) -> Iterator[PreparedBatch]:
+) -> Iterator[PreparedBatch[DeadLetter]]:
     """`prepared_batches` of `selected_now` by a process of its own, with nothing tried while none has come.
 
     `whole` are the ranges of all partitions, those of other replays as well. That process ends with this
@@ -127,7 +129,7 @@ def prepared_beside(
                 raise batch
             if batch is None:
                 return
-            is_more = batch.tried or batch.parked or batch.left
+            is_more = batch.prepared or batch.parked or batch.left
             if batch.problem is not None and not is_more and receiving.poll():
                 continue  # what comes behind it is newer
             yield batch
@@ -144,7 +146,7 @@ def _ending_with(reader: subprocess.Popen[bytes]) -> Iterator[None]:
             reader.wait()
 
 
-def slim(tried: Prepared) -> Prepared:
+def slim(tried: Prepared[DeadLetter]) -> Prepared[DeadLetter]:
     """The same without the headers that a replay does not need."""
     letter, result = tried
     ours = {name: letter.ours[name] for name in RESENT if name in letter.ours}
@@ -161,7 +163,7 @@ def _serve(sending: Connection) -> None:
         nonlocal looked_at
         looked_at += records
 
-    def send(batch: PreparedBatch | UnavailableError | None) -> None:
+    def send(batch: PreparedBatch[DeadLetter] | UnavailableError | None) -> None:
         """One batch, or why it ends; None when all were read."""
         nonlocal looked_at
         sending.send((looked_at, batch))
@@ -182,8 +184,9 @@ def _serve(sending: Connection) -> None:
                         max_replays=max_replays,
                         on_read=count,
                     )
-                for batch in prepared_batches(batches, DryRun(pipeline, topic.fetch_origin)):
-                    send(batch._replace(tried=[slim(tried) for tried in batch.tried]))
+                pauses = PauseFile(settings, telemetry=Telemetry())
+                for batch in prepared_batches(batches, DryRun(pipeline, topic.fetch_origin, pauses)):
+                    send(batch._replace(prepared=[slim(each) for each in batch.prepared]))
                     if batch.problem is not None:
                         time.sleep(PROBLEM_WAIT_S)  # what is missing may come, on another thread
             send(None)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from connector import __version__, config
 from connector.dead_letters.format import DeadLetterRecord, Failure, letter, smaller
 from connector.errors import DeadLetterError
-from connector.kafka.client import NO_TOPIC, producer
+from connector.kafka.client import NO_TOPIC, NOT_ALLOWED, producer
 from connector.ledger import Ack
 from connector.model import Record
 from connector.telemetry.metrics import Telemetry
@@ -25,7 +25,6 @@ OWNED = {"message.timeout.ms": 15_000}
 ANYWHERE = -1
 """librdkafka's partitioner decides: by the key, or by chance where there is none."""
 
-NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 # librdkafka's names for errors of its own begin with an underscore; they are public nevertheless.
 NO_PARTITION = NO_TOPIC | {KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE})

@@ -10,7 +10,18 @@ from connector.delivery.queue import EntryQueue
 from connector.delivery.rate import full_jitter
 from connector.delivery.source_gate import SourceGate
 from connector.errors import Code, RefusedError
-from connector.model import BILLED_BYTES, FailingSource, Outcome, Retriable, billed_chunks, now_ms
+from connector.model import (
+    BILLED_BYTES,
+    Delivered,
+    FailingSource,
+    LastDelivery,
+    LastError,
+    Outcome,
+    Retriable,
+    billed_chunks,
+    new_tuple,
+    now_ms,
+)
 
 OF_SOURCE: Mapping[str, Code] = {
     "source_unknown": "source_unknown",
@@ -63,18 +74,23 @@ class Failures:
         """Whether the target accepted anything since an entry last failed, or was first sent."""
         return self.acceptances > _since(pending, sent_at)
 
-    def accepted(self, accepted: Sequence[PendingEntry], now_s: float) -> None:
-        """Count entries that EventBridge accepted, and end the rest of their sources."""
+    def accepted(self, accepted: Sequence[PendingEntry], outcomes: Sequence[Delivered], now_s: float) -> None:
+        """Count entries that EventBridge accepted, with their outcomes, and end the rest of their sources."""
         self.acceptances += 1
         self._count(now_s)
         while self._failing:
             self._entry_queue.end_rest(self._failing.popitem()[0])
-        for pending in accepted:
+        at_ms = now_ms()
+        for pending, outcome in zip(reversed(accepted), reversed(outcomes), strict=True):
             queue = pending.lane.queue
+            if queue.taken_at != self.acceptances:  # it is the last of its source here
+                queue.taken_at = self.acceptances
+                queue.last_delivery = new_tuple(LastDelivery, (at_ms, pending.event_id, outcome.event_id))
+            size_bytes = pending.entry.size_bytes
             queue.delivered += 1
-            if pending.entry.size_bytes > BILLED_BYTES:
-                queue.more_chunks += billed_chunks(pending.entry.size_bytes) - 1
-            queue.taken_at = self.acceptances
+            queue.delivered_bytes += size_bytes
+            if size_bytes > BILLED_BYTES:
+                queue.more_chunks += billed_chunks(size_bytes) - 1
             if self._unwell and queue in self._unwell:
                 del self._unwell[queue]
                 self._entry_queue.end_rest(queue)
@@ -96,8 +112,10 @@ class Failures:
         has_taken = queue.taken_at > _since(pending, sent_at)
         pending.failed_at = self.acceptances
         pending.tries += 1
+        at_ms = now_ms()
         if pending.first_failure_ms is None:
-            pending.first_failure_ms = now_ms()
+            pending.first_failure_ms = at_ms
+        self._source_gate.failed(queue.source, LastError(at_ms, outcome.code, outcome.message))
         if are_others_accepted and pending.failing_from_s is None:
             pending.failing_from_s = self._accepting_s
         if outcome.code in OF_SOURCE and not has_taken:

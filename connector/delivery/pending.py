@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from enum import IntEnum
 
 from connector.ledger import OffsetTracker
-from connector.model import Entry, InactivePolicy, Record
+from connector.model import Entry, InactivePolicy, LastDelivery, Record
 
 
 class PendingEntry:
@@ -17,6 +17,7 @@ class PendingEntry:
         "attempts",
         "batch_limit",
         "entry",
+        "event_id",
         "failed_at",
         "failing_from_s",
         "first_failure_ms",
@@ -30,11 +31,15 @@ class PendingEntry:
     only_if_active = False
     """Not to be sent to a source of which nothing is known."""
 
-    def __init__(self, record: Record, tracker: OffsetTracker, entry: Entry, now_s: float) -> None:
+    def __init__(
+        self, record: Record, tracker: OffsetTracker, entry: Entry, now_s: float, event_id: str = ""
+    ) -> None:
         self.record = record
         self.tracker = tracker
         self.entry = entry
         self.added_s = now_s
+        self.event_id = event_id
+        """Ours, the same at every delivery of the record."""
         self.attempts = 0
         """Failed attempts that say something against this record."""
         self.tries = 0
@@ -62,6 +67,8 @@ class Gate(IntEnum):
     """They wait, in order, up to a limit."""
     REFUSED = 2
     """They are not taken in."""
+    PAUSED = 3
+    """They are held because you paused their source, or its target: none is dead-lettered for that."""
 
 
 class SourceQueue:
@@ -72,12 +79,14 @@ class SourceQueue:
 
     __slots__ = (
         "delivered",
+        "delivered_bytes",
         "fails_alone",
         "gate",
         "inside",
         "is_listed",
         "is_shut",
         "lanes",
+        "last_delivery",
         "more_chunks",
         "policy",
         "ready",
@@ -108,6 +117,9 @@ class SourceQueue:
         self.fails_alone = False
         """It took nothing since it failed while others were accepted."""
         self.delivered = 0
+        self.delivered_bytes = 0
+        """Size of these events, as EventBridge counts it."""
+        self.last_delivery: LastDelivery | None = None
         self.more_chunks = 0
         """Chunks that AWS bills of what was delivered, beyond one for each event."""
         self.taken_at = 0

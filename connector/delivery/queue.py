@@ -13,7 +13,7 @@ from typing import Literal
 from connector import config
 from connector.delivery.pending import Gate, Lane, PendingEntry, SourceQueue
 from connector.ledger import OffsetTracker
-from connector.model import InactivePolicy
+from connector.model import InactivePolicy, Partition
 
 MAX_SOURCES = 10_000
 """Sources remembered; those with nothing waiting make room."""
@@ -38,7 +38,8 @@ def room_beside(held: float, limit: float) -> float:
 class Backpressure:
     """Why an entry has to wait outside: so much of its target, or of its source, waits already."""
 
-    reason: Literal["target", "source"]
+    reason: Literal["target", "source", "pauses"]
+    """`pauses`: its source is paused, or the target."""
     has_room: Callable[[], bool]
     """Whether it may come now."""
 
@@ -296,7 +297,28 @@ class EntryQueue:
         """Every unsent entry."""
         return (pending for lane in self._lanes(self._all_queues()) for pending in lane.waiting)
 
+    def heads(self) -> Iterator[PendingEntry]:
+        """The oldest unsent entry of each lane."""
+        lanes = [lane for _, _, lane in self._delayed if lane.key is None]
+        for queue in self._all_queues():
+            if queue.inside:
+                lanes += queue.lanes.values()
+                lanes += [lane for lane in queue.ready if lane.key is None]
+        return (lane.waiting[0] for lane in lanes if lane.waiting)
+
     # Sources
+
+    def waiting(self, queue: SourceQueue) -> Iterator[PendingEntry]:
+        """Every unsent entry of one source."""
+        return (pending for lane in self._lanes([queue]) for pending in lane.waiting)
+
+    def waits_from(self, queue: SourceQueue) -> dict[Partition, int]:
+        """The lowest offset of each partition that one source has waiting."""
+        lowest: dict[Partition, int] = {}
+        for lane in self._lanes([queue]):
+            record = lane.waiting[0].record
+            lowest[record.partition] = min(lowest.get(record.partition, record.offset), record.offset)
+        return lowest
 
     def meet(self, source: str, policy: InactivePolicy) -> SourceQueue:
         """The queue of a source, made where there is none yet."""

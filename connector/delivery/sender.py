@@ -26,7 +26,18 @@ from connector.errors import (
     UnavailableError,
 )
 from connector.ledger import OffsetTracker
-from connector.model import Answer, Delivered, Entry, Forbidden, InactivePolicy, Outcome, Refused, Retriable
+from connector.model import (
+    Answer,
+    Delivered,
+    Entry,
+    Forbidden,
+    InactivePolicy,
+    Outcome,
+    Refused,
+    Retriable,
+    SourceReport,
+    now_ms,
+)
 from connector.telemetry.metrics import TargetCondition, Telemetry
 
 SLOW_S = 2.0
@@ -189,7 +200,10 @@ class TargetSender:
         queue = obstacle
         if self._is_refused(queue):
             return self.source_gate.refusal(queue)
-        return Backpressure("source", lambda: self._is_refused(queue) or entry_queue.may_come(queue))
+        return Backpressure(
+            "pauses" if queue.gate is Gate.PAUSED else "source",
+            lambda: self._is_refused(queue) or entry_queue.may_come(queue),
+        )
 
     def _is_refused(self, queue: SourceQueue) -> bool:
         """Whether what is too much for a source is dead-lettered: only where a lookup found it not ACTIVE."""
@@ -227,6 +241,19 @@ class TargetSender:
         self._failures.are_blocking = False
         if is_blocked and self._is_answering and not self.is_down:
             self._failures.age_without_others(self._entries(), now_s)
+
+    def sources(self) -> list[SourceReport]:
+        """Every source as it stands."""
+        now_s = self._clock_s()
+        in_flight = (pending for batch, _, _ in self._in_flight.values() for pending in batch)
+        oldest_s: dict[SourceQueue, float] = {}
+        for pending in itertools.chain(in_flight, self._entry_queue.heads()):
+            queue = pending.lane.queue
+            if pending.added_s < oldest_s.get(queue, now_s):
+                oldest_s[queue] = pending.added_s
+        at_ms = now_ms()
+        oldest_ms = {queue: at_ms - int((now_s - added_s) * 1000) for queue, added_s in oldest_s.items()}
+        return list(self.source_gate.standings(oldest_ms))
 
     def _entries(self) -> Iterator[PendingEntry]:
         """All that is waiting or in flight."""
@@ -411,15 +438,13 @@ class TargetSender:
         self, batch: Sequence[PendingEntry], answer: Answer, sent_at: int, result: BatchResult
     ) -> list[PendingEntry]:
         """Sort the entries of an answer that speaks of each; returns those to send again."""
-        accepted = throttled = 0
-        for outcome in answer.outcomes:
-            accepted += isinstance(outcome, Delivered)
-            throttled += isinstance(outcome, Retriable) and outcome.throttled
+        delivered = [outcome for outcome in answer.outcomes if isinstance(outcome, Delivered)]
+        accepted = len(delivered)
         now_s = self._clock_s()
         if accepted == len(batch):
             self._rate_control.answered(now_s, entries=accepted, accepted=accepted, throttled=0)
             if batch:  # nothing is what a probe without entries has accepted
-                self._failures.accepted(batch, now_s)
+                self._failures.accepted(batch, delivered, now_s)
             result.delivered.extend(batch)
             return []
         outcomes = self._of_sources(answer.outcomes)
@@ -427,7 +452,8 @@ class TargetSender:
             p for p, each in zip(batch, outcomes, strict=True) if isinstance(each, Delivered)
         )
         if accepted:
-            self._failures.accepted(result.delivered, now_s)
+            self._failures.accepted(result.delivered, delivered, now_s)
+        throttled = sum(isinstance(each, Retriable) and each.throttled for each in outcomes)
         alone = self._failures.rest(batch, outcomes, sent_at, accepted=accepted)
         self._rate_control.answered(
             now_s, entries=len(batch) - alone, accepted=accepted, throttled=throttled - alone

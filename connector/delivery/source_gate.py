@@ -6,15 +6,17 @@ Runs on the bridge thread and waits for nothing: lookups are made beside it, and
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Protocol
 
 from connector.delivery.pending import Gate, PendingEntry, SourceQueue
 from connector.delivery.queue import EntryQueue
 from connector.delivery.rate import full_jitter
 from connector.errors import RefusedError
-from connector.model import InactivePolicy, SourceReport, SourceStatus, now_ms
+from connector.model import InactivePolicy, LastError, Partition, Pause, SourceReport, SourceStatus, now_ms
 from connector.telemetry.metrics import Telemetry
 
 REOPEN_INITIAL_S = 0.5
@@ -23,6 +25,8 @@ REOPEN_MAX_S = 60.0
 URGE_INTERVAL_S = 0.5
 """How often sources are checked whose events wait because their last lookup is too old."""
 MAX_FORGOTTEN = 10_000
+MAX_ERROR_CHARACTERS = 300
+"""Kept of the text of a source's last error."""
 NOT_SEEN = "it cannot be looked up"
 
 LOOKING_UP = SourceStatus("LOOKING")
@@ -71,9 +75,13 @@ class _Known:
 
     __slots__ = (
         "before",
+        "dead_lettered",
         "delivered_when_seen",
         "is_aged",
+        "last_error",
+        "looked_up_ms",
         "looked_up_s",
+        "pause",
         "refusals",
         "reopen_s",
         "seen",
@@ -87,6 +95,8 @@ class _Known:
         self.since_ms = since_ms
         self.looked_up_s = float("-inf")
         """When the last lookup began that said what state it is in."""
+        self.looked_up_ms: int | None = None
+        """When that lookup was answered."""
         self.is_aged = False
         """The target is or was down, and that lookup is too old: another comes first."""
         self.delivered_when_seen = 0
@@ -95,6 +105,9 @@ class _Known:
         """How often EventBridge refused it since it last took an event."""
         self.reopen_s: float | None = None
         """EventBridge refused it: when to try again; infinity until the next lookup."""
+        self.dead_lettered = 0
+        self.last_error: LastError | None = None
+        self.pause: Pause | None = None
 
 
 class SourceGate:
@@ -106,6 +119,9 @@ class SourceGate:
     No failure, refusal or age of a lookup opens a gate that was closed: only a lookup that says ACTIVE does.
     A source of which nothing was ever known, and that cannot be looked up, is open: the bridge must not stop
     for want of a permission. Without `sends_unseen` that is so only where the permission is missing.
+
+    While a source is paused its gate is PAUSED, whatever its state and policy; states are followed
+    meanwhile, and what they say counts once the pause ends.
     """
 
     def __init__(
@@ -136,16 +152,24 @@ class SourceGate:
         """Sources that were forgotten while they were not ACTIVE."""
         self._urge_s = float("-inf")
         self._changed = True
+        self._pause_of: Callable[[str], Pause | None] = lambda _: None
+        self._are_pauses_new = False
 
     def attach(self, entry_queue: EntryQueue) -> None:
         """Control the gates of this queue; to be called once, before anything is added."""
         self._entry_queue = entry_queue
+
+    def pause(self, pause_of: Callable[[str], Pause | None]) -> None:
+        """Pause these sources from the next `step` on, and no others."""
+        self._pause_of = pause_of
+        self._are_pauses_new = True
 
     def meet(self, queue: SourceQueue) -> None:
         """Follow a source that the queue meets for the first time."""
         known = self._known.get(queue.source)
         if known is None:
             known = self._known[queue.source] = _Known(now_ms(), self._forgotten.pop(queue.source, None))
+            known.pause = self._pause_of(queue.source)
             self._looking_up.add(queue.source)
             self._state_feed.follow(queue.source)
             self._changed = True
@@ -183,12 +207,28 @@ class SourceGate:
         if known := self._known.get(queue.source):
             known.refusals = 0
 
+    def failed(self, source: str, error: LastError) -> None:
+        """Remember what went wrong last with an event of a source."""
+        known = self._known.get(source)
+        if known is not None and (known.last_error is None or error.at_ms >= known.last_error.at_ms):
+            text = error.text
+            if len(text) > MAX_ERROR_CHARACTERS:
+                text = f"{text[: MAX_ERROR_CHARACTERS - 1]}…"
+            # Thousands of sources fail for the same reason, and share its text.
+            known.last_error = error._replace(text=sys.intern(text))
+
+    def dead_lettered(self, source: str, error: LastError) -> None:
+        """Count an event of a source that is in the dead-letter topic now."""
+        if known := self._known.get(source):
+            known.dead_lettered += 1
+            self.failed(source, error)
+
     def step(self, now_s: float, *, is_down: bool = False) -> list[tuple[PendingEntry, RefusedError]]:
         """Open and close gates by new states; returns the entries that are not to be sent, and why.
 
         While the target `is_down` what is known of its sources grows old.
         """
-        failed: list[tuple[PendingEntry, RefusedError]] = []
+        failed = self._follow_pauses() if self._are_pauses_new else []
         for source, seen, began_s in self._state_feed.step(now_s):
             if known := self._known.get(source):
                 if seen.state == "UNKNOWN":
@@ -226,6 +266,16 @@ class SourceGate:
         """The last known status of a source."""
         known = self._known.get(source)
         return known.seen if known else LOOKING_UP
+
+    def paused_from(self) -> dict[Partition, int]:
+        """The lowest offset of each partition that waits for the end of a pause."""
+        lowest: dict[Partition, int] = {}
+        for source, known in self._known.items():
+            if known.pause is not None:
+                for queue in self._entry_queue.queues_of(source):
+                    for partition, offset in self._entry_queue.waits_from(queue).items():
+                        lowest[partition] = min(lowest.get(partition, offset), offset)
+        return lowest
 
     def refusal(self, queue: SourceQueue) -> RefusedError:
         """Why an entry of this source is not taken in."""
@@ -271,11 +321,24 @@ class SourceGate:
         changed, self._changed = self._changed, False
         return changed
 
-    def standings(self) -> Iterator[SourceReport]:
-        """Every source as it stands."""
+    def standings(
+        self, oldest_ms: Mapping[SourceQueue, int] = MappingProxyType({})
+    ) -> Iterator[SourceReport]:
+        """Every source as it stands; `oldest_ms` says since when something waits, where something does."""
         for source, known in self._known.items():
             queues = self._entry_queue.queues_of(source)
-            delivered = sum(queue.delivered for queue in queues)
+            delivered = more_chunks = delivered_bytes = held = 0
+            last, waiting_ms = None, None
+            for queue in queues:
+                delivered += queue.delivered
+                more_chunks += queue.more_chunks
+                delivered_bytes += queue.delivered_bytes
+                held += self._entry_queue.held(queue)
+                if queue.last_delivery is not None and (last is None or queue.last_delivery > last):
+                    last = queue.last_delivery
+                since_ms = oldest_ms.get(queue)
+                if since_ms is not None and (waiting_ms is None or since_ms < waiting_ms):
+                    waiting_ms = since_ms
             yield SourceReport(
                 source,
                 known.seen.state,
@@ -283,10 +346,33 @@ class SourceGate:
                 known.seen.account,
                 known.seen.expires_ms,
                 known.seen.reason,
-                held=sum(self._entry_queue.held(queue) for queue in queues),
+                held=held,
                 delivered=delivered,
-                billed_chunks=delivered + sum(queue.more_chunks for queue in queues),
+                billed_chunks=delivered + more_chunks,
+                delivered_bytes=delivered_bytes,
+                dead_lettered=known.dead_lettered,
+                looked_up_ms=known.looked_up_ms,
+                oldest_waiting_ms=waiting_ms,
+                last_delivery=last,
+                last_error=known.last_error,
+                pause=known.pause,
             )
+
+    def _follow_pauses(self) -> list[tuple[PendingEntry, RefusedError]]:
+        """Close and open the gates of sources that are paused or resumed."""
+        self._are_pauses_new = False
+        failed: list[tuple[PendingEntry, RefusedError]] = []
+        for source, known in self._known.items():
+            was, known.pause = known.pause, self._pause_of(source)
+            if known.pause == was:
+                continue
+            self._changed = True
+            if known.pause is None:
+                for queue in self._entry_queue.queues_of(source):
+                    for pending in self._entry_queue.waiting(queue):
+                        pending.failing_from_s = None  # it did not fail while it could not be sent
+            failed += self._apply(source, known)
+        return failed
 
     def _saw(self, source: str, known: _Known, seen: SourceStatus, began_s: float, now_s: float) -> None:
         """A lookup said what state a source is in."""
@@ -351,6 +437,7 @@ class SourceGate:
 
     def _is_fresh(self, source: str, known: _Known, began_s: float) -> None:
         known.looked_up_s = began_s
+        known.looked_up_ms = now_ms()
         known.is_aged = False
         self._aged.discard(source)
         self._fresh.pop(source, None)
@@ -397,6 +484,8 @@ class SourceGate:
         return failed
 
     def _gate(self, policy: InactivePolicy, known: _Known) -> Gate:
+        if known.pause is not None:
+            return Gate.PAUSED
         if policy == "send":
             return Gate.OPEN
         state = known.seen.state

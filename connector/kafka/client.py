@@ -68,6 +68,7 @@ MOCK_CLUSTER = "mockCluster"
 
 # librdkafka's names for errors of its own begin with an underscore; they are public nevertheless.
 NO_TOPIC = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})  # noqa: SLF001
+NOT_ALLOWED = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
 Options: TypeAlias = "dict[str, Any]"
 
@@ -109,7 +110,7 @@ def create_topic(
     existing: int = 0,
     compacted: bool = False,
 ) -> int:
-    """Create a topic of dead letters, or give it more than its `existing` partitions; returns its partitions.
+    """Create a topic of ours, or give it more than its `existing` partitions; returns its partitions.
 
     Raises:
         DeadLetterError: the brokers refuse.

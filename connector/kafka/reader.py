@@ -137,18 +137,26 @@ class Reader:
 
     def not_before(self, topic: str, ranges: Ranges, since_ms: int) -> dict[int, tuple[int, int]]:
         """The ranges, beginning at the first record that is not older than `since_ms`."""
-        try:
-            found = self._offsets_at(topic, ranges, since_ms)
-            if any(offset < 0 for offset in found.values()):
-                # Negative is "all are older", and also the answer of a broker that cannot search.
-                for number, first in self._offsets_at(topic, ranges, 0).items():
-                    if first < 0:
-                        found[number] = 0
-        except KafkaException as error:
-            raise unreadable(topic, error) from error
+        found = self._offsets_at(topic, ranges, since_ms)
+        if any(offset < 0 for offset in found.values()):
+            # Negative is "all are older", and also the answer of a broker that cannot search.
+            found |= dict.fromkeys(self._unsearchable(topic, ranges), 0)
         return {
             number: (high if found[number] < 0 else min(max(low, found[number]), high), high)
             for number, (low, high) in ranges.items()
+        }
+
+    def between(self, topic: str, ranges: Ranges, since_ms: int, until_ms: int) -> dict[int, tuple[int, int]]:
+        """The ranges from the first record not older than `since_ms` to the first not older than `until_ms`.
+
+        Whole where a broker cannot search. Records lie in the order of their times only nearly.
+        """
+        begins = self.not_before(topic, ranges, since_ms)
+        ends = self.not_before(topic, ranges, until_ms)
+        unsearchable = self._unsearchable(topic, ranges)
+        return {
+            number: (begins[number][0], high if number in unsearchable else ends[number][0])
+            for number, (_, high) in ranges.items()
         }
 
     def read(
@@ -243,9 +251,16 @@ class Reader:
                     raise unreadable(partition.topic, error) from error
                 self._consumer.poll(0.1)
 
+    def _unsearchable(self, topic: str, ranges: Ranges) -> set[int]:
+        """Partitions whose brokers cannot search by time, as that of the sandbox, and empty ones."""
+        return {number for number, first in self._offsets_at(topic, ranges, 0).items() if first < 0}
+
     def _offsets_at(self, topic: str, ranges: Ranges, time_ms: int) -> dict[int, int]:
         wanted = [TopicPartition(topic, number, time_ms) for number in ranges]
-        found = self._consumer.offsets_for_times(wanted, timeout=ANSWER_TIMEOUT_S)
+        try:
+            found = self._consumer.offsets_for_times(wanted, timeout=ANSWER_TIMEOUT_S)
+        except KafkaException as error:
+            raise unreadable(topic, error) from error
         return {p.partition: p.offset for p in found}
 
     def _assign(self, topic: str, unread: Mapping[int, int]) -> None:

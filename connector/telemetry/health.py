@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from connector.model import FailingSource, Json, SourceReport, iso_second, now_ms
+from connector.model import (
+    FailingSource,
+    Json,
+    LastDelivery,
+    LastError,
+    Pause,
+    SourceReport,
+    iso_second,
+    now_ms,
+)
 
 BEAT_LIMIT_S = 60.0
 """A poll loop that did not beat for this long hangs. Longer than any drain, which beats as well."""
@@ -18,6 +27,10 @@ MAX_TEXT = 500
 
 MAX_SOURCES = 100
 """Sources that are not ACTIVE, shown in `/readyz`; `/sources` shows all."""
+
+
+MAX_PAUSES = 100
+"""Pauses shown in `/readyz`."""
 
 
 class Health:
@@ -33,6 +46,7 @@ class Health:
     def __init__(self, *, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._clock_s = clock_s
         self._beat_s = clock_s()
+        self._started_ms = now_ms()
         self._assigned: int | None = None
         self._is_stopping = False
         self._problems: dict[str, str] = {}
@@ -41,6 +55,8 @@ class Health:
         self._targets_down: Mapping[str, str] = {}
         self._failing: dict[str, Collection[FailingSource]] = {}
         self._first_lookups: dict[str, int] = {}
+        self._receipts: str | None = None
+        self._pauses: tuple[Sequence[Pause], str | None] = ((), None)
 
     def beat(self, now_s: float | None = None) -> None:
         """The poll loop came round, now."""
@@ -86,6 +102,14 @@ class Health:
         else:
             self._first_lookups.pop(target, None)
 
+    def receipts(self, problem: str | None) -> None:
+        """Receipts are being lost for a reason. It is shown, and does not make the bridge unready."""
+        self._receipts = problem and problem[:MAX_TEXT]
+
+    def pauses(self, in_force: Sequence[Pause], problem: str | None) -> None:
+        """This is paused, and there may be a problem with the file. It is shown, and is no reason."""
+        self._pauses = (in_force, problem)
+
     def stopping(self) -> None:
         """The bridge is stopping, and is never ready again."""
         self._is_stopping = True
@@ -106,6 +130,7 @@ class Health:
             reasons["stopping"] = "told to stop; what is in flight is brought to an end"
         elif self._assigned is None:
             reasons["starting"] = "the consumer group has not said yet which partitions are ours"
+        in_force, problem = self._pauses
         details: dict[str, Json] = {
             "ready": not reasons,
             "reasons": reasons,
@@ -116,6 +141,9 @@ class Health:
                 target: f"looking up {sources:,} source{'s' * (sources != 1)} first; their events wait"
                 for target, sources in self._first_lookups.copy().items()
             },
+            "receipts": self._receipts,
+            "pauses": [_pause(each) for each in in_force[:MAX_PAUSES]],
+            "pauses_problem": problem and problem[:MAX_TEXT],
             "sources_failing": self._sources_failing()[:MAX_SOURCES],
             "sources_not_active": self.standings(only_inactive=True)[:MAX_SOURCES],
         }
@@ -134,22 +162,49 @@ class Health:
             for each in sources
         ]
 
+    def source_health(self) -> dict[str, Json]:
+        """Every source in use, as `schemas/source-health.json` describes; counts are since `started`."""
+        return {"started": iso_second(self._started_ms), "sources": self.standings()}
+
     def standings(self, *, only_inactive: bool = False) -> list[Json]:
-        """Every source in use: state and since when, whose it is, events held, delivered and billed."""
+        """Every source in use: state, last delivery and error, what waits, and counts."""
         return [
             {
                 "source": each.source,
                 "target": target,
                 "state": each.state,
                 "since": iso_second(each.since_ms),
+                "looked_up": iso_second(each.looked_up_ms),
                 "account": each.account,
                 "expires": iso_second(each.expires_ms),
                 "reason": each.reason,
-                "held": each.held,
                 "delivered": each.delivered,
+                "dead_lettered": each.dead_lettered,
+                "held": each.held,
+                "oldest_waiting": iso_second(each.oldest_waiting_ms),
+                "last_delivered": _last_delivered(each.last_delivery),
+                "last_error": _last_error(each.last_error),
+                "bytes": each.delivered_bytes,
                 "billed_chunks": each.billed_chunks,
+                "paused": each.pause and _pause(each.pause),
             }
             for target, standings in self._sources.copy().items()
             for each in standings
             if each.is_inactive or not only_inactive
         ]
+
+
+def _last_delivered(last: LastDelivery | None) -> Json:
+    return last and {
+        "at": iso_second(last.at_ms),
+        "event_id": last.event_id,
+        "eventbridge_id": last.eventbridge_id,
+    }
+
+
+def _last_error(last: LastError | None) -> Json:
+    return last and {"at": iso_second(last.at_ms), "code": last.code, "text": last.text}
+
+
+def _pause(pause: Pause) -> Json:
+    return {"kind": pause.kind, "name": pause.name, "until": iso_second(pause.until_ms)}

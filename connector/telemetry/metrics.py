@@ -25,16 +25,19 @@ from connector.model import (
     DropReason,
     FailingSource,
     Partition,
+    Pause,
+    PauseKind,
     Position,
     SourceReport,
     SourceState,
     SourceStatus,
+    iso_second,
 )
 from connector.telemetry.log import Allowance, EventLog, capped
 from connector.telemetry.series import DeliverySeconds, Series
 
 PauseReason: TypeAlias = Literal[
-    "pending", "slow", "schema_registry", "target", "source", "dead_letter", "excluded"
+    "pending", "slow", "schema_registry", "target", "source", "dead_letter", "excluded", "pauses"
 ]
 LookupOutcome: TypeAlias = Literal["ok", "throttled", "unavailable", "denied"]
 RequestOutcome: TypeAlias = Literal["ok", "partial"] | Verdict
@@ -51,6 +54,9 @@ LETTER_LINES = 10
 
 SOURCE_LINES = 60
 """Changes of sources that get a line each minute."""
+
+PAUSE_LINES = 60
+"""Pauses that begin or end and get a line each minute."""
 
 STALL_LINES = 20
 """Stalled partitions that get a line each minute."""
@@ -168,6 +174,16 @@ class Telemetry:
             "Events accepted between the last lookup of a source and the one that found it not ACTIVE.",
             "target",
         )
+        self._pauses = gauge("pauses", "What the file of pauses pauses now, by kind.", "kind")
+        self._pauses_unreadable = gauge(
+            "pauses_unreadable", "1 while the file of pauses cannot be used, and what it said before counts."
+        )
+        self._held_by_pauses = gauge(
+            "held_by_pauses",
+            "1 for a partition that a pause stops, or whose commit waits for the end of one.",
+            "topic",
+            "partition",
+        )
         self._commits = counter("commits", "Offset commits.", "outcome")
         self._rebalances = counter("rebalances", "Rebalances of the consumer group.", "kind")
         self._letters_open = gauge(
@@ -175,6 +191,10 @@ class Telemetry:
         )
         self._unwritable = gauge(
             "dead_letter_unwritable", "1 while the bridge cannot write to the dead-letter topic."
+        )
+        self._receipts_lost = counter(
+            "receipts_lost",
+            "Receipts, one a request, that could not be written; what they tell of was delivered.",
         )
         self._halted = gauge("halted", "1 once the bridge has stopped by itself; the log says why.")
         self._build_info = gauge(
@@ -194,6 +214,9 @@ class Telemetry:
         """Targets whose sources cannot be looked up."""
         self._stalled: dict[Partition, str] = {}
         """Partitions whose stall was logged, and the reason it had then."""
+        self._in_force: dict[tuple[PauseKind, str], Pause] = {}
+        """What is paused, as the log last said."""
+        self._pauses_problem: str | None = None
         self._kafka_fails = False
         self._kafka_is_logged = False
         self._letters_are_written = self._letters_are_counted = True
@@ -204,10 +227,14 @@ class Telemetry:
         # whose labels are known now start at zero.
         for reason in get_args(PauseReason):
             self._paused[(reason,)].set(0)
+        for kind in get_args(PauseKind):
+            self._pauses[(kind,)].set(0)
+        self._pauses_unreadable[()].set(0)
         for outcome in get_args(CommitOutcome):
             self._commits[(outcome,)].inc(0)
         for kind in get_args(RebalanceKind):
             self._rebalances[(kind,)].inc(0)
+        self._receipts_lost[()].inc(0)
 
     # The life of the process
 
@@ -414,6 +441,41 @@ class Telemetry:
         """A missing source of a listed customer could not be created; tried again with the next lookup."""
         self._log.warning("source_not_created", target=target, source=source, reason=capped(reason))
 
+    # Pauses
+
+    def pauses(self, in_force: Collection[Pause]) -> None:
+        """This is paused by now, and nothing else. What begins, ends or gets another end is logged."""
+        for kind in get_args(PauseKind):
+            self._pauses[(kind,)].set(sum(pause.kind == kind for pause in in_force))
+        was, self._in_force = self._in_force, {(pause.kind, pause.name): pause for pause in in_force}
+        for (kind, name), pause in self._in_force.items():
+            if was.get((kind, name)) != pause and self._may_log("paused", "", per_minute=PAUSE_LINES):
+                self._log.info("paused", kind=kind, name=name, until=iso_second(pause.until_ms))
+        for kind, name in was.keys() - self._in_force.keys():
+            if self._may_log("resumed", "", per_minute=PAUSE_LINES):
+                self._log.info("resumed", kind=kind, name=name)
+
+    def pauses_awaited(self, file: str) -> None:
+        """The file of pauses is not there yet."""
+        self._log.info("pauses_awaited", file=file, now="nothing is paused until it comes")
+
+    def pauses_readable(self, problem: str | None) -> None:
+        """Why the file of pauses cannot be used; None when it can. Logged when that changes."""
+        self._pauses_unreadable[()].set(problem is not None)
+        was, self._pauses_problem = self._pauses_problem, problem
+        if problem is not None and problem != was:
+            self._log.error("pauses_unreadable", reason=capped(problem))
+        elif problem is None and was is not None:
+            self._log.info("pauses_readable")
+
+    def held_by_pauses(self, partitions: Collection[Partition]) -> None:
+        """A pause stops these partitions, or their commit, and no others."""
+        keys = {(topic, str(number)) for topic, number in partitions}
+        for gone in self._held_by_pauses.keys() - keys:
+            self._held_by_pauses.remove(*gone)
+        for key in keys:
+            self._held_by_pauses[key].set(1)
+
     # Partitions
 
     def assignment(self, partitions: Collection[Partition]) -> None:
@@ -432,6 +494,7 @@ class Telemetry:
         for topic, number in partitions:
             self._lag.remove(topic, str(number))
             self._oldest_unsettled.remove(topic, str(number))
+            self._held_by_pauses.remove(topic, str(number))
         for partition in partitions:
             self._stalled.pop(partition, None)
 
@@ -554,6 +617,12 @@ class Telemetry:
         if self._letters_are_counted:
             self._letters_are_counted = False
             self._log.warning("dead_letters_uncounted", reason=capped(reason))
+
+    def receipts_lost(self, n: int, reason: str) -> None:
+        """So many receipts, one a request, could not be written. Logged once a minute."""
+        self._receipts_lost[()].inc(n)
+        if self._may_log("receipts_lost", "", per_minute=1):
+            self._log.warning("receipts_lost", receipts=n, reason=capped(reason))
 
     # Reading
 

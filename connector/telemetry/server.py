@@ -76,7 +76,7 @@ class Server:
             "/readyz": lambda: _probed(*health.ready()),
             "/metrics": lambda: _Response(200, *metrics.render()),
             "/version": lambda: _json(200, {**metrics.versions}),
-            "/sources": lambda: _json(200, {"sources": health.standings()}),
+            "/sources": lambda: _json(200, health.source_health()),
         }
         self._open: list[_ServerConnection] = []
         """The oldest first."""

@@ -135,6 +135,10 @@ BRIDGE_{{ .section | upper }}__{{ .setting | upper | replace "." $between | repl
   value: /etc/partner-bridge-secrets/{{ $group.name }}/{{ $key }}
 {{- end }}
 {{- end }}
+{{- if .Values.pauses.enabled }}
+- name: BRIDGE_PAUSES
+  value: /etc/partner-bridge-pauses/pauses.yaml
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -232,6 +236,11 @@ containers:
         readOnly: true
       {{- end }}
       {{- end }}
+      {{- if $values.pauses.enabled }}
+      - name: pauses
+        mountPath: /etc/partner-bridge-pauses
+        readOnly: true
+      {{- end }}
       - name: tmp
         mountPath: /tmp
       {{- with $values.extraVolumeMounts }}
@@ -257,6 +266,11 @@ volumes:
           path: {{ . | quote }}
         {{- end }}
   {{- end }}
+  {{- end }}
+  {{- if $values.pauses.enabled }}
+  - name: pauses
+    configMap:
+      name: {{ include "partner-bridge.fullname" (dict "root" $root "suffix" "pauses") }}
   {{- end }}
   - name: tmp
     emptyDir: {}

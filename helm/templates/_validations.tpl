@@ -69,6 +69,14 @@ secrets.{{ $group }}.existingSecret is `{{ $secret.existingSecret }}`, but nothi
 {{- end }}
 {{- end }}
 
+{{- /* Pauses. */ -}}
+{{- if and .Values.pauses.enabled $config.pauses }}
+config.pauses is `{{ $config.pauses }}` and pauses.enabled is true, so the bridge would follow the chart's file instead: keep one of the two.
+{{- end }}
+{{- if and .Values.pauses.rules (not .Values.pauses.enabled) }}
+pauses.rules says what to pause, but pauses.enabled is false, so nothing would be paused: set it to true.
+{{- end }}
+
 {{- /* AWS identity. */ -}}
 {{- if and .Values.auth.irsa.roleArn .Values.auth.podIdentity.enabled }}
 auth.irsa.roleArn is `{{ .Values.auth.irsa.roleArn }}` and auth.podIdentity.enabled is true; AWS's SDK would silently take the web identity: keep one of the two.

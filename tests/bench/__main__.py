@@ -22,7 +22,7 @@ from tests.bench.process import BenchError, say
 from tests.bench.records import Shape
 from tests.bench.report import markdown
 from tests.bench.results import FILE, Results, save
-from tests.bench.runs import COMPARED, Bench, Throughput
+from tests.bench.runs import COMPARED, DEFAULTS, Bench, Throughput, Variant
 from tests.bench.stages import Stage, Stages
 from tests.bridge_process import AWS_ENVIRON
 from tests.services import MissingServiceError
@@ -31,6 +31,7 @@ from tests.services.kafka import shared
 NAMES = (
     "throughput",
     "tls",
+    "receipts",
     "start",
     "help",
     "latency",
@@ -134,12 +135,14 @@ class Rounds:
         self._letters: int = asked.letters
         self._latency_s = 5.0 if asked.quick else 10.0
         self._topics: dict[str, str] = {}
+        self._receipts_first = False
 
     def round(self, wanted: set[str]) -> None:
         """Measures once all that is measured in each round."""
         runs: dict[str, Callable[[], None]] = {
             "throughput": self._throughput,
             "tls": self._over_tls,
+            "receipts": self._with_receipts,
             "start": self._start,
             "help": self._help,
             "latency": self._latency,
@@ -173,6 +176,21 @@ class Rounds:
         bridge, loop = self._compared(self._tls, " over TLS")
         others = max(bridge.others, loop.others)
         self._results.note(targets.CPU_TLS, bridge.cpu_us, against=loop.cpu_us, others=others)
+
+    def _with_receipts(self) -> None:
+        """Each after the other in turn, so that neither always finds the machine as the other left it."""
+        variants = {"": DEFAULTS, ", receipts": Variant(receipts=self._topic("receipts", 0))}
+        topic = self._topic("orders", self._records)
+        found: dict[str, Throughput] = {}
+        self._receipts_first = not self._receipts_first
+        for how in sorted(variants, reverse=self._receipts_first):
+            run = self._full.throughput("bridge", topic, self._records, variant=variants[how])
+            self._lost(f"bridge{how}", run.lost)
+            found[how] = replace(run, program=f"bridge{how}")
+        on, off = found[", receipts"], found[""]
+        self._results.runs.append(on)
+        others = max(on.others, off.others)
+        self._results.note(targets.RECEIPTS, on.cpu_us, against=off.cpu_us, others=others)
 
     def _compared(self, bench: Bench, how: str) -> list[Throughput]:
         topic = self._topic("orders", self._records)

@@ -46,6 +46,8 @@ class Variant:
 
     eventbridge: Mapping[str, object] = field(default_factory=dict)
     topic: Mapping[str, object] = field(default_factory=dict)
+    receipts: str | None = None
+    """Their topic, where they are on."""
 
 
 DEFAULTS = Variant()
@@ -156,6 +158,7 @@ class Bench:
                 **variant.eventbridge,
             },
             "dead_letter": {"topic": self._dead_letter_topic},
+            "receipts": {"topic": variant.receipts} if variant.receipts else None,
             "http": {"host": "127.0.0.1", "port": http_port},
             "log": {"format": "json"},
             "topics": {topic: {**records.TOPIC_SETTINGS, **variant.topic}},

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from connector.cli import app
-from connector.model import SourceReport
 from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sources import admin
-from connector.telemetry.health import Health
-from connector.telemetry.metrics import Telemetry
-from connector.telemetry.server import Server
 from tests.bridge_process import AWS_ENVIRON
 
 PREFIX = "aws.partner/example.com"
@@ -183,25 +177,6 @@ def test_list_shows_every_source_of_every_target(run: Run, aws: FakeEventBridge)
     pending = run("list", "--state", "pending").out
     assert BLUE in pending
     assert "customer" not in pending
-
-
-def test_list_shows_what_running_bridges_sent(run: Run, aws: FakeEventBridge) -> None:
-    """The events of each source and the chunks that AWS bills for them, of all bridges together."""
-    aws.set_source(EU, ACME, "ACTIVE")
-    aws.set_source(EU, BLUE, "ACTIVE")
-    health = Health()
-    report = SourceReport(ACME, "ACTIVE", 0, None, None, None, held=0, delivered=3, billed_chunks=4)
-    health.sources("default", [report])
-    with closing(Server(health, Telemetry(), host="127.0.0.1", port=0)) as server:
-        twice = ["--bridge", f"http://127.0.0.1:{server.port}"] * 2
-        listed = json.loads(run("list", "--json", *twice).out)["sources"]
-        table = run("list", *twice).out
-        status = run("status", ACME, *twice).out
-
-    assert [(6, 8), (None, None)] == [(each["events_sent"], each["billed_chunks"]) for each in listed]
-    assert ["sent", "billed"] == table.splitlines()[0].split()[-2:]
-    assert ["6", "8"] == table.splitlines()[1].split()[-2:]
-    assert re.search(r"events sent: +6\nchunks billed: +8\n", status)
 
 
 def test_a_region_that_does_not_answer_hides_no_other(run: Run, aws: FakeEventBridge) -> None:

@@ -127,6 +127,7 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.source_looked_up("default", "ok")
     telemetry.lag(partition, 0)
     telemetry.oldest_unsettled(partition, 0.0)
+    telemetry.held_by_pauses([partition])
     telemetry.offsets_reset(partition, from_offset=0, to_offset=1)
 
 

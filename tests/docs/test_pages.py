@@ -16,7 +16,7 @@ import typer
 from connector.cli import app
 from connector.config.settings import Settings
 from connector.sandbox import control, faults
-from tests.docs.generated import metrics
+from tests.docs.generated import chart_values, metrics
 from tests.docs.settings import settings_table
 
 ROOT = Path(__file__).parents[2]
@@ -108,7 +108,8 @@ def test_commands_that_a_page_names_exist(page: str) -> None:
 def test_settings_that_a_page_names_exist(page: str) -> None:
     """Such as `sources.refresh_interval`; short names, as `refresh_interval`, are not checked."""
     named = set(re.findall(rf"`((?:{'|'.join(sorted(GROUPS))})\.(?!py`)[a-z_.]+)`", TEXT[page]))
-    unknown = {name for name in named if not any(f"{known}.".startswith(f"{name}.") for known in SETTINGS)}
+    known = [*SETTINGS, *re.findall(r"`([a-zA-Z.]+)` \|", chart_values())]
+    unknown = {name for name in named if not any(f"{each}.".startswith(f"{name}.") for each in known)}
 
     assert set() == unknown
 

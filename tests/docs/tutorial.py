@@ -27,6 +27,7 @@ from confluent_kafka import Producer
 
 from connector.sandbox import orders
 from connector.sandbox.client import SandboxClient
+from connector.sandbox.server import free_port
 from connector.sandbox.services import Sandbox
 
 COLUMNS = 100
@@ -42,7 +43,7 @@ class Tutorial:
     """A folder with the files of the tutorial, and what each step printed."""
 
     def __init__(self, folder: Path, sandbox: Sandbox) -> None:
-        self._folder = folder
+        self.folder = folder
         self._sandbox = sandbox
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)},
@@ -50,7 +51,7 @@ class Tutorial:
             "AWS_ENDPOINT_URL_EVENTBRIDGE": sandbox.eventbridge.url,
             "PARTNER_BRIDGE_SANDBOX_URL": sandbox.eventbridge.url,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "BRIDGE_HTTP__PORT": "0",
+            "BRIDGE_HTTP__PORT": str(free_port()),
             "TERM": "dumb",
         }
         self.printed: dict[str, str] = {}
@@ -61,13 +62,17 @@ class Tutorial:
         shown = f"$ partner-bridge {' '.join(arguments)}"
         self.printed[step] = f"{self._cleaned(shown)}\n{self._cleaned(self._in_terminal(arguments))}"
 
+    def run(self, *arguments: str) -> str:
+        """Type a command that is not shown; gives what it printed."""
+        return self._in_terminal(arguments)
+
     def file(self, step: str, name: str) -> None:
         """Show a file that a step wrote."""
-        self.printed[step] = self._cleaned((self._folder / name).read_text())
+        self.printed[step] = self._cleaned((self.folder / name).read_text())
 
     def edit(self, name: str, *changes: tuple[str, str]) -> None:
         """Change a file as a person would."""
-        file = self._folder / name
+        file = self.folder / name
         text = file.read_text()
         for old, new in changes:
             assert old in text, old
@@ -79,7 +84,7 @@ class Tutorial:
         """A bridge that runs meanwhile, and is stopped as Kubernetes would."""
         with subprocess.Popen(
             ["partner-bridge", "run"],
-            cwd=self._folder,
+            cwd=self.folder,
             env=self._environ,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -95,7 +100,7 @@ class Tutorial:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
         with subprocess.Popen(
             ["partner-bridge", *arguments],
-            cwd=self._folder,
+            cwd=self.folder,
             env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=theirs,

@@ -53,11 +53,12 @@ def acls(*names: tuple[str, str]) -> list[AclBinding]:
         kind, name = re.findall(r"--(topic|group) (\S+)", line)[0]
         for written, here in names:
             name = here if name == written else name
+        pattern = "PREFIXED" if "--resource-pattern-type prefixed" in line else "LITERAL"
         found += [
             AclBinding(
                 ResourceType[kind.upper()],
                 name,
-                ResourcePatternType.LITERAL,
+                ResourcePatternType[pattern],
                 f"User:{USER}",
                 "*",
                 AclOperation[operation.upper()],
@@ -70,7 +71,8 @@ def acls(*names: tuple[str, str]) -> list[AclBinding]:
 
 @pytest.mark.timeout(180)
 def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """The bridge delivers, dead-letters and commits with them; the tools list and replay."""
+    """The bridge delivers, dead-letters and commits with them; the tools list and replay. A receipts topic
+    that it may not write costs no event."""
     kafka = started(
         pytestconfig,
         "Kafka",
@@ -91,21 +93,37 @@ def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: 
                 ("orders-bridge.dlt", world.dead_letter_topic),
                 ("orders-bridge.dlt.resolutions", resolutions),
                 ("orders-bridge.replay", f"{world.name}.replay"),
+                ("orders-bridge.receipts", f"{world.name}.receipts"),
+                ("orders-bridge.resend.", f"{world.name}.resend."),
             )
-            assert len(bindings) == 10
+            assert len(bindings) == 14
             for given in admin.create_acls(bindings).values():
                 given.result(30)
             settings = world.settings({partition.topic: NOTES}, kafka=as_user(USER))
-            bridge = world.bridge(settings).start()
+            (hidden,) = world.topic("hidden")
+            bridge = world.bridge(settings | {"receipts": {"topic": hidden.topic}}).start()
             world.produce([Sent(partition.topic, note(1)), Sent(partition.topic, b"no JSON")])
             world.wait_settled([partition])
 
             assert 1 == world.aws.counts().accepted
             assert 1 == len(world.letters())
+            bridge.wait_metric("receipts_lost_total", 1)
+            status, said = bridge.ready()
+            assert 200 == status, "receipts that may not be written are no reason"
+            assert hidden.topic in said["receipts"]
             bridge.sigterm()
+            bridge.file.write_text(json.dumps(settings))
             for arguments, expected, code in (
                 (("dead-letters", "list", "--json"), '"state"', 0),
                 (("dead-letters", "replay", "--execute"), "Replayed", 4),  # its one letter fails again
+                (
+                    (
+                        *("events", "resend", "--topic", partition.topic),
+                        *("--partition", "0", "--offset", "0", "--execute", "--json"),
+                    ),
+                    '"events": 1',
+                    0,
+                ),
                 (("check", "--connect"), "partitions: 1 in all; a group of more", 0),
             ):
                 ran = Child(

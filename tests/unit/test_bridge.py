@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 from itertools import pairwise
 
@@ -10,9 +11,11 @@ import pytest
 
 from connector import config
 from connector.errors import DeadLetterError, HaltError, InvariantError, NotAuthorizedError
-from connector.model import Forbidden, Partition, Record, Refused
+from connector.model import Delivered, Forbidden, Json, Partition, Record, Refused, Retriable
 from tests.fakes import Judge
 from tests.rig import P0, P1, Rig, each, error, failing, record
+
+DONE = Delivered("id")
 
 
 def test_what_is_accepted_is_committed(settings: config.Settings) -> None:
@@ -23,6 +26,46 @@ def test_what_is_accepted_is_committed(settings: config.Settings) -> None:
 
     assert list(range(100)) == sorted(rig.delivered_ids)
     assert {P0: 100} == rig.consumer.committed
+
+
+def test_what_is_committed_has_a_receipt_that_a_kill_cannot_take(settings: config.Settings) -> None:
+    """One a request, of what it delivered and nothing else, and flushed before the offsets are committed."""
+    rig = Rig(settings, each(lambda n: Retriable("InternalFailure", "") if next(tries[n]) < n % 3 else DONE))
+    tries = {n: itertools.count() for n in range(100)}
+    rig.consumer.put(*(record(n) for n in range(100)))
+    commit, early = rig.consumer.commit, set[int]()
+
+    def committed(offsets: dict[Partition, int], *, wait_s: float) -> None:
+        safe = {p.record.offset for _, each in rig.receipts.written[: rig.receipts.flushed] for p in each}
+        early.update(set(range(offsets[P0])) - safe)
+        commit(offsets, wait_s=wait_s)
+
+    rig.consumer.commit = committed  # type: ignore[method-assign, assignment]
+    rig.run_to_the_end()
+    receipts = [pending for _, delivered in rig.receipts.written for pending in delivered]
+
+    assert set() == early
+    assert list(range(100)) == sorted(pending.record.offset for pending in receipts)
+    assert {n: n % 3 for n in range(100)} == {pending.record.offset: pending.tries for pending in receipts}
+    assert {f"unknown/orders/0/{n}/1700000000000" for n in range(100)} == {p.event_id for p in receipts}
+
+
+def test_lost_receipts_are_shown_and_the_bridge_stays_ready(settings: config.Settings) -> None:
+    """No pod is taken out of service for a topic that no event needs."""
+    rig = Rig(settings)
+    rig.receipts.problem = "receipts are lost, and events go on: no such topic"
+    rig.consumer.put(record(1))
+    shown: list[tuple[bool, dict[str, Json]]] = []
+
+    def until() -> bool:
+        shown.append(rig.health.ready())
+        return rig.consumer.committed.get(P0) == 2
+
+    rig.run(until)
+    is_ready, details = shown[-1]
+
+    assert is_ready
+    assert rig.receipts.problem == details["receipts"]
 
 
 class Cycle:
@@ -83,11 +126,40 @@ def test_chunks_that_aws_bills_are_counted_by_topic_and_by_source(settings: conf
     metrics = rig.telemetry.render()[0].decode().splitlines()
 
     assert 'partner_bridge_billed_chunks_total{topic="orders"} 6.0' in metrics
-    assert [(3, 6)] == [
-        (each.delivered, each.billed_chunks)
-        for sender in rig.bridge._all_senders
-        for each in sender.source_gate.standings()
-    ]
+    [found] = rig.health.standings()
+    assert isinstance(found, dict)
+    assert (3, 6) == (found["delivered"], found["billed_chunks"])
+
+
+def test_the_health_of_a_source_has_its_last_event_its_last_error_and_what_waits(
+    settings: config.Settings,
+) -> None:
+    """The last event of an answer, with both of its ids; of a dead letter its code and what was said."""
+    rig = Rig(settings, failing(3, Refused("MalformedDetail", "Detail is malformed.")))
+    rig.consumer.put(*(record(n) for n in range(4)))
+    rig.sink.is_holding = True
+    waiting: list[Json] = []
+
+    def is_over() -> bool:
+        if rig.clock.now_s > 1_010:
+            waiting.extend(rig.health.standings())
+            rig.sink.is_holding = False
+            rig.sink.answer_held()
+        return rig.clock.now_s > 1_020
+
+    rig.run(is_over)
+    [found] = rig.health.standings()
+    assert isinstance(found, dict)
+    assert isinstance(held_up := waiting[0], dict)
+    assert isinstance(last := found["last_delivered"], dict)
+    assert isinstance(error := found["last_error"], dict)
+    sizes = [entry.size_bytes for entries in rig.sink.requests for entry in entries]
+
+    assert (3, 1, 0) == (found["delivered"], found["dead_lettered"], held_up["delivered"])
+    assert sum(sizes[:3]) == found["bytes"]
+    assert ("unknown/orders/0/2/1700000000000", "id") == (last["event_id"], last["eventbridge_id"])
+    assert ("entry_refused", True) == (error["code"], "MalformedDetail: Detail" in str(error["text"]))
+    assert (True, None) == (held_up["oldest_waiting"] is not None, found["oldest_waiting"])
 
 
 @pytest.mark.parametrize(

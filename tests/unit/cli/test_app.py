@@ -272,6 +272,7 @@ def test_who_wants_no_colours_gets_none(
             ["export"],
         ),
         *(["dead-letters"], *(["dead-letters", each] for each in ("list", "show", "discard", "replay"))),
+        *(["events"], *(["events", each] for each in ("find", "resend"))),
         *(["source"], *(["source", each] for each in ("list", "status", "create", "delete", "sync", "ping"))),
     ],
 )

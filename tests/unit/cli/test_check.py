@@ -83,6 +83,37 @@ def test_a_variable_that_is_not_read_is_warned_of(
     assert f"EVENTBRIDGE_REGION: {warning}\n" == shown.err
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_file_of_pauses_with_mistakes_is_an_error_with_its_lines(
+    terminal: Terminal, folder: Path, command: str
+) -> None:
+    """At the start nothing is in force that could stay so: what was meant to wait would be sent."""
+    (folder / "bridge.yaml").write_text(f"pauses: pauses.yaml\n{Path(EXAMPLE).read_text('utf-8')}", "utf-8")
+    (folder / "pauses.yaml").write_text("- sorces: [x]\n- topics: orders\n", "utf-8")
+    ran = terminal.run(command)
+    said = " ".join(ran.err.split())
+
+    assert 2 == ran.code
+    assert "pauses.yaml: pauses[0].sorces: unknown key; did you mean 'sources'? (line 1)" in said
+    assert "pauses.yaml: pauses[1].topics: must be a list" in said
+
+
+def test_check_shows_what_is_paused_and_doubts_names_that_pause_nothing(
+    terminal: Terminal, folder: Path
+) -> None:
+    """A file that is not there yet is no mistake."""
+    (folder / "bridge.yaml").write_text(f"pauses: pauses.yaml\n{Path(EXAMPLE).read_text('utf-8')}", "utf-8")
+    missing = terminal.run("check")
+    (folder / "pauses.yaml").write_text("topics: [orders.v1, order.v1]\n", "utf-8")
+    ran = terminal.run("check")
+    said = " ".join(ran.out.split())
+
+    assert (0, 0) == (missing.code, ran.code)
+    assert "not there yet; nothing is paused until it comes" in " ".join(missing.out.split())
+    assert "topic orders.v1 paused until it is resumed" in said
+    assert "the topic order.v1 is not in the configuration; did you mean 'orders.v1'" in said
+
+
 def test_check_says_what_a_number_in_time_counts(terminal: Terminal, folder: Path) -> None:
     """A wrong unit shows before the first record, to whoever reads the plan."""
     text = Path(EXAMPLE).read_text("utf-8")

@@ -113,6 +113,16 @@ MISTAKES: list[tuple[str, str]] = [
         "topics.orders.v1: is also the topic of resolutions of dead letters",
     ),
     (
+        with_settings(receipts={"topic": "orders.v1"}),
+        "topics.orders.v1: is also receipts.topic: receipts would come back as input",
+    ),
+    (with_settings(receipts={"topic": "^all"}), "receipts.topic: must be a topic's name, not a pattern"),
+    (with_settings(receipts={"topic": "orders.dlt"}), "receipts.topic: must not be dead_letter.topic"),
+    (
+        with_settings(receipts={"topic": "orders.dlt.resolutions"}),
+        "receipts.topic: must not be the topic of resolutions of dead letters",
+    ),
+    (
         with_settings(topics={"orders.v1": {"event": EVENT}, "^orders[.]": {"event": EVENT}}),
         "topics.orders.v1: also matches the pattern ^orders[.]; a topic may be in one of them only",
     ),

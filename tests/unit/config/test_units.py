@@ -1,6 +1,9 @@
-"""Durations and sizes: which are read, and how they are shown."""
+"""Durations, sizes and moments: which are read, and how they are shown."""
 
 from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -49,3 +52,28 @@ def test_a_duration_without_its_unit_is_refused(written: Written, duration: str)
 
     assert problem.startswith("eventbridge.timeouts.read: ")
     assert "write 100ms, 5s, 2m or 1h (line 6)" in problem
+
+
+@given(unix_s=st.integers(0, 10**11), offset_min=st.integers(-720, 840))
+def test_a_moment_is_read_as_it_is_shown(unix_s: int, offset_min: int) -> None:
+    """In UTC, to the second, in whatever zone it was written."""
+    value = datetime.fromtimestamp(unix_s, timezone(timedelta(minutes=offset_min)))
+
+    assert value == units.moment(value.isoformat())
+    assert value == units.moment(units.show_moment(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2026-11-30T06:00", "names no zone: write 2026-11-30T06:00Z if it is UTC"),
+        ("2026-11-30T06:00:01", "names no zone: write 2026-11-30T06:00:01Z if it is UTC"),
+        ("2026-11-30", "names no zone: write 2026-11-30T00:00Z if it is UTC"),
+        ("tomorrow", "is not a moment: write date, time and zone, as 2026-11-30T06:00Z"),
+        ("9999-12-31T23:00-10:00", "is not a moment: write date, time and zone, as 2026-11-30T06:00Z"),
+    ],
+)
+def test_a_moment_without_a_zone_is_refused_with_the_form_to_write(text: str, message: str) -> None:
+    """06:00 is another moment in each zone."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        units.moment(text)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from connector import config
-from connector.dead_letters.dry_run import ReplayCounts, plan, prepared_batches
+from connector.dead_letters.dry_run import RedeliveryCounts, plan, prepared_batches
 from connector.errors import Code
 from connector.model import SourceStatus
 from tests.replay_rig import DENIED, NO_ANSWER, ORDERS, Rig, record
@@ -72,21 +74,47 @@ def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: confi
     assert [] == rig.sent
 
 
+@pytest.mark.parametrize("rule", [f"sources: ['{ORDERS[:-2]}*']", "targets: [default]", "topics: [orders]"])
+def test_what_is_paused_is_left_open_and_goes_when_it_is_resumed(
+    settings: config.Settings, tmp_path: Path, rule: str
+) -> None:
+    """Neither a plan nor a replay waits for the end of a pause: nobody knows when that is."""
+    file = tmp_path / "pauses.yaml"
+    file.write_text(f"{rule}\nuntil: 2999-11-30T06:00Z\n")
+    settings = settings.model_copy(update={"pauses": file})
+    rig = Rig([record(0)], settings=settings)
+    reason = f"its {rule.partition('s:')[0]} is paused until 2999-11-30T06:00:00Z"
+    expected = plan(
+        rig.scan(rig.ranges),
+        dry_run=rig.dry_run,
+        look_up=lambda *_: SourceStatus("ACTIVE"),
+        max_letters=None,
+        report=lambda *_: None,
+    )
+
+    assert {reason: 1} == expected.left == rig.run().left
+    assert ([], {}) == (rig.sent, rig.resolutions.states)
+
+    file.write_text("")
+
+    assert 1 == Rig([record(0)], settings=settings).run().delivered
+
+
 def test_large_letters_are_tried_a_few_at_a_time(settings: config.Settings) -> None:
     """A hundred at once would not fit into memory. Each is tried once, and what is left open is told once."""
     rig = Rig([record(n, text="x" * 400_000) for n in range(10)], settings=settings)
     (batch,) = rig.scan(rig.ranges)
     steps = list(prepared_batches([batch._replace(parked=3, left={"why": 2})], rig.dry_run))
 
-    assert [3, 3, 3, 1] == [len(step.tried) for step in steps]
-    assert list(range(10)) == [tried.letter.id.offset for step in steps for tried in step.tried]
+    assert [3, 3, 3, 1] == [len(step.prepared) for step in steps]
+    assert list(range(10)) == [tried.item.id.offset for step in steps for tried in step.prepared]
     assert ([3, 0, 0, 0], {"why": 2}) == ([step.parked for step in steps], steps[0].left)
     assert not any(step.left for step in steps[1:])
 
 
 def test_reasons_are_counted_in_bounded_memory() -> None:
     """However many different ones there are."""
-    counts = ReplayCounts()
+    counts = RedeliveryCounts()
     for number in range(1_000):
         counts.count(counts.left, f"reason {number}")
 

@@ -154,6 +154,16 @@ def test_the_replay_count_is_kept(arrived: bytes | None, expected: str) -> None:
     assert expected == texts(written.headers)["partner-bridge.replay-count"]
 
 
+@pytest.mark.parametrize(
+    ("arrived", "expected"), [(b"0123456789abcdef", "0123456789abcdef"), (b"x" * 16, None), (None, None)]
+)
+def test_the_id_of_a_resend_is_kept(arrived: bytes | None, expected: str | None) -> None:
+    """It is given as a header, as the replay count is; what is no id is left out."""
+    written = write(RECORD._replace(headers=(("partner-bridge.resend", arrived),)))
+
+    assert expected == texts(written.headers).get("partner-bridge.resend")
+
+
 def test_texts_are_capped() -> None:
     """Brokers limit the size of a record, and a server's answer may be a page of HTML."""
     long = replace(FAILURE, message="m" * 5000, source="s" * 5000, detail_type="d" * 5000)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from connector import config
-from connector.dead_letters.replay import MAX_PENDING_LETTERS, Limits
+from connector.dead_letters.redelivery import MAX_UNRECORDED, Limits
 from connector.dead_letters.resolutions import DeadLetterState
 from connector.errors import DeadLetterError, HaltError, NotAuthorizedError, UnavailableError
 from connector.ledger import Ack
@@ -17,7 +17,7 @@ from tests.replay_rig import Rig, detail, number_of, record
 
 
 def test_each_letter_is_sent_once_with_the_id_of_its_first_attempt(settings: config.Settings) -> None:
-    """And each is recorded as delivered, with the EventId that its own result carried."""
+    """And each is recorded as delivered, with the EventId that its own result carried, and has a receipt."""
     rig = Rig([record(n) for n in range(100)], settings=settings)
 
     counts = rig.run()
@@ -30,6 +30,8 @@ def test_each_letter_is_sent_once_with_the_id_of_its_first_attempt(settings: con
         for place, entry in enumerate(entries):
             assert f"first/{number_of(entry)}" == dict(detail(entry))["_kafka"]["id"]  # type: ignore[index]
             assert f"id-{place}" == rig.resolutions.written[number_of(entry)].event_id
+    receipts = [pending for _, delivered in rig.receipts.written for pending in delivered]
+    assert {f"first/{n}": n for n in range(100)} == {each.event_id: each.record.offset for each in receipts}
 
 
 def test_nothing_is_recorded_before_the_answer(settings: config.Settings) -> None:
@@ -321,7 +323,7 @@ def raises(text: str) -> Callable[..., None]:
 
 def test_little_is_held_while_eventbridge_is_silent(settings: config.Settings) -> None:
     """However many letters there are, no more than a window of them is read ahead."""
-    rig = Rig([record(n) for n in range(MAX_PENDING_LETTERS + 500)], settings=settings)
+    rig = Rig([record(n) for n in range(MAX_UNRECORDED + 500)], settings=settings)
     rig.sink.is_holding = True
     tried: list[int] = []
 
@@ -335,8 +337,8 @@ def test_little_is_held_while_eventbridge_is_silent(settings: config.Settings) -
     rig.on_poll = look_up
     rig.run()
 
-    assert [MAX_PENDING_LETTERS] == tried
-    assert MAX_PENDING_LETTERS + 500 == len(rig.resolutions.written)
+    assert [MAX_UNRECORDED] == tried
+    assert MAX_UNRECORDED + 500 == len(rig.resolutions.written)
 
 
 def test_nothing_more_is_sent_while_too_little_is_recorded(settings: config.Settings) -> None:
@@ -393,7 +395,7 @@ def test_parked_letters_are_left(settings: config.Settings) -> None:
 
 def test_only_so_many_are_tried(settings: config.Settings) -> None:
     """`--max` counts letters tried; the others stay open."""
-    rig = Rig([record(n) for n in range(50)], settings=settings, limits=Limits(max_letters=7))
+    rig = Rig([record(n) for n in range(50)], settings=settings, limits=Limits(most=7))
 
     counts = rig.run()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from connector import config
-from connector.dead_letters.replay import Limits
+from connector.dead_letters.redelivery import Limits
 from connector.errors import Code, UnavailableError
 from connector.model import Answer, Delivered, Retriable, SourceState
 from tests.fakes import accept, outcomes
@@ -145,7 +145,7 @@ def test_so_many_are_tried_though_others_are_left_for_their_source(settings: con
     rig = Rig(
         [record(n, tenant="blue" if n % 2 else "orders") for n in range(40)],
         settings=settings,
-        limits=Limits(max_letters=7),
+        limits=Limits(most=7),
     )
     rig.state_feed.states[BLUE] = "PENDING"
     rig.state_feed.is_blind = True

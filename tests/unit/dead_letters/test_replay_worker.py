@@ -22,13 +22,13 @@ from tests.replay_rig import Rig, record
 def test_what_goes_through_the_pipe_comes_out_as_it_was(settings: config.Settings, read: Record) -> None:
     """A letter that another process read and tried is handled as if it was tried here."""
     rig = Rig([read], settings=settings)
-    ((tried,),) = (batch.tried for batch in prepared_batches(rig.scan(rig.ranges), rig.dry_run))
+    ((tried,),) = (batch.prepared for batch in prepared_batches(rig.scan(rig.ranges), rig.dry_run))
     letter, result = pickle.loads(pickle.dumps(slim(tried)))
 
-    assert tried.letter.record == letter.record
-    assert (tried.letter.id, tried.letter.label) == (letter.id, letter.label)
-    assert rig.dry_run.event_id(letter) == rig.dry_run.event_id(tried.letter) == "first/0"
-    assert tried.letter.first_failure_ms == letter.first_failure_ms
+    assert tried.item.record == letter.record
+    assert (tried.item.id, tried.item.label) == (letter.id, letter.label)
+    assert rig.dry_run.event_id(letter) == rig.dry_run.event_id(tried.item) == "first/0"
+    assert tried.item.first_failure_ms == letter.first_failure_ms
     if isinstance(tried.result, RecordError):
         assert isinstance(result, type(tried.result))
         assert (tried.result.stage, tried.result.code, str(tried.result)) == (

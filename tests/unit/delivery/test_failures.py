@@ -46,7 +46,9 @@ class Sent(TargetRig):
 
     def accept(self, *entries: PendingEntry) -> None:
         """These, or one of another customer."""
-        self.failures.accepted(entries or [self.entry("acme")], self.now_s)
+        accepted = entries or (self.entry("acme"),)
+        outcomes = [Delivered(f"EventId {pending.record.offset}") for pending in accepted]
+        self.failures.accepted(accepted, outcomes, self.now_s)
 
     def fail(
         self, pending: PendingEntry, outcome: Retriable = INTERNAL, *, sent_at: int = 0

@@ -81,6 +81,29 @@ def test_an_entry_to_send_again_goes_before_what_waits_behind_it() -> None:
     assert [1, 2] == offsets(entry_queue.next_batch())
 
 
+@given(
+    keys=st.lists(st.sampled_from(["a", "b", None]), max_size=12),
+    taken=st.integers(0, 6),
+    again=st.booleans(),
+    delay=st.none() | st.just(1.0),
+)
+def test_the_heads_of_the_lanes_are_the_oldest_that_wait(
+    keys: list[str | None], taken: int, again: bool, delay: float | None
+) -> None:
+    """Wherever a lane is: ready, waiting out a delay, or behind a request of its own."""
+    entry_queue = outbox_with(*keys, max_count=max(1, taken))
+    batch = entry_queue.next_batch() if taken else []
+    if again:
+        entry_queue.release(batch, again=batch, not_before_s=delay)
+    heads = {head.record.offset for head in entry_queue.heads()}
+    waiting: dict[object, int] = {}
+    for entry in entry_queue.entries():
+        lane, offset = entry.lane, entry.record.offset
+        waiting[lane] = min(offset, waiting.get(lane, offset))
+
+    assert set(waiting.values()) == heads
+
+
 def test_a_delay_holds_the_key_and_nobody_else() -> None:
     """Other keys go on while one waits out its backoff."""
     entry_queue = outbox_with("a", "a", "b", max_count=1)

@@ -11,7 +11,15 @@ from connector.delivery import source_gate as source_gate_module
 from connector.delivery.pending import Gate, SourceQueue
 from connector.delivery.source_gate import SourceGate
 from connector.errors import RefusedError
-from connector.model import INACTIVE, InactivePolicy, SourceReport, SourceState, SourceStatus
+from connector.model import (
+    INACTIVE,
+    InactivePolicy,
+    LastDelivery,
+    LastError,
+    SourceReport,
+    SourceState,
+    SourceStatus,
+)
 from tests.target_rig import (
     ACTIVE,
     DENIED,
@@ -963,15 +971,22 @@ def test_the_report_of_a_source_has_its_state_and_its_events(monkeypatch: pytest
     target.hear(pending)
     target.put(1, 2, to=hold)
     hold.delivered += 3
+    hold.delivered_bytes += 70_000
     hold.more_chunks += 1
+    hold.last_delivery = LastDelivery(5, "ours-5", "theirs-5")
     refuse.delivered += 4
+    refuse.delivered_bytes += 140_000
     refuse.more_chunks += 2
+    refuse.last_delivery = LastDelivery(4, "ours-4", "theirs-4")
+    target.gate.failed("blue", LastError(6, "InternalFailure", "x" * 1_000))
+    target.gate.dead_lettered("blue", LastError(5, "entry_refused", "an earlier error"))
     monkeypatch.setattr("time.time", lambda: 1_700_000_002.0)
     target.hear(pending)
     target.meet("acme")
 
     assert ["blue", "acme"] == [each.source for each in target.gate.standings()]
-    assert target.report() == SourceReport(
+    reports = {each.source: each for each in target.gate.standings({hold: 8, refuse: 7})}
+    assert reports["blue"] == SourceReport(
         "blue",
         "PENDING",
         since_ms=1_700_000_001_000,
@@ -981,6 +996,12 @@ def test_the_report_of_a_source_has_its_state_and_its_events(monkeypatch: pytest
         held=2,
         delivered=7,
         billed_chunks=10,
+        delivered_bytes=210_000,
+        dead_lettered=1,
+        looked_up_ms=1_700_000_002_000,
+        oldest_waiting_ms=7,
+        last_delivery=hold.last_delivery,
+        last_error=LastError(6, "InternalFailure", "x" * 299 + "…"),
     )
 
 

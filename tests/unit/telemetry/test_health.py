@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from connector.model import Pause
 from connector.telemetry.health import BEAT_LIMIT_S, MAX_TOPICS, Health
 from tests.fakes import FakeClock
 
@@ -101,3 +102,13 @@ def test_errors_are_bounded(running: Health) -> None:
     assert "first" in errors
     assert "topic0" not in errors
     assert 100_000 > len(json.dumps(errors))
+
+
+def test_what_is_paused_is_shown_and_harmless(running: Health) -> None:
+    """A bridge that does what it was told is ready, also where the file broke since."""
+    running.pauses([Pause("target", "us", 0)], "pauses.yaml cannot be used")
+    is_ready, details = running.ready()
+
+    assert is_ready
+    assert [{"kind": "target", "name": "us", "until": "1970-01-01T00:00:00Z"}] == details["pauses"]
+    assert "pauses.yaml cannot be used" == details["pauses_problem"]

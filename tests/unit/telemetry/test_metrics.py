@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from connector.errors import HaltError, Problem
-from connector.model import FailingSource, Partition, Position, SourceReport, SourceStatus
+from connector.model import FailingSource, Partition, Pause, Position, SourceReport, SourceStatus
 from connector.telemetry.metrics import MAX_RETRY_CODES, Telemetry
 from connector.telemetry.series import DELIVERY_SECONDS
 
@@ -47,6 +47,10 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.source_looked_up("default", "denied", reason="no permission")
     telemetry.source_created("default", pending.source)
     telemetry.source_not_created("default", pending.source, "limit")
+    telemetry.pauses([Pause("source", "aws.partner/a/*", None), Pause("topic", "orders", 1_000)])
+    telemetry.pauses_awaited("pauses.yaml")
+    telemetry.pauses_readable("pauses.yaml cannot be used")
+    telemetry.held_by_pauses([ORDERS])
     telemetry.pending(12, 3400)
     telemetry.assignment([ORDERS])
     telemetry.paused({"pending": 1})
@@ -64,6 +68,7 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.misconfigured([Problem("dead_letter.topic", "the topic does not exist")])
     telemetry.dead_letter_unwritable("no answer")
     telemetry.dead_letter_writable()
+    telemetry.receipts_lost(1, "the topic does not exist")
     telemetry.halted(HaltError("too many"))
     telemetry.stopped()
 
@@ -101,6 +106,9 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "pending_bytes": ("gauge", set()),
         "partitions_assigned": ("gauge", set()),
         "partitions_paused": ("gauge", {"reason"}),
+        "pauses": ("gauge", {"kind"}),
+        "pauses_unreadable": ("gauge", set()),
+        "held_by_pauses": ("gauge", {"topic", "partition"}),
         "target_state": ("gauge", {"target"}),
         "source_state": ("gauge", {"target", "source", "state"}),
         "source_inactive_since_seconds": ("gauge", {"target", "source"}),
@@ -113,6 +121,7 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "commits": ("counter", {"outcome"}),
         "rebalances": ("counter", {"kind"}),
         "dead_letter_unwritable": ("gauge", set()),
+        "receipts_lost": ("counter", set()),
         "halted": ("gauge", set()),
         "build_info": ("gauge", {"version", "python", "librdkafka"}),
     } == found

@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 
 from connector.errors import HaltError, Problem
-from connector.model import Partition, Position
-from connector.telemetry.metrics import KAFKA_LINES, LETTER_LINES, LONG_STALL_S, TargetCondition, Telemetry
+from connector.model import Partition, Pause, Position
+from connector.telemetry.metrics import (
+    KAFKA_LINES,
+    LETTER_LINES,
+    LONG_STALL_S,
+    PAUSE_LINES,
+    TargetCondition,
+    Telemetry,
+)
 from tests.fakes import FakeClock
 from tests.logs import Logs
 
@@ -244,3 +251,36 @@ def test_a_halt_says_why(telemetry: Telemetry, logs: Logs) -> None:
     assert ("error", "HaltError") == (line["level"], line["error"])
     assert "1001 records in a row were dead-lettered" == line["message"]
     assert "exception" not in line
+
+
+def test_a_pause_is_told_when_it_begins_ends_or_gets_another_end(telemetry: Telemetry, logs: Logs) -> None:
+    """And not while it lasts, or another one comes."""
+    orders, acme = Pause("topic", "orders", None), Pause("source", "aws.partner/a/acme", 0)
+    telemetry.pauses([orders])
+    telemetry.pauses([orders, acme])
+    telemetry.pauses([orders._replace(until_ms=60_000), acme])
+    telemetry.pauses([])
+
+    assert [
+        ("paused", "orders", None),
+        ("paused", "aws.partner/a/acme", "1970-01-01T00:00:00Z"),
+        ("paused", "orders", "1970-01-01T00:01:00Z"),
+    ] == [(line["event"], line["name"], line["until"]) for line in logs.lines if line["event"] == "paused"]
+    assert {"orders", "aws.partner/a/acme"} == {
+        line["name"] for line in logs.lines if line["event"] == "resumed"
+    }
+
+
+def test_a_file_of_pauses_that_breaks_is_told_once_for_each_reason(telemetry: Telemetry, logs: Logs) -> None:
+    """It is looked at every second."""
+    for problem in (None, "line 1", "line 1", "line 2", None, None):
+        telemetry.pauses_readable(problem)
+
+    assert ["pauses_unreadable", "pauses_unreadable", "pauses_readable"] == logs.events
+
+
+def test_thousands_of_pauses_do_not_fill_the_disk(telemetry: Telemetry, logs: Logs) -> None:
+    """As when a list of customers is paused at once."""
+    telemetry.pauses([Pause("source", str(n), None) for n in range(1_000)])
+
+    assert PAUSE_LINES == len(logs.events)

@@ -1,0 +1,81 @@
+"""Dead letters of records that were found."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import closing
+
+from connector import config
+from connector.dead_letters.format import UnreadableLetter, label, read
+from connector.dead_letters.resolutions import DeadLetterState
+from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
+from connector.delivery_log.search import FoundRecord, Show, known_since
+from connector.delivery_log.status import FoundLetter
+from connector.model import Partition, Position, Record
+
+BATCH = 500
+
+
+def newest_letters(
+    settings: config.Settings, found: Collection[FoundRecord], *, show: Show
+) -> Mapping[Position, FoundLetter]:
+    """The newest dead letter of each record that has one, and its state.
+
+    Raises:
+        ConfigError: the dead-letter topic does not exist.
+        UnavailableError: Kafka does not answer.
+    """
+    records = {each.position: each for each in found}
+    letters: dict[Position, FoundLetter] = {}
+    if not records:
+        return letters
+    with closing(DeadLetterTopic(settings)) as topic:
+        ranges = topic.snapshot()
+        with show("reading dead letters", sum(high - low for low, high in ranges.values())) as shown:
+            for batch in topic.read(ranges, since_ms=known_since(found), limit=BATCH):
+                shown.advance(len(batch))
+                for stored in batch:
+                    read_back = letter_of(stored, records, max_replays=settings.dead_letter.max_replays)
+                    if read_back is None:
+                        continue
+                    position, newer = read_back
+                    held = letters.get(position)
+                    if held is None or (held.written_ms, held.id) < (newer.written_ms, newer.id):
+                        letters[position] = newer
+    if letters:
+        with closing(ResolutionTopic(settings)) as resolutions:
+            resolved = resolutions.find([letter.id for letter in letters.values()])
+        for position, letter in letters.items():
+            resolution = resolved.get(letter.id)
+            # Of another time it is about the letter that was there before the topic was made anew.
+            if resolution is not None and resolution.written_ms == letter.written_ms:
+                letters[position] = letter._replace(state=resolution.state, resolution=resolution)
+    return letters
+
+
+def letter_of(
+    stored: Record, records: Mapping[Position, FoundRecord], *, max_replays: int
+) -> tuple[Position, FoundLetter] | None:
+    """A record of the dead-letter topic as the letter of one of these records, and that one's position."""
+    try:
+        said = label(stored)
+    except UnreadableLetter:
+        return None
+    position = Position(Partition(said.topic, said.partition), said.offset)
+    record = records.get(position)
+    if record is None:
+        return None
+    letter = read(stored, said)
+    if None not in {letter.event_id, record.event_id} and letter.event_id != record.event_id:
+        return None  # of the record that had this position before the topic was made anew
+    is_parked = said.replay_count >= max_replays
+    return position, FoundLetter(
+        letter.id,
+        letter.event_id,
+        said.code,
+        letter.message,
+        letter.written_ms,
+        said.source,
+        said.detail_type,
+        DeadLetterState.PARKED if is_parked else DeadLetterState.OPEN,
+    )
