@@ -15,7 +15,7 @@ from connector.dead_letters.format import letter_id, parse_id
 from connector.delivery_log.bridges import ask
 from connector.delivery_log.log import TURN_ON, DeliveryLog, Findings
 from connector.delivery_log.search import Search, parse_event_id
-from connector.delivery_log.status import Delivery, FoundEvent, FoundLetter
+from connector.delivery_log.status import FoundDelivery, FoundEvent, FoundLetter
 from connector.model import iso
 from connector.pipeline import Pipeline
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE
@@ -153,7 +153,7 @@ def _print_lines(label: str, *values: str | None) -> None:
         label = ""
 
 
-def _delivery(delivery: Delivery) -> Iterator[str]:
+def _delivery(delivery: FoundDelivery) -> Iterator[str]:
     yield f"{iso(delivery.answered_ms)}, attempt {delivery.attempt}, {delivery.target} in {delivery.region}"
     yield f"EventId {delivery.eventbridge_id}"
     if delivery.request_id is not None:

@@ -21,7 +21,7 @@ Answer: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class BridgeAnswers:
+class BridgeEvidence:
     """The answers of the bridges that were asked."""
 
     sources: Sequence[Answer] = ()
@@ -62,7 +62,7 @@ class BridgeAnswers:
         return [each for each in answers if (each.get("source"), each.get("target")) == (source, target)]
 
 
-def ask(urls: Sequence[str]) -> BridgeAnswers:
+def ask(urls: Sequence[str]) -> BridgeEvidence:
     """Ask bridges; one that does not answer in two seconds is silent."""
     sources: list[Answer] = []
     ready: list[Answer] = []
@@ -76,7 +76,7 @@ def ask(urls: Sequence[str]) -> BridgeAnswers:
             silent.append(url)
         else:
             ready.append(of_bridge)
-    return BridgeAnswers(sources, ready, silent)
+    return BridgeEvidence(sources, ready, silent)
 
 
 def _answer(url: str) -> Answer:

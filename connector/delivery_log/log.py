@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from connector import config
-from connector.delivery_log.bridges import BridgeAnswers
+from connector.delivery_log.bridges import BridgeEvidence
 from connector.delivery_log.letters import newest_letters
 from connector.delivery_log.receipts import StoredReceipts
 from connector.delivery_log.search import (
@@ -81,7 +81,7 @@ class DeliveryLog:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
-    def find(self, search: Search, ask_bridges: Callable[[], BridgeAnswers]) -> Findings:
+    def find(self, search: Search, ask_bridges: Callable[[], BridgeEvidence]) -> Findings:
         """Find the records that match, and the status of each.
 
         `ask_bridges` is called where a record is not settled.
@@ -113,7 +113,7 @@ class DeliveryLog:
         is_unsettled = any(
             each.position.offset >= committed.get(each.position.partition, 0) for each in found
         )
-        bridges = ask_bridges() if is_unsettled else BridgeAnswers()
+        bridges = ask_bridges() if is_unsettled else BridgeEvidence()
         for record in found:
             evidence = Evidence(
                 committed.get(record.position.partition),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from connector import config
 from connector.delivery_log.search import FoundRecord, Show, known_since
-from connector.delivery_log.status import Delivery
+from connector.delivery_log.status import FoundDelivery
 from connector.model import Position
 from connector.receipts.format import Receipt, Wanted
 from connector.receipts.topic import ReceiptTopic
@@ -43,10 +43,10 @@ class StoredReceipts:
             for receipts in self._topic.read(ranges, wanted=wanted, on_read=shown.advance):
                 yield from receipts
 
-    def deliveries(self, found: Collection[FoundRecord]) -> Mapping[Position, Sequence[Delivery]]:
+    def deliveries(self, found: Collection[FoundRecord]) -> Mapping[Position, Sequence[FoundDelivery]]:
         """The deliveries of these records, in no order."""
         records = {each.position: each for each in found}
-        deliveries: dict[Position, list[Delivery]] = {}
+        deliveries: dict[Position, list[FoundDelivery]] = {}
         if not records:
             return deliveries
         wanted = Wanted(positions=frozenset((*position.partition, position.offset) for position in records))
@@ -54,7 +54,7 @@ class StoredReceipts:
             for event in receipt.events:
                 # Another id is that of the record which had this position before the topic was made anew.
                 if records[event.position].event_id in {None, event.event_id}:
-                    delivery = Delivery(
+                    delivery = FoundDelivery(
                         event.event_id,
                         event.eventbridge_id,
                         receipt.request_id,

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from connector.dead_letters.format import letter_id
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
-from connector.delivery_log.bridges import BridgeAnswers
+from connector.delivery_log.bridges import BridgeEvidence
 from connector.delivery_log.search import FoundRecord, Mapped
 from connector.model import Json, Position, iso
 
@@ -17,7 +17,7 @@ DeliveryStatus: TypeAlias = Literal[
 ]
 
 
-class Delivery(NamedTuple):
+class FoundDelivery(NamedTuple):
     """A request that delivered the event of a record, by its receipt."""
 
     event_id: str
@@ -60,7 +60,7 @@ class Evidence:
     """When the oldest receipt that is left was answered."""
     holds_inactive: bool
     """Whether events of its topic and target are held while their source is not ACTIVE."""
-    bridges: BridgeAnswers
+    bridges: BridgeEvidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class FoundEvent:
     status: DeliveryStatus
     why: str | None
     """None where deliveries or the letter say it."""
-    deliveries: Sequence[Delivery]
+    deliveries: Sequence[FoundDelivery]
     """The newest first."""
     letter: FoundLetter | None
 
@@ -133,7 +133,7 @@ def _letter_json(letter: FoundLetter) -> Json:
 
 
 def found_event(
-    record: FoundRecord, deliveries: Sequence[Delivery], letter: FoundLetter | None, evidence: Evidence
+    record: FoundRecord, deliveries: Sequence[FoundDelivery], letter: FoundLetter | None, evidence: Evidence
 ) -> FoundEvent:
     """Give a record its status.
 
@@ -145,7 +145,7 @@ def found_event(
 
 
 def _status(
-    record: FoundRecord, deliveries: Sequence[Delivery], letter: FoundLetter | None, evidence: Evidence
+    record: FoundRecord, deliveries: Sequence[FoundDelivery], letter: FoundLetter | None, evidence: Evidence
 ) -> tuple[DeliveryStatus, str | None]:
     if deliveries or (letter is not None and letter.state is DeadLetterState.DELIVERED):
         return "delivered", None

@@ -34,7 +34,7 @@ MAX_UNCOMMITTED = 50
 """The progress is committed so often, and once so many were answered since. A kill makes them go twice."""
 
 
-class Progress(Protocol):
+class ResendProgress(Protocol):
     """The committed offsets of a resend: `RedeliveryGroup`."""
 
     @property
@@ -71,7 +71,7 @@ class Resend(Redelivery[ResentRecord]):
         prepared_batches: Callable[[Ranges], Iterator[PreparedBatch[ResentRecord]]],
         pipeline: Pipeline,
         limits: Limits,
-        progress: Progress,
+        progress: ResendProgress,
         sink: Sink,
         state_feeds: Mapping[str, StateFeed],
         dead_letters: DeadLetters,

@@ -24,13 +24,13 @@ from connector.model import Record
 LAST_RECORDS = 60
 """So many of a topic are looked at, the same number of each partition."""
 
-Written: TypeAlias = Mapping[str, str]
+WrittenFormat: TypeAlias = Mapping[str, str]
 """A `config.Format`, as far as it is not the default: `{"format": "avro", "framing": "confluent"}`."""
 
 Fetch: TypeAlias = Callable[[SchemaId], Schemas]
 """`Registry.fetch`, which asks for each schema once."""
 
-AVRO: Written = {"format": "avro", "framing": "confluent"}
+AVRO: WrittenFormat = {"format": "avro", "framing": "confluent"}
 
 _INTERNAL = re.compile(
     r"__.*|_schemas|_confluent.*|(.*[._-])?(connect-(configs|offsets|status)|mm2-.*)|.*-(changelog|repartition)"
@@ -52,9 +52,9 @@ class TopicSample(NamedTuple):
     """The last records of a topic that have a value, the newest first, all of them written alike."""
 
     topic: str
-    value: Written | None
+    value: WrittenFormat | None
     """How their values are written; None where there is no record."""
-    key: Written
+    key: WrittenFormat
     records: Sequence[Record]
 
 
@@ -110,13 +110,13 @@ def _age(record: Record) -> tuple[int, int]:
     return record.timestamp_ms or 0, record.offset
 
 
-def _most(written: Collection[Written]) -> Written | None:
+def _most(written: Collection[WrittenFormat]) -> WrittenFormat | None:
     """The way in which most are written: a record that is broken is one of few."""
     counted = Counter(tuple(each.items()) for each in written)
     return dict(counted.most_common(1)[0][0]) if counted else None
 
 
-def _format_of(content: bytes, record: Record, side: Side, fetch: Fetch | None) -> Written:
+def _format_of(content: bytes, record: Record, side: Side, fetch: Fetch | None) -> WrittenFormat:
     if fetch is not None and (found := _registered(content, record, side, fetch)) is not None:
         return found
     if side == "value" and _is_json(content):
@@ -124,7 +124,7 @@ def _format_of(content: bytes, record: Record, side: Side, fetch: Fetch | None) 
     return {"format": "string"} if _is_text(content) else {"format": "bytes"}
 
 
-def _registered(content: bytes, record: Record, side: Side, fetch: Fetch) -> Written | None:
+def _registered(content: bytes, record: Record, side: Side, fetch: Fetch) -> WrittenFormat | None:
     """How a content is written that names a schema which the registry has."""
     if framing_of_headers(record.headers) == "apicurio":
         return None

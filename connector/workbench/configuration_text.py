@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from connector.formats.diagnosis import guess
-from connector.workbench.cluster import AVRO, Cluster, TopicSample, Written
+from connector.workbench.cluster import AVRO, Cluster, TopicSample, WrittenFormat
 from connector.workbench.proposal import Field, Proposal
 
 _COMMENT_COLUMN = 40
@@ -102,7 +102,7 @@ def _topic(mapped: MappedTopic, choices: Choices) -> str:
     return "\n".join([*lines, "", ""])
 
 
-def _flow(written: Written) -> str:
+def _flow(written: WrittenFormat) -> str:
     return "{" + ", ".join(f"{name}: {value}" for name, value in written.items()) + "}"
 
 

@@ -55,7 +55,7 @@ class _Decoded(NamedTuple):
     value: Json
 
 
-class _Known(NamedTuple):
+class _KnownTopic(NamedTuple):
     """A topic, and all that is known of it."""
 
     mapped: MappedTopic
@@ -139,7 +139,7 @@ def _loaded(text: str) -> config.Settings:
         return config.load(file)
 
 
-def _known(found: TopicSample, registry: Registry | None, registries: Registries) -> _Known | None:
+def _known(found: TopicSample, registry: Registry | None, registries: Registries) -> _KnownTopic | None:
     schemas, record_name = _schemas(found.topic, registry) if found.value in (None, AVRO) else ([], None)
     if found.value is None and not schemas:
         return None
@@ -152,7 +152,7 @@ def _known(found: TopicSample, registry: Registry | None, registries: Registries
     else:
         fields = fields_of_values(contents)
     proposed = proposal(found.topic, fields, contents, record_name=record_name)
-    return _Known(MappedTopic(found, proposed), records, schemas[0] if schemas else None)
+    return _KnownTopic(MappedTopic(found, proposed), records, schemas[0] if schemas else None)
 
 
 def _schemas(topic: str, registry: Registry | None) -> tuple[list[ValueSchema], str | None]:
@@ -198,7 +198,7 @@ def _waited_for(decode: Decode, content: bytes | None, headers: Headers) -> Json
     return None if content is None else with_schema(lambda: decode(content, headers))
 
 
-def _fixture(known: _Known, rehearsal: Rehearsal, *, keep_values: bool) -> str | None:
+def _fixture(known: _KnownTopic, rehearsal: Rehearsal, *, keep_values: bool) -> str | None:
     """Write a fixture of the last record that becomes an event, or of the last there is; None without any."""
     topic = known.mapped.sample.topic
     found: str | None = None
@@ -242,7 +242,7 @@ def _without_metadata(came: Json, key: str | None) -> Json:
     return came
 
 
-def _record(found: _Decoded, known: _Known, *, keep_values: bool) -> dict[str, Json]:
+def _record(found: _Decoded, known: _KnownTopic, *, keep_values: bool) -> dict[str, Json]:
     """A record as a fixture has it."""
     record, key, value = found
     headers = {name: text for name, text in header_texts(record.headers).items() if name not in _OF_FRAMINGS}

@@ -17,7 +17,7 @@ from connector.workbench.encoding import UnfitError, encoder
 from connector.workbench.framings import RegisteredSchema, framed
 
 
-class Written(NamedTuple):
+class WrittenContent(NamedTuple):
     """A key or value as it stands in a record."""
 
     content: bytes | None
@@ -26,7 +26,7 @@ class Written(NamedTuple):
     """That the framing adds to the record's."""
 
 
-Write: TypeAlias = Callable[[Json], Written]
+Write: TypeAlias = Callable[[Json], WrittenContent]
 """Writes what the decoder would give; raises `encoding.UnfitError`."""
 
 
@@ -83,10 +83,10 @@ def writer(
     encode = _encoder(format, schemas)
     registered = registry.register(schemas or [{}])
 
-    def write(value: Json) -> Written:
+    def write(value: Json) -> WrittenContent:
         if value is None:
-            return Written(None, {})
-        return Written(*framed(format.framed, registered, encode(value)))
+            return WrittenContent(None, {})
+        return WrittenContent(*framed(format.framed, registered, encode(value)))
 
     return write
 

@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from connector.delivery_log.bridges import BridgeAnswers, ask
+from connector.delivery_log.bridges import BridgeEvidence, ask
 from connector.sandbox.server import free_port
 
 ACME, BLUE = "aws.partner/example.com/acme", "aws.partner/example.com/blue"
@@ -70,7 +70,7 @@ def test_a_bridge_that_does_not_answer_is_silent() -> None:
 )
 def test_why_a_source_is_held(said: Mapping[str, object], expected: str | None) -> None:
     """Only of the source and target that are asked for."""
-    answers = BridgeAnswers(sources=[{"source": ACME, "target": "default", **said}])
+    answers = BridgeEvidence(sources=[{"source": ACME, "target": "default", **said}])
     why = answers.why_held("default", ACME, holds_inactive=True)
 
     assert why is None if expected is None else (why or "").startswith(expected)
@@ -81,7 +81,7 @@ def test_why_a_source_is_held(said: Mapping[str, object], expected: str | None) 
 def test_reasons_to_wait_are_of_its_own_target_and_source() -> None:
     failing = [{"source": ACME, "target": "default", "reason": "refused"}]
     ready = {**READY, "targets_down": {"west": "it answers 503"}, "sources_failing": failing}
-    answers = BridgeAnswers(ready=[ready, ready])
+    answers = BridgeEvidence(ready=[ready, ready])
 
     assert "refused" == answers.why_waiting("orders", "default", ACME)
     assert "it answers 503" == answers.why_waiting("orders", "west", ACME)
@@ -93,9 +93,9 @@ def test_what_is_paused_is_held_whatever_the_policy() -> None:
     source = {"source": ACME, "target": "default", "state": "PENDING"}
     paused = {**source, "paused": {"kind": "source", "name": ACME, "until": "2026-11-22T12:00:00Z"}}
 
-    assert BridgeAnswers(sources=[source]).why_held("default", ACME, holds_inactive=False) is None
+    assert BridgeEvidence(sources=[source]).why_held("default", ACME, holds_inactive=False) is None
     assert f"{ACME} is paused until 2026-11-22T12:00:00Z" == (
-        BridgeAnswers(sources=[paused]).why_held("default", ACME, holds_inactive=False)
+        BridgeEvidence(sources=[paused]).why_held("default", ACME, holds_inactive=False)
     )
 
 
@@ -104,7 +104,7 @@ def test_records_of_a_paused_topic_or_target_wait() -> None:
         {"kind": "topic", "name": "orders", "until": None},
         {"kind": "target", "name": "west", "until": "2026-11-22T12:00:00Z"},
     ]
-    answers = BridgeAnswers(ready=[{**READY, "pauses": pauses}])
+    answers = BridgeEvidence(ready=[{**READY, "pauses": pauses}])
 
     assert "the topic orders is paused until it is resumed" == answers.why_waiting("orders", "default", ACME)
     assert "the target west is paused until 2026-11-22T12:00:00Z" == answers.why_waiting(

@@ -10,9 +10,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
-from connector.delivery_log.bridges import BridgeAnswers
+from connector.delivery_log.bridges import BridgeEvidence
 from connector.delivery_log.search import FoundRecord, Mapped
-from connector.delivery_log.status import Delivery, DeliveryStatus, Evidence, FoundLetter, found_event
+from connector.delivery_log.status import DeliveryStatus, Evidence, FoundDelivery, FoundLetter, found_event
 from connector.model import Partition, Position
 
 SCHEMAS = Path(__file__).parents[3] / "schemas"
@@ -22,10 +22,10 @@ NOTE = Mapped(ACME, "Note", "default")
 RECORD = FoundRecord(AT, "c/orders/0/10/1000", 1_000, NOTE)
 GONE = RECORD._replace(mapped=None, missing="retention deleted it; orders[0] holds 20 to 30")
 SETTLED = Evidence(
-    committed=11, no_receipts=None, oldest_receipt_ms=500, holds_inactive=True, bridges=BridgeAnswers()
+    committed=11, no_receipts=None, oldest_receipt_ms=500, holds_inactive=True, bridges=BridgeEvidence()
 )
 UNSETTLED = replace(SETTLED, committed=7)
-DELIVERY = Delivery(
+DELIVERY = FoundDelivery(
     "c/orders/0/10/1000", "aws-1", "request-1", 2_000, 1, "default", "eu-central-1", ACME, "Note"
 )
 LETTER = FoundLetter(
@@ -41,7 +41,7 @@ LETTER = FoundLetter(
 REPLAYED = LETTER._replace(
     state=DeadLetterState.DELIVERED, resolution=Resolution(DeadLetterState.DELIVERED, 4_000, 3_000, "aws-2")
 )
-PENDING = BridgeAnswers(
+PENDING = BridgeEvidence(
     sources=[{"source": ACME, "target": "default", "state": "PENDING", "since": "2026-11-22T10:00:00Z"}]
 )
 
@@ -69,7 +69,7 @@ PENDING = BridgeAnswers(
 )
 def test_each_status(
     record: FoundRecord,
-    deliveries: list[Delivery],
+    deliveries: list[FoundDelivery],
     letter: FoundLetter | None,
     evidence: Evidence,
     expected: DeliveryStatus,
@@ -93,7 +93,7 @@ def test_why_a_settled_record_is_unknown(evidence: Evidence, expected: str) -> N
 
 def test_why_a_record_waits() -> None:
     """How far the group is from it, what bridges say, and that it would fail."""
-    down = BridgeAnswers(
+    down = BridgeEvidence(
         ready=[
             {
                 "targets_down": {"default": "it answers 503"},
