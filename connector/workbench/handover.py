@@ -65,6 +65,11 @@ class Handover(NamedTuple):
         return LOG_GROUP_BEGINS + self.source
 
     @property
+    def is_accepted(self) -> bool:
+        """Whether its event bus is there already."""
+        return self.status is not None and self.status.state == "ACTIVE"
+
+    @property
     def offer(self) -> str:
         """Whether and until when it can be accepted, as a sentence."""
         match self.status:

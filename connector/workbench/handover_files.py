@@ -56,6 +56,7 @@ def cli(handover: Handover) -> str:
         "DeadLetterConfig": {"Arn": "$queue_arn"},
         "RetryPolicy": {"MaximumEventAgeInSeconds": MAX_EVENT_AGE_S, "MaximumRetryAttempts": MAX_ATTEMPTS},
     }
+    create_bus = f"aws events create-event-bus --name {source} --event-source-name {source}"
     lines = [
         "#!/bin/sh",
         *_comments(handover),
@@ -74,8 +75,7 @@ def cli(handover: Handover) -> str:
         f'log_group_arn="{log_group_arn}"',
         f'queue_arn="{queue_arn}"',
         "",
-        f"aws events create-event-bus --name {source} --event-source-name {source}",
-        "",
+        *([] if handover.is_accepted else [create_bus, ""]),
         f"aws logs create-log-group --log-group-name {handover.log_group}",
         f"aws logs put-retention-policy --log-group-name {handover.log_group} \\",
         f"    --retention-in-days {RETENTION_DAYS}",
@@ -165,7 +165,9 @@ def cloudformation(handover: Handover) -> str:
     # Aliases, which CloudFormation does not read, stand for one object in two places.
     separate = json.loads(json.dumps(template))
     written = yaml.safe_dump(separate, sort_keys=False, allow_unicode=True, width=110)
-    return "\n".join([*_comments(handover), *_comments_of_checks(handover)]) + "\n" + written
+    of_bus = "# Import the event bus, or leave EventBus out and write its name where Rule refers to it."
+    comments = [*_comments(handover), *([of_bus] if handover.is_accepted else [])]
+    return "\n".join([*comments, *_comments_of_checks(handover)]) + "\n" + written
 
 
 def _comments_of_checks(handover: Handover) -> list[str]:
@@ -254,8 +256,10 @@ def terraform(handover: Handover) -> str:
             depends=["aws_cloudwatch_log_resource_policy.partner", "aws_sqs_queue_policy.partner"],
         ),
     ]
-    comments = "\n".join([*_comments(handover), *_comments_of_checks(handover)])
-    return BLANK_LINE.join([comments, *blocks]) + "\n"
+    of_bus = f"# Import the event bus before you apply: terraform import {bus}.partner {source}"
+    comments = [*_comments(handover), *([of_bus] if handover.is_accepted else [])]
+    head = "\n".join([*comments, *_comments_of_checks(handover)])
+    return BLANK_LINE.join([head, *blocks]) + "\n"
 
 
 def _block(head: str, arguments: Mapping[str, Json], *blocks: str, depends: Sequence[str] = ()) -> str:

@@ -11,7 +11,7 @@ import pytest
 from cfnlint import ManualArgs
 from cfnlint.api import lint
 
-from connector.model import Json, SourceStatus
+from connector.model import Json, SourceState, SourceStatus
 from connector.workbench.handover import Handover, text
 from connector.workbench.handover_files import cli, cloudformation, terraform
 from tests.handovers import PROVIDER, calls, of_cloudformation, of_terraform, patterns
@@ -37,13 +37,17 @@ PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
 
 
 def handover(
-    *, detail_types: list[Json] | None = None, source: str = SOURCE, account: str | None = None
+    *,
+    detail_types: list[Json] | None = None,
+    source: str = SOURCE,
+    account: str | None = None,
+    state: SourceState = "PENDING",
 ) -> Handover:
     pattern: dict[str, Json] = {
         "source": [source],
         "detail-type": detail_types or ["Order", {"prefix": "Pay"}],
     }
-    return Handover(source, "eu-central-1", account, pattern, SourceStatus("PENDING", account, 0, 86_400_000))
+    return Handover(source, "eu-central-1", account, pattern, SourceStatus(state, account, 0, 86_400_000))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -77,6 +81,18 @@ def test_the_commands_make_calls_that_aws_takes(source: str, tmp_path: Path) -> 
         "GetCallerIdentity", "CreateEventBus", "CreateLogGroup", "PutRetentionPolicy", "CreateQueue",
         "PutRule", "PutResourcePolicy", "SetQueueAttributes", "PutTargets",
     ] == [call.operation for call in made]  # fmt: skip
+
+
+def test_the_bus_of_an_active_source_is_not_created_again(tmp_path: Path) -> None:
+    """CreateEventBus would fail, and with it the script, which stops at what fails."""
+    its = handover(state="ACTIVE")
+    created = [call.operation for call in calls(cli(its), tmp_path)]
+
+    assert "CreateEventBus" not in created
+    assert "PutRule" in created
+    assert f"terraform import aws_cloudwatch_event_bus.partner {SOURCE}\n" in terraform(its)
+    assert "# Import the event bus, or leave EventBus out" in cloudformation(its)
+    assert "mport" not in terraform(handover()) + cloudformation(handover())
 
 
 def test_the_commands_permit_one_rule_to_write_to_its_log_group_and_queue(tmp_path: Path) -> None:
