@@ -105,7 +105,9 @@ class Compiler:
                 self._complain(path, message, shown=shown, column=column + offset)
             roots = set(_roots(survey))
             self.roots |= roots
-            result = ANYTHING if mistakes else result_of(tree, self._scope)
+            if mistakes:
+                return _broken(shown)
+            result = result_of(tree, self._scope)
             if result.constant and roots <= {"topic"}:
                 (value,) = result.constant
                 return Expression(shown, lambda _: value, _literal(value), result)
@@ -117,7 +119,7 @@ class Compiler:
         except (ValueError, RecursionError) as error:
             offset, message = _syntax_error(error, source)
             self._complain(path, message, shown=shown, column=column + offset)
-        return Expression(shown, lambda _: None, _literal(None))
+        return _broken(shown)
 
     def assume(self, kept: Expression) -> None:
         """Take it for known, from here on, that this expression is true: the filter keeps nothing else."""
@@ -129,6 +131,10 @@ class Compiler:
 
     def _complain(self, path: str, message: str, *, shown: str, column: int) -> None:
         self.refuse(path, f"{shown}, column {column}: {message}")
+
+
+def _broken(shown: str) -> Expression:
+    return Expression(shown, lambda _: None, _literal(None))
 
 
 def _literal(value: Json) -> Node:

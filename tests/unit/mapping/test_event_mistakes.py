@@ -276,6 +276,7 @@ MISTAKES = [
     ),
     Mistake('detail: {a: "${value.a + value.b}"}', "Unknown token +", "JMESPath does not calculate"),
     Mistake("filter: $.value.a", "Unknown token $", "an expression begins with one of value, key, headers"),
+    Mistake('filter: "length() > `0`"', "length() takes 1 argument, and is given 0", "column 1"),
     Mistake("filter: lower(value.a)", "JMESPath has no function 'lower'", "; it has abs, avg, ceil"),
     Mistake("filter: lenght(value.a)", "JMESPath has no function 'lenght'", "did you mean 'length'?"),
 ]
