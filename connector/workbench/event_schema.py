@@ -189,7 +189,7 @@ def references(schema: Any) -> Iterator[str]:
     match schema:
         case {"$ref": str(pointer)}:
             yield pointer.removeprefix(POINTER)
-        case {"enum": _}:  # what stands there is no schema
+        case {"enum": [*_]}:  # what stands there is no schema
             return
         case dict():
             for each in schema.values():

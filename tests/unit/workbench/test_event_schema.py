@@ -177,6 +177,16 @@ def test_only_the_definitions_that_are_needed_are_there() -> None:
     assert "definitions" not in described(ORDER, detail={"id": "${value.id}"}).document()
 
 
+def test_a_field_may_be_called_enum() -> None:
+    """As a word of JSON Schema: what its schema refers to is defined, and OpenAPI can be written."""
+    line = {"type": "record", "name": "Line", "fields": [{"name": "sku", "type": "string"}]}
+    order = {"type": "record", "name": "Order", "fields": [{"name": "enum", "type": line}]}
+    document = described(order).document()
+
+    assert ["Line"] == list(document["definitions"])
+    validate(openapi(document, source="s", detail_type="t"))
+
+
 def test_a_tombstone_that_is_sent_has_a_null_everywhere() -> None:
     """Its value is null, and so is every field of it."""
     event = described(ORDER, detail={"id": "${value.id}"}, tombstones="send")
