@@ -6,8 +6,8 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cache
-from typing import NamedTuple, TypeAlias
+from functools import cache, partial
+from typing import Literal, NamedTuple, TypeAlias
 
 import orjson
 
@@ -16,7 +16,7 @@ from connector.config.problems import did_you_mean
 from connector.errors import ConfigError, DecodeError, Problem
 from connector.formats.confluent import confluent_framing, confluent_schema_id
 from connector.formats.diagnosis import framing_of_headers
-from connector.formats.schema_cache import NotFoundError, Registry, SchemaId, Schemas, Side
+from connector.formats.schema_cache import NotFoundError, Registry, SchemaId, Side
 from connector.kafka.client import record_of
 from connector.kafka.reader import Reader
 from connector.model import Record
@@ -27,8 +27,9 @@ LAST_RECORDS = 60
 WrittenFormat: TypeAlias = Mapping[str, str]
 """A `config.Format`, as far as it is not the default: `{"format": "avro", "framing": "confluent"}`."""
 
-Fetch: TypeAlias = Callable[[SchemaId], Schemas]
-"""`Registry.fetch`, which asks for each schema once."""
+Registered: TypeAlias = Literal["avro", "other"]
+FindOut: TypeAlias = Callable[[SchemaId], Registered | None]
+"""What the schema is that a registry has under an id; None where it has none."""
 
 AVRO: WrittenFormat = {"format": "avro", "framing": "confluent"}
 
@@ -86,12 +87,12 @@ def sample(reader: Reader, topic: str, registry: Registry | None) -> TopicSample
     Raises:
         UnavailableError: the brokers or the registry do not answer.
     """
-    fetch = None if registry is None else cache(registry.fetch)
+    find_out = None if registry is None else cache(partial(_registered, registry))
     records = sorted(_last_records(reader, topic), key=_age, reverse=True)
-    written = [_format_of(record.value or b"", record, "value", fetch) for record in records]
+    written = [_format_of(record.value or b"", record, "value", find_out) for record in records]
     value = _most(written)
     alike = [record for record, each in zip(records, written, strict=True) if each == value]
-    keys = [_format_of(record.key, record, "key", fetch) for record in alike if record.key is not None]
+    keys = [_format_of(record.key, record, "key", find_out) for record in alike if record.key is not None]
     return TopicSample(topic, value, _most(keys) or {"format": "string"}, alike)
 
 
@@ -116,28 +117,39 @@ def _most(written: Collection[WrittenFormat]) -> WrittenFormat | None:
     return dict(counted.most_common(1)[0][0]) if counted else None
 
 
-def _format_of(content: bytes, record: Record, side: Side, fetch: Fetch | None) -> WrittenFormat:
-    if fetch is not None and (found := _registered(content, record, side, fetch)) is not None:
+def _format_of(content: bytes, record: Record, side: Side, find_out: FindOut | None) -> WrittenFormat:
+    if find_out is not None and (found := _framed(content, record, side, find_out)) is not None:
         return found
     if side == "value" and _is_json(content):
         return {"format": "json"}
     return {"format": "string"} if _is_text(content) else {"format": "bytes"}
 
 
-def _registered(content: bytes, record: Record, side: Side, fetch: Fetch) -> WrittenFormat | None:
+def _framed(content: bytes, record: Record, side: Side, find_out: FindOut) -> WrittenFormat | None:
     """How a content is written that names a schema which the registry has."""
     if framing_of_headers(record.headers) == "apicurio":
         return None
     try:
         framed = confluent_framing(side)(content, record.headers)
-        fetch(confluent_schema_id(framed.reference))
+        schema_id = confluent_schema_id(framed.reference)
+    except DecodeError:
+        return None
+    match find_out(schema_id):
+        case "avro":
+            return AVRO
+        case "other" if _is_json(framed.body[framed.start :]):
+            return {"format": "json", "framing": "confluent"}
+    return None
+
+
+def _registered(registry: Registry, schema_id: SchemaId) -> Registered | None:
+    try:
+        registry.fetch(schema_id)
     except NotFoundError:
         return None
-    except DecodeError as error:
-        if error.code != "schema_invalid" or not _is_json(framed.body[framed.start :]):
-            return None
-        return {"format": "json", "framing": "confluent"}
-    return AVRO
+    except DecodeError:
+        return "other"
+    return "avro"
 
 
 def _is_json(content: bytes) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
@@ -13,11 +14,14 @@ import yaml
 from connector import config
 from connector.cli.problems import problems
 from connector.errors import ConfigError, ConnectorError
+from connector.formats.schema_cache import NotFoundError, SchemaId, Schemas
+from connector.formats.schema_cache import Registry as SchemaRegistry
+from connector.kafka.reader import Reader
 from connector.sandbox import orders
 from connector.sandbox.producer import RecordProducer
 from connector.sandbox.services import Sandbox
 from connector.workbench.cases import CaseResult, Rehearsal
-from connector.workbench.cluster import Cluster
+from connector.workbench.cluster import Cluster, cluster_settings, sample
 from connector.workbench.configuration_text import Choices
 from connector.workbench.first_configuration import FirstConfiguration, first_configuration, write
 from connector.workbench.fixtures import read_fixture
@@ -111,6 +115,28 @@ def test_each_topic_is_mapped_by_what_its_records_hold(sandbox: Sandbox, tmp_pat
         values["dead_letter"]["topic"],
         values["dead_letter"]["replication_factor"],
     )
+
+
+def test_the_registry_is_asked_once_for_an_id(sandbox: Sandbox) -> None:
+    """Also for one that it does not have, as where bytes only look like Confluent's."""
+    sandbox.create_topic("__strangers", 1)
+    producer = RecordProducer(sandbox.broker.bootstrap, sandbox.registry.url)
+    for number in range(5):
+        producer.add("__strangers", b"\0\0\0\x27\x0f" + bytes([number]))
+    producer.flush()
+    asked: list[SchemaId] = []
+
+    class Registry:
+        def fetch(self, schema_id: SchemaId) -> Schemas:
+            asked.append(schema_id)
+            raise NotFoundError
+
+    settings = cluster_settings(Cluster(sandbox.broker.bootstrap, None), region="eu-west-1")
+    with closing(Reader(settings)) as reader:
+        found = sample(reader, "__strangers", cast("SchemaRegistry", Registry()))
+
+    assert [SchemaId("id", 9999)] == asked
+    assert {"format": "bytes"} == found.value
 
 
 def test_fixtures_tell_no_values_unless_they_are_kept(sandbox: Sandbox, tmp_path: Path) -> None:
