@@ -47,18 +47,23 @@ def event_size(templates: Templates, found: Found, *, topic: str | None) -> Size
     return Size(sum(part.least for part in parts), sum(part.most for part in parts))
 
 
-def unbounded(templates: Templates, found: Found) -> list[str]:
-    """Give the expressions of the detail, and the fields of what they yield, that set it no limit."""
+def unbounded(templates: Templates, found: Found) -> Iterator[str]:
+    """Give the expressions of the detail, and the fields of what they yield, that set it no limit.
+
+    They may be very many, where records are used again and again.
+    """
     detail = f"{templates.path}.detail"
-    names: dict[str, None] = {}
+    seen: set[str] = set()
     for path, template in templates.by_path.items():
         if path == detail or path.startswith((f"{detail}.", f"{detail}[")):
             for part in template:
                 if isinstance(part, Expression):
                     steps = chain(part.node)
                     shown = part.shown.removeprefix("${").removesuffix("}")
-                    names |= dict.fromkeys(_unbounded(found[id(part)], shown, within=steps is not None))
-    return list(names)
+                    for name in _unbounded(found[id(part)], shown, within=steps is not None):
+                        if name not in seen:
+                            seen.add(name)
+                            yield name
 
 
 def _unbounded(result: Result, shown: str, *, within: bool) -> Iterator[str]:

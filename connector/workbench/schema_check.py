@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain as chained
+from itertools import islice
 from pathlib import Path
 from types import NoneType
 from typing import NamedTuple
@@ -34,6 +35,9 @@ from connector.workbench.event_size import event_size, unbounded
 from connector.workbench.json_schema import json_schema
 from connector.workbench.schema_result import schema_result
 from connector.workbench.topic_schemas import TopicSchema, topic_schemas
+
+MAX_SHOWN = 5
+"""Of the fields that set no limit to the size of events."""
 
 
 class Finding(NamedTuple):
@@ -106,7 +110,7 @@ def _check_topic(settings: config.Settings, name: str, files: Sequence[Path]) ->
             key = _result(keys[0], topic.key, "key")
     drafts = [checker.drafts(_result(schema, topic.value, "value"), key) for schema in values]
     if open_fields := checker.unbounded:
-        shown = ", ".join(open_fields[:5]) + f" and {len(open_fields) - 5} more" * (len(open_fields) > 5)
+        shown = ", ".join(open_fields[:MAX_SHOWN]) + " and others" * (len(open_fields) > MAX_SHOWN)
         remarks.append(f"its schema sets no limit to the size of its events: {shown}")
     labels = [schema.shown for schema in values]
     return TopicCheck(name, labels, checker.findings(labels, drafts), "; ".join(remarks))
@@ -148,7 +152,7 @@ class _TopicChecker:
         self._targets = settings.all_targets
         self.mapping = EventMapping(topic, path=path, name=name, targets=self._targets)
         self.unbounded: list[str] = []
-        """Expressions and fields of the newest schema that events may be of any size by."""
+        """The first fields of the newest schema that events may be of any size by."""
 
     def drafts(self, value: Result, key: Result | None) -> list[_Draft]:
         """Everything that is wrong by one schema."""
@@ -214,7 +218,7 @@ class _TopicChecker:
             text = f"an event may have {size.most:,} bytes, and `max_event_bytes` allows {min(limits):,}"
             yield _Draft(path, f"{text}; larger ones are dead-lettered (event_too_large). {_LESS}", text)
         if not self.unbounded:
-            self.unbounded = unbounded(templates, found)
+            self.unbounded = list(islice(unbounded(templates, found), MAX_SHOWN + 1))
 
     def findings(self, schemas: Sequence[str], drafts: Sequence[Sequence[_Draft]]) -> list[Finding]:
         """What is wrong, once where it is so for several schemas, in the order of the templates."""

@@ -20,11 +20,19 @@ def schema_result(value: ValueSchema, *, root: str = "value") -> Result:
     return _Reader(value.definitions).result(value.schema, f"`{root}`")
 
 
+MAX_PARTS = 1000
+"""Then every record is cut short: those that hold each other may have ways without number."""
+
+
 class _Reader:
     def __init__(self, definitions: Mapping[str, JsonSchema]) -> None:
         self._definitions = definitions
         self._open: set[str] = set()
+        self._cut: set[str] = set()
+        """Records that were cut short within one that is still open."""
         self._made: dict[str, Result] = {}
+        self._parts = 0
+        """How often a record was made that has one cut short in it."""
 
     def result(self, schema: JsonSchema, named: str) -> Result:
         """`named` says in messages which value it is."""
@@ -56,14 +64,20 @@ class _Reader:
     def _record(self, name: str) -> Result:
         if name in self._made:
             return self._made[name]
-        if name in self._open:
+        if name in self._open or self._parts >= MAX_PARTS:
+            self._cut.add(name)
             return Result(frozenset({dict}), possible={dict: ""}, size=Size(2))
+        outside, self._cut = self._cut, set()
         self._open.add(name)
         fields = self._fields(self._definitions[name].get("properties", {}), f"record {name}")
         self._open.remove(name)
+        self._cut.discard(name)
         made = _object(fields, name)
-        if not self._open:  # else some record in it may be cut short that is whole elsewhere
+        if self._cut:  # elsewhere it may be whole
+            self._parts += 1
+        else:
             self._made[name] = made
+        self._cut |= outside
         return made
 
     def _fields(self, properties: Mapping[str, JsonSchema], owner: str) -> dict[str | int, Result]:

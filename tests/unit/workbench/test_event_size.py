@@ -52,7 +52,7 @@ def sized(schema: Any, **event: Any) -> tuple[Mapping, Size, list[str]]:
     return (
         mapping,
         event_size(mapping.templates, found, topic="orders.v1"),
-        unbounded(mapping.templates, found),
+        list(unbounded(mapping.templates, found)),
     )
 
 

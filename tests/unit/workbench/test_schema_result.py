@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from types import NoneType
 from typing import Any
@@ -14,11 +15,13 @@ from hypothesis import given, settings
 from connector.formats.avro_schema import compile_reader
 from connector.formats.avro_types import Forms
 from connector.mapping.results import Result
-from connector.workbench.json_schema import json_schema
+from connector.workbench.json_schema import POINTER, JsonSchema, ValueSchema, json_schema
 from connector.workbench.schema_result import schema_result
 from tests.avro_bombs import logical
 from tests.avro_cases import Case, cases, named_once
 from tests.unit.mapping.test_results import known
+
+COUNT = 30
 
 
 def result_of_schema(schema: Any, forms: Forms = Forms()) -> Result:  # noqa: B008
@@ -64,6 +67,34 @@ def test_a_record_within_itself_ends_in_an_object() -> None:
     assert "" == result.at("next").lacks("anything")
     assert "record Node has no field `x`" == result.lacks("x")
     assert float("inf") == result.size.most
+
+
+def test_a_record_is_as_well_known_wherever_it_stands() -> None:
+    """One that holds itself is whole in each place but within itself."""
+    node = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
+    pair = {
+        "type": "record",
+        "name": "Pair",
+        "fields": [{"name": "a", "type": node}, {"name": "b", "type": "Node"}],
+    }
+    result = result_of_schema(pair)
+
+    assert "record Node has no field `x`" == result.at("a").lacks("x") == result.at("b").lacks("x")
+    assert "" == result.at("b").at("next").lacks("x")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("others_of", [lambda n: [n + 1, n + 1], lambda _: range(COUNT)])
+def test_records_that_are_used_again_cost_no_more(others_of: Callable[[int], Iterable[int]]) -> None:
+    """Each has the next one twice, or each has all of them: billions of ways to the last one."""
+    definitions: dict[str, JsonSchema] = {f"R{COUNT}": {"type": "object", "properties": {}}}
+    for number in range(COUNT):
+        fields = {f"f{at}": {"$ref": f"{POINTER}R{other}"} for at, other in enumerate(others_of(number))}
+        definitions[f"R{number}"] = {"type": "object", "properties": fields}
+    result = schema_result(ValueSchema({"$ref": f"{POINTER}R0"}, definitions))
+
+    assert "record R0 has no field `x`" == result.lacks("x")
+    assert result.at("f1").lacks("x")
 
 
 @pytest.mark.parametrize(
