@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from connector.formats.diagnosis import guess
-from connector.workbench.cluster import AVRO, Cluster, TopicSample, WrittenFormat
+from connector.workbench.cluster import AVRO, Cluster, TopicSample
 from connector.workbench.proposal import Field, Proposal
+from connector.workbench.splicing import flow
 
 _COMMENT_COLUMN = 40
-_WORDS = {"null", "true", "false", "yes", "no", "on", "off", "y", "n"}
-"""What YAML takes for something else than text."""
 
 
 class Choices(NamedTuple):
@@ -37,7 +35,7 @@ def configuration_text(
     cluster: Cluster, mapped: Sequence[MappedTopic], unknown: Sequence[str], choices: Choices
 ) -> str:
     """Write a configuration that maps topics of a cluster; `unknown` are those that are left out."""
-    name = choices.name
+    name, region = flow(choices.name), flow(choices.region)
     registry = ""
     if cluster.schema_registry is not None:
         registry = f"""
@@ -65,11 +63,11 @@ schema_registry:
   # The password belongs into BRIDGE_KAFKA__SASL_PASSWORD.
 {registry}
 eventbridge:
-{_said(f"  region: {choices.region}", "where the partner event sources are")}
+{_said(f"  region: {region}", "where the partner event sources are")}
   # role_arn: arn:aws:iam::123456789012:role/partner-events
 
 dead_letter:
-  topic: {name}.dlt
+  topic: {flow(f"{choices.name}.dlt")}
 {_said("  create: true", "at start, where it is missing; false where others create topics")}
 {replicas}
 
@@ -85,14 +83,12 @@ def _said(setting: str, comment: str) -> str:
 
 def _topic(mapped: MappedTopic, choices: Choices) -> str:
     topic, value, key, records = mapped.sample
-    # The name in quotes where YAML would take it for something else.
-    is_plain = re.fullmatch("[a-zA-Z][a-zA-Z0-9._-]*", topic) and topic not in _WORDS
-    lines = [f"  {topic if is_plain else json.dumps(topic)}:"]
+    lines = [f"  {flow(topic)}:"]
     if value == {"format": "bytes"}:
         lines.append(f"    # {guess(records[0].value or b'') or 'What these bytes are is not known.'}")
     lines += [
-        f"    value: {_flow(value or AVRO)}",
-        f"    key: {_flow(key)}",
+        f"    value: {flow(dict(value or AVRO))}",
+        f"    key: {flow(dict(key))}",
         _said("    tombstones: skip", "records without a value; or send, or dead_letter"),
     ]
     if mapped.proposal.has_fields:
@@ -100,10 +96,6 @@ def _topic(mapped: MappedTopic, choices: Choices) -> str:
     lines.append("    event:")
     lines += (f"      {line}" for line in _event(mapped.proposal, choices))
     return "\n".join([*lines, "", ""])
-
-
-def _flow(written: WrittenFormat) -> str:
-    return "{" + ", ".join(f"{name}: {value}" for name, value in written.items()) + "}"
 
 
 def _event(proposal: Proposal, choices: Choices) -> Iterator[str]:

@@ -21,10 +21,11 @@ from connector.sandbox import orders
 from connector.sandbox.producer import RecordProducer
 from connector.sandbox.services import Sandbox
 from connector.workbench.cases import CaseResult, Rehearsal
-from connector.workbench.cluster import Cluster, cluster_settings, sample
-from connector.workbench.configuration_text import Choices
+from connector.workbench.cluster import Cluster, TopicSample, cluster_settings, sample
+from connector.workbench.configuration_text import Choices, MappedTopic, configuration_text
 from connector.workbench.first_configuration import FirstConfiguration, first_configuration, write
 from connector.workbench.fixtures import read_fixture
+from connector.workbench.proposal import proposal
 from connector.workbench.schema_check import check_schemas
 from tests.avro_bombs import fixed, logical, record_of
 
@@ -149,6 +150,38 @@ def test_fixtures_tell_no_values_unless_they_are_kept(sandbox: Sandbox, tmp_path
     (case,) = yaml.safe_load(kept.files[Path("tests/payments.card.yaml")])["cases"]
     assert {"trace": CANARY} == case["record"]["headers"]
     assert f"aws.partner/shop.example/{CANARY}" == case["event"]["source"]
+
+
+@pytest.mark.parametrize("name", ["yes", "Null", "2026", "_"])
+def test_a_name_is_text_whatever_yaml_takes_it_for(name: str) -> None:
+    """Of the bridge, its group and a topic."""
+    text = configuration_text(
+        Cluster("localhost:9092", "http://localhost:8081"),
+        [
+            MappedTopic(
+                TopicSample(name, None, {"format": "string"}, []), proposal(name, [], [], record_name=None)
+            )
+        ],
+        [],
+        Choices(name, "eu-west-1", "shop.example"),
+    )
+    values = yaml.safe_load(text)
+
+    assert name == values["name"] == values["kafka"]["group.id"]
+    assert f"{name}.dlt" == values["dead_letter"]["topic"]
+    assert [name] == list(values["topics"])
+
+
+@pytest.mark.parametrize("name", ["a: b", "a # b", "a\nb: c", "{a}", "a, b}"])
+def test_a_name_that_no_topic_can_have_is_said(sandbox: Sandbox, tmp_path: Path, name: str) -> None:
+    """As any other mistake in a configuration: it is one text, whatever is in it."""
+    cluster = Cluster(sandbox.broker.bootstrap, None)
+    choices = CHOICES._replace(name=name)
+    with pytest.raises(ConfigError) as caught:
+        first_configuration(cluster, ["notes"], choices, folder=tmp_path, keep_values=False)
+
+    said = [problem.path.split(" ")[0] for problem in caught.value.problems]
+    assert ["name", "dead_letter.topic"] == said
 
 
 @pytest.mark.parametrize("name", ["bridge.yaml", "tests/notes.yaml"])
