@@ -11,7 +11,9 @@ import typer
 
 from connector import config
 from connector.cli.output import plural, print_json, print_problems, print_text, printable
+from connector.config.load import places
 from connector.config.problems import path_of
+from connector.config.yaml_file import Written
 from connector.errors import ConfigError, Problem
 from connector.model import Json
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
@@ -46,12 +48,13 @@ def run_cases(
         ran = _run(rehearsal, files, to_update=update, as_json=as_json)
         if update:
             _update(rehearsal, ran, as_json=as_json)
+    written = places(config_file)
     if junit is not None:
-        _write_junit(junit, ran, config_file)
+        _write_junit(junit, ran, written)
     if as_json:
         print_json(_as_json(ran, is_updated=update))
     else:
-        _print(ran, config_file, is_updated=update)
+        _print(ran, written, is_updated=update)
     return EXIT_DONE if update or not any(each.failed for each in ran) else EXIT_CHECK_FAILED
 
 
@@ -100,7 +103,7 @@ def _unwritable(file: Path, error: OSError) -> Problem:
     return Problem(str(file), f"cannot be written: {(error.strerror or 'failed').lower()}")
 
 
-def _print(ran: Sequence[FileResult], config_file: Path | None, *, is_updated: bool) -> None:
+def _print(ran: Sequence[FileResult], written: Written, *, is_updated: bool) -> None:
     cases, failed = sum(len(each.results) for each in ran), sum(len(each.failed) for each in ran)
     verb = "updated" if is_updated else "failed"
     for each in ran:
@@ -109,7 +112,7 @@ def _print(ran: Sequence[FileResult], config_file: Path | None, *, is_updated: b
         print_text(f"{each.fixture.file}: {plural(len(each.results), 'case')}, {verdict}")
         for result in each.failed:
             print_text(f"{result.case.name} (line {each.fixture.line(result.index)})", indent="  ", bold=True)
-            for line in _why(result, config_file):
+            for line in _why(result, written):
                 print_text(printable(line), indent="    ")
     summary = f"{plural(cases - failed, 'case')} passed" + (f", {failed} {verb}" if failed else "")
     typer.echo()
@@ -118,13 +121,13 @@ def _print(ran: Sequence[FileResult], config_file: Path | None, *, is_updated: b
         typer.echo("Where what came is right, add --update to write it into the fixtures.")
 
 
-def _why(result: CaseResult, config_file: Path | None) -> Iterator[str]:
+def _why(result: CaseResult, written: Written) -> Iterator[str]:
     """The differences of a case, and what explains them."""
     yield from map(str, result.differences)
     explanation = result.explanation
     if explanation.message is not None and "dead_letter" not in result.case.outcomes:
         yield explanation.message
-    yield from map(str, config.located(explanation.misspelt, config_file))
+    yield from (str(written.locate(problem)) for problem in explanation.misspelt)
 
 
 def _as_json(ran: Sequence[FileResult], *, is_updated: bool) -> Json:
@@ -167,7 +170,7 @@ def _difference_as_json(difference: Difference) -> Json:
     return shown
 
 
-def _write_junit(file: Path, ran: Sequence[FileResult], config_file: Path | None) -> None:
+def _write_junit(file: Path, ran: Sequence[FileResult], written: Written) -> None:
     """Write what CI systems read: a suite for each fixture.
 
     https://github.com/testmoapp/junitxml
@@ -187,7 +190,7 @@ def _write_junit(file: Path, ran: Sequence[FileResult], config_file: Path | None
                 line=str(fixture.line(result.index)),
             )
             if result.differences:
-                lines = [printable(line) for line in _why(result, config_file)]
+                lines = [printable(line) for line in _why(result, written)]
                 ET.SubElement(case, "failure", message=lines[0]).text = "\n".join(lines)
     try:
         ET.ElementTree(suites).write(file, encoding="utf-8", xml_declaration=True)

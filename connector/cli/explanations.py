@@ -13,6 +13,8 @@ import typer
 
 from connector import config
 from connector.cli.output import plural, print_problems, print_text, print_values, printable, progress
+from connector.config.load import places
+from connector.config.yaml_file import Written
 from connector.errors import ConfigError, Problem, UnavailableError
 from connector.formats.registries import Registries
 from connector.kafka.reader import Reader
@@ -42,6 +44,7 @@ def explain_records(
 ) -> int:
     """Print an explanation of each record; gives the exit code."""
     seen, is_dead_letter, is_first = DetailTypes(), False, True
+    written = places(config_file)
     try:
         for explanation in _explanations(settings, request):
             if explanation.entry is not None:
@@ -54,7 +57,7 @@ def explain_records(
             if not is_first:
                 typer.echo()
             is_first = False
-            _print(explanation, config_file)
+            _print(explanation, written)
     except (UnavailableError, GoneError) as error:
         _refuse(str(error))
     return EXIT_CHECK_FAILED if is_dead_letter else EXIT_DONE
@@ -126,7 +129,7 @@ OUTCOMES = {
 }
 
 
-def _print(explanation: Explanation, config_file: Path | None) -> None:
+def _print(explanation: Explanation, written: Written) -> None:
     outcome = OUTCOMES[explanation.outcome].format(code=explanation.code)
     print_text(f"{explanation.position} {outcome}", bold=True)
     if explanation.message is not None:
@@ -136,9 +139,8 @@ def _print(explanation: Explanation, config_file: Path | None) -> None:
     _title("templates")
     if not explanation.templates:
         print_text("none was evaluated, since the value cannot be read", indent="  ")
-    places = config.located([Problem(each.path, each.path) for each in explanation.templates], config_file)
-    for place, each in zip(places, explanation.templates, strict=True):
-        print_text(place.message, indent="  ")
+    for each in explanation.templates:
+        print_text(written.locate(Problem(each.path, each.path)).message, indent="  ")
         print_text(each.template or '""', indent="    ")
         result = printable(json.dumps(each.result, ensure_ascii=False)) + _verdict(each, explanation)
         print_text(f"→ {result}", indent="    ")

@@ -93,6 +93,8 @@ class Result:
 
     def at(self, step: str | int) -> Result:
         """Its field of that name, or its item at that index."""
+        if self is ANYTHING:
+            return self
         container, words = (list, "items") if isinstance(step, int) else (dict, "fields")
         if container not in self.types:
             if self.types == _NULL:
