@@ -223,7 +223,7 @@ def _fixture(known: _KnownTopic, rehearsal: Rehearsal, *, keep_values: bool) -> 
             break
     if found is None:
         return None
-    masking = "as it was" if keep_values else "with every value masked"
+    masking = "as it was" if keep_values else "with masked values, but for a type of event"
     return f"""\
 # A record of {topic}, {masking}, and what becomes of it. Run it: partner-bridge test
 # Write more of them, with values as `partner-bridge explain` shows them, and of the event only what matters;
