@@ -83,10 +83,7 @@ def reader_schema(schema: Any, *, forms: Forms) -> ReaderSchema:
         DecodeError: `schema_invalid`, naming the rule that the schema breaks.
     """
     parser = _Parser(forms, wanted=True, resolved=False)
-    try:
-        parsed, _ = parser.parse([schema])
-    except Exception as error:  # noqa: BLE001  # a schema is foreign text
-        raise _unusable(error) from None
+    parsed, _ = parser.parse([schema])
     return ReaderSchema(parsed, parser.default_values)
 
 
@@ -106,10 +103,7 @@ def described_schema(schemas: Sequence[Any], *, forms: Forms) -> DescribedSchema
     Raises:
         DecodeError: `schema_invalid`, naming the rule that the schema breaks.
     """
-    try:
-        parsed, named = _Parser(forms, wanted=False, resolved=False, described=True).parse(schemas)
-    except Exception as error:  # noqa: BLE001  # a schema is foreign text
-        raise _unusable(error) from None
+    parsed, named = _Parser(forms, wanted=False, resolved=False, described=True).parse(schemas)
     return DescribedSchema(parsed["fields"][0]["type"], named)
 
 
@@ -121,10 +115,7 @@ def canonical_form(schema: Any) -> str:
     Raises:
         DecodeError: `schema_invalid`.
     """
-    try:
-        parsed, _ = _Parser(Forms(), wanted=False, resolved=False).parse([schema])
-    except Exception as error:  # noqa: BLE001  # a schema is foreign text
-        raise _unusable(error) from None
+    parsed, _ = _Parser(Forms(), wanted=False, resolved=False).parse([schema])
     return json.dumps(_canonical(parsed["fields"][0]["type"]), separators=(",", ":"), ensure_ascii=False)
 
 
@@ -326,7 +317,17 @@ class _Parser:
         self.default_values = 0
 
     def parse(self, schemas: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
-        """Give a record whose one field `value` has the last schema, and all named types by full name."""
+        """Give a record whose one field `value` has the last schema, and all named types by full name.
+
+        Raises:
+            DecodeError: `schema_invalid`, naming the rule that a schema breaks.
+        """
+        try:
+            return self._parsed(schemas)
+        except Exception as error:  # noqa: BLE001  # a schema is foreign text
+            raise _unusable(error) from None
+
+    def _parsed(self, schemas: Sequence[Any]) -> tuple[Any, dict[str, Any]]:
         # As a record, because that is the one kind which fastavro does not parse again for each value.
         root = {
             "type": "record",
