@@ -7,7 +7,7 @@ is wrong with it is found before, by `problems.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,16 @@ from connector.cli.ceiling import describe_ceiling, describe_partitions
 from connector.config.pauses import doubts as pause_doubts
 from connector.config.pauses import read_pauses
 from connector.config.rules import is_loopback
-from connector.config.settings import DEFAULT_TARGET, EventTemplate, Format, Settings, Target, Topic
+from connector.config.settings import (
+    DEFAULT_TARGET,
+    DeadLetterSettings,
+    EventTemplate,
+    Format,
+    ReceiptSettings,
+    Settings,
+    Target,
+    Topic,
+)
 from connector.config.units import show_bytes, show_seconds
 from connector.dead_letters.writer import missing_topic
 from connector.errors import ConnectorError, Problem, UnavailableError
@@ -341,20 +350,24 @@ def _topic_checks(
     }
     if any(partitions.values()):
         yield CheckResult("partitions", ok=True, text=describe_partitions(settings, partitions))
-    letters = settings.dead_letter
-    if letters.topic in existing:
-        yield CheckResult("dead-letter topic", ok=True, text=letters.topic)
-    elif letters.create:
-        yield CheckResult("dead-letter topic", ok=True, text=f"{letters.topic} will be created")
-    else:
-        yield CheckResult("dead-letter topic", ok=False, text=missing_topic(letters.topic))
-    if (receipts := settings.receipts) is not None:
-        if receipts.topic in existing:
-            yield CheckResult("receipts topic", ok=True, text=receipts.topic)
-        elif receipts.create:
-            yield CheckResult("receipts topic", ok=True, text=f"{receipts.topic} will be created")
-        else:
-            yield CheckResult("receipts topic", ok=False, text=missing_receipts_topic(receipts.topic))
+    letters, receipts = settings.dead_letter, settings.receipts
+    yield _own_topic("dead-letter topic", letters, existing, missing_topic)
+    if receipts is not None:
+        yield _own_topic("receipts topic", receipts, existing, missing_receipts_topic)
+
+
+def _own_topic(
+    name: str,
+    own: DeadLetterSettings | ReceiptSettings,
+    existing: Container[str],
+    missing: Callable[[str], str],
+) -> CheckResult:
+    """Check a topic that the bridge writes to; `missing` says what to do where it may not create it."""
+    if own.topic in existing:
+        return CheckResult(name, ok=True, text=own.topic)
+    if own.create:
+        return CheckResult(name, ok=True, text=f"{own.topic} will be created")
+    return CheckResult(name, ok=False, text=missing(own.topic))
 
 
 def _source_checks(settings: config.Settings, name: str, of_target: str) -> Iterator[CheckResult]:
