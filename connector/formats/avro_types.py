@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from fastavro.read import LOGICAL_READERS
 
-from connector.config.settings import ConnectTypes, NonFinite, OutOfRange
+from connector.config.settings import ConnectTypes, Format, NonFinite, OutOfRange
 from connector.errors import DecodeError
 from connector.model import Json
 
@@ -53,6 +53,11 @@ class Forms(NamedTuple):
     non_finite: NonFinite = "null"
     out_of_range: OutOfRange = "error"
     connect_types: ConnectTypes = "readable"
+
+    @classmethod
+    def of(cls, form: Format) -> Forms:
+        """Those that the settings of a topic's values or keys choose."""
+        return cls(form.non_finite, form.out_of_range, form.connect_types)
 
 
 def marks(kind: str, schema: Mapping[str, Any], forms: Forms, *, resolved: bool) -> dict[str, Any]:

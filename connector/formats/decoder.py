@@ -85,7 +85,7 @@ class _Avro:
 
     def decoder(self) -> Decode:
         form = self._format
-        forms = Forms(form.non_finite, form.out_of_range, form.connect_types)
+        forms = Forms.of(form)
         reader = self._of_file(form.reader_schema, "reader_schema", partial(reader_schema, forms=forms))
         self._compiled = partial(compile_reader, reader=reader, forms=forms)
         match form.framed:

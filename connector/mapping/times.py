@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 from connector.config.settings import TimeUnit
 from connector.errors import MappingError
@@ -65,6 +65,14 @@ def time_reader(unit: TimeUnit, *, shown: str, path: str) -> ReadTime:
         raise MappingError("time_out_of_range", f"{path}: {shown}{_advice_on_number(found, unit)}")
 
     return read
+
+
+def unit_of(number: float) -> TimeUnit | None:
+    """The unit in which a number is a time of the years 2000 to 2100, if it is one."""
+    for unit, per_second in PER_SECOND.items():
+        if unit != "auto" and YEAR_2000_S * per_second <= number < YEAR_2101_S * per_second:
+            return unit
+    return None
 
 
 def record_time_s(timestamp_ms: Json, *, path: str) -> float | None:
@@ -148,9 +156,8 @@ def _advice(text: str, local: datetime | None) -> str:
 def _advice_on_number(found: int | float, unit: TimeUnit) -> str:
     years = "2000 and 2100" if unit == "auto" else "1970 and 9999"
     problem = f", read as {COUNTED[unit]} since 1970, is not between the years {years}"
-    for other in get_args(TimeUnit):
-        if other != "auto" and YEAR_2000_S <= found / PER_SECOND[other] < YEAR_2101_S:
-            return f"{problem}; read as {COUNTED[other]} it is. Set `time_unit: {other}`."
+    if other := unit_of(found):
+        return f"{problem}; read as {COUNTED[other]} it is. Set `time_unit: {other}`."
     if _DATE_IN_DIGITS.fullmatch(str(found)):
         return (
             f"{problem}. Its digits look like a date, as 20260131 for 2026-01-31. `time` takes ISO 8601, as "

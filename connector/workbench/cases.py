@@ -112,9 +112,12 @@ class Rehearsal:
             tuple(headers.items()),
         )
 
-    def metadata_key(self, topic: str) -> str | None:
-        """The key in the detail under which the bridge adds a record's position and id."""
-        return self.pipeline.route(topic).mapping.templates.metadata
+    def without_metadata(self, topic: str, came: Json) -> Json:
+        """What came, without the position and id of the record that the bridge adds to an event's detail."""
+        added = self.pipeline.route(topic).mapping.templates.metadata
+        if isinstance(came, dict) and isinstance(detail := came["detail"], dict):
+            return came | {"detail": {name: each for name, each in detail.items() if name != added}}
+        return came
 
     def run(self, fixture: FixtureFile) -> list[CaseResult]:
         """Run the cases of one fixture.

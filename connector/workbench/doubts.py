@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import chain
 
+from connector.config.settings import TimeUnit
+from connector.mapping.times import COUNTED, PER_SECOND, unit_of
 from connector.model import Json
 
 MAX_EXACT_INTEGER = 2**53
@@ -28,8 +29,6 @@ MAX_DETAIL_TYPES = 15
 """More kinds than that are hardly kinds of events."""
 
 YEAR_MS = 366 * 24 * 3600 * 1000
-_BEGIN_S, _END_S = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2000, 2101))
-_UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _TIME_WORDS = frozenset(
@@ -113,8 +112,8 @@ def _of_value(path: str, name: str, value: Json, timestamp_ms: int | None) -> It
 def _of_number(path: str, name: str, number: float, timestamp_ms: int | None) -> Iterator[str]:
     if unit := _epoch_unit(name, number, timestamp_ms):
         yield (
-            f"{path}: reads as a time, in {unit} since 1970. Send it as ISO 8601 text, whose beginning rules "
-            f"can match; as numbers they compare those up to {MAX_RULE_NUMBER:,} only"
+            f"{path}: reads as a time, in {COUNTED[unit]} since 1970. Send it as ISO 8601 text, whose "
+            f"beginning rules can match; as numbers they compare those up to {MAX_RULE_NUMBER:,} only"
         )
     elif isinstance(number, float) and not _is_exact_for_rules(number):
         yield (
@@ -125,16 +124,16 @@ def _of_number(path: str, name: str, number: float, timestamp_ms: int | None) ->
         yield f"{path}: an integer beyond 2^53, which many readers of JSON round. Send it as text"
 
 
-def _epoch_unit(name: str, number: float, timestamp_ms: int | None) -> str | None:
+def _epoch_unit(name: str, number: float, timestamp_ms: int | None) -> TimeUnit | None:
     """The unit in which a number is a time of this century."""
-    unit = next((unit for unit, each in _UNITS.items() if _BEGIN_S <= number / each < _END_S), None)
+    unit = unit_of(number)
     words = [word.lower() for word in _WORD.findall(name)]
     if unit is None or not (_TIME_WORDS.isdisjoint(words) or words[-1] in _OTHER_WORDS):
         return unit
     # Ids and article numbers have as many digits, so that a name which says nothing needs a second sign. Too
     # many numbers are as large as seconds.
-    is_near = timestamp_ms is not None and abs(number * 1000 / _UNITS[unit] - timestamp_ms) < YEAR_MS
-    return unit if is_near and unit != "seconds" else None
+    is_near = timestamp_ms is not None and abs(number * 1000 / PER_SECOND[unit] - timestamp_ms) < YEAR_MS
+    return unit if is_near and unit != "s" else None
 
 
 def _is_exact_for_rules(number: float) -> bool:

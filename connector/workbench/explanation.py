@@ -14,11 +14,12 @@ from connector.errors import DecodeError, MappingError, OversizeError, Problem, 
 from connector.eventbridge.entry import entry
 from connector.formats.schema_cache import with_schema
 from connector.mapping.event_code import Templates, header_texts
-from connector.mapping.expressions import Node, Scope, chain
+from connector.mapping.expressions import Scope
 from connector.mapping.templates import Expression, Template
 from connector.model import Entry, Json, Record, billed_chunks, iso
 from connector.pipeline import Dropped, Pipeline, TopicRoute
 from connector.workbench.doubts import doubts
+from connector.workbench.sample import chains
 
 OutcomeKind: TypeAlias = Literal["event", "filtered", "dead_letter"]
 
@@ -173,33 +174,9 @@ def _misspelt(templates: Templates, scope: Scope) -> Iterator[Problem]:
     for path, template in _by_path(templates).items():
         for part in template:
             if isinstance(part, Expression):
-                for steps in _chains(part.node):
+                for steps in chains(part.node):
                     if hint := _instead(steps, scope):
                         yield Problem(path, f"{part.shown}: {hint}")
-
-
-_FIRST_ONLY = frozenset(
-    {
-        *("subexpression", "index_expression", "pipe", "flatten"),
-        *("projection", "value_projection", "filter_projection"),
-    }
-)
-"""Nodes whose first child begins at the record, and the others at what that one yields."""
-
-
-def _chains(node: Node) -> Iterator[list[str | int]]:
-    """The chains of fields in an expression that begin at the record."""
-    if (steps := chain(node)) is not None:
-        yield steps
-        return
-    children = [child for child in node["children"] if isinstance(child, dict)]
-    match node["type"]:
-        case "expref":
-            return
-        case kind if kind in _FIRST_ONLY:
-            children = children[:1]
-    for child in children:
-        yield from _chains(child)
 
 
 def _instead(steps: Iterable[str | int], scope: Scope) -> str:

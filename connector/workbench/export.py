@@ -14,14 +14,15 @@ from connector import config
 from connector.errors import MappingError, OversizeError
 from connector.eventbridge.entry import entry
 from connector.formats.avro_types import Forms
+from connector.mapping.times import PER_SECOND
 from connector.model import Event, Json, Partition, Record, iso_second
 from connector.workbench.event_schema import EventSchema
 from connector.workbench.json_schema import JsonSchema, json_schema
 from connector.workbench.openapi import openapi
 from connector.workbench.rule_pattern import rule_pattern
-from connector.workbench.sample import MOMENT, MOMENT_MS, UNIT_NS, Sampler, chains
+from connector.workbench.sample import MOMENT, MOMENT_MS, Sampler, chains
 from connector.workbench.template_texts import PlacedValues, expressions
-from connector.workbench.topic_schemas import topic_schemas
+from connector.workbench.topic_schemas import configured, topic_schemas
 
 ACCOUNT = "111122223333"
 """The customer's account in a sample; one that AWS's own documents use."""
@@ -57,25 +58,16 @@ class Export(NamedTuple):
     pattern: dict[str, Json]
 
 
-def topic_of(settings: config.Settings, name: str) -> config.Topic | None:
-    """Give the settings of a topic, by its name or a pattern that it matches; None where there are none."""
-    patterns = (each for each in settings.topics if each.startswith("^") and re.search(each, name))
-    return settings.topics.get(name if name in settings.topics else next(patterns, name))
-
-
 def event_schema(settings: config.Settings, topic: str, *, file: Path | None = None) -> EventSchema:
     """Give what is known of a topic's events; its schema is that of `file`, its own or the registry's latest.
 
     Raises:
         ConfigError: the topic is not configured, or its schema cannot be had.
     """
-    its = topic_of(settings, topic)
+    its = settings.topics[configured(settings, topic)]
     # With a reader schema every value has its fields, whatever it was written with.
-    reader = its.value.reader_schema if its else None
-    found = topic_schemas(settings, topic, file=file or reader, count=1)
-    assert its is not None  # noqa: S101  # a topic that is not configured has no schemas
-    forms = Forms(its.value.non_finite, its.value.out_of_range, its.value.connect_types)
-    value = json_schema(found[0].schemas, forms) if found else None
+    found = topic_schemas(settings, topic, file=file or its.value.reader_schema, count=1)
+    value = json_schema(found[0].schemas, Forms.of(its.value)) if found else None
     return EventSchema(topic, its, value)
 
 
@@ -152,7 +144,7 @@ def _sampler(event: EventSchema, choices: PlacedValues) -> Sampler:
     its = event.mapping.templates
     parts = [part for template in its.by_path.values() for part in expressions(template)]
     read = [place for part in [*parts, *filter(None, [its.filter])] for place in chains(part.node)]
-    moments: list[Json] = [MOMENT, MOMENT_MS * 10**6 // UNIT_NS[its.time_unit]]
+    moments: list[Json] = [MOMENT, MOMENT_MS * PER_SECOND[its.time_unit] // 1000]
     times = [place for part in expressions(its.time or ()) for place in chains(part.node)]
     return Sampler(event.schemas, chosen=choices, likely=dict.fromkeys(times, moments), read=read)
 

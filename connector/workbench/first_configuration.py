@@ -216,7 +216,7 @@ def _fixture(known: _KnownTopic, rehearsal: Rehearsal, *, keep_values: bool) -> 
         except ConfigError:  # it was written with an earlier schema, and the latest one does not take it
             continue
         outcome = result.explanation.outcome
-        case[outcome] = _without_metadata(result.came, rehearsal.metadata_key(topic))
+        case[outcome] = rehearsal.without_metadata(topic, result.came)
         if outcome == "event" or found is None:
             found = _dumped({"topic": topic, "cases": [case]})
         if outcome == "event":
@@ -233,13 +233,6 @@ def _fixture(known: _KnownTopic, rehearsal: Rehearsal, *, keep_values: bool) -> 
 
 def _dumped(fixture: dict[str, Any]) -> str:
     return yaml.safe_dump(fixture, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _without_metadata(came: Json, key: str | None) -> Json:
-    """An event without the position of its record."""
-    if isinstance(came, dict) and isinstance(detail := came["detail"], dict):
-        return came | {"detail": {name: value for name, value in detail.items() if name != key}}
-    return came
 
 
 def _record(found: _Decoded, known: _KnownTopic, *, keep_values: bool) -> dict[str, Json]:

@@ -21,7 +21,8 @@ from connector.mapping.templates import Expression, Template
 from connector.model import Json, SourceStatus, iso_second
 from connector.sources.admin import PING_DETAIL_TYPE
 from connector.workbench.event_schema import EventSchema
-from connector.workbench.export import event_schema, topic_of
+from connector.workbench.export import event_schema
+from connector.workbench.topic_schemas import configured
 
 LOG_GROUP_BEGINS = "/aws/events/"
 """EventBridge writes to no other log groups."""
@@ -164,11 +165,10 @@ def events_of(
 
 def _event_schema(settings: config.Settings, name: str) -> tuple[EventSchema, Sequence[Problem]]:
     """What is known of a topic's events, also where no schema is to be had; and why none is."""
+    topic = settings.topics[configured(settings, name)]
     try:
         return event_schema(settings, name), ()
     except ConfigError as error:
-        if (topic := topic_of(settings, name)) is None:
-            raise
         return EventSchema(name, topic, None), error.problems
 
 

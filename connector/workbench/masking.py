@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from connector.mapping.times import PER_SECOND, YEAR_2000_S, YEAR_2101_S
+from connector.mapping.times import PER_SECOND, unit_of
 from connector.model import Json
 from connector.workbench.json_schema import JsonSchema, ValueSchema, branches
 
@@ -96,8 +96,7 @@ def masked_number(number: int | float) -> int | float:
     """Mask a number: a time where it is one, in its unit; else one of as many digits, or 1.5."""
     if isinstance(number, float):
         return -1.5 if number < 0 else 1.5
-    for per_second in PER_SECOND.values():
-        if YEAR_2000_S * per_second <= number < YEAR_2101_S * per_second:
-            return MASKED_S * per_second
+    if unit := unit_of(number):
+        return MASKED_S * PER_SECOND[unit]
     ones = int("1" * len(str(abs(number))))
     return -ones if number < 0 else ones

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from connector.config.entry_rules import MAX_DETAIL_TYPE_CHARACTERS
 from connector.config.settings import TimeUnit
-from connector.mapping.times import PER_SECOND, YEAR_2000_S, YEAR_2101_S
+from connector.mapping.times import unit_of
 from connector.model import Json
 from connector.workbench.json_schema import JsonSchema, ValueSchema, branches
 
@@ -185,11 +185,7 @@ def _time(fields: Sequence[Field], values: Sequence[Json]) -> tuple[Field | None
 
 
 def _unit(value: Json) -> TimeUnit | None:
-    """What a number counts, if it is a time of this century."""
-    for unit, per_second in PER_SECOND.items():
-        if type(value) is int and YEAR_2000_S <= value / per_second < YEAR_2101_S and unit != "auto":
-            return unit
-    return None
+    return unit_of(value) if type(value) is int else None
 
 
 def _is_legal(value: Json) -> bool:

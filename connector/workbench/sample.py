@@ -16,7 +16,6 @@ from connector.workbench.template_texts import Place, PlacedValues
 MOMENT_MS = 1_795_341_600_000
 """2026-11-22T10:00:00Z: when everything in a sample happens."""
 MOMENT = iso(MOMENT_MS)
-UNIT_NS: Mapping[str, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1, "auto": 10**6}
 
 _DATE, _CLOCK = MOMENT[:10], MOMENT[11:19]
 _PATTERNED = [

@@ -34,7 +34,7 @@ from connector.mapping.templates import Expression, Template
 from connector.workbench.event_size import event_size, unbounded
 from connector.workbench.json_schema import json_schema
 from connector.workbench.schema_result import schema_result
-from connector.workbench.topic_schemas import TopicSchema, topic_schemas
+from connector.workbench.topic_schemas import TopicSchema, configured, topic_schemas
 
 MAX_SHOWN = 5
 """Of the fields that set no limit to the size of events."""
@@ -88,13 +88,11 @@ def check_schemas(settings: config.Settings, files: Mapping[str, Sequence[Path]]
 def _check_topic(settings: config.Settings, name: str, files: Sequence[Path]) -> TopicCheck:
     if files:
         values = [*chained.from_iterable(topic_schemas(settings, name, file=file) for file in files)]
-    configured = name
-    if name not in settings.topics:
-        configured = next(each for each in settings.topics if each.startswith("^") and re.search(each, name))
-    topic = settings.topics[configured]
+    mapped_as = configured(settings, name)
+    topic = settings.topics[mapped_as]
     if topic.value.format != "avro":
         return TopicCheck(name, [], [], f"its values are {topic.value.format}, which has no schema to check")
-    path = f"topics.{configured}"
+    path = f"topics.{mapped_as}"
     if topic.value.reader_schema is not None:
         values = [_reader_schema(topic.value.reader_schema, f"{path}.value.reader_schema")]
     elif not files:
@@ -124,8 +122,7 @@ def _reader_schema(file: Path, path: str) -> TopicSchema:
 
 
 def _result(schema: TopicSchema, form: config.Format, side: Side) -> Result:
-    forms = Forms(form.non_finite, form.out_of_range, form.connect_types)
-    return schema_result(json_schema(schema.schemas, forms), root=side)
+    return schema_result(json_schema(schema.schemas, Forms.of(form)), root=side)
 
 
 class _Draft(NamedTuple):

@@ -45,7 +45,7 @@ def topic_schemas(
         ConfigError: with one problem: the topic is not configured, there is no schema to be found, or it is
             none.
     """
-    name = _configured(settings, topic)
+    name = configured(settings, topic)
     path = f"topics.{name}.{side}"
     form = settings.topics[name].key if side == "key" else settings.topics[name].value
     if form.format != "avro":
@@ -68,15 +68,19 @@ def topic_schemas(
     return [_parsed(version, path) for version in found]
 
 
-def _configured(settings: config.Settings, topic: str) -> str:
-    """The name or pattern under which the settings have a topic."""
-    matching = [name for name in settings.topics if name.startswith("^") and re.search(name, topic)]
+def configured(settings: config.Settings, topic: str) -> str:
+    """Give the name or pattern under which the settings have a topic.
+
+    Raises:
+        ConfigError: they do not have it.
+    """
     if topic in settings.topics:
         return topic
-    if not matching:
-        hint = did_you_mean(topic, settings.topics) or f"; known here: {', '.join(settings.topics)}"
-        raise ConfigError([Problem("topics", f"no mapping is for the topic {topic}{hint}")])
-    return matching[0]
+    for name in settings.topics:
+        if name.startswith("^") and re.search(name, topic):
+            return name
+    hint = did_you_mean(topic, settings.topics) or f"; known here: {', '.join(settings.topics)}"
+    raise ConfigError([Problem("topics", f"no mapping is for the topic {topic}{hint}")])
 
 
 def _asked(ask: Callable[[], Sequence[SchemaVersion]], *, path: str, topic: str) -> Sequence[SchemaVersion]:

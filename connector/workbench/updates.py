@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from connector.config.problems import Loc
 from connector.errors import ConfigError
-from connector.model import Json
 from connector.workbench.cases import CaseResult, Rehearsal
-from connector.workbench.differences import JsonOrAbsent
+from connector.workbench.differences import Absent, JsonOrAbsent
 from connector.workbench.fixtures import FixtureFile, parse_fixture
 from connector.workbench.splicing import UnspliceableError, spliced
 
@@ -25,8 +24,8 @@ def updated(fixture: FixtureFile, results: Iterable[CaseResult], rehearsal: Rehe
     for result in results:
         for difference in result.differences:
             got = difference.got
-            if difference.loc == ("event",) and isinstance(got, dict):
-                got = _without_metadata(got, rehearsal.metadata_key(fixture.fixture.topic))
+            if difference.loc == ("event",) and not isinstance(got, Absent):
+                got = rehearsal.without_metadata(fixture.fixture.topic, got)
             changes["cases", result.index, *difference.loc] = got
     try:
         text = spliced(fixture.text, changes)
@@ -46,10 +45,3 @@ def _why_not(fixture: FixtureFile, text: str, rehearsal: Rehearsal) -> str | Non
         return f"it could not be read any more, {problems[0].message}"
     failed = [result for result in rehearsal.run(again) if result.differences]
     return f"{failed[0].case.name} would fail again, {failed[0].differences[0]}" if failed else None
-
-
-def _without_metadata(event: dict[str, Json], key: str | None) -> dict[str, Json]:
-    detail = event["detail"]
-    if isinstance(detail, dict):
-        event = event | {"detail": {name: value for name, value in detail.items() if name != key}}
-    return event

@@ -94,7 +94,7 @@ def writer(
 def _encoder(form: config.Format, schemas: Sequence[Any]) -> Callable[[Json], bytes]:
     match form.format:
         case "avro":
-            return encoder(schemas, Forms(form.non_finite, form.out_of_range, form.connect_types))
+            return encoder(schemas, Forms.of(form))
         case "json":
             return _json
         case "string":
