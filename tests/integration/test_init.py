@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -22,32 +20,20 @@ from connector.workbench.first_configuration import first_configuration
 from tests.services.child import Child
 from tests.services.kafka import Kafka
 from tests.services.registry import Registry
+from tests.shell import Shell
 from tests.topics import Sent, Topics
 
 CARDS = 3
 
 
-class Shell:
-    """A terminal with the environment that `sandbox env` exports."""
+class InitShell(Shell):
+    """A terminal beside a sandbox of this process, with what `init` is told of it."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        super().__init__(folder, sandbox.eventbridge.url)
         self.sandbox = sandbox
-        self.folder = folder
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BRIDGE_"))}
-        self.environ = own | {"BRIDGE_HTTP__PORT": "0"}
-        for line in self("sandbox", "env", "--url", sandbox.eventbridge.url).splitlines():
-            if line.startswith("export "):
-                name, _, value = line.removeprefix("export ").partition("=")
-                self.environ[name] = value
-
-    def __call__(self, *arguments: str, code: int = 0) -> str:
-        """Run `partner-bridge …`, expect its exit code, and give what it wrote."""
-        ran = subprocess.run(
-            [sys.executable, "-m", "connector", *arguments], cwd=self.folder, env=self.environ,
-            capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert code == ran.returncode, ran.stdout + ran.stderr
-        return ran.stdout if code == 0 else ran.stderr
+        self.environ["BRIDGE_HTTP__PORT"] = "0"
+        self.take_environment()
 
     def init(self, *arguments: str, code: int = 0) -> str:
         brokers, registry = self.sandbox.broker.bootstrap, self.sandbox.registry.url
@@ -56,7 +42,7 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
+def shell(tmp_path: Path) -> Iterator[InitShell]:
     with Sandbox() as sandbox:
         producer = RecordProducer(sandbox.broker.bootstrap, sandbox.registry.url)
         for record in orders.records(40, sandbox.schema_id):
@@ -65,10 +51,10 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         for number in range(CARDS):
             producer.add("cards", {"card_id": number, "customer_id": "globex", "event_type": "card.paid"})
         producer.flush()
-        yield Shell(sandbox, tmp_path)
+        yield InitShell(sandbox, tmp_path)
 
 
-def test_what_init_writes_runs_as_it_stands(shell: Shell) -> None:
+def test_what_init_writes_runs_as_it_stands(shell: InitShell) -> None:
     """It passes `check`, `check --schemas` and `test`, and its bridge sends every record that it should."""
     written = shell.init("--out", ".")
     assert "Wrote bridge.yaml\nWrote tests/cards.yaml\nWrote tests/orders.v1.yaml\n" == written
@@ -115,7 +101,7 @@ def test_a_real_cluster_is_read_with_a_real_registry(
     assert "${value.tenant_id || 'unknown'}" in first.files[Path("bridge.yaml")]
 
 
-def test_mistakes_are_exit_2_with_one_message(shell: Shell) -> None:
+def test_mistakes_are_exit_2_with_one_message(shell: InitShell) -> None:
     """A file that is there, a topic that is not, and addresses at which nobody answers."""
     shell.init("--topic", "cards")
     before = (shell.folder / "bridge.yaml").read_text()
@@ -134,7 +120,7 @@ def test_mistakes_are_exit_2_with_one_message(shell: Shell) -> None:
     assert not (shell.folder / "new").exists()
 
 
-def test_the_region_is_that_of_the_environment(shell: Shell) -> None:
+def test_the_region_is_that_of_the_environment(shell: InitShell) -> None:
     """And a name and a partner can be given."""
     shell.environ["AWS_REGION"] = "us-east-2"
     shell.init("--topic", "cards", "--name", "cards-bridge", "--partner", "shop.example")

@@ -83,7 +83,7 @@ def test_a_misspelt_field_is_found_before_it_is_deployed(examples: Path) -> None
     line = next(
         at for at, text in enumerate(config.read_text().splitlines(), start=1) if "tennant_id" in text
     )
-    shell = Shell(examples, 0)
+    shell = Shell(examples, "http://127.0.0.1:0")
 
     checked = shell(
         *("check", "--schemas", "--schema", "orders.v1=schemas/order.avsc"),
