@@ -24,7 +24,7 @@ $(INSTALLED): requirements-dev.lock pyproject.toml
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv --clear .venv && $(BIN)/python -m pip install --quiet uv; } || { \
 		rm -rf .venv; exit 1; }
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e '.[dev,msk]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e '.[dev,msk,otel]'
 	touch $@
 
 docs: setup ## writes the tables in README, docs/ and helm/README, and the JSON Schemas
@@ -37,7 +37,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-emit-index-url pyproject.toml
 
 lock: $(INSTALLED) ## writes the locks, keeping the versions that still fit
-	$(COMPILE) --extra msk --output-file requirements.lock
+	$(COMPILE) --extra msk --extra otel --output-file requirements.lock
 	$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 	$(BIN)/python -m tests.services.locks
 

@@ -281,7 +281,7 @@ class Bridge:
         obstacle = sender.add(pending, route.lane(record), route.policies[entry.target])
         if obstacle is None:
             # A record of some bytes may make an event of many, as by an enum with long symbols.
-            self._ledger.grow(tracker, record.offset, len(entry.json))
+            self._ledger.grow(tracker, record.offset, entry.memory_bytes)
         elif isinstance(obstacle, RecordError):
             self._dead_letter(record, tracker, obstacle, pending)
         else:

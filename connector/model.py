@@ -125,6 +125,21 @@ class Event(NamedTuple):
     """What the topic's template of a target made; None where it is a name."""
 
 
+class Claim:
+    """A part of an event that is too large for EventBridge. It is in S3 before the event goes out."""
+
+    __slots__ = ("body", "is_stored", "key", "place")
+
+    def __init__(self, body: bytes, *, key: str, place: str) -> None:
+        self.body = body
+        """JSON, UTF-8."""
+        self.key = key
+        """The object's, which is the same at every attempt and replay of the event."""
+        self.place = place
+        """Where it was in the event, as `$.detail`."""
+        self.is_stored = False
+
+
 class Entry(NamedTuple):
     """One entry of PutPartnerEvents, checked against every limit and ready for the wire."""
 
@@ -136,6 +151,13 @@ class Entry(NamedTuple):
     """Its size as EventBridge counts it, which is not `len(json)`."""
     target: str = "default"
     """Where it goes."""
+    claim: Claim | None = None
+    """What of it goes to S3 first."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes that it takes while it waits."""
+        return len(self.json) if self.claim is None else len(self.json) + len(self.claim.body)
 
 
 BILLED_BYTES = 64 * 1024

@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 
 from connector import config
-from connector.errors import ConfigError, DecodeError, MappingError, Problem, RecordError
+from connector.errors import ConfigError, DecodeError, MappingError, OversizeError, Problem, RecordError
+from connector.eventbridge.claim_check import ClaimCheck
 from connector.eventbridge.entry import entry
 from connector.formats.decoder import decoder
 from connector.formats.registries import Registries
 from connector.mapping.event import Mapping as EventMapping
-from connector.model import UNREADABLE_HEADERS, Decode, DropReason, Entry, Json, Record
+from connector.model import UNREADABLE_HEADERS, Decode, DropReason, Entry, Event, Json, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,13 @@ class TopicRoute:
         self.path = path
         # Of a template this is never used, and where it names nothing the settings are refused elsewhere.
         self.target = topic.target if topic.target in targets else config.DEFAULT_TARGET
-        self._max_event_bytes = targets[self.target].max_event_bytes
+        self._metadata = topic.event.metadata
+        self._claim_checks = {
+            name: ClaimCheck(target, target.claim_check)
+            for name, target in targets.items()
+            if target.claim_check
+        }
+        self._max_event_bytes = self._largest(self.target, targets[self.target])
         self.targets = targets
         self.policies = {name: topic.inactive_policy(target) for name, target in targets.items()}
         """By target, what becomes of records whose source is not ACTIVE."""
@@ -215,7 +222,10 @@ class TopicRoute:
         if event is None:
             return FILTERED
         if event.target is None:
-            return entry(event, max_event_bytes=self._max_event_bytes, target=self.target)
+            try:
+                return entry(event, max_event_bytes=self._max_event_bytes, target=self.target)
+            except OversizeError:
+                return self._claimed(event, event_id, self.target)
         target = self.targets.get(event.target)
         if target is None:
             raise MappingError(
@@ -223,7 +233,33 @@ class TopicRoute:
                 f"{self.path}.target: the template made a name of {len(event.target)} characters that "
                 f"`targets` does not have. Known: {', '.join(self.targets)}.",
             )
-        return entry(event, max_event_bytes=target.max_event_bytes, target=event.target)
+        try:
+            return entry(event, max_event_bytes=self._largest(event.target, target), target=event.target)
+        except OversizeError:
+            return self._claimed(event, event_id, event.target)
+
+    def _largest(self, name: str, target: config.Target) -> int:
+        """Size of the largest event that is sent to a target as it is, in bytes."""
+        check = self._claim_checks.get(name)
+        return target.max_event_bytes if check is None else check.above
+
+    def _claimed(self, event: Event, event_id: str, target: str) -> Entry:
+        """The entry of an event that is too large as it is."""
+        limit, check = self.targets[target].max_event_bytes, self._claim_checks.get(target)
+        taken = check and check(event, event_id, metadata=self._metadata)
+        small, claim = taken or (event, None)
+        try:
+            return entry(small, max_event_bytes=limit, target=target)._replace(claim=claim)
+        except OversizeError as error:
+            if check is None:
+                raise
+            why = (
+                f"{len(claim.body)} bytes of it at {check.path} would go to S3"
+                if claim
+                else f"it has nothing at {check.path} that could go to S3, or a `dataref` of its own"
+            )
+            advice = f"{why}; name another part of it as `claim_check.path`"
+            raise OversizeError("event_too_large", f"{error} With the claim check, {advice}.") from None
 
     def _key(self, record: Record) -> Json:
         # A key that no expression uses is not decoded: a stray key must not cost the record.

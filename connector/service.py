@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, NoReturn
 
 from connector import config, process
@@ -27,6 +28,7 @@ from connector.telemetry.server import Server
 if TYPE_CHECKING:
     from connector.dead_letters.open_count import OpenCounter
     from connector.receipts.writer import KafkaReceipts
+    from connector.telemetry.traces import Traces
 
 CONNECT_TIMEOUT_S = 2.0
 """One attempt to reach the brokers may take so long; after each the bridge's heartbeat is renewed."""
@@ -53,11 +55,12 @@ def run(settings: config.Settings, consumer: KafkaConsumer) -> NoReturn:
 
 
 def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetry) -> NoReturn:
+    telemetry.traces = traces = _traces(settings, telemetry)
     health = Health()
     registries = Registries.of(settings)
     pipeline = Pipeline(settings, registries)
     try:
-        to_targets = publishers(settings)
+        to_targets = publishers(settings, on_claim=telemetry.claim_stored)
     except HaltError as error:
         telemetry.halted(error)
         process.end(EXIT_HALTED)
@@ -107,6 +110,7 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
     finally:
         stops = [counting.stop] if counting is not None else []
         stops += [receipts.close] if receipts is not None else []
+        stops += [traces.close] if traces is not None else []
         stops += [consumer.close, server.close, calls.close, registries.close]
         for stop in stops:
             stop()
@@ -132,6 +136,23 @@ def _receipts(settings: config.Settings, telemetry: Telemetry) -> KafkaReceipts 
     from connector.receipts.writer import KafkaReceipts  # noqa: PLC0415
 
     return KafkaReceipts(settings, settings.receipts.topic, telemetry=telemetry)
+
+
+def _traces(settings: config.Settings, telemetry: Telemetry) -> Traces | None:
+    """Where spans go, imported where the environment asks for them."""
+    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and not os.environ.get(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+    ):
+        return None
+    from connector.telemetry.traces import Traces, is_wanted, problems  # noqa: PLC0415
+
+    if found := problems(os.environ):
+        telemetry.doubted(found)
+        return None
+    if not is_wanted(os.environ):
+        return None
+    regions = {name: target.region for name, target in settings.all_targets.items()}
+    return Traces(name=settings.name, regions=regions, environ=os.environ)
 
 
 def _connect(

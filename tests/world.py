@@ -169,9 +169,15 @@ class World:
             }
         return {"name": self.name, **settings, "topics": dict(topics)}
 
-    def bridge(self, settings: Mapping[str, Any], *, name: str = "bridge") -> BridgeProcess:
+    def bridge(
+        self,
+        settings: Mapping[str, Any],
+        *,
+        name: str = "bridge",
+        environ: Mapping[str, str] | None = None,
+    ) -> BridgeProcess:
         """A bridge with these settings, not started yet, and ended with this world."""
-        bridge = BridgeProcess(settings, folder=self._folder, name=name)
+        bridge = BridgeProcess(settings, folder=self._folder, name=name, environ=environ)
         self._bridges.append(bridge)
         return bridge
 

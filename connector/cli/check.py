@@ -34,7 +34,7 @@ from connector.config.settings import (
 from connector.config.units import show_bytes, show_seconds
 from connector.dead_letters.writer import missing_topic
 from connector.errors import ConnectorError, Problem, UnavailableError
-from connector.eventbridge.client import Publisher
+from connector.eventbridge.client import Publisher, claim_store
 from connector.eventbridge.endpoint import NO_PROXY, Route, routes, shown
 from connector.eventbridge.session import Choice
 from connector.formats.registries import Registries
@@ -231,7 +231,14 @@ def _describe_eventbridge(target: Target, way: Route) -> dict[str, str]:
         "proxy": _decided(through, way.proxy_by),
         "CAs": _decided(str(way.ca.value), way.ca.by) if way.ca.by else "boto3's own",
         "credentials": credentials,
+        **({"claim check": _describe_claim_check(target.claim_check, target)} if target.claim_check else {}),
     }
+
+
+def _describe_claim_check(claim_check: config.ClaimCheckSettings, target: Target) -> str:
+    prefix = f"{claim_check.prefix}/" if claim_check.prefix else ""
+    size = show_bytes(claim_check.above or target.max_event_bytes)
+    return f"above {size}, what is at {claim_check.path} goes to s3://{claim_check.bucket}/{prefix}"
 
 
 def _on_or_off(choice: Choice[bool], url_by: str) -> str:
@@ -277,7 +284,8 @@ def _describe_limits(settings: Settings) -> dict[str, str]:
     rate = f", at most {target.max_requests_per_second:g} a second" if target.max_requests_per_second else ""
     pending = f"{delivery.max_pending_records} records or {show_bytes(delivery.max_pending_bytes)}"
     return {
-        "event": f"at most {show_bytes(target.max_event_bytes)}; larger ones are dead-lettered",
+        "event": f"at most {show_bytes(target.max_event_bytes)}; larger ones "
+        + ("leave a part out, see claim check" if target.claim_check else "are dead-lettered"),
         "request": f"at most {target.batch.count} events and {show_bytes(target.batch.byte_size)}, "
         f"waiting for others at most {show_seconds(target.batch.period)}",
         "at once": f"{target.max_in_flight} requests{rate}",
@@ -302,7 +310,7 @@ class CheckResult:
 def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     """Try each connection of a run: brokers, topics, dead-letter topic, registry, credentials, sources.
 
-    Changes nothing and joins no group.
+    Joins no group, and writes nothing but an empty object to the bucket of a claim check.
     """
     configure_logging("error", settings.log.format)
     consumer = KafkaConsumer(settings)
@@ -327,6 +335,9 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
     for name, target in settings.all_targets.items():
         of_target = "" if len(settings.all_targets) == 1 else f" of {name}"
         yield _check(f"credentials{of_target}", partial(_check_target, target))
+        if (claims := claim_store(settings, name)) is not None:
+            with closing(claims):
+                yield _check(f"claim check{of_target}", claims.check)
         yield from _source_checks(settings, name, of_target)
 
 

@@ -152,6 +152,10 @@ def _print(explanation: Explanation, written: Written) -> None:
         size = f"{explanation.size_bytes:,} of {explanation.limit_bytes:,} bytes"
         chunks = f"AWS bills {plural(explanation.billed_chunks, 'chunk')} of 64 KiB"
         print_values({"size": size, "billed": chunks}, indent="  ")
+    if (claim := explanation.claim_check) is not None:
+        _title("claim check")
+        at_path = f"{claim['bytes']:,} bytes at {claim['path']} go to S3"
+        print_values({"out of it": at_path, "object": printable(str(claim["key"]))}, indent="  ")
     if explanation.warnings:
         _title("warnings")
         for warning in explanation.warnings:

@@ -54,7 +54,7 @@ def sending_parts(settings: config.Settings, *, dead_letter_partitions: int) -> 
     receipts = None
     if settings.receipts is not None:
         receipts = KafkaReceipts(settings, settings.receipts.topic, telemetry=telemetry)
-    to_targets = publishers(settings)
+    to_targets = publishers(settings, on_claim=telemetry.claim_stored)
     calls = Requests(to_targets)
     feeds = state_feeds(settings, to_targets, start=calls.start, telemetry=telemetry)
     try:

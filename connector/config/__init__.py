@@ -9,6 +9,7 @@ from connector.config.rules import is_loopback
 from connector.config.settings import (
     DEFAULT_REGISTRY,
     DEFAULT_TARGET,
+    ClaimCheckSettings,
     DeadLetterSettings,
     Delivery,
     Format,
@@ -26,6 +27,7 @@ from connector.config.settings import (
 __all__ = [
     "DEFAULT_REGISTRY",
     "DEFAULT_TARGET",
+    "ClaimCheckSettings",
     "DeadLetterSettings",
     "Delivery",
     "Format",

@@ -12,9 +12,11 @@ from connector.config.problems import MISSING, did_you_mean
 from connector.config.settings import (
     DEFAULT_REGISTRY,
     MAX_TOPIC_NAME,
+    ClaimCheckSettings,
     Format,
     SchemaRegistry,
     Settings,
+    Target,
     registry_path,
 )
 from connector.errors import Problem
@@ -101,6 +103,8 @@ def _target_problems(settings: Settings) -> Iterator[Problem]:
                     f"{path}.endpoint_url",
                     "http:// would send events in the clear; use https://, or set allow_insecure: true",
                 )
+        if target.claim_check is not None:
+            yield from _claim_check_problems(target, target.claim_check, f"{path}.claim_check")
         if target.external_id and not target.role_arn:
             yield Problem(f"{path}.external_id", "is for assuming a role; set role_arn too")
         if target.max_event_bytes > target.batch.byte_size:
@@ -121,6 +125,21 @@ def _target_problems(settings: Settings) -> Iterator[Problem]:
             )
     if settings.sources.create_missing and settings.sources.customers is None:
         yield Problem("sources.create_missing", "needs `sources.customers`, which says whose each source is")
+
+
+def _claim_check_problems(target: Target, claim_check: ClaimCheckSettings, path: str) -> Iterator[Problem]:
+    if (above := claim_check.above) is not None and above > target.max_event_bytes:
+        yield Problem(
+            f"{path}.above",
+            f"must not be over max_event_bytes ({units.show_bytes(target.max_event_bytes)}): those between "
+            "the two would be dead-lettered",
+        )
+    url = urlsplit(claim_check.endpoint_url or "")
+    if url.scheme == "http" and not target.allow_insecure and not is_loopback(url.hostname or ""):
+        yield Problem(
+            f"{path}.endpoint_url",
+            "http:// would send events in the clear; use https://, or set allow_insecure: true",
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -181,6 +181,55 @@ class Retry(Group):
     )
 
 
+class ClaimCheckSettings(Group):
+    """Events that are too large: a part of each goes to S3, and the event says where it is."""
+
+    bucket: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        examples=["example-large-events"],
+        description="S3 bucket that takes what is too large.",
+    )
+    prefix: str = Field(
+        default="",
+        pattern=r"^([a-zA-Z0-9!_.*()-]+(/[a-zA-Z0-9!_.*()-]+)*)?$",
+        max_length=256,
+        examples=["events"],
+        description="What the keys of objects begin with. Behind it stand the source and the event's id.",
+    )
+    above: Bytes | None = Field(
+        default=None,
+        ge=1024,
+        description="Size of an event above which this is done, as EventBridge counts it. Default: "
+        "`max_event_bytes`.",
+    )
+    path: str = Field(
+        default="$.detail",
+        pattern=r"^\$\.detail(\.[A-Za-z_][A-Za-z0-9_-]*|\['[^'\]]+'\])*$",
+        examples=["$.detail.order.lines"],
+        description="The part of the event that goes to S3, and is taken out of it. An event without it is "
+        "sent as it is, or dead-lettered where it is too large.",
+    )
+    region: Text | None = Field(
+        default=None, examples=["eu-west-1"], description="The bucket's Region. Default: that of the target."
+    )
+    endpoint_url: Url | None = Field(
+        default=None,
+        examples=["https://bucket.vpce-0123.s3.eu-central-1.vpce.amazonaws.com"],
+        description="Another endpoint of S3 than the Region's own.",
+    )
+    kms_key_id: Text | None = Field(
+        default=None,
+        examples=["arn:aws:kms:eu-central-1:123456789012:key/0123"],
+        description="KMS key that encrypts the objects. Default: as the bucket says.",
+    )
+    bucket_owner: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]{12}$",
+        examples=["123456789012"],
+        description="AWS account that must own the bucket; S3 refuses to write to another's.",
+    )
+
+
 class Target(Group):
     """Where events go. Region and role decide the account's partner event sources."""
 
@@ -230,6 +279,9 @@ class Target(Group):
         le=MAX_REQUEST_BYTES,
         description="Larger events are dead-lettered. At most `batch.byte_size`; raise both to 1000000 where "
         "the account has the 1 MB limit.",
+    )
+    claim_check: ClaimCheckSettings | None = Field(
+        default=None, description="What is done with events that are too large. Default: dead-lettered."
     )
     max_requests_per_second: float | None = Field(
         allow_inf_nan=False, default=None, gt=0, description="Cap on requests per second."

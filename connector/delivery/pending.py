@@ -56,7 +56,7 @@ class PendingEntry:
     @property
     def size_bytes(self) -> int:
         """Bytes of the record, and of the event made of it."""
-        return self.record.size_bytes + len(self.entry.json)
+        return self.record.size_bytes + self.entry.memory_bytes
 
 
 class Gate(IntEnum):

@@ -348,6 +348,13 @@ class TargetSender:
     def handle_answer(self, batch_id: int, answer: Answer) -> BatchResult:
         """Decide for each entry of an answered request: delivered, failed, or sent again."""
         batch, sent_s, sent_at = self._in_flight.pop(batch_id)
+        records = (pending.record for pending in batch)
+        with self._telemetry.handling(self.name, answer, records, entries=len(batch)):
+            return self._handle_answer(batch, sent_s, sent_at, answer)
+
+    def _handle_answer(
+        self, batch: list[PendingEntry], sent_s: float, sent_at: int, answer: Answer
+    ) -> BatchResult:
         now_s = self._clock_s()
         result = BatchResult()
         again: Sequence[PendingEntry] = batch

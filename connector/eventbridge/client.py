@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -27,7 +28,10 @@ from connector.eventbridge.endpoint import Route, drop_frames, route, routes, tr
 from connector.eventbridge.errors import Refusal, Remedy
 from connector.eventbridge.http import Connections, Done, Reply
 from connector.eventbridge.signer import PUT_PARTNER_EVENTS, Signer
-from connector.model import Answer, Entry
+from connector.model import Answer, Claim, Entry
+
+if TYPE_CHECKING:
+    from connector.eventbridge.claim_store import ClaimStore
 
 MAX_ANSWER_BYTES = 256 * 1024
 """Far over what 20 results, or a page of 100 sources, take; more is not an answer of EventBridge."""
@@ -44,13 +48,18 @@ class Call:
         self.signer: Signer | None = None
         """Whose credentials signed the request; None before that."""
         self.refused: Reply | None = None
-        self._count = len(entries)
+        self.entries = entries
         self._started_s = time.monotonic()
+
+    @property
+    def unstored(self) -> list[Claim]:
+        """What must be in S3 before the request leaves, and is not."""
+        return [claim for entry in self.entries if (claim := entry.claim) is not None and not claim.is_stored]
 
     def answered(self, reply: Reply) -> Answer:
         """What an answer of HTTP 200 comes to."""
         try:
-            outcomes = errors.outcomes(reply.body, self._count)
+            outcomes = errors.outcomes(reply.body, len(self.entries))
         except ConnectorError as error:
             return self.failed(error, reply)
         return Answer(outcomes, None, _request_id(reply), time.monotonic() - self._started_s)
@@ -71,7 +80,10 @@ class Publisher:
         ConfigError: profile, CA bundle, Region or endpoint cannot be used.
     """
 
-    def __init__(self, target: config.Target, way: Route | None = None) -> None:
+    def __init__(
+        self, target: config.Target, way: Route | None = None, *, claims: ClaimStore | None = None
+    ) -> None:
+        """`claims` takes what events leave out, where a claim check is configured."""
         self._target = target
         self.route = way or route(target)
         self._signers = CredentialProvider(target, url=self.route.endpoint.url)
@@ -85,6 +97,7 @@ class Publisher:
             max_reply_bytes=MAX_ANSWER_BYTES,
         )
         self._connections = connections(limit=target.max_in_flight)
+        self._claims = claims
         self._control_connections = connections(limit=CONTROL_CALLS)
 
     @property
@@ -94,11 +107,15 @@ class Publisher:
     async def close(self) -> None:
         await self._connections.close()
         await self._control_connections.close()
+        if self._claims is not None:
+            self._claims.close()
 
     async def find_credentials(self) -> None:
         """Find credentials before the first request needs them, which otherwise does. Never raises."""
         with suppress(ConnectorError):
             await self._signers.current()
+        if self._claims is not None:
+            await self._claims.prepare()
 
     async def publish(self, entries: Sequence[Entry]) -> Answer:
         """Make one call of PutPartnerEvents and say what it came to. Never raises for anything outside the
@@ -111,6 +128,8 @@ class Publisher:
 
         So it is with nearly every call: there are credentials, and a connection that was kept.
         """
+        if self._claims is not None and (self._claims.is_failing or call.unstored):
+            return False
         call.signer = self._signers.at_hand()
         if call.signer is None:
             return False
@@ -129,6 +148,8 @@ class Publisher:
     async def finish(self, call: Call) -> Answer:
         """Make a call, or go on with one that was refused, and say what it came to."""
         try:
+            if self._claims is not None:
+                await self._claims.store(call.unstored)
             reply, refusal = await self._request(
                 PUT_PARTNER_EVENTS, call.body, self._connections, signer=call.signer, reply=call.refused
             )
@@ -232,10 +253,30 @@ def _request_id(reply: Reply | None) -> str | None:
     return reply and reply.headers.get("x-amzn-requestid")
 
 
-def publishers(settings: config.Settings) -> dict[str, Publisher]:
-    """A publisher for each target, by its name.
+def publishers(
+    settings: config.Settings, *, on_claim: Callable[[str, int], None] | None = None
+) -> dict[str, Publisher]:
+    """A publisher for each target, by its name; `on_claim` hears of each upload of a claim check, with the
+    target and the bytes.
 
     Raises:
         ConfigError: as `routes`, with every problem of every target.
     """
-    return {name: Publisher(settings.all_targets[name], way) for name, way in routes(settings).items()}
+    return {
+        name: Publisher(settings.all_targets[name], way, claims=claim_store(settings, name, on_claim))
+        for name, way in routes(settings).items()
+    }
+
+
+def claim_store(
+    settings: config.Settings, name: str, on_claim: Callable[[str, int], None] | None = None
+) -> ClaimStore | None:
+    """The bucket of a target's claim check, imported where there is one."""
+    target = settings.all_targets[name]
+    if target.claim_check is None:
+        return None
+    from connector.eventbridge.claim_store import ClaimStore  # noqa: PLC0415
+
+    path = f"{settings.path_of_target(name)}.claim_check"
+    on_stored = partial(on_claim, name) if on_claim else None
+    return ClaimStore(target, target.claim_check, path=path, on_stored=on_stored)

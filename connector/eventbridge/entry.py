@@ -85,7 +85,7 @@ def entry(event: Event, *, max_event_bytes: int, target: str = "default") -> Ent
     # A copy, since orjson's own bytes keep the buffer they were written in: 4 KB for 0.5, and
     # thousands of entries may wait.
     json = bytes(memoryview(orjson.dumps(members)))
-    return new_tuple(Entry, (source, detail_type, json, size_bytes, target))
+    return new_tuple(Entry, (source, detail_type, json, size_bytes, target, None))
 
 
 @lru_cache(maxsize=4096)

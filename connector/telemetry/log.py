@@ -60,8 +60,13 @@ class Allowance:
 class EventLog:
     """Writes lines of the bridge: an event, and fields that say more of it."""
 
+    trace_id: str | None = None
+    """Of the request whose answer is being handled, where its span is sampled."""
+
     def log(self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
         """Write a line at a level of `logging`; `exc_info` is shown by its traceback, without values."""
+        if self.trace_id is not None:
+            fields["trace_id"] = self.trace_id
         logging.getLogger(LOGGER).log(level, event, exc_info=exc_info, extra={"fields": fields})
 
     info = partialmethod(log, logging.INFO)

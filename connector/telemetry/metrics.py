@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import platform
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -22,12 +23,14 @@ from connector.errors import Code, ConnectorError, InvariantError, Problem, Verd
 from connector.model import (
     INACTIVE,
     STATES,
+    Answer,
     DropReason,
     FailingSource,
     Partition,
     Pause,
     PauseKind,
     Position,
+    Record,
     SourceReport,
     SourceState,
     SourceStatus,
@@ -35,6 +38,9 @@ from connector.model import (
 )
 from connector.telemetry.log import Allowance, EventLog, capped
 from connector.telemetry.series import DeliverySeconds, Series
+
+if TYPE_CHECKING:
+    from connector.telemetry.traces import Traces
 
 PauseReason: TypeAlias = Literal[
     "pending", "slow", "schema_registry", "target", "source", "dead_letter", "excluded", "pauses"
@@ -73,6 +79,8 @@ MAX_LISTED = 20
 MAX_SOURCE_SERIES = 500
 """Sources with series of their own; those that are not ACTIVE come first."""
 
+_UNTRACED = nullcontext()
+
 REQUEST_SECONDS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0, 2.5, 5.0, 15.0, 30.0)
 REQUEST_ENTRIES = (1, 2, 5, 10, 15, 19, 20)
 REQUEST_BYTES = (1_024, 4_096, 16_384, 65_536, 131_072, 262_144, 524_288, 1_048_576)
@@ -96,7 +104,11 @@ class Telemetry:
     `connector`; `configure_logging` says where they end up.
     """
 
-    def __init__(self, *, librdkafka: str = "none", clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(  # noqa: PLR0915 - one for each metric
+        self, *, librdkafka: str = "none", clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.traces: Traces | None = None
+        """Where spans of requests are sent; None for nowhere."""
         self.versions = versions(librdkafka)
         # A second series with the creation time for each counter would double what is scraped.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -130,6 +142,8 @@ class Telemetry:
         self._request_bytes = histogram(
             "request_bytes", "Size of a request, as EventBridge counts it.", REQUEST_BYTES
         )
+        self._claims = counter("claim_checks", "Parts of large events that went to S3.", "target")
+        self._claim_bytes = counter("claim_check_bytes", "Bytes of these.", "target")
         self._delivery_seconds = DeliverySeconds()
         registry.register(self._delivery_seconds)
         self._lag = gauge(
@@ -314,6 +328,31 @@ class Telemetry:
         self._retried[target, code].inc(n)
         if self._may_log("entries_retried", code, per_minute=1):
             self._log.warning("entries_retried", target=target, code=code, entries=n)
+
+    def claim_stored(self, target: str, size_bytes: int) -> None:
+        """What is too large of an event is in S3, so that the event may go out."""
+        self._claims[(target,)].inc()
+        self._claim_bytes[(target,)].inc(size_bytes)
+
+    def handling(
+        self, target: str, answer: Answer, records: Iterable[Record], *, entries: int
+    ) -> AbstractContextManager[None]:
+        """The answer of a request is handled: its span is sent, and log lines carry the id of its trace.
+
+        `records` of its entries are looked at only where the span is sampled.
+        """
+        if self.traces is None:
+            return _UNTRACED
+        trace_id = self.traces.request(target, answer, records, entries=entries)
+        return _UNTRACED if trace_id is None else self._traced(trace_id)
+
+    @contextmanager
+    def _traced(self, trace_id: str) -> Iterator[None]:
+        self._log.trace_id = trace_id
+        try:
+            yield
+        finally:
+            self._log.trace_id = None
 
     def request_finished(
         self, target: str, *, outcome: RequestOutcome, seconds: float, entries: int, size_bytes: int

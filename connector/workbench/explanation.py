@@ -53,6 +53,8 @@ class Explanation:
     """As EventBridge counts it; also of an event that is too large."""
     limit_bytes: int
     billed_chunks: int | None
+    claim_check: dict[str, Json] | None
+    """What of the event goes to S3: its place in the event, its bytes, and the key of the object."""
     misspelt: list[Problem]
     """Fields that templates name and the record lacks, where it has one of nearly that name."""
     warnings: list[str]
@@ -112,6 +114,7 @@ def explain(pipeline: Pipeline, record: Record) -> Explanation:
         made.size_bytes if made else None,
         route.targets[target].max_event_bytes,
         billed_chunks(made.size_bytes) if made else None,
+        made and _claim_check(made),
         misspelt,
         [*map(str, misspelt), *doubtful],
     )
@@ -121,6 +124,12 @@ def sent(made: Entry) -> dict[str, Json]:
     """An entry as it would be sent, with the detail as an object."""
     shown = cast("dict[str, Json]", orjson.loads(made.json))
     return shown | {"Detail": cast("Json", orjson.loads(cast("str", shown["Detail"])))}
+
+
+def _claim_check(made: Entry) -> dict[str, Json] | None:
+    if (claim := made.claim) is None:
+        return None
+    return {"path": claim.place, "bytes": len(claim.body), "key": claim.key}
 
 
 def _decoded(decode: Callable[[], Json]) -> tuple[Json, bool]:

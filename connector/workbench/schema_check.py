@@ -204,7 +204,10 @@ class _TopicChecker:
         templates = self.mapping.templates
         size = event_size(templates, found, topic=self._name)
         chosen = self._targets.get(self._topic.target)
-        limits = [each.max_event_bytes for each in ([chosen] if chosen else self._targets.values())]
+        targets = [chosen] if chosen else self._targets.values()
+        if all(each.claim_check for each in targets):
+            return  # what is too large goes to S3
+        limits = [each.max_event_bytes for each in targets if not each.claim_check]
         path = f"{templates.path}.detail"
         if size.least > max(limits):
             text = (

@@ -41,6 +41,7 @@ WITHOUT_UNIT_TEST = {
     "delivery.pending": "it holds values; tests/unit/delivery/test_queue.py handles them",
     "delivery.targets": "tests/unit/test_bridge.py has one target, and several",
     "errors": "it holds names; tests/contract/test_verdicts.py finds one for each error of botocore",
+    "eventbridge.claim_store": "tests/contract/test_claim_store.py uploads with it, to moto's S3",
     "eventbridge.client": "tests/contract/test_eventbridge.py calls with it, over HTTP",
     "eventbridge.credentials": "tests/contract/test_signing.py has boto3's chain find and renew them",
     "eventbridge.http": "tests/contract/test_connections.py breaks its connections in every way",

@@ -65,6 +65,14 @@ MISTAKES: list[tuple[str, str]] = [
         "eventbridge.endpoint_url: http:// would send events in the clear",
     ),
     (
+        with_settings(eventbridge={"claim_check": {"bucket": "large", "above": 300000}}),
+        "eventbridge.claim_check.above: must not be over max_event_bytes (256KiB)",
+    ),
+    (
+        with_settings(eventbridge={"claim_check": {"bucket": "large", "endpoint_url": "http://example.com"}}),
+        "eventbridge.claim_check.endpoint_url: http:// would send events in the clear",
+    ),
+    (
         with_settings(eventbridge={"external_id": "x"}),
         "external_id: is for assuming a role; set role_arn too",
     ),

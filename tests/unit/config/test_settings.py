@@ -137,7 +137,7 @@ def test_every_setting_is_described() -> None:
     topic = {"topics": {"<topic>": shown["topics"]["orders.v1"]}}  # type: ignore[call-overload,index]
     missing = {path.removeprefix(".") for path in settings({**shown, **topic})} - set(table)
 
-    assert {"receipts", "schema_registry.basic_auth"} == missing
+    assert {"eventbridge.claim_check", "receipts", "schema_registry.basic_auth"} == missing
     assert '| `eventbridge.batch.period` | duration | `"50ms"` |' in table["eventbridge.batch.period"]
     assert all(row.endswith((". |", "` |")) or "." in row.rsplit(" | ", 1)[-1] for row in rows)
 

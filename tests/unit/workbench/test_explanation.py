@@ -22,7 +22,7 @@ EVENT: dict[str, Json] = {
 ORDER: dict[str, Json] = {"tenant": "acme", "status": "PAID", "id": 7, "total": 12.5}
 KEYS = [
     *("position", "outcome", "code", "message", "decoded", "templates", "entry", "size_bytes", "limit_bytes"),
-    *("billed_chunks", "warnings"),
+    *("billed_chunks", "claim_check", "warnings"),
 ]
 
 
@@ -32,16 +32,87 @@ def written(tmp_path: Path) -> Written:
 
 
 def explained(
-    written: Written, value: Json | bytes, *, event: dict[str, Json] | None = None, **topic: Json
+    written: Written,
+    value: Json | bytes,
+    *,
+    event: dict[str, Json] | None = None,
+    eventbridge: dict[str, Json] | None = None,
+    **topic: Json,
 ) -> Explanation:
     settings = written.load(
         with_settings(
-            topics={"orders.v1": {"value": {"format": "json"}, "event": {**EVENT, **(event or {})}, **topic}}
+            eventbridge=eventbridge or {},
+            topics={"orders.v1": {"value": {"format": "json"}, "event": {**EVENT, **(event or {})}, **topic}},
         )
     )
     content = value if isinstance(value, bytes) else None if value is None else orjson.dumps(value)
     record = Record(Partition("orders.v1", 3), 1042, 1_795_000_000_000, b"k", content, (("h", b"x"),))
     return explain(Pipeline(settings, Registries()), record)
+
+
+CLAIM_CHECK: dict[str, Json] = {"bucket": "large", "prefix": "events", "path": "$.detail.lines"}
+LINES: list[Json] = ["line " * 10] * 100
+
+
+@pytest.mark.parametrize("target", ["default", "${value.target}"])
+def test_an_event_over_the_limit_goes_by_reference(written: Written, target: str) -> None:
+    """What goes to S3, under which key; the event that is sent says where it is, and counts what it holds."""
+    found = explained(
+        written,
+        {**ORDER, "lines": LINES, "target": "default"},
+        event={"detail": {"total": "${value.total}", "lines": "${value.lines}"}},
+        eventbridge={"max_event_bytes": 1024, "claim_check": CLAIM_CHECK},
+        target=target,
+    )
+    key = "events/aws.partner/example.com/acme/unknown/orders.v1/3/1042/1795000000000"
+
+    assert "event" == found.outcome
+    assert {"path": "$.detail.lines", "bytes": len(orjson.dumps(LINES)), "key": key} == found.claim_check
+    assert found.entry is not None
+    detail = found.entry["Detail"]
+    assert isinstance(detail, dict)
+    assert f"arn:aws:s3:::large/{key}" == detail["dataref"]
+    assert {"total", "_kafka"} < detail.keys()
+    assert (found.size_bytes or 0) < 1024
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"text": LINES}, "it has nothing at $.detail.lines that could go to S3"),
+        ({"lines": [1], "text": LINES}, "3 bytes of it at $.detail.lines would go to S3"),
+        ({"lines": LINES, "dataref": "mine"}, "or a `dataref` of its own"),
+    ],
+)
+def test_what_is_too_large_all_the_same_is_dead_lettered(
+    written: Written, value: dict[str, Json], said: str
+) -> None:
+    """The letter says what the claim check did not do, and which setting to change."""
+    found = explained(
+        written,
+        {**ORDER, **value},
+        event={"detail": "${value}"},
+        eventbridge={"max_event_bytes": 1024, "claim_check": CLAIM_CHECK},
+    )
+
+    assert ("dead_letter", "event_too_large") == (found.outcome, found.code)
+    assert said in str(found.message)
+    assert "name another part of it as `claim_check.path`" in str(found.message)
+
+
+def test_the_claim_check_may_begin_below_the_limit(written: Written) -> None:
+    """To pay for fewer chunks; what has nothing at the path is sent as it is up to the limit."""
+    eventbridge: dict[str, Json] = {"claim_check": {**CLAIM_CHECK, "above": 1024}}
+    by_reference = explained(
+        written, {**ORDER, "lines": LINES}, event={"detail": "${value}"}, eventbridge=eventbridge
+    )
+    whole = explained(
+        written, {**ORDER, "text": LINES}, event={"detail": "${value}"}, eventbridge=eventbridge
+    )
+
+    assert by_reference.claim_check is not None
+    assert whole.claim_check is None
+    assert "event" == whole.outcome
 
 
 def test_a_record_that_becomes_an_event(written: Written) -> None:

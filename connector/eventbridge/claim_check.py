@@ -1,0 +1,81 @@
+"""The claim check: the large part of an event becomes an object in S3, and the event says where it is. Pure.
+
+The detail gets `dataref` and `datarefJsonPath`, as AWS's own sink for Kafka Connect writes them, and besides
+`datarefSize` and `datarefSha256`:
+https://github.com/awslabs/eventbridge-kafka-connector#offloading-large-payloads-to-s3
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import orjson
+
+from connector import config
+from connector.model import Claim, Event, Json
+
+_STEP = re.compile(r"\.([^.\[]+)|\['([^']+)'\]")
+_PARTITIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "cn": "aws-cn",
+        "us-gov": "aws-us-gov",
+        "us-iso": "aws-iso",
+        "us-isob": "aws-iso-b",
+        "us-isof": "aws-iso-f",
+        "eu-isoe": "aws-iso-e",
+        "eusc": "aws-eusc",
+    }
+)
+"""The partition of AWS by how its Regions begin; of all others it is `aws`."""
+
+
+class ClaimCheck:
+    """Takes the part that `claim_check.path` names out of events of one target."""
+
+    def __init__(self, target: config.Target, settings: config.ClaimCheckSettings) -> None:
+        self.above = settings.above or target.max_event_bytes
+        """Size of an event in bytes, as EventBridge counts it, above which it is done."""
+        self.path = settings.path
+        self._steps = [
+            name or quoted for name, quoted in _STEP.findall(settings.path.removeprefix("$.detail"))
+        ]
+        self._prefix = f"{settings.prefix}/" if settings.prefix else ""
+        self._arn = f"arn:{partition_of_region(settings.region or target.region)}:s3:::{settings.bucket}/"
+
+    def __call__(self, event: Event, event_id: str, *, metadata: str | None) -> tuple[Event, Claim] | None:
+        """The small event and what goes to S3; None where the event has nothing at the path.
+
+        `metadata` is the key of the record's position and id, which stays in the detail. So does the rest: a
+        detail with a `dataref` of its own has no room for ours, and None is what it gives.
+        """
+        detail: dict[str, Json] = orjson.loads(event.detail)
+        body = event.detail
+        if self._steps:
+            *parents, last = self._steps
+            inside: Json = detail
+            for step in parents:
+                inside = inside.get(step) if isinstance(inside, dict) else None
+            if not isinstance(inside, dict) or inside.get(last) is None:
+                return None
+            body = orjson.dumps(inside.pop(last))
+        else:
+            detail = {name: value for name, value in detail.items() if name == metadata}
+        if "dataref" in detail or "datarefJsonPath" in detail:
+            return None
+        key = f"{self._prefix}{event.source}/{event_id}"
+        detail |= {
+            "dataref": self._arn + key,
+            "datarefJsonPath": self.path,
+            "datarefSize": len(body),
+            "datarefSha256": hashlib.sha256(body).hexdigest(),
+        }
+        return event._replace(detail=orjson.dumps(detail)), Claim(body, key=key, place=self.path)
+
+
+def partition_of_region(region: str) -> str:
+    """The partition of a Region, as `aws-cn`."""
+    begins = (region.rsplit("-", count)[0] for count in (2, 3))
+    return next((_PARTITIONS[each] for each in begins if each in _PARTITIONS), "aws")

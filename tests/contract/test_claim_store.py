@@ -1,0 +1,166 @@
+"""The bucket of a claim check, as moto plays S3: uploads before the request, and what their failures mean."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from connector import config
+from connector.errors import UnavailableError
+from connector.eventbridge.claim_store import ClaimStore
+from connector.eventbridge.client import Publisher
+from connector.eventbridge.requests import Requests
+from connector.model import Answer, Claim, Delivered, Entry, Json
+from connector.sandbox.eventbridge import FakeEventBridge
+from tests.bridge_process import AWS_ENVIRON
+from tests.services.s3 import BUCKET, REGION, S3, serving_s3
+
+SOURCE = "aws.partner/example.com/acme"
+DEADLINE_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[S3]:
+    with serving_s3() as s3:
+        yield s3
+
+
+@pytest.fixture
+def s3(bucket: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    for name, value in AWS_ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    bucket.fault, bucket.puts = None, 0
+    yield bucket
+    bucket.fault = None
+
+
+@pytest.fixture
+def aws() -> Iterator[FakeEventBridge]:
+    fake = FakeEventBridge()
+    fake.start()
+    yield fake
+    fake.stop()
+
+
+def store_at(s3: S3, stored: list[int] | None = None, **settings: Json) -> ClaimStore:
+    claim_check = config.ClaimCheckSettings.model_validate(
+        {"bucket": BUCKET, "endpoint_url": s3.url, **settings}
+    )
+    target = config.Target(region=REGION, claim_check=claim_check)
+    on_stored = None if stored is None else stored.append
+    return ClaimStore(target, claim_check, path="eventbridge.claim_check", on_stored=on_stored)
+
+
+@contextmanager
+def calling(aws: FakeEventBridge, store: ClaimStore) -> Iterator[Requests]:
+    target = config.Target(region=REGION, endpoint_url=aws.url)
+    calls = Requests({"default": Publisher(target, claims=store)})
+    try:
+        yield calls
+    finally:
+        calls.close()
+
+
+def sent(calls: Requests, *entries: Entry) -> Answer:
+    """What one request comes to."""
+    calls.send("default", 1, entries)
+    until_s = time.monotonic() + DEADLINE_S
+    while not (got := calls.answers(0.1)):
+        assert time.monotonic() < until_s, "no answer"
+    ((_, _, answer),) = got
+    return answer
+
+
+def an_entry(number: int, claim: Claim | None = None) -> Entry:
+    detail = json.dumps({"number": number})
+    body = json.dumps({"Source": SOURCE, "DetailType": "Order", "Detail": detail}).encode()
+    return Entry(SOURCE, "Order", body, len(body), claim=claim)
+
+
+def a_claim(key: str, body: bytes = b'{"large":true}') -> Claim:
+    return Claim(body, key=key, place="$.detail")
+
+
+def test_what_is_large_is_there_before_its_event(s3: S3, aws: FakeEventBridge) -> None:
+    """As JSON, under its key, once; an event without a claim costs no upload."""
+    stored: list[int] = []
+    claim = a_claim("prefix/acme/1")
+    with calling(aws, store_at(s3, stored)) as calls:
+        first = sent(calls, an_entry(1, claim), an_entry(2))
+        again = sent(calls, an_entry(1, claim))
+
+    assert [Delivered, Delivered] == [type(each) for each in first.outcomes]
+    assert again.error is None
+    assert b'{"large":true}' == s3.get(f"arn:aws:s3:::{BUCKET}/prefix/acme/1")
+    assert "application/json" == s3.head("prefix/acme/1")["ContentType"]
+    assert 1 == s3.puts
+    assert [14] == stored
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ((403, "AccessDenied"), "allow s3:PutObject on large-events/events/* to this identity"),
+        ((404, "NoSuchBucket"), "create the bucket, or correct eventbridge.claim_check.bucket"),
+        ((301, "PermanentRedirect"), "set eventbridge.claim_check.region"),
+        ((400, "ExpiredToken"), "S3 answers ExpiredToken"),
+        ((503, "SlowDown"), "S3 answers SlowDown: as the test wants it"),
+        ((500, "InternalError"), "S3 answers InternalError"),
+        ((0, ""), "S3 cannot be reached"),
+    ],
+)
+def test_nothing_is_sent_while_the_bucket_cannot_be_written(
+    s3: S3, aws: FakeEventBridge, fault: tuple[int, str], said: str
+) -> None:
+    """Whatever is wrong with it: no event is at fault, the target is down, and small events wait as well."""
+    claim = a_claim(f"events/acme/{fault[1]}")
+    with calling(aws, store_at(s3, prefix="events")) as calls:
+        s3.fault = fault
+        large = sent(calls, an_entry(1, claim))
+        small = sent(calls, an_entry(2))
+        s3.fault = None
+        after = sent(calls, an_entry(2))
+
+    for answer in (large, small):
+        assert isinstance(answer.error, UnavailableError)
+        assert "claim_check" == answer.error.code
+        assert said in str(answer.error)
+    assert after.error is None
+    assert claim.is_stored
+    assert [2] == [json.loads(each.detail)["number"] for each in aws.events()]
+
+
+def test_the_check_writes_an_empty_object(s3: S3) -> None:
+    """It proves the permission that the bridge needs, and no other."""
+    said = store_at(s3, prefix="events").check()
+
+    assert f"an empty object can be written to s3://{BUCKET}/events/partner-bridge-check" == said
+    assert 0 == s3.head("events/partner-bridge-check")["ContentLength"]
+
+
+def test_encryption_and_owner_go_along(s3: S3, aws: FakeEventBridge) -> None:
+    """The key of KMS is the one that the settings name."""
+    with calling(aws, store_at(s3, kms_key_id="alias/large", bucket_owner="123456789012")) as calls:
+        answer = sent(calls, an_entry(1, a_claim("kms")))
+
+    assert answer.error is None
+    assert ("aws:kms", "alias/large") == tuple(
+        s3.head("kms")[name] for name in ("ServerSideEncryption", "SSEKMSKeyId")
+    )
+
+
+def test_without_credentials_it_says_so(
+    s3: S3, aws: FakeEventBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bridge goes on trying; EventBridge itself would be refused for the same reason."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    with calling(aws, store_at(s3)) as calls:
+        answer = sent(calls, an_entry(1, a_claim("none")))
+
+    assert isinstance(answer.error, UnavailableError)
+    assert "No AWS credentials were found" in str(answer.error)

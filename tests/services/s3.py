@@ -1,0 +1,116 @@
+"""S3 for tests: moto's server behind a door that can refuse, hang up, or be shut."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+BUCKET = "large-events"
+REGION = "eu-central-1"
+
+
+class S3:
+    """A bucket, and what is in it. `url` is for clients, who address it by path."""
+
+    def __init__(self, url: str, moto_url: str) -> None:
+        self.url = url
+        self.puts = 0
+        """Uploads that S3 took."""
+        self.fault: tuple[int, str] | None = None
+        """Status and code of what every upload gets instead; status 0 cuts the connection."""
+        self.client: Any = boto3.client(
+            "s3",
+            region_name=REGION,
+            endpoint_url=moto_url,
+            aws_access_key_id="AKIDEXAMPLE",
+            aws_secret_access_key="secret",
+        )
+        self.create()
+
+    def create(self) -> None:
+        """Make the bucket."""
+        self.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+
+    def objects(self) -> list[str]:
+        """The keys of all objects."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        return [each["Key"] for page in pages for each in page.get("Contents", [])]
+
+    def get(self, arn: str) -> bytes:
+        """The content of an object, as a customer reads it by the ARN in its event."""
+        bucket, _, key = arn.removeprefix("arn:aws:s3:::").partition("/")
+        body: bytes = self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        return body
+
+    def head(self, key: str) -> dict[str, Any]:
+        """What S3 keeps of an object besides its content."""
+        found: dict[str, Any] = self.client.head_object(Bucket=BUCKET, Key=key)
+        return found
+
+    def drop(self) -> None:
+        """Delete the bucket, which must be empty."""
+        self.client.delete_bucket(Bucket=BUCKET)
+
+
+@contextmanager
+def serving_s3() -> Iterator[S3]:
+    """A bucket while the context lasts."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line for each request
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    host, port = moto.get_host_and_port()
+
+    class Door(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:
+            if self.headers.get("Expect", "").lower() == "100-continue":
+                self.send_response_only(100)
+                self.end_headers()
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if s3.fault is None:
+                inner = http.client.HTTPConnection(host, port, timeout=30)
+                inner.request("PUT", self.path, body, dict(self.headers.items()))
+                answer = inner.getresponse()
+                self._answer(answer.status, answer.read())
+                inner.close()
+                s3.puts += answer.status == 200
+                return
+            status, code = s3.fault
+            if status == 0:
+                self.close_connection = True
+                return
+            said = f"<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
+            self._answer(status, said.encode())
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    door = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    door.daemon_threads = True
+    door.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that are killed
+    s3 = S3(f"http://127.0.0.1:{door.server_address[1]}", f"http://{host}:{port}")
+    thread = threading.Thread(target=door.serve_forever)
+    thread.start()
+    try:
+        yield s3
+    finally:
+        door.shutdown()
+        door.server_close()
+        thread.join()
+        moto.stop()
