@@ -105,6 +105,11 @@ MEANINGS: dict[Code, str] = {
 """What each code means, in a sentence; also the table in docs/dead-letters.md."""
 
 
+def why_failed(error: OSError) -> str:
+    """The system's words for what is wrong with a file, to follow a colon."""
+    return (error.strerror or "failed").lower()
+
+
 class Verdict(StrEnum):
     """What the bridge does about a request that failed; also a label of the metric `requests_total`."""
 

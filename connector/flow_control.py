@@ -38,8 +38,11 @@ class PausedPartition:
     sender: TargetSender | None = None
     """Where there is no room, if that is what it waits for."""
     records: deque[tuple[Record, OffsetTracker]] = field(default_factory=deque)
-    is_of_topic: bool = False
-    """Its topic is paused, so perhaps nothing of it was polled."""
+
+    @property
+    def is_of_topic(self) -> bool:
+        """Whether its topic is paused, so that perhaps nothing of it was polled."""
+        return self.reason == "pauses" and self.sender is None
 
 
 class FlowControl:
@@ -109,7 +112,6 @@ class FlowControl:
             text,
             now_s,
             records=deque() if stalled is None else stalled.records,
-            is_of_topic=True,
         )
 
     def forget(self, partitions: Collection[Partition]) -> None:

@@ -365,3 +365,8 @@ class FailingSource(NamedTuple):
 
 Ranges: TypeAlias = "Mapping[int, tuple[int, int]]"
 """Partition → (first offset, one past the last)."""
+
+
+def size_of(ranges: Ranges) -> int:
+    """How many records lie in some ranges, at most: compaction and transactions leave holes."""
+    return sum(high - low for low, high in ranges.values())

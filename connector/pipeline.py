@@ -14,6 +14,7 @@ from connector.eventbridge.entry import entry
 from connector.formats.decoder import decoder
 from connector.formats.registries import Registries
 from connector.mapping.event import Mapping as EventMapping
+from connector.mapping.event_code import record_scope, text_of
 from connector.model import UNREADABLE_HEADERS, Decode, DropReason, Entry, Event, Json, Record
 
 
@@ -260,6 +261,19 @@ class TopicRoute:
             )
             advice = f"{why}; name another part of it as `claim_check.path`"
             raise OversizeError("event_too_large", f"{error} With the claim check, {advice}.") from None
+
+    def names(self, record: Record) -> tuple[str | None, str | None]:
+        """The source and detail type that a record's templates make, whatever becomes of it; None for one
+        that fails.
+
+        Raises:
+            DecodeError: key or value are not what the topic's format says.
+            UnavailableError: its schema is not known yet; the same again later.
+        """
+        value = None if record.value is None else self.value(record.value, record.headers)
+        scope = record_scope(record, self._key(record), value)
+        templates = self.mapping.templates
+        return text_of(templates.source, scope), text_of(templates.detail_type, scope)
 
     def _key(self, record: Record) -> Json:
         # A key that no expression uses is not decoded: a stray key must not cost the record.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from connector import config, process
 from connector.bridge import Bridge
-from connector.dead_letters.writer import KafkaDeadLetters, missing_topic
+from connector.dead_letters.writer import KafkaDeadLetters, ensure_topic
 from connector.delivery.pauses import PauseFile
 from connector.errors import ConfigError, DeadLetterError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
@@ -180,15 +180,10 @@ def _connect(
         health.report("kafka", None)
         telemetry.kafka_state(None)
         pipeline.cluster_id = metadata.cluster_id or pipeline.cluster_id
-        letters = settings.dead_letter
-        if letters.topic not in metadata.topics:
-            if not letters.create:
-                raise ConfigError([Problem("dead_letter.topic", missing_topic(letters.topic))])
-            dead_letters.partitions = create_topic(
-                settings, letters.topic, letters.partitions, cluster_id=metadata.cluster_id
-            )
-        else:
-            dead_letters.partitions = len(metadata.topics[letters.topic].partitions)
+        letters = metadata.topics.get(settings.dead_letter.topic)
+        dead_letters.partitions = ensure_topic(
+            settings, partitions=len(letters.partitions) if letters else None, cluster_id=metadata.cluster_id
+        )
         if settings.receipts is not None and settings.receipts.topic not in metadata.topics:
             _make_receipts_topic(settings, settings.receipts, metadata.cluster_id, telemetry)
         return

@@ -9,7 +9,7 @@ from itertools import islice
 from connector import config
 from connector.dead_letters.dry_run import DryRun, RedeliveryCounts, prepared_batches
 from connector.dead_letters.format import letter
-from connector.dead_letters.redelivery import Limits
+from connector.dead_letters.redelivery import Limits, SendingParts
 from connector.dead_letters.replay import Replay
 from connector.dead_letters.resolutions import DeadLetterState, Resolution, ResolutionTable
 from connector.dead_letters.selection import ReplayBatch, Selection, replay_batch, scan
@@ -131,16 +131,12 @@ class Rig:
         """What the progress said."""
         self.replay = Replay(
             settings,
+            SendingParts(self.sink, self.state_feeds, self.dead_letters, self.receipts, Telemetry()),
             ranges=self.ranges,
             prepared_batches=lambda ranges: prepared_batches(self.scan(ranges), self.dry_run),
             dry_run=self.dry_run,
             limits=limits,
             resolutions=self.resolutions,
-            sink=self.sink,
-            state_feeds=self.state_feeds,
-            dead_letters=self.dead_letters,
-            receipts=self.receipts,
-            telemetry=Telemetry(),
             report=self.report,
             clock_s=self.clock,
         )

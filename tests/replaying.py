@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,28 +10,25 @@ from typing import Any
 from connector.dead_letters.format import OURS, DeadLetterRecord, letter, without_value
 from connector.errors import Code
 from connector.model import Headers, Json, Partition, Record
-from tests.bridge_process import AWS_ENVIRON
 from tests.failures import failed
-from tests.services.child import Child, wait_until
+from tests.redelivering import Redeliveries
+from tests.services.child import Child
 from tests.topics import Sent
 from tests.world import NOTES, World, note
 
-TIMEOUT_S = 90.0
 PARTITIONS = 6
 RECORDED_MS = 1_790_000_000_000
 BROKEN: dict[str, Json] = {**NOTES, "event": {"source": "${value.missing}", "detail_type": "Note"}}
 """A mapping under which every note fails with template_null."""
 
 
-class Replays:
+class Replays(Redeliveries):
     """The dead-letter topic of one world, its letters, and replays of them."""
 
     def __init__(self, world: World, folder: Path, *, mapping: Mapping[str, Json] = NOTES) -> None:
-        self.world = world
+        super().__init__(world, folder, {})
         self.topic = f"{world.name}.letters"
         self.origin = Partition(f"{world.name}.notes", 0)
-        self._folder = folder
-        self._started: list[Child] = []
         self.partitions = world.topics.create(self.topic, partitions=PARTITIONS)
         self.configure(mapping)
 
@@ -75,23 +71,11 @@ class Replays:
 
     def start(self, *arguments: str, command: str = "replay") -> Child:
         """Starts `dead-letters replay`, or another of its commands, with these arguments."""
-        number = len(self._started)
-        file = self._folder / f"replay-{number}.yaml"
-        file.write_text(json.dumps(self.settings))  # JSON is YAML
-        child = Child(
-            [sys.executable, "-m", "connector", "dead-letters", command, "--config", str(file), *arguments],
-            log=self._folder / f"replay-{number}.log",
-            environ=AWS_ENVIRON,
-        )
-        self._started.append(child)
-        child.start()
-        return child
+        return self.launch("dead-letters", command, *arguments)
 
     def run(self, *arguments: str, code: int = 0, command: str = "replay") -> str:
         """Runs it to its end, expects this exit code, and answers everything it printed."""
-        child = self.start(*arguments, command=command)
-        assert child.wait(timeout_s=TIMEOUT_S) == code, child.tail()
-        return child.output()
+        return self.finish(self.start(*arguments, command=command), code)
 
     def listed(self, *arguments: str) -> list[dict[str, Any]]:
         """What `dead-letters list --json` says of each letter."""
@@ -101,15 +85,6 @@ class Replays:
     def execute(self, *arguments: str, code: int = 0) -> str:
         """The same with --execute, as fast as possible."""
         return self.run("--execute", "--rate", "0", *arguments, code=code)
-
-    def wait_accepted(self, count: int, child: Child) -> None:
-        """Waits until EventBridge has so many events, while the replay runs."""
-
-        def is_there() -> bool:
-            assert child.running, child.tail()
-            return self.world.aws.counts().accepted >= count
-
-        wait_until(is_there, what=lambda: f"{count} events\n{child.tail()}", every_s=0.005)
 
     def sent(self) -> list[str]:
         """The stable id of each event EventBridge has, in the order of acceptance."""
@@ -134,7 +109,3 @@ class Replays:
             int(dict(record.headers).get(f"{OURS}replay-count") or b"0")
             for record in self.world.topics.read(self.topic)
         ]
-
-    def close(self) -> None:
-        for child in self._started:
-            child.kill()

@@ -8,7 +8,7 @@ from itertools import islice
 
 from connector import config
 from connector.dead_letters.dry_run import PreparedBatch, RedeliveryCounts, steps
-from connector.dead_letters.redelivery import Limits
+from connector.dead_letters.redelivery import Limits, SendingParts
 from connector.dead_letters.redelivery_group import Committed
 from connector.errors import HaltError
 from connector.model import Partition, Ranges, Record
@@ -37,25 +37,42 @@ def record(
 
 
 class FakeProgress:
-    """Committed offsets in memory, which the brokers acknowledge at once, or never."""
+    """Committed offsets in memory, which the brokers acknowledge at once, when told to, or never."""
 
     def __init__(self, committed: Mapping[int, Committed] | None = None) -> None:
         self.offsets = dict(committed or {})
         self.acknowledged: dict[int, Committed] = {}
         self.is_silent = False
+        self.is_slow = False
+        """While set, a commit waits for `answer`."""
+        self._waiting: Mapping[int, Committed] = {}
+
+    @property
+    def is_committing(self) -> bool:
+        return bool(self._waiting)
+
+    def answer(self) -> None:
+        self._acknowledge(self._waiting)
+        self._waiting = {}
 
     def committed(self, partitions: Collection[int]) -> dict[int, Committed]:
         return {number: each for number, each in self.offsets.items() if number in partitions}
 
     def commit(self, offsets: Mapping[int, Committed]) -> None:
-        if not self.is_silent:
-            self.offsets.update(offsets)
-            self.acknowledged.update(offsets)
+        assert not self.is_committing, "it would be passed over"
+        if self.is_slow:
+            self._waiting = offsets
+        elif not self.is_silent:
+            self._acknowledge(offsets)
 
     def commit_now(self, offsets: Mapping[int, Committed], *, timeout_s: float) -> None:
         if self.is_silent:
             raise HaltError("the group cannot commit")
-        self.commit(offsets)
+        self._acknowledge(offsets)
+
+    def _acknowledge(self, offsets: Mapping[int, Committed]) -> None:
+        self.offsets.update(offsets)
+        self.acknowledged.update(offsets)
 
 
 class Killed(BaseException):
@@ -88,8 +105,10 @@ class ResendRig:
             low, high = self.ranges.get(each.partition.number, (each.offset, 0))
             self.ranges[each.partition.number] = low, max(high, each.offset + 1)
         self.dry_run = ResendDryRun(pipeline := Pipeline(settings, None), selection)
+        state_feeds = dict.fromkeys(settings.all_targets, self.state_feed)
         self.resend = Resend(
             settings,
+            SendingParts(self.sink, state_feeds, self.dead_letters, None, Telemetry()),
             resend_id=selection.id,
             topic=TOPIC,
             ranges=self.ranges,
@@ -97,10 +116,6 @@ class ResendRig:
             pipeline=pipeline,
             limits=limits,
             progress=self.progress,
-            sink=self.sink,
-            state_feeds=dict.fromkeys(settings.all_targets, self.state_feed),
-            dead_letters=self.dead_letters,
-            telemetry=Telemetry(),
             report=lambda *_: None,
             clock_s=self.clock,
         )

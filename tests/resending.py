@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from connector.dead_letters.redelivery_group import SESSION_TIMEOUT_S
 from connector.model import Json, Position, iso
-from tests.bridge_process import AWS_ENVIRON
-from tests.services.child import Child, wait_until
+from tests.redelivering import Redeliveries
+from tests.services.child import Child
 from tests.topics import Sent
 from tests.world import TEXT_KEY, World, note
 
-TIMEOUT_S = 60.0
 BEGIN_MS = 1_790_000_000_000
 PREFIX = "aws.partner/example.com/"
 MAPPING: dict[str, Json] = {
@@ -26,18 +23,16 @@ MAPPING: dict[str, Json] = {
 }
 
 
-class Resends:
+class Resends(Redeliveries):
     """The topic of one world, its notes, and resends of them."""
 
     def __init__(self, world: World, folder: Path, *, partitions: int = 4) -> None:
-        self.world = world
         self.partitions = world.topic("notes", partitions=partitions)
         self.topic = self.partitions[0].topic
-        self.settings = world.settings(
+        settings = world.settings(
             {self.topic: MAPPING}, eventbridge={"max_in_flight": 4}, dead_letter={"max_consecutive": 1_000}
         )
-        self._folder = folder
-        self._started: list[Child] = []
+        super().__init__(world, folder, settings)
 
     def produce(self, notes: Sequence[tuple[str, bytes | None, dict[str, Json]]]) -> list[Position]:
         """Writes notes, each of a tenant, with a key and more of its value; they are a second apart."""
@@ -66,43 +61,17 @@ class Resends:
 
     def start(self, *arguments: str) -> Child:
         """Starts `events resend` with these arguments."""
-        number = len(self._started)
-        file = self._folder / f"resend-{number}.yaml"
-        file.write_text(json.dumps(self.settings))  # JSON is YAML
-        command = ["events", "resend", "--config", str(file), "--topic", self.topic, *arguments]
-        child = Child(
-            [sys.executable, "-m", "connector", *command],
-            log=self._folder / f"resend-{number}.log",
-            environ=AWS_ENVIRON,
-        )
-        self._started.append(child)
-        child.start()
-        return child
+        return self.launch("events", "resend", "--topic", self.topic, *arguments)
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """Runs it to its end, expects this exit code, and answers everything it printed."""
-        child = self.start(*arguments)
-        assert child.wait(timeout_s=TIMEOUT_S + SESSION_TIMEOUT_S) == code, child.tail()
-        return child.output()
+        return self.finish(self.start(*arguments), code)
 
     def as_json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """The same with --json, as fast as possible."""
         output = self.run("--json", "--rate", "0", *arguments, code=code)
         parsed: dict[str, Any] = json.loads(output[output.index("{\n") : output.rindex("}") + 1])
         return parsed
-
-    def wait_accepted(self, count: int, child: Child) -> None:
-        """Waits until EventBridge has so many events, while the resend runs."""
-
-        def is_there() -> bool:
-            assert child.running, child.tail()
-            return self.world.aws.counts().accepted >= count
-
-        wait_until(is_there, what=lambda: f"{count} events\n{child.tail()}", every_s=0.005)
-
-    def close(self) -> None:
-        for child in self._started:
-            child.kill()
 
 
 def ids(details: Sequence[dict[str, Any]]) -> list[str]:

@@ -14,7 +14,7 @@ from connector.cli.output import plural, print_json, print_problems, print_text,
 from connector.config.load import places
 from connector.config.problems import path_of
 from connector.config.yaml_file import Written
-from connector.errors import ConfigError, Problem
+from connector.errors import ConfigError, Problem, why_failed
 from connector.model import Json
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
 from connector.workbench.cases import CaseResult, Rehearsal
@@ -100,7 +100,7 @@ def _update(rehearsal: Rehearsal, ran: Sequence[FileResult], *, as_json: bool) -
 
 
 def _unwritable(file: Path, error: OSError) -> Problem:
-    return Problem(str(file), f"cannot be written: {(error.strerror or 'failed').lower()}")
+    return Problem(str(file), f"cannot be written: {why_failed(error)}")
 
 
 def _print(ran: Sequence[FileResult], written: Written, *, is_updated: bool) -> None:

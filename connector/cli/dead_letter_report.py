@@ -103,7 +103,9 @@ def _decoded(decode: Callable[[Record], Json], record: Record, *, payload: bool)
 def _outcome(session: DeadLetterSession, dry_run: DryRun, letter: DeadLetter, *, payload: bool) -> Json:
     """Report the outcome of a replay with the current configuration."""
     try:
-        (_, result), status = with_schema(lambda: expected(letter, dry_run, session.source_status))
+        (_, result), status = with_schema(
+            lambda: expected(dry_run(letter), dry_run.pipeline, session.source_status)
+        )
     except UnavailableError as error:
         return {"outcome": "cannot be said now", "why": str(error)}
     match result:

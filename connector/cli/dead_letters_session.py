@@ -14,7 +14,7 @@ from connector.dead_letters.selection import Cases, Selection, StoredDeadLetter,
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.dead_letters.totals import Totals
 from connector.formats.registries import Registries
-from connector.model import Ranges, SourceStatus, now_ms
+from connector.model import Ranges, SourceStatus, now_ms, size_of
 from connector.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class DeadLetterSession:
 
     def size(self) -> int:
         """Count the records of the dead-letter topic."""
-        return sum(high - low for low, high in self.ranges.values())
+        return size_of(self.ranges)
 
     def cases(self, selection: Selection) -> Cases:
         """Read the topic to find the newest letter of each record."""

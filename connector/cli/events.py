@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
+from connector.cli.options import AsJson, Bridges, ConfigFile, Execute, examples, settings_of
 from connector.cli.times import is_ago, zoned_time_ms
 
 app = typer.Typer(
@@ -71,15 +71,7 @@ def find(
     limit: Annotated[
         int, typer.Option(min=1, max=100_000, metavar="COUNT", help="Records listed, the newest ones.")
     ] = 100,
-    bridge: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--bridge",
-            metavar="URL",
-            help="A running bridge to ask why records wait, for each replica. Default: the one on this "
-            "machine.",
-        ),
-    ] = None,
+    bridge: Bridges = None,
     as_json: AsJson = False,
 ) -> None:
     """Find records, and what became of each.
@@ -89,7 +81,8 @@ def find(
     settled yet, and why. Gone: not in the topic any more, and no receipt or letter is left. Unknown: settled,
     and nothing says how.
 
-    Deliveries are known from receipts, where the configuration turns them on. Reads only, and joins no group.
+    Deliveries are known from receipts, where the configuration turns them on, and why records wait from
+    running bridges. Reads only, and joins no group.
     By key and source it reads the topics in the range of time.
 
     Exit code 4: no record matches, or Kafka or the schema registry does not answer.

@@ -15,7 +15,7 @@ from connector import config
 from connector.cli.output import plural, print_problems, print_text, print_values, printable, progress
 from connector.config.load import places
 from connector.config.yaml_file import Written
-from connector.errors import ConfigError, Problem, UnavailableError
+from connector.errors import ConfigError, Problem, UnavailableError, why_failed
 from connector.formats.registries import Registries
 from connector.kafka.reader import Reader
 from connector.mapping.expressions import is_true
@@ -103,7 +103,7 @@ def _of_file(settings: config.Settings, topic: str, file: Path) -> Explanation:
     try:
         content = file.read_bytes()
     except OSError as error:
-        _refuse(f"{file} cannot be read: {(error.strerror or 'failed').lower()}")
+        _refuse(f"{file} cannot be read: {why_failed(error)}")
     try:
         fixture = record_in(content)
         if fixture is not None:

@@ -10,6 +10,7 @@ import typer
 
 from connector.cli.output import note, print_text
 from connector.config.settings import DEFAULT_TARGET, Settings
+from connector.errors import why_failed
 from connector.model import Json
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE
 from connector.workbench.export import Export, event_schema, exported
@@ -38,7 +39,7 @@ def write_export(
             print_text(f"wrote {out / name}", err=True)
     except OSError as error:
         raise typer.BadParameter(
-            f"cannot write to {error.filename or out}: {(error.strerror or 'failed').lower()}",
+            f"cannot write to {error.filename or out}: {why_failed(error)}",
             param_hint="--out",
         ) from None
     if event.is_open:

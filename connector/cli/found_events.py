@@ -9,7 +9,7 @@ from typing import NamedTuple
 import typer
 
 from connector import config
-from connector.cli.options import local_bridges
+from connector.cli.options import bridges_to_ask
 from connector.cli.output import note, plural, print_json, print_text, printable, progress
 from connector.dead_letters.format import letter_id, parse_id
 from connector.delivery_log.bridges import ask
@@ -40,10 +40,7 @@ class Asked(NamedTuple):
 
 def find_events(settings: config.Settings, asked: Asked, *, as_json: bool) -> int:
     """Print the records that match, and the status of each; gives the exit code."""
-    bridges = asked.bridges or local_bridges(settings)
-    for url in bridges:
-        if not url.startswith(("http://", "https://")):
-            raise typer.BadParameter(f"{url} is not a URL, as http://pod-0:8080", param_hint="--bridge")
+    bridges = bridges_to_ask(settings, asked.bridges)
     with DeliveryLog(settings, show=partial(progress, lines=True)) as log:
         search = _search(settings, asked, log.pipeline)
         findings = log.find(search, partial(ask, bridges))

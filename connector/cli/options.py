@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,15 @@ ConfigFile = Annotated[
 Execute = Annotated[
     bool, typer.Option("--execute", help="Do it. Without this, only show what would be done.")
 ]
+Bridges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bridge",
+        metavar="URL",
+        help="A running bridge to ask, for each replica; or dns:NAME:PORT, all of a headless Service. "
+        "Default: the one on this machine.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, for machines.")]
 
 
@@ -36,10 +46,19 @@ def examples(*commands: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
-def local_bridges(settings: Settings) -> list[str]:
-    """Give the address of the bridge on this machine; none where it picks its port itself."""
+def bridges_to_ask(settings: Settings, named: Sequence[str] | None) -> Sequence[str]:
+    """Give what `--bridge` names, else the bridge on this machine; none where that picks its port itself.
+
+    Raises:
+        typer.BadParameter: one cannot be meant.
+    """
+    from connector.sources.replicas import bridge_problem  # noqa: PLC0415
+
+    for bridge in named or ():
+        if problem := bridge_problem(bridge):
+            raise typer.BadParameter(f"{bridge} {problem}", param_hint="--bridge")
     port = settings.http.port
-    return [f"http://127.0.0.1:{port}"] if port else []
+    return named or ([f"http://127.0.0.1:{port}"] if port else [])
 
 
 def file_of(config: Path | None) -> Path | None:

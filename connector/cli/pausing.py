@@ -21,7 +21,7 @@ from connector.config import units
 from connector.config.pauses import parse_pauses
 from connector.config.problems import Loc
 from connector.config.yaml_file import parse_yaml
-from connector.errors import ConfigError
+from connector.errors import ConfigError, why_failed
 from connector.model import Pause
 from connector.process import EXIT_CHECK_FAILED, EXIT_USAGE
 from connector.workbench.differences import JsonOrAbsent
@@ -98,7 +98,7 @@ def _text(file: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or "failed").lower() if isinstance(error, OSError) else "it is not UTF-8"
+        reason = why_failed(error) if isinstance(error, OSError) else "it is not UTF-8"
         print_text(f"{file} cannot be read, and nothing was changed: {reason}", err=True)
     except ConfigError as error:
         for line in (f"{file} cannot be used, and nothing was changed:", *map(str, error.problems)):
@@ -119,7 +119,7 @@ def _write(file: Path, before: str, text: str) -> None:
         Path(made.name).chmod(file.stat().st_mode & 0o777 if file.exists() else 0o644)
         os.replace(made.name, file.resolve())  # noqa: PTH105 - the link stays where the file is one
     except OSError as error:
-        print_text(f"{file} cannot be written: {(error.strerror or 'failed').lower()}", err=True)
+        print_text(f"{file} cannot be written: {why_failed(error)}", err=True)
         raise typer.Exit(EXIT_USAGE) from None
     if _comments(before) > _comments(text):
         note(f"{file} was written anew, and comments in it are lost")

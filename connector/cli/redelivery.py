@@ -5,17 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from connector import config, process
 from connector.cli.output import Progress, Speed, note, plural, print_text, print_values, printable
 from connector.dead_letters.dry_run import RedeliveryCounts
-from connector.dead_letters.redelivery import Redelivery
+from connector.dead_letters.redelivery import Redelivery, SendingParts
 from connector.dead_letters.redelivery_group import RedeliveryGroup
 from connector.dead_letters.writer import KafkaDeadLetters
-from connector.delivery.source_gate import StateFeed
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Requests
 from connector.kafka.client import LIBRDKAFKA_VERSION
@@ -27,17 +25,6 @@ from connector.telemetry.metrics import Telemetry
 STOP_S = 1.8
 """Limit for a stop, since a command ends within two seconds of a signal. What has no answer to its request
 by then may be sent again, with the same event id."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendingParts:
-    """The real parts behind a `Redelivery`."""
-
-    telemetry: Telemetry
-    dead_letters: KafkaDeadLetters
-    receipts: KafkaReceipts | None
-    sink: Requests
-    state_feeds: Mapping[str, StateFeed]
 
 
 @contextmanager
@@ -58,7 +45,7 @@ def sending_parts(settings: config.Settings, *, dead_letter_partitions: int) -> 
     calls = Requests(to_targets)
     feeds = state_feeds(settings, to_targets, start=calls.start, telemetry=telemetry)
     try:
-        yield SendingParts(telemetry, dead_letters, receipts, calls, feeds)
+        yield SendingParts(calls, feeds, dead_letters, receipts, telemetry)
     finally:
         calls.close()
         if receipts is not None:

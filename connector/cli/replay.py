@@ -89,16 +89,12 @@ class ReplaySession:
         ):
             replay = Replay(
                 settings,
+                parts,
                 ranges=ranges,
                 prepared_batches=lambda ranges: self._tries(ranges, shown),
                 dry_run=self._dry_run,
                 limits=self._request.limits,
                 resolutions=self._session.resolutions,
-                sink=parts.sink,
-                state_feeds=parts.state_feeds,
-                dead_letters=parts.dead_letters,
-                receipts=parts.receipts,
-                telemetry=parts.telemetry,
                 report=SendReport(shown),
             )
             try:

@@ -26,13 +26,13 @@ from connector.config.problems import did_you_mean
 from connector.dead_letters.dry_run import PreparedBatch, RedeliveryCounts, steps
 from connector.dead_letters.redelivery import Limits
 from connector.dead_letters.redelivery_group import Committed, RedeliveryGroup
-from connector.dead_letters.writer import missing_topic
+from connector.dead_letters.writer import ensure_topic
 from connector.delivery.pauses import PauseFile
-from connector.errors import ConfigError, HaltError, Problem, UnavailableError
+from connector.errors import HaltError, UnavailableError
 from connector.formats.registries import Registries
-from connector.kafka.client import create_topic, record_of
+from connector.kafka.client import record_of
 from connector.kafka.reader import Reader
-from connector.model import Ranges, iso
+from connector.model import Ranges, iso, size_of
 from connector.pipeline import Pipeline
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE
 from connector.resend.plan import PlannedSource, ResendPlan, plan
@@ -98,7 +98,7 @@ class ResendSession:
         committed = {} if self._request.is_anew else self._group.committed(self._whole)
         self._sent = {number: sent_of(each) for number, each in committed.items()}
         self._rest = rest_of(self._whole, committed)
-        self.passed = _size(self._whole) - _size(self._rest)
+        self.passed = size_of(self._whole) - size_of(self._rest)
         """Records of the range that an earlier run is done with."""
         self.finished_at = None if self._rest else finished_at(committed.values())
         """When an earlier run finished this resend, as ISO 8601."""
@@ -113,7 +113,7 @@ class ResendSession:
         configure_logging("error", self._settings.log.format)
         states = CachedStates(self._settings)
         try:
-            with progress("records read", _size(self._rest), lines=True) as shown:
+            with progress("records read", size_of(self._rest), lines=True) as shown:
                 planned = plan(
                     without(self._batches(self._rest, shown, timeout_s=0.1), self._sent),
                     pipeline=self._pipeline,
@@ -135,15 +135,21 @@ class ResendSession:
             HaltError: going on would only fail; how far it is, is committed.
         """
         settings, selection = self._settings, self._selection
-        letters = self._dead_letter_partitions()
+        letters = self._reader.partitions(settings.dead_letter.topic)
+        partitions = ensure_topic(
+            settings,
+            partitions=None if letters is None else len(letters),
+            cluster_id=self._pipeline.cluster_id,
+        )
         if self._request.is_anew:
             self._group.begin_anew({number: Committed(low) for number, (low, _) in self._whole.items()})
         with (
-            sending_parts(settings, dead_letter_partitions=letters) as parts,
-            progress("records read", _size(self._rest), lines=True) as shown,
+            sending_parts(settings, dead_letter_partitions=partitions) as parts,
+            progress("records read", size_of(self._rest), lines=True) as shown,
         ):
             resend = Resend(
                 settings,
+                parts,
                 resend_id=selection.id,
                 topic=selection.topic,
                 ranges=self._rest,
@@ -151,11 +157,6 @@ class ResendSession:
                 pipeline=self._pipeline,
                 limits=self._request.limits,
                 progress=self._group,
-                sink=parts.sink,
-                state_feeds=parts.state_feeds,
-                dead_letters=parts.dead_letters,
-                receipts=parts.receipts,
-                telemetry=parts.telemetry,
                 report=SendReport(shown),
             )
             try:
@@ -164,18 +165,6 @@ class ResendSession:
                 _print_result(resend.counts, resend.sources, self._request, title="Before it halted, it sent")
                 raise
         return counts, resend.sources
-
-    def _dead_letter_partitions(self) -> int:
-        """The partitions of the dead-letter topic, which is created where that is allowed."""
-        letters = self._settings.dead_letter
-        partitions = self._reader.partitions(letters.topic)
-        if partitions is not None:
-            return len(partitions)
-        if not letters.create:
-            raise ConfigError([Problem("dead_letter.topic", missing_topic(letters.topic))])
-        return create_topic(
-            self._settings, letters.topic, letters.partitions, cluster_id=self._pipeline.cluster_id
-        )
 
     def _batches(
         self, ranges: Ranges, shown: Progress, *, timeout_s: float
@@ -198,7 +187,7 @@ def resend(settings: config.Settings, request: ResendRequest, *, execute: bool) 
                 _print_plan(planned, request, passed=session.passed)
             return EXIT_DONE
         if request.has_moving_times:
-            note(f"to go on with the same range later: {_same_command(request.selection)}")
+            note(f"to go on with the same range later: {_same_command(request.selection, goes_on=True)}")
         counts, sources = session.execute()
     counts.left.pop(str(OUTSIDE), None)
     not_selected = counts.left.pop(str(NOT_SELECTED), 0)
@@ -212,12 +201,11 @@ def resend(settings: config.Settings, request: ResendRequest, *, execute: bool) 
     return EXIT_CHECK_FAILED if counts.left or counts.elsewhere or has_only_failed else EXIT_DONE
 
 
-def _size(ranges: Ranges) -> int:
-    return sum(high - low for low, high in ranges.values())
+def _same_command(selection: ResendSelection, *, goes_on: bool) -> str:
+    """This command, with times that stay the same however late it is typed again.
 
-
-def _same_command(selection: ResendSelection) -> str:
-    """This command, with times that stay the same however late it is typed again."""
+    One that `goes_on` where this one ends does not begin anew.
+    """
     times = {"--since": selection.since_ms, "--until": selection.until_ms}
     given: list[str] = []
     for argument in sys.argv[1:]:
@@ -226,7 +214,7 @@ def _same_command(selection: ResendSelection) -> str:
             given.append(iso(time_ms))
         elif value and (time_ms := times.get(name)) is not None:
             given.append(f"{name}={iso(time_ms)}")
-        elif argument != "--again":
+        elif not (goes_on and argument == "--again"):
             given.append(argument)
     return shlex.join(["partner-bridge", *given])
 
@@ -271,7 +259,7 @@ def _print_plan(planned: ResendPlan, request: ResendRequest, *, passed: int) -> 
         print_text("The customers get these events once more, with the same event ids as the first time.")
     if counts.delivered or counts.failed:
         print_text("Nothing was sent. To do it:")
-        typer.echo(f"  {_same_command(request.selection)} --execute")
+        typer.echo(f"  {_same_command(request.selection, goes_on=False)} --execute")
     else:
         typer.echo("There is nothing to send.")
 
@@ -314,7 +302,7 @@ def _print_result(
     is_enough = counts.tried_in_all == request.limits.most
     if counts.is_stopped or counts.elsewhere or is_enough:
         typer.echo("To go on where it was:")
-        typer.echo(f"  {_same_command(request.selection)}")
+        typer.echo(f"  {_same_command(request.selection, goes_on=True)}")
 
 
 # JSON

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from connector.cli.options import local_bridges
+from connector.cli.options import bridges_to_ask
 from connector.cli.output import duration, note, plural, print_table, print_values, progress
 from connector.cli.times import zoned_time_ms
 from connector.errors import ConfigError, UnavailableError
-from connector.model import iso_second, now_ms
-from connector.sources.replicas import SourceHealth, added, ask, bridge_problem, latest
+from connector.model import iso_second, now_ms, size_of
+from connector.sources.replicas import SourceHealth, added, ask, latest
 
 if TYPE_CHECKING:
     from connector.config import ReceiptSettings, Settings
@@ -44,10 +44,7 @@ class Figures:
         Raises:
             typer.BadParameter: an argument cannot be meant.
         """
-        asked = bridges or local_bridges(settings)
-        for bridge in asked:
-            if problem := bridge_problem(bridge):
-                raise typer.BadParameter(f"{bridge} {problem}", param_hint="--bridge")
+        asked = bridges_to_ask(settings, bridges)
         since_ms = _since_ms(settings, since)
         self._answers = ask(asked)
         self._totals: Mapping[tuple[str, str], DeliveredTotal] = {}
@@ -96,7 +93,7 @@ class Figures:
         with closing(ReceiptTopic(settings, receipts)) as topic:
             ranges = topic.ranges(since_ms=since_ms)
             wanted = None if source is None else Wanted(sources=frozenset({source}))
-            with progress("receipts read", sum(high - low for low, high in ranges.values())) as shown:
+            with progress("receipts read", size_of(ranges)) as shown:
                 read = topic.read(ranges, wanted=wanted, on_read=shown.advance)
                 self._totals = delivered_totals(read, bridge=settings.name, since_ms=since_ms)
             self._receipts = {

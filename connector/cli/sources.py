@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector.cli.options import AsJson, ConfigFile, Execute, examples, settings_of
+from connector.cli.options import AsJson, Bridges, ConfigFile, Execute, examples, settings_of
 from connector.cli.output import note, print_json, print_text, print_values, progress
 from connector.errors import ConfigError
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
@@ -74,15 +74,6 @@ Region = Annotated[
 ]
 PausesFile = Annotated[
     Path, typer.Option("--file", metavar="FILE", help="The file of pauses. Created where it is missing.")
-]
-Bridges = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--bridge",
-        metavar="URL",
-        help="A running bridge to ask, for each replica; or dns:NAME:PORT, all of a headless Service. "
-        "Default: the one on this machine.",
-    ),
 ]
 CountedSince = Annotated[
     str | None,

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from connector.config.problems import Group, Loc, bare, did_you_mean, is_group, path_of
 from connector.config.yaml_file import Written, merged, parse_yaml
-from connector.errors import Problem
+from connector.errors import Problem, why_failed
 
 PREFIX = "BRIDGE_"
 NOT_SETTINGS = {"BRIDGE_CONFIG"}
@@ -56,7 +56,7 @@ def read_environment(environ: Mapping[str, str], root: type[Group], file: Writte
             try:
                 value = Path(value).read_text("utf-8").removesuffix("\n")  # noqa: PLW2901
             except (OSError, UnicodeDecodeError) as error:
-                reason = (error.strerror or "failed").lower() if isinstance(error, OSError) else "not UTF-8"
+                reason = why_failed(error) if isinstance(error, OSError) else "not UTF-8"
                 written.problems.append(Problem(variable, _unreadable(variable, value, reason)))
         elif annotation is None:
             written.problems.append(Problem(variable, _unknown_variable(variable, root, file.values)))

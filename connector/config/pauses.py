@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, W
 from connector.config import units, yaml_file
 from connector.config.problems import Group, did_you_mean, problems_of
 from connector.config.settings import Settings, Text
-from connector.errors import ConfigError, Problem
+from connector.errors import ConfigError, Problem, why_failed
 from connector.model import Pause, PauseKind
 
 Moment: TypeAlias = Annotated[
@@ -98,7 +98,7 @@ def read_pauses(settings: Settings) -> list[Pause]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ConfigError([Problem("", f"cannot be read: {(error.strerror or 'failed').lower()}")]) from error
+        raise ConfigError([Problem("", f"cannot be read: {why_failed(error)}")]) from error
     return parse_pauses(text, name="YAML")
 
 

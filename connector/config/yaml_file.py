@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from connector.config.problems import Loc, path_of
-from connector.errors import Problem
+from connector.errors import Problem, why_failed
 
 
 class Plain(str):
@@ -84,7 +84,7 @@ def read_yaml(file: Path) -> Written:
     try:
         return parse_yaml(file.read_bytes(), name=str(file))
     except OSError as error:
-        return Written(problems=[Problem("", f"cannot read {file}: {(error.strerror or 'failed').lower()}")])
+        return Written(problems=[Problem("", f"cannot read {file}: {why_failed(error)}")])
 
 
 def parse_yaml(text: bytes | str, *, name: str, loc: Loc = ()) -> Written:

@@ -12,7 +12,7 @@ from connector.dead_letters.format import DeadLetter
 from connector.dead_letters.selection import ReplayBatch
 from connector.delivery.pauses import PauseFile
 from connector.errors import ConnectorError, RecordError, UnavailableError
-from connector.model import Entry, InactivePolicy, Position, Record, SourceStatus
+from connector.model import Entry, Position, Record, SourceStatus
 from connector.pipeline import Dropped, Pipeline
 
 PLAN_PATIENCE_S = 15.0
@@ -153,10 +153,6 @@ class DryRun:
                 return Prepared(letter, PassedOver(reason))
         return Prepared(letter, result)
 
-    def policy(self, letter: DeadLetter, entry: Entry) -> InactivePolicy:
-        """What the configuration says of a source that is not ACTIVE."""
-        return self.pipeline.route(letter.record.partition.topic).policies[entry.target]
-
 
 def prepared_batches(batches: Iterable[ReplayBatch], dry_run: DryRun) -> Iterator[PreparedBatch[DeadLetter]]:
     """`steps` with the letters of each batch; the first one says what a replay leaves open of it."""
@@ -230,6 +226,21 @@ class RedeliveryCounts:
                 del self.tried[counted]
         self.count(self.left, reason)
 
+    def expect(self, result: Result, seen: SourceStatus | None) -> None:
+        """Note what would become of one, as `expected` says it."""
+        match result:
+            case PassedOver():
+                self.count(self.left, str(result))
+            case RecordError():
+                self.count(self.failed, result.code)
+                self.messages.setdefault(result.code, str(result))
+            case Dropped():
+                self.count(self.dropped, result.reason)
+            case Entry():
+                self.delivered += 1
+                if seen is not None and seen.is_denied:
+                    self.count(self.unseen, str(seen.reason))
+
     @staticmethod
     def count(counts: dict[str, int], name: str, more: int = 1) -> None:
         """Count more under a name. Names past the first ones are counted together."""
@@ -273,41 +284,28 @@ def plan(
 
 
 def expected(
-    letter: DeadLetter, dry_run: DryRun, look_up: LookUp
-) -> tuple[Prepared[DeadLetter], SourceStatus | None]:
-    """A letter tried, and the status of its source; PassedOver where a replay would not send it for that.
-
-    Raises:
-        UnavailableError: its schema is not known yet; the same again later.
-    """
-    tried = dry_run(letter)
-    entry = tried.result
-    if not isinstance(entry, Entry) or dry_run.policy(tried.item, entry) == "send":
+    tried: Prepared[Item], pipeline: Pipeline, look_up: LookUp
+) -> tuple[Prepared[Item], SourceStatus | None]:
+    """The same with the status of its source, where that counts; PassedOver where it is not sent for that."""
+    item, entry = tried
+    if (
+        not isinstance(entry, Entry)
+        or pipeline.route(item.record.partition.topic).policies[entry.target] == "send"
+    ):
         return tried, None
     seen = look_up(entry.target, entry.source)
-    if reason := why_left_open(seen, only_if_active=letter.only_if_active):
-        return Prepared(tried.item, PassedOver(reason)), seen
+    if reason := why_left_open(seen, only_if_active=item.only_if_active):
+        return Prepared(item, PassedOver(reason)), seen
     return tried, seen
 
 
 def _expect(letter: DeadLetter, dry_run: DryRun, look_up: LookUp, counts: RedeliveryCounts) -> bool:
     """Note what would become of a letter; False when that cannot be said yet."""
     try:
-        (letter, result), seen = expected(letter, dry_run, look_up)
+        (_, result), seen = expected(dry_run(letter), dry_run.pipeline, look_up)
     except UnavailableError:
         return False
-    match result:
-        case PassedOver():
-            counts.count(counts.left, str(result))
-            return True
-        case RecordError():
-            counts.count(counts.failed, result.code)
-            counts.messages.setdefault(result.code, str(result))
-        case Dropped():
-            counts.count(counts.dropped, result.reason)
-        case Entry():
-            counts.delivered += 1
-            if seen is not None and seen.is_denied:
-                counts.count(counts.unseen, str(seen.reason))
-    counts.count(counts.tried, letter.label.code)
+    counts.expect(result, seen)
+    if not isinstance(result, PassedOver):
+        counts.count(counts.tried, letter.label.code)
     return True

@@ -75,6 +75,18 @@ class Limits:
     """Letters tried, or events taken, at most."""
 
 
+@dataclass(frozen=True, slots=True)
+class SendingParts:
+    """What a redelivery sends with, and writes to."""
+
+    sink: Sink
+    state_feeds: Mapping[str, StateFeed]
+    """They look up the sources of each target, by its name."""
+    dead_letters: DeadLetters
+    receipts: Receipts | None
+    telemetry: Telemetry
+
+
 class RedeliveredEntry(PendingEntry, Generic[Item]):
     """The event of a letter or record on its way."""
 
@@ -105,26 +117,21 @@ class Redelivery(ABC, Generic[Item]):
     def __init__(
         self,
         settings: config.Settings,
+        parts: SendingParts,
         *,
         topic: str,
         ranges: Ranges,
         prepared_batches: Callable[[Ranges], Iterator[PreparedBatch[Item]]],
         pipeline: Pipeline,
         limits: Limits,
-        sink: Sink,
-        state_feeds: Mapping[str, StateFeed],
-        dead_letters: DeadLetters,
-        receipts: Receipts | None = None,
-        telemetry: Telemetry,
         report: Report,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`ranges` are those of `topic` to take from; `prepared_batches` reads what is recorded of some of
-        them, and brings the rest, each with its dry run. `state_feeds` look up the sources of each target, by
-        its name.
+        them, and brings the rest, each with its dry run.
         """
         self.counts = RedeliveryCounts()
-        self._receipts = receipts
+        self._receipts = parts.receipts
         self._topic = topic
         self._drain_timeout_s = settings.delivery.shutdown_timeout
         self._ranges = ranges
@@ -133,17 +140,17 @@ class Redelivery(ABC, Generic[Item]):
         self._prepared_batches = prepared_batches
         self._pipeline = pipeline
         self._limits = limits
-        self._sink = sink
-        self._dead_letters = dead_letters
+        self._sink = parts.sink
+        self._dead_letters = parts.dead_letters
         self._report = report
         self._clock_s = clock_s
         self._senders = {
             name: TargetSender(
                 name,
                 target,
-                sink=sink,
-                telemetry=telemetry,
-                state_feed=state_feeds[name],
+                sink=parts.sink,
+                telemetry=parts.telemetry,
+                state_feed=parts.state_feeds[name],
                 # What waits for a lookup is within the limits of all that is taken.
                 sources=settings.sources.model_copy(
                     update={"max_held_records": sys.maxsize, "max_held_bytes": sys.maxsize}
@@ -161,7 +168,7 @@ class Redelivery(ABC, Generic[Item]):
         """Tried and not taken yet."""
         self._settlement: Settlement[tuple[Item, str]] = Settlement(
             self._senders.values(),
-            dead_letters=dead_letters,
+            dead_letters=parts.dead_letters,
             settings=settings,
             flood=self.flood,
             clock_s=clock_s,

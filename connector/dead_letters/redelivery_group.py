@@ -77,15 +77,13 @@ class RedeliveryGroup:
         self.name = f"{settings.kafka.options['group.id']}.{suffix}"
         self.acknowledged: dict[int, Committed] = {}
         """Partition → the last commit that the brokers acknowledged."""
+        self.is_committing = False
+        """A `commit` has no answer yet, so that the next one would be passed over."""
         self._topic = topic
         self._is_rebalancing = False
-        self._under_way: Mapping[int, Committed] = {}
-        """The commit that has no answer yet."""
         self._refused_since_s: float | None = None
         owned = {
             "group.id": self.name,
-            "enable.auto.commit": "false",
-            "enable.auto.offset.store": "false",
             "auto.offset.reset": "latest",
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": str(int(SESSION_TIMEOUT_S * 1000)),
@@ -136,9 +134,9 @@ class RedeliveryGroup:
         Raises:
             HaltError: they have refused commits for too long.
         """
-        if self._under_way or not offsets:
+        if self.is_committing or not offsets:
             return
-        self._under_way = offsets
+        self.is_committing = True
         try:
             self._consumer.commit(offsets=self._wanted(offsets), asynchronous=True)
         except KafkaException as error:
@@ -153,7 +151,6 @@ class RedeliveryGroup:
         """
         if not offsets:
             return
-        self._under_way = offsets
         commit = partial(self._consumer.commit, offsets=self._wanted(offsets), asynchronous=False)
         try:
             # Inside a rebalance this thread must ask itself, as in `KafkaConsumer.commit`.
@@ -164,7 +161,7 @@ class RedeliveryGroup:
             raise HaltError(self._refusal(error.args[0].str())) from error
         except TimeoutError:
             raise HaltError(self._refusal(f"no answer within {timeout_s:.3g} s")) from None
-        self._on_commit(None, done)
+        self._note_answer(None, done)
         for each in done:
             if each.error is not None:
                 raise HaltError(self._refusal(each.error.str()))
@@ -201,11 +198,15 @@ class RedeliveryGroup:
         ]
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
-        done, self._under_way = self._under_way, {}
+        self.is_committing = False
+        self._note_answer(error, partitions)
+
+    def _note_answer(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
         refusal = error or next((p.error for p in partitions if p.error is not None), None)
         if refusal is None:
             self._refused_since_s = None
-            self.acknowledged |= done
+            # An answer may come after that to a later `commit_now`. Then the same is committed once more.
+            self.acknowledged |= {p.partition: Committed(p.offset, p.metadata or "") for p in partitions}
         elif self._refused_since_s is None:
             self._refused_since_s, self._why = time.monotonic(), refusal.str()
 

@@ -13,21 +13,17 @@ under way, and another replay took over. Both times it has the same event id.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from connector import config
 from connector.dead_letters.dry_run import DryRun, PassedOver, PreparedBatch, Report, Result
 from connector.dead_letters.format import REPLAY_COUNT, DeadLetter, Failure
-from connector.dead_letters.redelivery import Limits, RedeliveredEntry, Redelivery
+from connector.dead_letters.redelivery import Limits, RedeliveredEntry, Redelivery, SendingParts
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
-from connector.dead_letters.settlement import DeadLetters, Flood
-from connector.delivery.sender import Sink
-from connector.delivery.source_gate import StateFeed
+from connector.dead_letters.settlement import Flood
 from connector.errors import DeadLetterError, RecordError
 from connector.model import Position, Ranges, Record, now_ms
-from connector.receipts.writer import Receipts
-from connector.telemetry.metrics import Telemetry
 
 
 class Resolutions(Protocol):
@@ -65,33 +61,25 @@ class Replay(Redelivery[DeadLetter]):
     def __init__(
         self,
         settings: config.Settings,
+        parts: SendingParts,
         *,
         ranges: Ranges,
         prepared_batches: Callable[[Ranges], Iterator[PreparedBatch[DeadLetter]]],
         dry_run: DryRun,
         limits: Limits,
         resolutions: Resolutions,
-        sink: Sink,
-        state_feeds: Mapping[str, StateFeed],
-        dead_letters: DeadLetters,
-        receipts: Receipts | None = None,
-        telemetry: Telemetry,
         report: Report,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`ranges` are those of the dead-letter topic; the others are as in `Redelivery`."""
         super().__init__(
             settings,
+            parts,
             topic=settings.dead_letter.topic,
             ranges=ranges,
             prepared_batches=prepared_batches,
             pipeline=dry_run.pipeline,
             limits=limits,
-            sink=sink,
-            state_feeds=state_feeds,
-            dead_letters=dead_letters,
-            receipts=receipts,
-            telemetry=telemetry,
             report=report,
             clock_s=clock_s,
         )

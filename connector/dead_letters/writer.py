@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from connector import __version__, config
 from connector.dead_letters.format import DeadLetterRecord, Failure, letter, smaller
-from connector.errors import DeadLetterError
-from connector.kafka.client import NO_TOPIC, NOT_ALLOWED, producer
+from connector.errors import ConfigError, DeadLetterError, Problem
+from connector.kafka.client import NO_TOPIC, NOT_ALLOWED, create_topic, producer
 from connector.ledger import Ack
 from connector.model import Record
 from connector.telemetry.metrics import Telemetry
@@ -169,6 +169,21 @@ class KafkaDeadLetters:
         if not self._again:
             self._again_s = time.monotonic() + 1.0
         self._again.append((written, ack, place))
+
+
+def ensure_topic(settings: config.Settings, *, partitions: int | None, cluster_id: str | None) -> int:
+    """The partitions of the dead-letter topic, which is created where there is none and it may be.
+
+    Raises:
+        ConfigError: it does not exist, and may not be created.
+        DeadLetterError: the brokers refuse.
+    """
+    letters = settings.dead_letter
+    if partitions is not None:
+        return partitions
+    if not letters.create:
+        raise ConfigError([Problem("dead_letter.topic", missing_topic(letters.topic))])
+    return create_topic(settings, letters.topic, letters.partitions, cluster_id=cluster_id)
 
 
 def missing_topic(topic: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from connector import config
 from connector.config.pauses import doubts, is_of, parse_pauses
-from connector.errors import ConfigError
+from connector.errors import ConfigError, why_failed
 from connector.model import Entry, Pause, PauseKind, now_ms
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class PauseFile:
             else:
                 self._fail("it is gone; write an empty one to resume everything")
         except OSError as error:
-            self._fail((error.strerror or "failed").lower())
+            self._fail(why_failed(error))
         except ConfigError as error:
             self._fail("; ".join(map(str, error.problems)))
         else:

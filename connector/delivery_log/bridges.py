@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-from connector.model import INACTIVE, MEANINGS, SourceState
+from pydantic import BaseModel
 
-ANSWER_TIMEOUT_S = 2.0
+from connector.model import INACTIVE, MEANINGS, SourceState
+from connector.sources.replicas import json_of, of_each
+
 MAX_REASONS = 3
-_BY_TARGET = ("targets_down", "first_lookups")
-"""What `/readyz` says of single targets."""
-_IN_READYZ = {"reasons", "sources_failing", *_BY_TARGET}
 
 Answer: TypeAlias = Mapping[str, Any]
+
+
+class _Sources(BaseModel):
+    sources: list[dict[str, Any]]
+
+
+class Readiness(BaseModel):
+    """What a bridge says of itself, as far as it tells why records wait."""
+
+    reasons: dict[str, str]
+    targets_down: dict[str, str]
+    first_lookups: dict[str, str]
+    sources_failing: list[dict[str, Any]]
+    pauses: list[dict[str, Any]] = []
+    """An older bridge has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +37,10 @@ class BridgeEvidence:
 
     sources: Sequence[Answer] = ()
     """What each says of each source."""
-    ready: Sequence[Answer] = ()
+    ready: Sequence[Readiness] = ()
     """What each says of itself."""
-    silent: Sequence[str] = ()
-    """The URLs of those that do not answer."""
+    silent: Mapping[str, str] = field(default_factory=dict)
+    """Those that do not answer, each with the reason."""
 
     def why_held(self, target: str, source: str, *, holds_inactive: bool) -> str | None:
         """Why events of a source are held, in a sentence; None where no bridge holds any.
@@ -45,43 +56,36 @@ class BridgeEvidence:
                 return f"{source} is {state}{since}: {each.get('reason') or MEANINGS[state]}"
         return None
 
-    def why_waiting(self, topic: str, target: str, source: str | None) -> str | None:
-        """Why events of a source may wait, in a sentence; None where no bridge knows of a reason."""
+    def why_waiting(self, topics: Collection[str], target: str, source: str | None) -> str | None:
+        """Why events of a source may wait, in a sentence; None where no bridge knows of a reason.
+
+        `topics` are the names that a pause may have for their topic: its own, and the pattern that it is of.
+        """
+        paused = {("target", target), *(("topic", name) for name in topics)}
         reasons: list[str] = []
         for says in self.ready:
-            for pause in says.get("pauses", ()):
-                if (pause["kind"], pause["name"]) in {("topic", topic), ("target", target)}:
-                    until = pause["until"] or "it is resumed"
+            for pause in says.pauses:
+                if (pause.get("kind"), pause.get("name")) in paused:
+                    until = pause.get("until") or "it is resumed"
                     reasons.append(f"the {pause['kind']} {pause['name']} is paused until {until}")
-            reasons += [says[name][target] for name in _BY_TARGET if target in says[name]]
-            reasons += [each["reason"] for each in self._of(source, target, says["sources_failing"])]
-            reasons += says["reasons"].values()
+            reasons += [each[target] for each in (says.targets_down, says.first_lookups) if target in each]
+            reasons += [str(each.get("reason")) for each in self._of(source, target, says.sources_failing)]
+            reasons += says.reasons.values()
         return "; ".join(list(dict.fromkeys(reasons))[:MAX_REASONS]) or None
 
     def _of(self, source: str | None, target: str, answers: Iterable[Answer]) -> list[Answer]:
         return [each for each in answers if (each.get("source"), each.get("target")) == (source, target)]
 
 
-def ask(urls: Sequence[str]) -> BridgeEvidence:
-    """Ask bridges; one that does not answer in two seconds is silent."""
-    sources: list[Answer] = []
-    ready: list[Answer] = []
-    silent = []
-    for url in urls:
-        try:
-            sources += _answer(f"{url.rstrip('/')}/sources")["sources"]
-            says = _answer(f"{url.rstrip('/')}/readyz")
-            of_bridge = {name: says[name] for name in _IN_READYZ} | {"pauses": says.get("pauses", ())}
-        except (OSError, ValueError, KeyError, TypeError):
-            silent.append(url)
-        else:
-            ready.append(of_bridge)
-    return BridgeEvidence(sources, ready, silent)
+def ask(bridges: Sequence[str]) -> BridgeEvidence:
+    """Ask bridges for both, as `of_each` does."""
+    answers = of_each(bridges, _answer)
+    says = answers.said.values()
+    return BridgeEvidence(
+        [each for sources, _ in says for each in sources], [ready for _, ready in says], answers.silent
+    )
 
 
-def _answer(url: str) -> Answer:
-    try:
-        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - the command checks it
-            return cast("Answer", json.load(answer))
-    except urllib.error.HTTPError as error:  # 503 says why in its body
-        return cast("Answer", json.load(error))
+def _answer(url: str) -> tuple[Sequence[Answer], Readiness]:
+    sources = _Sources.model_validate(json_of(f"{url}/sources")).sources
+    return sources, Readiness.model_validate(json_of(f"{url}/readyz"))

@@ -11,7 +11,7 @@ from connector.dead_letters.resolutions import DeadLetterState
 from connector.dead_letters.topics import DeadLetterTopic, ResolutionTopic
 from connector.delivery_log.search import FoundRecord, Show, known_since
 from connector.delivery_log.status import FoundLetter
-from connector.model import Partition, Position, Record
+from connector.model import Partition, Position, Record, size_of
 
 BATCH = 500
 
@@ -31,7 +31,7 @@ def newest_letters(
         return letters
     with closing(DeadLetterTopic(settings)) as topic:
         ranges = topic.snapshot()
-        with show("reading dead letters", sum(high - low for low, high in ranges.values())) as shown:
+        with show("reading dead letters", size_of(ranges)) as shown:
             for batch in topic.read(ranges, since_ms=known_since(found), limit=BATCH):
                 shown.advance(len(batch))
                 for stored in batch:

@@ -20,17 +20,18 @@ from connector.delivery_log.search import (
     Latest,
     Search,
     Show,
-    key_test,
     mapped,
-    may_make,
     parse_event_id,
 )
 from connector.delivery_log.status import Evidence, FoundEvent, FoundLetter, found_event
 from connector.errors import ConfigError, Problem
+from connector.formats.keys import key_test
 from connector.formats.registries import Registries
+from connector.formats.schema_cache import with_schema
 from connector.kafka.client import record_of
 from connector.kafka.reader import Reader
-from connector.model import Position, Ranges, Record
+from connector.mapping.templates import may_make
+from connector.model import Position, Ranges, Record, size_of
 from connector.pipeline import Pipeline
 from connector.receipts.format import Wanted
 
@@ -120,6 +121,7 @@ class DeliveryLog:
                 no_receipts,
                 oldest_ms,
                 self._holds_inactive(record),
+                self._topic_names(record),
                 bridges,
             )
             position = record.position
@@ -127,9 +129,10 @@ class DeliveryLog:
                 found_event(record, deliveries.get(position, ()), letters.get(position), evidence)
             )
         if bridges.silent and any(each.status == "waiting" for each in findings.events):
+            silent = ", nor at ".join(f"{bridge} ({why})" for bridge, why in bridges.silent.items())
             findings.problems.append(
-                f"no bridge answers at {', '.join(bridges.silent)}, so why records wait is not all known: "
-                "name each replica with --bridge URL"
+                f"no bridge answers at {silent}, so why records wait is not all known: name each replica "
+                "with --bridge URL"
             )
         findings.more = latest.count - len(found)
         return findings
@@ -151,7 +154,8 @@ class DeliveryLog:
             for position, timestamp_ms in self._delivered_as(search, receipts).items():
                 self._add_at(found, search, position, timestamp_ms)
         elif search.key is not None and search.topic is not None:
-            is_key = key_test(search.key, self.pipeline, search.topic)
+            decode = self.pipeline.route(search.topic).key
+            is_key = key_test(search.key, lambda key, headers: with_schema(lambda: decode(key, headers)))
             self._scan(found, search, search.topic, is_key=is_key)
         elif search.source is not None:
             for topic in self._topics_of(search.source, search.topic):
@@ -246,7 +250,7 @@ class DeliveryLog:
         """Add the records of a topic that have a key, or become events of a source."""
         ranges = self._ranges(topic, search)
         seen = unknown = 0
-        with self._show(f"reading {topic}", sum(high - low for low, high in ranges.values())) as shown:
+        with self._show(f"reading {topic}", size_of(ranges)) as shown:
             for messages in self._reader.read(topic, ranges, limit=BATCH):
                 for record in map(record_of, messages):
                     if not search.holds(record.timestamp_ms) or (is_key is not None and not is_key(record)):
@@ -286,6 +290,12 @@ class DeliveryLog:
             return False
         policies = self.pipeline.route(record.position.partition.topic).policies
         return policies[record.mapped.target] != "send"
+
+    def _topic_names(self, record: FoundRecord) -> set[str]:
+        topic = record.position.partition.topic
+        if record.mapped is None:
+            return {topic}
+        return {topic, self.pipeline.route(topic).path.removeprefix("topics.")}
 
     # --- receipts ---------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from connector import config
 from connector.delivery_log.search import FoundRecord, Show, known_since
 from connector.delivery_log.status import FoundDelivery
-from connector.model import Position
+from connector.model import Position, size_of
 from connector.receipts.format import Receipt, Wanted
 from connector.receipts.topic import ReceiptTopic
 
@@ -39,7 +39,7 @@ class StoredReceipts:
     def read(self, since_ms: int | None, wanted: Wanted) -> Iterator[Receipt]:
         """The receipts that name what is wanted, and of them those events."""
         ranges = self._topic.ranges(since_ms=since_ms)
-        with self._show("reading receipts", sum(high - low for low, high in ranges.values())) as shown:
+        with self._show("reading receipts", size_of(ranges)) as shown:
             for receipts in self._topic.read(ranges, wanted=wanted, on_read=shown.advance):
                 yield from receipts
 

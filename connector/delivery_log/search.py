@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import heapq
-import json
 import re
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple, Protocol, TypeAlias
 
 from connector.dead_letters.format import parse_id
-from connector.errors import DecodeError, MappingError, RecordError
+from connector.errors import DecodeError, RecordError
 from connector.formats.schema_cache import with_schema
-from connector.mapping.event_code import header_texts
-from connector.mapping.templates import Template
-from connector.model import Entry, Headers, Json, Position, Record
+from connector.model import Entry, Position, Record
 from connector.pipeline import TOMBSTONE, Dropped, Pipeline
 
 _EVENT_ID = re.compile(r"([^/]+)/([^/]+/[^/]+/[^/]+?)(?:/([0-9]{1,15}))?")
-
-KEYS_REMEMBERED = 10_000
-"""Keys that were decoded last: most topics have few keys, or many records of each."""
-
 
 EARLIER_MS = 3_600_000
 """Nothing is delivered or dead-lettered before its record, but clocks differ by up to this much."""
@@ -131,66 +123,10 @@ def mapped(pipeline: Pipeline, record: Record) -> Mapped:
                 rule = f"{route.path}.filter: {kept.shown if kept else ''}"
                 if result == TOMBSTONE:
                     rule = f"{route.path}.tombstones: skip"
-    source, detail_type = _names(pipeline, record)
+    source = detail_type = None
+    with suppress(DecodeError):
+        source, detail_type = with_schema(lambda: route.names(record))
     return Mapped(source, detail_type, route.target, rule, error)
-
-
-def _names(pipeline: Pipeline, record: Record) -> tuple[str | None, str | None]:
-    """Source and detail type by their templates alone; None for what they do not say."""
-    route = pipeline.route(record.partition.topic)
-    key: Json = None
-    try:
-        value = with_schema(lambda: pipeline.decode_value(record))
-        if route.mapping.uses_key:
-            key = with_schema(lambda: pipeline.decode_key(record))
-    except DecodeError:
-        return None, None
-    (topic, number), offset, timestamp_ms, *_ = record
-    headers: Json = header_texts(record.headers)
-    scope: dict[str, Json] = {"value": value, "key": key, "headers": headers, "topic": topic}
-    scope |= {"partition": number, "offset": offset, "timestamp": timestamp_ms}
-    templates = route.mapping.templates
-    return _text(templates.source, scope), _text(templates.detail_type, scope)
-
-
-def _text(template: Template, scope: dict[str, Json]) -> str | None:
-    """What a template makes; None where it fails, or makes something else than text."""
-    try:
-        parts = [part if isinstance(part, str) else part.evaluate(scope) for part in template]
-    except MappingError:
-        return None
-    is_text = all(isinstance(part, str | int) and not isinstance(part, bool) for part in parts)
-    return "".join(map(str, parts)) if is_text else None
-
-
-def may_make(template: Template, text: str) -> bool:
-    """Whether a template makes this text for some record, as far as its fixed parts say."""
-    pattern = "".join(re.escape(part) if isinstance(part, str) else ".*" for part in template)
-    return re.fullmatch(pattern, text, re.DOTALL) is not None
-
-
-def key_test(wanted: str, pipeline: Pipeline, topic: str) -> Callable[[Record], bool]:
-    """A function that says whether a record's key is this text, or decodes to it, or to the JSON that it is.
-
-    It raises UnavailableError where the schema of a key cannot be had.
-    """
-    raw = wanted.encode("utf-8", "surrogateescape")
-    texts: list[Json] = [wanted]
-    with suppress(ValueError):
-        texts.append(json.loads(wanted))
-    decode = pipeline.route(topic).key
-
-    @lru_cache(maxsize=KEYS_REMEMBERED)
-    def decodes(key: bytes, headers: Headers) -> bool:
-        try:
-            found = with_schema(lambda: decode(key, headers))
-        except DecodeError:
-            return False
-        return any(found == text and type(found) is type(text) for text in texts)
-
-    return lambda record: (
-        record.key is not None and (record.key == raw or decodes(record.key, record.headers))
-    )
 
 
 class Latest:

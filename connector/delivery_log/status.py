@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -60,6 +60,8 @@ class Evidence:
     """When the oldest receipt that is left was answered."""
     holds_inactive: bool
     """Whether events of its topic and target are held while their source is not ACTIVE."""
+    topic_names: Collection[str]
+    """The names that a pause may have for its topic: its own, and the pattern that it is of."""
     bridges: BridgeEvidence
 
 
@@ -176,7 +178,11 @@ def _unsettled(record: FoundRecord, mapped: Mapped, evidence: Evidence) -> tuple
             f"{offset - evidence.committed:,} before it"
         )
     becomes = None if mapped.error is None else f"it would be dead-lettered now: {mapped.error}"
-    reasons = (evidence.bridges.why_waiting(partition.topic, mapped.target, mapped.source), becomes, behind)
+    reasons = (
+        evidence.bridges.why_waiting(evidence.topic_names, mapped.target, mapped.source),
+        becomes,
+        behind,
+    )
     return "waiting", "; ".join(filter(None, reasons))
 
 

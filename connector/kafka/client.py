@@ -44,6 +44,8 @@ CONSUMER_DEFAULTS = {
 FETCH_MAX_BYTES = "2097152"
 """Of all partitions of a broker together; librdkafka refuses less than `message.max.bytes`."""
 
+CONSUMER_OWNED = {"enable.auto.commit": "false", "enable.auto.offset.store": "false"}
+
 PRODUCER_DEFAULTS = {"compression.type": "lz4"}
 PRODUCER_OWNED = {"enable.idempotence": True, "acks": "all"}
 
@@ -82,10 +84,12 @@ def consumer(
 ) -> Consumer:
     """A consumer with the user's settings, except for `owned`, which the user cannot change.
 
-    `without` are settings of the user's that this consumer does not take, as `BRIDGE_ONLY`.
+    It commits nothing by itself. `without` are settings of the user's that this consumer does not take, as
+    `BRIDGE_ONLY`.
     """
     given = {name: value for name, value in _options(settings).items() if name not in without}
-    return Consumer(_consumer_options(given) | owned, logger=logger or SILENT)
+    options = _consumer_options(given) | CONSUMER_OWNED | owned
+    return Consumer(options, logger=logger or SILENT)
 
 
 def producer(settings: config.Settings, owned: Options, *, linger_ms: int) -> Producer:
@@ -226,6 +230,16 @@ def record_of(message: Message) -> Record:
             tuple(headers) if headers else (),
         ),
     )
+
+
+def polled(client: Consumer, limit: int, timeout_s: float) -> list[Message]:
+    """What a consumer has, errors too; waits for the first one alone, at most so long."""
+    # consume() with a timeout waits for all `limit` of them.
+    messages = client.consume(limit, 0)
+    if not messages and timeout_s > 0:
+        message = client.poll(timeout_s)
+        messages = [] if message is None else [message]
+    return messages
 
 
 def cluster_metadata(client: Consumer | Producer | AdminClient, timeout_s: float) -> ClusterMetadata:

@@ -25,7 +25,7 @@ from confluent_kafka import (
 from connector import config
 from connector.errors import HaltError, UnavailableError
 from connector.kafka.broker_health import UnresponsiveBrokers
-from connector.kafka.client import NO_TOPIC, cluster_metadata, consumer, log_of, record_of
+from connector.kafka.client import NO_TOPIC, cluster_metadata, consumer, log_of, polled, record_of
 from connector.model import Partition, Record
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ FETCH_WAIT_MS = 500
 """librdkafka's own default of `fetch.wait.max.ms`."""
 
 OWNED = {
-    "enable.auto.commit": "false",
-    "enable.auto.offset.store": "false",
     # Broker states and watermarks for /readyz and consumer_lag.
     "statistics.interval.ms": "2000",
 }
@@ -170,13 +168,8 @@ class KafkaConsumer:
             self._rejoin(problem, is_member=True)
         if self._is_check_due:
             self._drop_problems_of_others()
-        # consume() with a timeout waits for all `limit` records, so the wait is for one alone.
-        messages = self._consumer.consume(limit, 0)
-        if not messages and timeout_s > 0:
-            message = self._consumer.poll(timeout_s)
-            messages = [] if message is None else [message]
         records: list[Record] = []
-        for message in messages:
+        for message in polled(self._consumer, limit, timeout_s):
             if message.error() is None:
                 records.append(record_of(message))
             else:

@@ -26,8 +26,6 @@ BATCH = 100
 """Records taken in one go. More would keep more small objects alive, which costs Python twice the time."""
 
 READER = {
-    "enable.auto.commit": "false",
-    "enable.auto.offset.store": "false",
     "enable.partition.eof": "true",
     # Where retention ate the letters since the snapshot, reading goes on with those that are left.
     "auto.offset.reset": "earliest",

@@ -10,14 +10,19 @@ from confluent_kafka import KafkaError, Message, TopicPartition
 
 from connector import config
 from connector.errors import ConfigError, HaltError, Problem, UnavailableError
-from connector.kafka.client import BRIDGE_ONLY, CONSUMER_DEFAULTS, cluster_metadata, consumer, record_of
+from connector.kafka.client import (
+    BRIDGE_ONLY,
+    CONSUMER_DEFAULTS,
+    cluster_metadata,
+    consumer,
+    polled,
+    record_of,
+)
 from connector.kafka.consumer import ALL_BROKERS_DOWN, NO_OFFSET
 from connector.kafka.reader import END_OF_PARTITION, RETRY_S, Reader
 from connector.model import Partition, Record
 
 OWNED = {
-    "enable.auto.commit": "false",
-    "enable.auto.offset.store": "false",
     # Tells the end of a partition whose last offsets hold no record, as after a transaction.
     "enable.partition.eof": "true",
 }
@@ -79,12 +84,8 @@ class ShadowConsumer:
             # After some errors librdkafka does not go on by itself.
             self._retry_s = float("inf")
             self._assign()
-        messages = self._consumer.consume(limit, 0)
-        if not messages and timeout_s > 0:
-            message = self._consumer.poll(timeout_s)
-            messages = [] if message is None else [message]
         records: list[Record] = []
-        for message in messages:
+        for message in polled(self._consumer, limit, timeout_s):
             error = message.error()
             if error is None:
                 record = record_of(message)

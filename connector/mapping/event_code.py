@@ -20,7 +20,16 @@ import orjson
 from connector.code import INDENT, Code
 from connector.config.settings import TimeUnit
 from connector.errors import MappingError
-from connector.mapping.expressions import COMPARISONS, ROOTS, Node, chain, is_exact_json, is_number, is_true
+from connector.mapping.expressions import (
+    COMPARISONS,
+    ROOTS,
+    Node,
+    Scope,
+    chain,
+    is_exact_json,
+    is_number,
+    is_true,
+)
 from connector.mapping.results import KINDS
 from connector.mapping.templates import Expression, Template
 from connector.mapping.times import COUNTED, ReadTime, record_time_s
@@ -372,6 +381,50 @@ def _add_traceparent(metadata: dict[str, Json], headers: Headers) -> None:
             with contextlib.suppress(UnicodeDecodeError):
                 metadata["traceparent"] = content.decode()
             break
+
+
+# --- the same, one template at a time ------------------------------------------------------------
+
+
+def record_scope(record: Record, key: Json, value: Json) -> Scope:
+    """What expressions see of a record, with its decoded key and value."""
+    (topic, partition), offset, timestamp_ms, _, _, headers = record
+    texts: Json = header_texts(headers)
+    return {
+        "value": value,
+        "key": key,
+        "headers": texts,
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "timestamp": timestamp_ms,
+    }
+
+
+def value_of(template: Template, scope: Scope) -> Json:
+    """What a template makes: of an expression alone its value, else a text; None also where it fails."""
+    match template:
+        case (Expression() as expression,):
+            with contextlib.suppress(MappingError):
+                return expression.evaluate(scope)
+            return None
+    return text_of(template, scope)
+
+
+def text_of(template: Template, scope: Scope) -> str | None:
+    """The text that a template makes for a source or detail type; None where it fails."""
+    other = _text if len(template) == 1 else _scalar
+
+    def text(part: str | Expression) -> str:
+        if isinstance(part, str):
+            return part
+        value = part.evaluate(scope)
+        return value if isinstance(value, str) else other(value, part, "")
+
+    try:
+        return "".join(map(text, template))
+    except MappingError:
+        return None
 
 
 def header_texts(headers: Headers) -> dict[str, Json]:

@@ -50,6 +50,12 @@ Template: TypeAlias = "tuple[str | Expression, ...]"
 """Text and expressions in turn; a template that is one expression has one part."""
 
 
+def may_make(template: Template, text: str) -> bool:
+    """Whether a template makes this text for some record, as far as its fixed parts say."""
+    pattern = "".join(re.escape(part) if isinstance(part, str) else ".*" for part in template)
+    return re.fullmatch(pattern, text, re.DOTALL) is not None
+
+
 class Compiler:
     """Compiles the expressions of one topic, and gathers what is wrong with them and what they read.
 

@@ -6,19 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 from connector import config
 from connector.errors import ConfigError, Problem
-from connector.kafka.client import MOCK_CLUSTER
 from connector.kafka.reader import Reader
 from connector.model import Ranges
 from connector.receipts.format import Receipt, UnreadableReceipt, Wanted, decoded
 
 BATCH = 500
 """Records taken in one go. Most are dropped at once where only some events are wanted."""
-LATE_MS = 120_000
-"""A receipt may stand behind ones that were answered so much later: it was retried, or clocks differ."""
 
 
 class ReceiptTopic:
-    """Reads receipts, in a range of time and as they are now.
+    """Reads receipts, as they are now.
 
     For one thread, and one `read` at a time. Call `close` in the end.
     """
@@ -30,10 +27,8 @@ class ReceiptTopic:
         self._reader = Reader(settings)
         self.close = self._reader.close
 
-    def ranges(self, *, since_ms: int | None = None, until_ms: int | None = None) -> Ranges:
-        """Where the receipts of requests that were answered in this range of time are, for `read`.
-
-        Both ends belong to it; without them it is all there is.
+    def ranges(self, *, since_ms: int | None = None) -> Ranges:
+        """Where the receipts of requests that were answered since then are, for `read`; else all there are.
 
         Raises:
             ConfigError: the topic does not exist.
@@ -44,12 +39,7 @@ class ReceiptTopic:
             text = f"the topic {self.name} does not exist, so there are no receipts to look at"
             raise ConfigError([Problem("receipts.topic", text)])
         whole = self._reader.ends(self.name, partitions)
-        first = whole if since_ms is None else self._reader.not_before(self.name, whole, since_ms)
-        is_searchable = not (self._reader.metadata().cluster_id or "").startswith(MOCK_CLUSTER)
-        if until_ms is None or not is_searchable:
-            return first
-        behind = self._reader.not_before(self.name, whole, until_ms + LATE_MS)
-        return {number: (low, behind[number][0]) for number, (low, _) in first.items()}
+        return whole if since_ms is None else self._reader.not_before(self.name, whole, since_ms)
 
     def read(
         self,
@@ -60,7 +50,7 @@ class ReceiptTopic:
     ) -> Iterator[Sequence[Receipt]]:
         """The receipts in these ranges, in batches; with `wanted` only those that it names, and their events.
 
-        Whether a receipt was answered in a range of time its `answered_ms` says: `ranges` is a little wider.
+        Whether a receipt was answered since some time its `answered_ms` says: older ones may stand behind it.
         `on_read` is told how many records were read; a batch may be empty.
 
         Raises:

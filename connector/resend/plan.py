@@ -7,23 +7,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from connector.dead_letters.dry_run import (
+    PLAN_PATIENCE_S,
+    SCHEMA_WAIT_S,
     LookUp,
     PassedOver,
     Prepared,
     PreparedBatch,
     RedeliveryCounts,
     Report,
-    why_left_open,
+    expected,
 )
-from connector.errors import RecordError
 from connector.model import Entry
-from connector.pipeline import Dropped, Pipeline
+from connector.pipeline import Pipeline
 from connector.resend.selection import NOT_SELECTED, OUTSIDE, ResentRecord
-
-PATIENCE_S = 15.0
-"""How long a plan waits, in all, for schemas that cannot be had."""
-
-SCHEMA_WAIT_S = 0.02
 
 MAX_SOURCES = 10_000
 """Sources that are counted by name; what goes to further ones is counted together."""
@@ -62,7 +58,7 @@ def plan(
 ) -> ResendPlan:
     """Count what a resend of these would do; `look_up` is asked once for each event."""
     planned = ResendPlan()
-    patience_s = PATIENCE_S
+    patience_s = PLAN_PATIENCE_S
     for batch in batches:
         report(planned.counts, batch.problem)
         for prepared in batch.prepared:
@@ -84,29 +80,15 @@ def source_name(source: str, counted: Collection[str]) -> str:
 def _expect(
     planned: ResendPlan, prepared: Prepared[ResentRecord], pipeline: Pipeline, look_up: LookUp
 ) -> None:
-    item, result = prepared
-    counts = planned.counts
-    planned.records += result is not OUTSIDE
-    match result:
-        case PassedOver():
-            planned.not_selected += result is NOT_SELECTED
-            if result not in {NOT_SELECTED, OUTSIDE}:
-                counts.count(counts.left, str(result))
-        case RecordError():
-            counts.count(counts.failed, result.code)
-            counts.messages.setdefault(result.code, str(result))
-        case Dropped():
-            counts.count(counts.dropped, result.reason)
-        case Entry():
-            name = source_name(result.source, planned.sources)
-            source = planned.sources.setdefault(name, PlannedSource())
-            source.events += 1
-            if pipeline.route(item.record.partition.topic).policies[result.target] != "send":
-                seen = look_up(result.target, result.source)
-                if reason := why_left_open(seen, only_if_active=False):
-                    source.left_out = reason
-                    counts.count(counts.left, reason)
-                    return
-                if seen.is_denied:
-                    counts.count(counts.unseen, str(seen.reason))
-            counts.delivered += 1
+    planned.records += prepared.result is not OUTSIDE
+    planned.not_selected += prepared.result is NOT_SELECTED
+    if prepared.result is OUTSIDE or prepared.result is NOT_SELECTED:
+        return
+    (_, result), seen = expected(prepared, pipeline, look_up)
+    planned.counts.expect(result, seen)
+    if isinstance(entry := prepared.result, Entry):
+        name = source_name(entry.source, planned.sources)
+        source = planned.sources.setdefault(name, PlannedSource())
+        source.events += 1
+        if isinstance(result, PassedOver):
+            source.left_out = str(result)

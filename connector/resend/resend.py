@@ -14,20 +14,16 @@ from typing import Protocol
 from connector import config
 from connector.dead_letters.dry_run import PreparedBatch, Report, Result
 from connector.dead_letters.format import RESEND, Failure
-from connector.dead_letters.redelivery import Limits, RedeliveredEntry, Redelivery
+from connector.dead_letters.redelivery import Limits, RedeliveredEntry, Redelivery, SendingParts
 from connector.dead_letters.redelivery_group import Committed
-from connector.dead_letters.settlement import DeadLetters, Flood
-from connector.delivery.sender import Sink
-from connector.delivery.source_gate import StateFeed
+from connector.dead_letters.settlement import Flood
 from connector.errors import RecordError
 from connector.ledger import OffsetTracker
 from connector.model import Entry, Ranges, Record, iso_second, now_ms
 from connector.pipeline import Pipeline
-from connector.receipts.writer import Receipts
 from connector.resend.plan import source_name
 from connector.resend.progress import finished, rest_of, sent_of, under_way, without
 from connector.resend.selection import ResentRecord
-from connector.telemetry.metrics import Telemetry
 
 COMMIT_INTERVAL_S = 0.05
 MAX_UNCOMMITTED = 50
@@ -40,6 +36,10 @@ class ResendProgress(Protocol):
     @property
     def acknowledged(self) -> Mapping[int, Committed]:
         """Partition → the commit that the brokers acknowledged last."""
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether a commit has no answer yet, so that the next one would be passed over."""
 
     def committed(self, partitions: Collection[int]) -> Mapping[int, Committed]:
         """Ask the brokers; raises UnavailableError where they do not answer."""
@@ -64,6 +64,7 @@ class Resend(Redelivery[ResentRecord]):
     def __init__(
         self,
         settings: config.Settings,
+        parts: SendingParts,
         *,
         resend_id: str,
         topic: str,
@@ -72,11 +73,6 @@ class Resend(Redelivery[ResentRecord]):
         pipeline: Pipeline,
         limits: Limits,
         progress: ResendProgress,
-        sink: Sink,
-        state_feeds: Mapping[str, StateFeed],
-        dead_letters: DeadLetters,
-        receipts: Receipts | None = None,
-        telemetry: Telemetry,
         report: Report,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,16 +81,12 @@ class Resend(Redelivery[ResentRecord]):
         """
         super().__init__(
             settings,
+            parts,
             topic=topic,
             ranges=ranges,
             prepared_batches=self._not_done,
             pipeline=pipeline,
             limits=limits,
-            sink=sink,
-            state_feeds=state_feeds,
-            dead_letters=dead_letters,
-            receipts=receipts,
-            telemetry=telemetry,
             report=report,
             clock_s=clock_s,
         )
@@ -143,6 +135,8 @@ class Resend(Redelivery[ResentRecord]):
 
     def _pump(self, timeout_s: float, *, send: bool = True) -> None:
         super()._pump(timeout_s, send=send)
+        if self._progress.is_committing:
+            return
         if (now_s := self._clock_s()) >= self._commit_due_s or self._uncommitted >= MAX_UNCOMMITTED:
             self._commit_due_s = now_s + COMMIT_INTERVAL_S
             self._uncommitted = 0

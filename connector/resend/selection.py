@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from connector.dead_letters.dry_run import PassedOver, Prepared, Result
 from connector.delivery.pauses import PauseFile
-from connector.errors import ConnectorError, DecodeError, MappingError, RecordError
+from connector.errors import ConnectorError, DecodeError, RecordError
+from connector.formats.keys import key_test
 from connector.kafka.reader import Reader
-from connector.mapping.event_code import header_texts
-from connector.mapping.templates import Template
-from connector.model import Entry, Json, Position, Ranges, Record, iso
+from connector.model import Entry, Position, Ranges, Record, iso
 from connector.pipeline import Pipeline
 
 LATE_MS = 60_000
@@ -151,7 +148,9 @@ class ResendDryRun:
         self._pipeline = pipeline
         self._pauses = pauses
         self._selection = selection
-        self._is_key = None if selection.key is None else _key_test(selection.key, pipeline)
+        self._is_key = (
+            None if selection.key is None else key_test(selection.key, pipeline.route(selection.topic).key)
+        )
 
     def __call__(self, item: ResentRecord) -> Prepared[ResentRecord]:
         """Try a record, whatever state its source is in.
@@ -197,46 +196,9 @@ class ResendDryRun:
         """
         if self._selection.source is None and self._selection.detail_type is None:
             return True
-        route = self._pipeline.route(record.partition.topic)
         try:
-            value = self._pipeline.decode_value(record)
-            key = self._pipeline.decode_key(record) if route.mapping.uses_key else None
+            source, detail_type = self._pipeline.route(record.partition.topic).names(record)
         except DecodeError:
             return True
-        (topic, number), offset, timestamp_ms, *_ = record
-        headers: Json = header_texts(record.headers)
-        scope: dict[str, Json] = {"value": value, "key": key, "headers": headers, "topic": topic}
-        scope |= {"partition": number, "offset": offset, "timestamp": timestamp_ms}
-        templates = route.mapping.templates
         # One whose source has no name is of no customer.
-        return self._is_wanted(_text(templates.source, scope) or "", _text(templates.detail_type, scope))
-
-
-def _text(template: Template, scope: dict[str, Json]) -> str | None:
-    """What a template makes; None where it fails, or makes something else than text."""
-    try:
-        parts = [part if isinstance(part, str) else part.evaluate(scope) for part in template]
-    except MappingError:
-        return None
-    is_text = all(isinstance(part, str | int) and not isinstance(part, bool) for part in parts)
-    return "".join(map(str, parts)) if is_text else None
-
-
-def _key_test(wanted: str, pipeline: Pipeline) -> Callable[[Record], bool]:
-    """Whether a record's key is this text, or decodes to it, or to the JSON that it is."""
-    raw = wanted.encode("utf-8", "surrogateescape")
-    decoded: list[Json] = [wanted]
-    with suppress(ValueError):
-        decoded.append(json.loads(wanted))
-
-    def matches(record: Record) -> bool:
-        if record.key is None:
-            return False
-        if record.key == raw:
-            return True
-        try:
-            return pipeline.decode_key(record) in decoded
-        except DecodeError:
-            return False
-
-    return matches
+        return self._is_wanted(source or "", detail_type)

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from connector import config
 from connector.config.entry_rules import MAX_SOURCE_CHARACTERS, SOURCE_NAME
 from connector.config.problems import did_you_mean
-from connector.errors import ConfigError, Problem
+from connector.errors import ConfigError, Problem, why_failed
 from connector.model import SourceStatus
 
 COLUMNS = ("source", "account", "target", "region")
@@ -85,7 +85,7 @@ def read_customers(file: Path, settings: config.Settings) -> list[Customer]:
     try:
         text = file.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or "failed").lower() if isinstance(error, OSError) else "it is not UTF-8"
+        reason = why_failed(error) if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError([Problem("", f"cannot read {file}: {reason}")]) from error
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1)]
     kept = [(number, line) for number, line in lines if line.strip() and not line.lstrip().startswith("#")]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import re
 import socket
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from http import HTTPStatus
+from http.client import HTTPException
+from itertools import chain
+from typing import Any, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -51,6 +55,14 @@ class _Answer(BaseModel):
     sources: list[SourceHealth]
 
 
+class Answers(NamedTuple, Generic[T]):
+    """What bridges said that were asked at the same time, by URL."""
+
+    said: Mapping[str, T]
+    silent: Mapping[str, str]
+    """The URLs of those that did not answer, and names that do not resolve, each with the reason."""
+
+
 class BridgeAnswers(NamedTuple):
     """What the bridges say that were asked."""
 
@@ -59,7 +71,7 @@ class BridgeAnswers(NamedTuple):
     answered: Sequence[str]
     """The URLs of bridges that answered."""
     silent: Mapping[str, str]
-    """The URLs of those that did not, and names that do not resolve, each with the reason."""
+    """As in `Answers`."""
 
 
 def added(source: str, target: str, state: str, reports: Iterable[SourceHealth]) -> SourceHealth:
@@ -106,9 +118,19 @@ def bridge_problem(bridge: str) -> str | None:
 
 
 def ask(bridges: Sequence[str]) -> BridgeAnswers:
-    """Ask bridges for `/sources`, each URL once; `dns:NAME:PORT` is every address that the name resolves to.
+    """Ask bridges for `/sources`, as `of_each` does."""
+    answers = of_each(bridges, lambda url: _Answer.model_validate(json_of(f"{url}/sources")).sources)
+    sources: dict[tuple[str, str], list[SourceHealth]] = {}
+    for each in chain.from_iterable(answers.said.values()):
+        sources.setdefault((each.target, each.source), []).append(each)
+    return BridgeAnswers(sources, [*answers.said], answers.silent)
 
-    One that does not answer in two seconds is silent. The others count as if there were no more.
+
+def of_each(bridges: Sequence[str], ask_one: Callable[[str], T]) -> Answers[T]:
+    """Ask bridges at the same time, each URL once; `dns:NAME:PORT` is each address of that name.
+
+    `ask_one` takes a URL; where it raises, as `json_of` does, that bridge is silent. The others count as if
+    there were no more.
     """
     urls: dict[str, None] = {}
     silent: dict[str, str] = {}
@@ -123,31 +145,39 @@ def ask(bridges: Sequence[str]) -> BridgeAnswers:
             urls |= {_url(str(address[0]), port): None for *_, address in addresses}
         else:
             urls[bridge.rstrip("/")] = None
-    sources: dict[tuple[str, str], list[SourceHealth]] = {}
-    answered = []
+    said: dict[str, T] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for url, answer in zip(urls, pool.map(_asked, urls), strict=True):
-            if isinstance(answer, str):
-                silent[url] = answer
-                continue
-            answered.append(url)
-            for each in answer:
-                sources.setdefault((each.target, each.source), []).append(each)
-    return BridgeAnswers(sources, answered, silent)
+        asked = {url: pool.submit(ask_one, url) for url in urls}
+    for url, answer in asked.items():
+        try:
+            said[url] = answer.result()
+        except OSError as error:
+            silent[url] = _reason(error)
+        except ValidationError as error:
+            where = ".".join(str(part) for part in error.errors()[0]["loc"])
+            silent[url] = f"what answers there is no bridge: {where or 'its answer'} has another form"
+        except ValueError:
+            silent[url] = "what answers there is no bridge: its answer is not JSON"
+        except HTTPException:
+            silent[url] = "what answers there is no bridge: its answer is not HTTP"
+    return Answers(said, silent)
 
 
-def _asked(url: str) -> list[SourceHealth] | str:
-    """The sources of a bridge, or why it gives none."""
+def json_of(url: str) -> object:
+    """What a bridge answers within two seconds, also where it answers 503 since it is not ready.
+
+    Raises:
+        OSError: it does not answer, or with another status.
+        ValueError: the answer is not JSON.
+        HTTPException: it is not HTTP.
+    """
     try:
-        with urllib.request.urlopen(f"{url}/sources", timeout=ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - checked
-            return _Answer.model_validate(json.load(answer)).sources
-    except OSError as error:
-        return _reason(error)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        return f"what answers there is no bridge: {where or 'its answer'} has another form"
-    except ValueError:
-        return "what answers there is no bridge: its answer is not JSON"
+        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - `bridge_problem`
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+            raise
+        return json.load(error)
 
 
 def _reason(error: Exception) -> str:

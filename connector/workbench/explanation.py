@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import orjson
 
 from connector.config.problems import did_you_mean
-from connector.errors import DecodeError, MappingError, OversizeError, Problem, RecordError
+from connector.errors import DecodeError, OversizeError, Problem, RecordError
 from connector.eventbridge.entry import entry
 from connector.formats.schema_cache import with_schema
-from connector.mapping.event_code import Templates, header_texts
+from connector.mapping.event_code import Templates, record_scope, value_of
 from connector.mapping.expressions import Scope
 from connector.mapping.templates import Expression, Template
 from connector.model import Entry, Json, Record, billed_chunks, iso
@@ -75,7 +75,7 @@ def explain(pipeline: Pipeline, record: Record) -> Explanation:
     route = pipeline.route(record.partition.topic)
     key, _ = _decoded(lambda: pipeline.decode_key(record))
     value, is_read = _decoded(lambda: pipeline.decode_value(record))
-    scope = _scope(record, key, value)
+    scope = record_scope(record, key, value)
     templates = list(_results(route.mapping.templates, scope)) if is_read else []
     misspelt = list(_misspelt(route.mapping.templates, scope)) if is_read else []
     decoded: Json = {
@@ -140,43 +140,16 @@ def _decoded(decode: Callable[[], Json]) -> tuple[Json, bool]:
         return None, False
 
 
-def _scope(record: Record, key: Json, value: Json) -> Scope:
-    (topic, partition), offset, timestamp_ms, *_ = record
-    headers: Json = header_texts(record.headers)
-    return {
-        "value": value,
-        "key": key,
-        "headers": headers,
-        "topic": topic,
-        "partition": partition,
-        "offset": offset,
-        "timestamp": timestamp_ms,
-    }
-
-
 def _results(templates: Templates, scope: Scope) -> Iterator[TemplateResult]:
     for path, template in _by_path(templates).items():
         shown = "".join(part if isinstance(part, str) else part.shown for part in template)
-        yield TemplateResult(path, shown, _result(template, scope))
+        yield TemplateResult(path, shown, value_of(template, scope))
 
 
 def _by_path(templates: Templates) -> dict[str, Template]:
     """Every template, and before them the filter."""
     path = f"{templates.target_path.removesuffix('target')}filter"
     return {**({path: (templates.filter,)} if templates.filter else {}), **templates.by_path}
-
-
-def _result(template: Template, scope: Scope) -> Json:
-    try:
-        values = [part if isinstance(part, str) else part.evaluate(scope) for part in template]
-    except MappingError:
-        return None
-    match template:
-        case (Expression(),):
-            return values[0]
-    if any(value is None or isinstance(value, dict | list) for value in values):
-        return None
-    return "".join(value if isinstance(value, str) else orjson.dumps(value).decode() for value in values)
 
 
 def _misspelt(templates: Templates, scope: Scope) -> Iterator[Problem]:

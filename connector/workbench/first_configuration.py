@@ -13,7 +13,7 @@ import orjson
 import yaml
 
 from connector import config
-from connector.errors import ConfigError, DecodeError, Problem
+from connector.errors import ConfigError, DecodeError, Problem, why_failed
 from connector.formats.avro_types import Forms
 from connector.formats.decoder import decoder
 from connector.formats.diagnosis import CONFLUENT_HEADERS
@@ -118,7 +118,7 @@ def write(made: FirstConfiguration, folder: Path) -> Sequence[Path]:
             with file.open("x", encoding="utf-8") as opened:
                 opened.write(text)
         except OSError as error:
-            raise _problem(f"{file} cannot be written: {(error.strerror or 'failed').lower()}") from None
+            raise _problem(f"{file} cannot be written: {why_failed(error)}") from None
     return list(files)
 
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, WithJs
 from connector.config.problems import Group, problems_of
 from connector.config.settings import FOLDER, AnyJson, File, Text
 from connector.config.yaml_file import Written, parse_yaml
-from connector.errors import Code, ConfigError, Problem
+from connector.errors import Code, ConfigError, Problem, why_failed
 from connector.model import DropReason, Json, iso
 
 
@@ -136,7 +136,7 @@ def read_fixture(file: Path, *, to_update: bool = False) -> tuple[FixtureFile | 
     try:
         content = file.read_bytes()
     except OSError as error:
-        return None, [Problem(str(file), f"cannot be read: {(error.strerror or 'failed').lower()}")]
+        return None, [Problem(str(file), f"cannot be read: {why_failed(error)}")]
     return parse_fixture(file, content, to_update=to_update)
 
 

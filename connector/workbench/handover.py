@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from connector import config
 from connector.errors import ConfigError, Problem
-from connector.mapping.templates import Expression, Template
+from connector.mapping.templates import may_make
 from connector.model import Json, SourceStatus, iso_second
 from connector.sources.admin import PING_DETAIL_TYPE
 from connector.workbench.event_schema import EventSchema
@@ -148,7 +148,7 @@ def events_of(
     events: list[EventSchema] = []
     for name in [topic] if topic else settings.topics:
         event, problems = _event_schema(settings, name)
-        if may_be(event.mapping.templates.source, source) and source in (event.sources or [source]):
+        if may_make(event.mapping.templates.source, source) and source in (event.sources or [source]):
             events.append(event)
             if event.detail_types is None:
                 doubts += [
@@ -170,12 +170,6 @@ def _event_schema(settings: config.Settings, name: str) -> tuple[EventSchema, Se
         return event_schema(settings, name), ()
     except ConfigError as error:
         return EventSchema(name, topic, None), error.problems
-
-
-def may_be(template: Template, text: str) -> bool:
-    """Whether a template can make this text."""
-    form = "".join(".+" if isinstance(part, Expression) else re.escape(part) for part in template)
-    return re.fullmatch(form, text) is not None
 
 
 # --- in words -----------------------------------------------------------------------------------

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import urllib3
 
 from connector.sandbox.bridge import SandboxBridge
 from connector.sandbox.orders import REGION
@@ -133,6 +135,31 @@ def test_what_people_read(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"filtered topics.{TOPIC}.filter: value.kind != 'DRAFT'" in text
     assert f"held {PREFIX}late is PENDING since" in text
     assert CANARY not in text
+
+
+def test_a_paused_topic_is_why_its_records_wait(find: Find, tmp_path: Path) -> None:
+    """Also where it is paused by its pattern; asked through a name, as that of a headless Service."""
+    (tmp_path / "pauses.yaml").write_text("topics: ['^paused[.]']\n")
+    find.sandbox.create_topic("paused.v1", 1)
+    settings = {
+        **SETTINGS,
+        "name": "paused",
+        "kafka": {"group.id": "paused"},
+        "topics": {"^paused[.]": MAPPING},
+        "pauses": str(tmp_path / "pauses.yaml"),
+    }
+    with find.sandbox.start_bridge(settings) as bridge:
+        wait_until(
+            lambda: urllib3.request("GET", f"{bridge.url}/readyz", timeout=5).json()["pauses"],
+            what="the topic is paused",
+        )
+        find.sandbox.produce("paused.v1", NOTE)
+        find.file = bridge.config
+        place = ["--position", "paused.v1/0/0", "--bridge", f"dns:localhost:{urlsplit(bridge.url).port}"]
+        (event,) = find.events(*place)
+
+    assert "waiting" == event["status"]
+    assert event["why"].startswith("the topic ^paused[.] is paused until it is resumed; ")
 
 
 def test_nothing_found_says_where_it_looked(find: Find) -> None:

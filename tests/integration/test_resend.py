@@ -219,17 +219,22 @@ def test_exact_offsets_are_sent(resends: Resends) -> None:
 
 
 def test_a_range_counted_from_now_is_gone_on_with_as_it_was(resends: Resends) -> None:
-    """An hour ago is another range each time: the output names the times to type."""
+    """An hour ago is another range each time: the output names the times to type. And a plan names the
+    command that does what it says, also where the same is sent once more."""
     world = resends.world
     world.produce([Sent(resends.topic, note(number, kind="Note")) for number in range(5)])
 
     output = resends.run("--since", "1h", "--until", "0s", "--execute")
     command = shlex.split(output.partition("to go on with the same range later: ")[2].splitlines()[0])
     since, until = (command[command.index(option) + 1] for option in ("--since", "--until"))
-    again = resends.run("--since", since, "--until", until, "--execute")
+    finished = resends.run("--since", since, "--until", until, "--execute")
+    accepted = world.aws.counts().accepted
+    planned = resends.run("--since", since, "--until", until, "--again")
+    printed = shlex.split(planned.partition("Nothing was sent. To do it:")[2].splitlines()[1])
+    resends.run(*printed[printed.index("--since") :])
 
-    assert "This resend was finished at" in again
-    assert 5 == world.aws.counts().accepted
+    assert "This resend was finished at" in finished
+    assert (5, 10) == (accepted, world.aws.counts().accepted)
 
 
 def test_bad_input_is_said_in_a_sentence_and_sends_nothing(resends: Resends) -> None:

@@ -10,11 +10,16 @@ from threading import Thread
 
 import pytest
 
-from connector.delivery_log.bridges import BridgeEvidence, ask
+from connector.delivery_log.bridges import BridgeEvidence, Readiness, ask
 from connector.sandbox.server import free_port
 
 ACME, BLUE = "aws.partner/example.com/acme", "aws.partner/example.com/blue"
 READY = {"ready": True, "reasons": {}, "targets_down": {}, "first_lookups": {}, "sources_failing": []}
+
+
+def ready(**says: object) -> Readiness:
+    """What a bridge says of itself."""
+    return Readiness.model_validate({**READY, **says})
 
 
 @contextmanager
@@ -45,8 +50,8 @@ def test_an_unready_bridge_says_why() -> None:
     with answering({"/sources": (200, {"sources": []}), "/readyz": (503, unready)}) as url:
         answers = ask([f"{url}/"])
 
-    assert "broker 1 does not answer" == answers.why_waiting("orders", "default", ACME)
-    assert [] == list(answers.silent)
+    assert "broker 1 does not answer" == answers.why_waiting(["orders"], "default", ACME)
+    assert {} == answers.silent
 
 
 def test_a_bridge_that_does_not_answer_is_silent() -> None:
@@ -80,12 +85,12 @@ def test_why_a_source_is_held(said: Mapping[str, object], expected: str | None) 
 
 def test_reasons_to_wait_are_of_its_own_target_and_source() -> None:
     failing = [{"source": ACME, "target": "default", "reason": "refused"}]
-    ready = {**READY, "targets_down": {"west": "it answers 503"}, "sources_failing": failing}
-    answers = BridgeEvidence(ready=[ready, ready])
+    says = ready(targets_down={"west": "it answers 503"}, sources_failing=failing)
+    answers = BridgeEvidence(ready=[says, says])
 
-    assert "refused" == answers.why_waiting("orders", "default", ACME)
-    assert "it answers 503" == answers.why_waiting("orders", "west", ACME)
-    assert answers.why_waiting("orders", "default", BLUE) is None
+    assert "refused" == answers.why_waiting(["orders"], "default", ACME)
+    assert "it answers 503" == answers.why_waiting(["orders"], "west", ACME)
+    assert answers.why_waiting(["orders"], "default", BLUE) is None
 
 
 def test_what_is_paused_is_held_whatever_the_policy() -> None:
@@ -100,14 +105,21 @@ def test_what_is_paused_is_held_whatever_the_policy() -> None:
 
 
 def test_records_of_a_paused_topic_or_target_wait() -> None:
+    """A topic is also paused by its pattern."""
     pauses = [
         {"kind": "topic", "name": "orders", "until": None},
+        {"kind": "topic", "name": "^ord.+", "until": None},
         {"kind": "target", "name": "west", "until": "2026-11-22T12:00:00Z"},
     ]
-    answers = BridgeEvidence(ready=[{**READY, "pauses": pauses}])
+    answers = BridgeEvidence(ready=[ready(pauses=pauses)])
 
-    assert "the topic orders is paused until it is resumed" == answers.why_waiting("orders", "default", ACME)
-    assert "the target west is paused until 2026-11-22T12:00:00Z" == answers.why_waiting(
-        "notes", "west", ACME
+    assert "the topic orders is paused until it is resumed" == answers.why_waiting(
+        ["orders"], "default", ACME
     )
-    assert answers.why_waiting("notes", "default", ACME) is None
+    assert "the topic ^ord.+ is paused until it is resumed" == answers.why_waiting(
+        ["orders.v1", "^ord.+"], "default", ACME
+    )
+    assert "the target west is paused until 2026-11-22T12:00:00Z" == answers.why_waiting(
+        ["notes"], "west", ACME
+    )
+    assert answers.why_waiting(["notes"], "default", ACME) is None

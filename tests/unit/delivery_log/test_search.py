@@ -15,9 +15,7 @@ from connector.delivery_log.search import (
     Mapped,
     OwnEventId,
     Search,
-    key_test,
     mapped,
-    may_make,
     parse_event_id,
 )
 from connector.model import Json, Partition, Position, Record
@@ -41,8 +39,8 @@ def pipeline(**topic: Json) -> Pipeline:
     return Pipeline(config.load(None, {f"BRIDGE_{name}": value for name, value in given.items()}), None)
 
 
-def record(value: bytes | None, *, key: bytes | None = None) -> Record:
-    return Record(ORDERS, 7, 1_000, key, value, ())
+def record(value: bytes | None) -> Record:
+    return Record(ORDERS, 7, 1_000, None, value, ())
 
 
 NOTES = pipeline()
@@ -81,46 +79,15 @@ def test_a_range_begins_at_its_first_moment_and_ends_before_its_last() -> None:
         (None, Mapped(None, None, "default", rule="topics.orders.tombstones: skip")),
         (b'{"tenant": "acme"}', Mapped(PREFIX + "acme", None, "default", error="template_null")),
         (b"{", Mapped(None, None, "default", error="json_invalid")),
+        (
+            b'{"tenant": 1.5, "kind": "DRAFT"}',
+            Mapped(PREFIX + "1.5", "DRAFT", "default", rule="topics.orders.filter: value.kind != 'DRAFT'"),
+        ),
     ],
 )
 def test_a_record_is_of_its_source_whatever_becomes_of_it(value: bytes | None, expected: Mapped) -> None:
     """A filtered record, and one that would be dead-lettered, is found by the source its template makes."""
     assert expected == mapped(pipeline(filter="value.kind != 'DRAFT'"), record(value))
-
-
-@pytest.mark.parametrize(
-    ("text", "can"), [(f"{PREFIX}acme", True), ("aws.partner/example.org/acme", False), (PREFIX, True)]
-)
-def test_a_topic_whose_template_cannot_make_a_source_is_not_read(text: str, can: bool) -> None:
-    assert can == may_make(NOTES.route("orders").mapping.templates.source, text)
-
-
-@pytest.mark.parametrize(
-    ("key_format", "key", "wanted"),
-    [
-        ("string", b"4711", "4711"),
-        ("json", b"4711", "4711"),
-        ("json", b'"4711"', "4711"),
-        ("json", b'{"id": 4711}', '{ "id":4711 }'),
-        ("json", b"not json", "not json"),
-        ("bytes", b"\xff", "\udcff"),
-    ],
-)
-def test_a_key_is_found_by_its_text_or_by_what_it_decodes_to(
-    key_format: str, key: bytes, wanted: str
-) -> None:
-    is_key = key_test(wanted, pipeline(key={"format": key_format}), "orders")
-
-    assert is_key(record(b"{}", key=key))
-    assert not is_key(record(b"{}", key=b"4712"))
-    assert not is_key(record(b"{}"))
-
-
-def test_true_is_not_the_key_1() -> None:
-    """They are equal in Python."""
-    is_key = key_test("1", pipeline(key={"format": "json"}), "orders")
-
-    assert not is_key(record(b"{}", key=b"true"))
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 30)), unique_by=lambda each: each[1]))

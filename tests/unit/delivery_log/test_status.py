@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from connector.dead_letters.resolutions import DeadLetterState, Resolution
-from connector.delivery_log.bridges import BridgeEvidence
+from connector.delivery_log.bridges import BridgeEvidence, Readiness
 from connector.delivery_log.search import FoundRecord, Mapped
 from connector.delivery_log.status import DeliveryStatus, Evidence, FoundDelivery, FoundLetter, found_event
 from connector.model import Partition, Position
@@ -22,7 +22,12 @@ NOTE = Mapped(ACME, "Note", "default")
 RECORD = FoundRecord(AT, "c/orders/0/10/1000", 1_000, NOTE)
 GONE = RECORD._replace(mapped=None, missing="retention deleted it; orders[0] holds 20 to 30")
 SETTLED = Evidence(
-    committed=11, no_receipts=None, oldest_receipt_ms=500, holds_inactive=True, bridges=BridgeEvidence()
+    committed=11,
+    no_receipts=None,
+    oldest_receipt_ms=500,
+    holds_inactive=True,
+    topic_names={"orders"},
+    bridges=BridgeEvidence(),
 )
 UNSETTLED = replace(SETTLED, committed=7)
 DELIVERY = FoundDelivery(
@@ -93,16 +98,9 @@ def test_why_a_settled_record_is_unknown(evidence: Evidence, expected: str) -> N
 
 def test_why_a_record_waits() -> None:
     """How far the group is from it, what bridges say, and that it would fail."""
-    down = BridgeEvidence(
-        ready=[
-            {
-                "targets_down": {"default": "it answers 503"},
-                "first_lookups": {},
-                "sources_failing": [],
-                "reasons": {"kafka": "away"},
-            }
-        ]
-    )
+    says = {"targets_down": {"default": "it answers 503"}, "reasons": {"kafka": "away"}}
+    ready = Readiness.model_validate({"first_lookups": {}, "sources_failing": [], **says})
+    down = BridgeEvidence(ready=[ready])
     failing = RECORD._replace(mapped=NOTE._replace(error="template_null"))
 
     assert (

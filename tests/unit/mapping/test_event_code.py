@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from connector.errors import ConfigError, MappingError
 from connector.mapping.event import Mapping
+from connector.mapping.event_code import record_scope, text_of
 from connector.mapping.expressions import Scope, is_true
 from connector.mapping.templates import Compiler
 from connector.model import Json
@@ -179,6 +180,24 @@ def test_the_code_is_plain() -> None:
 
     assert expected == "\n".join([*mapping.code.text.splitlines()[:4], ""])
     assert mapped(decoded({"status": "PAID", "tenant": "acme", "id": "7"})).source
+
+
+parts = st.one_of(st.sampled_from(["a", "-"]), fields.map("${{{}}}".format))
+
+
+@given(st.lists(parts, min_size=1, max_size=3).map("".join), documents)
+def test_a_template_alone_makes_the_same_text(template: str, value: Json) -> None:
+    """None where the function raises."""
+    given = decoded(value, headers=(("a", b"b"),))
+    expected: str | None
+    try:
+        expected = mapped(given, detail={}, detail_type=template).detail_type
+    except ConfigError:  # it never makes a text, which is refused at the start
+        return
+    except MappingError:
+        expected = None
+
+    assert expected == text_of(Compiler().template(template, path="x"), record_scope(*given))
 
 
 @given(value=documents)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.mapping.event import Mapping
-from connector.mapping.templates import Compiler
+from connector.mapping.templates import Compiler, may_make
 from connector.model import Json
 from tests.mapping import PATH, decoded, detail, problems, topic
 
@@ -46,6 +46,26 @@ def test_joined_text(template: str, expected: str) -> None:
 def test_a_lone_expression_keeps_its_type(found: Json) -> None:
     """In `detail`, a template that is one expression is the value itself, null included."""
     assert {"x": found} == detail(decoded({"a": found}), detail={"x": "${value.a}"})
+
+
+@pytest.mark.parametrize(
+    ("template", "can"),
+    [
+        ("aws.partner/example.com/acme", True),
+        ("aws.partner/example.com/${value.tenant}", True),
+        ("aws.partner/example.com/${value.tenant}/orders", False),
+        ("aws.partner/example.com/${value.tenant}me", True),
+        ("aws.partner/example.com/acme${value.region}", True),
+        ("aws.partner/example.net/${value.tenant}", False),
+        ("aws.partner/example.com/acm.", False),
+        ("${value.source}", True),
+    ],
+)
+def test_the_fixed_parts_say_what_a_template_cannot_make(template: str, *, can: bool) -> None:
+    """An expression may yield any text, the empty one too."""
+    compiled = Compiler().template(template, path="")
+
+    assert can == may_make(compiled, "aws.partner/example.com/acme")
 
 
 # --- problems at start --------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def test_a_schema_that_does_not_come_ends_the_plan(
     settings: config.Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the reason, and without counting what is behind it."""
-    monkeypatch.setattr(planning, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(planning, "PLAN_PATIENCE_S", 0.05)
 
     def missing(_: object) -> None:
         raise UnavailableError("the registry does not answer")

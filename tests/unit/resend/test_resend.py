@@ -142,6 +142,29 @@ def test_little_is_sent_beyond_the_commit(settings: config.Settings) -> None:
     assert MAX_UNRECORDED == len(rig.sent)
 
 
+def test_what_is_answered_during_a_commit_is_in_the_next(settings: config.Settings) -> None:
+    """That is asked for once the brokers have answered, at once where it is much, and not before."""
+    rig = ResendRig([record(n) for n in range(2_000)], settings=settings)
+    rig.progress.is_slow = rig.sink.is_holding = True
+    uncommitted: list[int] = []
+
+    def answer(polls: int) -> None:
+        if rig.progress.offsets:
+            behind = rig.resend.counts.delivered - rig.progress.offsets[0].offset
+            uncommitted.append(0 if rig.progress.is_committing else behind)
+        if polls % 2 == 0:
+            rig.sink.answer_held()
+        if polls % 3 == 0:
+            rig.progress.answer()
+
+    rig.on_poll = answer
+    rig.run()
+
+    assert 2_000 == rig.progress.offsets[0].offset
+    assert len(uncommitted) > 20
+    assert max(uncommitted) < MAX_UNCOMMITTED
+
+
 def test_a_stop_is_no_reason_to_repeat(settings: config.Settings) -> None:
     """What was sent out of order is remembered, so that the next run repeats nothing."""
     rig = ResendRig([record(n, key=b"%d" % (n % 3)) for n in range(500)], settings=settings)

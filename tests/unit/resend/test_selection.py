@@ -123,6 +123,7 @@ def test_a_key_is_its_text_or_the_json_it_decodes_to(tmp_path: Path, key: bytes,
 
     assert isinstance(result(settings, record(0, key=key), key=wanted), Entry)
     assert NOT_SELECTED is result(settings, record(0, key=key), key=wanted + "0")
+    assert NOT_SELECTED is result(settings, record(0, key=b"true"), key="1")
     assert NOT_SELECTED is result(settings, record(0), key=wanted)
 
 
@@ -138,6 +139,7 @@ def test_a_filtered_record_stays_filtered(settings: config.Settings) -> None:
         ({"type": None}, {"source": ORDERS}, True),
         ({"type": None}, {"source": BLUE}, False),
         ({"type": None, "tenant": "blue"}, {"source": BLUE}, True),
+        ({"type": None, "tenant": 1.5}, {"source": ORDERS.replace("orders", "1.5")}, True),
         ({"type": "T" * 200}, {"detail_type": "Order Made"}, False),
         ({"type": "T" * 200}, {"source": ORDERS}, True),
         ({"type": None}, {"detail_type": "Order Made"}, True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.model import STATES, iso_second
-from connector.sources.replicas import SourceHealth, added, ask, bridge_problem
+from connector.sources.replicas import SourceHealth, added, ask, bridge_problem, json_of, of_each
 
 ACME = "aws.partner/example.com/acme"
 
@@ -146,3 +148,30 @@ def test_a_name_that_does_not_resolve_is_silent() -> None:
 
     assert ({}, []) == (answers.sources, answers.answered)
     assert "the name does not resolve" in answers.silent["dns:bridge.invalid:8080"]
+
+
+def test_bridges_are_asked_at_the_same_time() -> None:
+    """Else a dozen that do not answer would take half a minute."""
+    all_asked = threading.Barrier(8, timeout=10)
+    answers = of_each([f"http://pod-{number}:8080/" for number in range(8)], lambda _: all_asked.wait())
+
+    assert ({f"http://pod-{number}:8080" for number in range(8)}, {}) == ({*answers.said}, answers.silent)
+
+
+def test_what_does_not_speak_http_is_silent() -> None:
+    """As a port of Kafka."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        answering = threading.Thread(target=_say_hello, args=[server])
+        answering.start()
+        answers = of_each([url], json_of)
+        answering.join()
+
+    assert {url: "what answers there is no bridge: its answer is not HTTP"} == answers.silent
+
+
+def _say_hello(server: socket.socket) -> None:
+    client, _ = server.accept()
+    with client:
+        client.recv(4096)
+        client.sendall(b"hello\r\n\r\n")

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.errors import ConfigError
-from connector.mapping.templates import Compiler
 from connector.model import SourceStatus
-from connector.workbench.handover import Handover, NoSourceError, events_of, may_be
+from connector.workbench.handover import Handover, NoSourceError, events_of
 from tests.configuration import Written, with_settings
 
 SOURCE = "aws.partner/example.com/acme"
@@ -63,21 +62,6 @@ def test_a_dot_and_a_slash_make_names_of_their_own() -> None:
 def test_the_offer_is_told_as_far_as_it_is_known(status: SourceStatus | None, said: str) -> None:
     """AWS's documents contradict each other about an offer's time, so only EventBridge's own date is one."""
     assert said in handover(status=status).offer
-
-
-@pytest.mark.parametrize(
-    ("template", "matches"),
-    [
-        (SOURCE, True),
-        ("aws.partner/example.com/${value.tenant}", True),
-        ("aws.partner/example.com/${value.tenant}/orders", False),
-        ("aws.partner/example.com/${value.tenant}me", True),
-        ("aws.partner/example.net/${value.tenant}", False),
-        ("${value.source}", True),
-    ],
-)
-def test_a_source_is_recognised_by_its_template(template: str, *, matches: bool) -> None:
-    assert matches == may_be(Compiler().template(template, path=""), SOURCE)
 
 
 TOPICS = {
