@@ -31,6 +31,7 @@ docs: setup ## writes the tables in README, docs/ and helm/README, and the JSON 
 	$(BIN)/partner-bridge config schema > schemas/config.json
 	$(BIN)/python -m tests.docs.fixture_schema > schemas/fixture.json
 	$(BIN)/python -m tests.chart.values_schema > helm/values.schema.json
+	$(BIN)/python -m tests.chart.values_defaults > helm/templates/_defaults.tpl
 	$(BIN)/python -m cogapp -r README.md docs/*.md helm/README.md
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -6,7 +6,8 @@
 {{/*
 The full name of the release, at most 63 characters.
 With a suffix the name in front of it is cut, so that names never end in half a suffix and stay different.
-Arguments: the root; or a dict of `root` and `suffix`.
+Arguments: the root; or a dict of `root`, `suffix`, and `most`, where Kubernetes itself appends to the name: what is
+cut for that is told apart by a hash.
 */}}
 {{- define "partner-bridge.fullname" -}}
 {{- $root := .root | default . -}}
@@ -17,42 +18,34 @@ Arguments: the root; or a dict of `root` and `suffix`.
 {{- if not $full -}}
 {{- $full = ternary $root.Release.Name (printf "%s-%s" $root.Release.Name $name) (contains $name $root.Release.Name) -}}
 {{- end -}}
-{{- printf "%s%s" ($full | trunc (int (sub 63 (len $suffix))) | trimSuffix "-") $suffix -}}
+{{- $room := int (sub (.most | default 63) (len $suffix)) -}}
+{{- if and .most (gt (len $full) $room) -}}
+{{- $suffix = printf "-%s%s" ($full | sha256sum | trunc 8) $suffix -}}
+{{- $room = int (sub $room 9) -}}
+{{- end -}}
+{{- printf "%s%s" ($full | trunc $room | trimSuffix "-") $suffix -}}
 {{- end -}}
 
 {{- define "partner-bridge.namespace" -}}
 {{- default .Release.Namespace .Values.namespaceOverride -}}
 {{- end -}}
 
-{{/* What never changes in the life of a release: no version in it. Arguments: the root; or `root`, `component`. */}}
-{{- define "partner-bridge.selectorLabels" -}}
-{{- $root := .root | default . -}}
-app.kubernetes.io/name: {{ include "partner-bridge.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-{{- with .component }}
-app.kubernetes.io/component: {{ . }}
-{{- end }}
-{{- end -}}
-
-{{/* Labels of every object. Arguments: the root; or a dict of `root` and `component`. */}}
-{{- define "partner-bridge.labels" -}}
-{{- $root := .root | default . -}}
-{{ include "partner-bridge.selectorLabels" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-
+{{/* The image: with the registry of the parent chart, if it says one for all. */}}
 {{- define "partner-bridge.image" -}}
 {{- $image := .Values.image -}}
-{{- if $image.digest -}}
-{{ $image.repository }}@{{ $image.digest }}
-{{- else -}}
-{{ $image.repository }}:{{ default .Chart.AppVersion $image.tag }}
+{{- $registry := .Values.global.imageRegistry | default $image.registry -}}
+{{- with $registry }}{{ . }}/{{ end -}}
+{{ $image.repository }}
+{{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end -}}
 {{- end -}}
+
+{{/* The names of `global.imagePullSecrets`, which other charts write as texts or as objects, and of our own. */}}
+{{- define "partner-bridge.pullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat (.Values.global.imagePullSecrets | default list) .Values.image.pullSecrets -}}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with $secrets | uniq }}{{ toYaml . }}{{ end -}}
 {{- end -}}
 
 {{- define "partner-bridge.serviceAccountName" -}}
@@ -94,6 +87,19 @@ Arguments: a dict of `value` (a mapping) and `indent`, a text of blanks.
 
 {{- define "partner-bridge.yamlKey" -}}
 {{ regexMatch "^[a-z][a-zA-Z0-9_.-]*$" . | ternary . (toJson .) }}
+{{- end -}}
+
+{{/*
+The files of the ConfigMap. A file of the user's is there as it is, written as JSON: blanks at its beginning would
+say something else in a block of YAML.
+*/}}
+{{- define "partner-bridge.files" -}}
+bridge.yaml: |
+  # Written by Helm from the chart's value `config`.
+  {{- include "partner-bridge.yaml" (dict "value" .Values.config "indent" "  ") }}
+{{- range $name, $content := .Values.files }}
+{{ toRawJson $name }}: {{ toRawJson $content }}
+{{- end }}
 {{- end -}}
 
 {{/*
@@ -152,34 +158,26 @@ Arguments: a dict of `root`, `args`, and `runs`, which is true for the Deploymen
 {{- define "partner-bridge.podSpec" -}}
 {{- $root := .root -}}
 {{- $values := $root.Values -}}
-serviceAccountName: {{ include "partner-bridge.serviceAccountName" $root }}
-automountServiceAccountToken: false
+serviceAccountName: {{ include "partner-bridge.serviceAccountName" $root | toYaml }}
+automountServiceAccountToken: {{ $values.automountServiceAccountToken }}
 enableServiceLinks: false
-{{- with $values.image.pullSecrets }}
+{{- with include "partner-bridge.pullSecrets" $root }}
 imagePullSecrets:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with $values.podSecurityContext }}
+securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-securityContext:
-  {{- toYaml $values.podSecurityContext | nindent 2 }}
 {{- if .runs }}
 terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
 {{- else }}
 restartPolicy: Never
 {{- end }}
-{{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+{{- range $field := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" "dnsConfig" "hostAliases" "nodeSelector" "tolerations" "affinity" }}
+{{- with index $values $field }}
+{{ dict $field . | toYaml }}
 {{- end }}
-{{- with $values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- if and .runs $values.topologySpreadConstraints }}
 {{- $selector := include "partner-bridge.selectorLabels" (dict "root" $root "component" "bridge") | fromYaml }}
@@ -189,14 +187,22 @@ topologySpreadConstraints:
   {{- list (merge (deepCopy .) $filled) | toYaml | nindent 2 }}
   {{- end }}
 {{- end }}
+{{- with $values.initContainers }}
+initContainers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 containers:
   - name: partner-bridge
     image: {{ include "partner-bridge.image" $root | quote }}
     imagePullPolicy: {{ $values.image.pullPolicy }}
+    {{- with .args }}
     args:
-      {{- toYaml .args | nindent 6 }}
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with $values.securityContext }}
     securityContext:
-      {{- toYaml $values.securityContext | nindent 6 }}
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
     env:
       {{- include "partner-bridge.env" $root | nindent 6 }}
     {{- with $values.envFrom }}
@@ -211,20 +217,26 @@ containers:
       httpGet:
         path: /livez
         port: http
-      {{- toYaml $values.probes.startup | nindent 6 }}
+      {{- with $values.probes.startup }}{{ toYaml . | nindent 6 }}{{ end }}
     livenessProbe:
       httpGet:
         path: /livez
         port: http
-      {{- toYaml $values.probes.liveness | nindent 6 }}
+      {{- with $values.probes.liveness }}{{ toYaml . | nindent 6 }}{{ end }}
     readinessProbe:
       httpGet:
         path: /readyz
         port: http
-      {{- toYaml $values.probes.readiness | nindent 6 }}
+      {{- with $values.probes.readiness }}{{ toYaml . | nindent 6 }}{{ end }}
+    {{- with $values.lifecycle }}
+    lifecycle:
+      {{- toYaml . | nindent 6 }}
     {{- end }}
+    {{- end }}
+    {{- with $values.resources }}
     resources:
-      {{- toYaml $values.resources | nindent 6 }}
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
     volumeMounts:
       - name: config
         mountPath: /etc/partner-bridge
@@ -254,7 +266,7 @@ containers:
 volumes:
   - name: config
     configMap:
-      name: {{ include "partner-bridge.fullname" $root }}
+      name: {{ include "partner-bridge.fullname" $root | toYaml }}
   {{- range (include "partner-bridge.secrets" $root | fromJson).groups }}
   {{- if .files }}
   - name: {{ .name }}-files
@@ -273,27 +285,8 @@ volumes:
       name: {{ include "partner-bridge.fullname" (dict "root" $root "suffix" "pauses") }}
   {{- end }}
   - name: tmp
-    emptyDir: {}
+    emptyDir: {{ toJson $values.emptyDir }}
   {{- with $values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- end -}}
-
-{{/* Annotations of every pod: what a restart must follow. */}}
-{{- define "partner-bridge.podAnnotations" -}}
-checksum/config: {{ include (print .Template.BasePath "/configmap.yaml") . | sha256sum }}
-{{- with .Values.secrets.restartToken }}
-partner-bridge/restart-token: {{ . | quote }}
-{{- end }}
-{{- with .Values.podAnnotations }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-
-{{/* Labels of a pod. Arguments: a dict of `root` and `component`. */}}
-{{- define "partner-bridge.podLabels" -}}
-{{ include "partner-bridge.labels" . }}
-{{- with .root.Values.podLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end -}}

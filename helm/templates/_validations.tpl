@@ -26,16 +26,37 @@ config.topics.{{ $topic }}.event.source is `{{ $event.source }}`, which is no pa
 config.topics.{{ $topic }}.event.detail_type is missing: say what kind of event it is, as `Order created`.
 {{- end }}
 {{- end }}
-{{- if not (dig "dead_letter" "topic" "" $config) }}
+{{- if not (include "partner-bridge.given" (dict "root" $ "section" "dead_letter" "setting" "topic")) }}
 config.dead_letter.topic is missing: name the Kafka topic for records that can never succeed, as `orders-bridge.dlt`.
 {{- end }}
 {{- range $key, $example := dict "bootstrap.servers" "kafka:9092" "group.id" "orders-bridge" }}
-{{- if not (index $kafka $key) }}
+{{- if not (include "partner-bridge.given" (dict "root" $ "section" "kafka" "setting" $key)) }}
 config.kafka."{{ $key }}" is missing: set it, as `{{ $example }}`.
 {{- end }}
 {{- end }}
-{{- if not (dig "eventbridge" "region" "" $config) }}
+{{- if not (include "partner-bridge.given" (dict "root" $ "section" "eventbridge" "setting" "region")) }}
 config.eventbridge.region is missing: name the AWS Region of the partner event sources, as `eu-central-1`.
+{{- end }}
+
+{{- /* Metadata. */ -}}
+{{- $labels := include "partner-bridge.ownLabels" (dict "root" . "component" "bridge") | fromYaml | keys }}
+{{- $annotations := list "checksum/config" "partner-bridge/restart-token" }}
+{{- $sections := pick .Values "replay" "report" "tests" "podMonitor" "prometheusRule" "dashboard" }}
+{{- range $section, $values := set $sections "" .Values }}
+{{- range $value, $reserved := dict "commonLabels" $labels "labels" $labels "podLabels" $labels "podAnnotations" $annotations }}
+{{- range $key := $reserved }}
+{{- if hasKey (index $values $value | default dict) $key }}
+{{ printf "%s.%s" $section $value | trimPrefix "." }} has the key {{ $key }}, which the chart sets itself: take it out.
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The image. */ -}}
+{{- with .Values.global.imageRegistry | default .Values.image.registry }}
+{{- if regexMatch "^([^/]*[.:][^/]*|localhost)/" $.Values.image.repository }}
+image.repository is `{{ $.Values.image.repository }}`, which names a registry, and {{ ternary "global.imageRegistry" "image.registry" (not (empty $.Values.global.imageRegistry)) }} is `{{ . }}`, so the image would be looked for at `{{ . }}/{{ $.Values.image.repository }}`: take the registry out of image.repository.
+{{- end }}
 {{- end }}
 
 {{- /* Secrets. */ -}}
@@ -81,6 +102,9 @@ pauses.rules says what to pause, but pauses.enabled is false, so nothing would b
 {{- if and .Values.auth.irsa.roleArn .Values.auth.podIdentity.enabled }}
 auth.irsa.roleArn is `{{ .Values.auth.irsa.roleArn }}` and auth.podIdentity.enabled is true; AWS's SDK would silently take the web identity: keep one of the two.
 {{- end }}
+{{- if and .Values.auth.irsa.roleArn (hasKey .Values.serviceAccount.annotations "eks.amazonaws.com/role-arn") }}
+auth.irsa.roleArn is `{{ .Values.auth.irsa.roleArn }}` and serviceAccount.annotations has eks.amazonaws.com/role-arn as well: keep one of the two.
+{{- end }}
 {{- if and .Values.auth.irsa.roleArn (not .Values.serviceAccount.create) }}
 auth.irsa.roleArn is `{{ .Values.auth.irsa.roleArn }}`, but serviceAccount.create is false, so nobody would annotate the ServiceAccount with it: annotate it yourself and empty auth.irsa.roleArn, or create it here.
 {{- end }}
@@ -102,8 +126,12 @@ config.kafka."group.instance.id" is `{{ index $kafka "group.instance.id" }}` for
 {{- with .Values.podDisruptionBudget }}
 {{- if and .enabled (not (kindIs "invalid" .minAvailable)) (not (kindIs "invalid" .maxUnavailable)) }}
 podDisruptionBudget.minAvailable is {{ .minAvailable }} and podDisruptionBudget.maxUnavailable is {{ .maxUnavailable }}, and Kubernetes takes only one of them: set one to null.
-{{- else if and .enabled (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable) }}
-podDisruptionBudget.minAvailable and podDisruptionBudget.maxUnavailable are both null, so the budget would say nothing: set one, or podDisruptionBudget.enabled to false.
+{{- end }}
+{{- end }}
+{{- with .Values.strategy }}
+{{- $rolling := .rollingUpdate | default dict }}
+{{- if and (ne (toString .type) "Recreate") (has (toString $rolling.maxSurge) (list "0" "0%")) (has (toString $rolling.maxUnavailable) (list "0" "0%")) }}
+strategy.rollingUpdate.maxSurge is {{ $rolling.maxSurge }} and strategy.rollingUpdate.maxUnavailable is {{ $rolling.maxUnavailable }}, so no pod could come before one goes and none go before one comes, and Kubernetes refuses that: set maxUnavailable to 1, or strategy.type to Recreate.
 {{- end }}
 {{- end }}
 
@@ -121,6 +149,11 @@ keda.maxReplicaCount is {{ $most }} and partitions is {{ .Values.partitions }}, 
 {{- if and $most (gt (int .Values.keda.minReplicaCount) (int $most)) }}
 keda.minReplicaCount is {{ .Values.keda.minReplicaCount }} and keda.maxReplicaCount is {{ $most }}: set the minimum to at most the maximum.
 {{- end }}
+{{- range $key := list "bootstrap.servers" "group.id" }}
+{{- if not (index $kafka $key) }}
+keda.enabled is true and config.kafka."{{ $key }}" is not set, and KEDA's triggers are written from config: set it there, too.
+{{- end }}
+{{- end }}
 {{- if not .Values.keda.topics }}
 {{- range $topic, $_ := dig "topics" dict $config }}
 {{- if hasPrefix "^" $topic }}
@@ -135,6 +168,20 @@ config.topics has the pattern `{{ $topic }}`, and KEDA's triggers need names: li
 {{- if and .Values.podMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.monitoringNamespace) (not .Values.networkPolicy.extraIngress) }}
 podMonitor.enabled is true and networkPolicy.monitoringNamespace is empty, so the NetworkPolicy would refuse every scrape: set networkPolicy.monitoringNamespace to the namespace of Prometheus.
 {{- end }}
+{{- end -}}
+
+{{/*
+Not empty if a setting without a default is given: in `config`, from a Secret or by name in `extraEnv`; or perhaps by
+`envFrom`, whose names the chart cannot see. Arguments: a dict of `root`, `section` and `setting`.
+*/}}
+{{- define "partner-bridge.given" -}}
+{{- $variable := include "partner-bridge.variable" . -}}
+{{- $secrets := dict "kafka" .root.Values.secrets.kafka "eventbridge" .root.Values.secrets.eventbridge -}}
+{{- if or (index .root.Values.config .section .setting) (dig .section "settings" .setting "" $secrets) .root.Values.envFrom -}}
+given
+{{- else -}}
+{{- range .root.Values.extraEnv }}{{ if eq .name $variable }}given{{ end }}{{ end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Whether KEDA can sign in where the bridge can. */}}

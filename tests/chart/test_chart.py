@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ from tests.chart.render import BAD, CHART, GOLDEN, GOOD, ROOT, RenderError, one
 from tests.chart.values_schema import ASKED_FOR_BY_THE_CHART, values_schema
 
 FULL = CHART / "ci" / "full.yaml"
+OF_ANOTHER_TEAM = {
+    "BRIDGE_KAFKA__BOOTSTRAP_SERVERS": "kafka:9092",
+    "BRIDGE_KAFKA__GROUP_ID": "orders-bridge",
+    "BRIDGE_EVENTBRIDGE__REGION": "eu-central-1",
+    "BRIDGE_DEAD_LETTER__TOPIC": "orders-bridge.dlt",
+}
+"""What the ConfigMap of `ci/from-environment.yaml` has."""
 
 
 def name(path: Path) -> str:
@@ -101,7 +109,21 @@ def test_schema_is_current() -> None:
 
 
 def test_version_is_the_application_s() -> None:
-    assert __version__ == yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert __version__ == about()["appVersion"]
+
+
+def test_a_catalogue_of_charts_can_list_it() -> None:
+    """Everything that Artifact Hub and `helm lint` of a publisher ask for, but for an icon."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    assert project["description"] == about()["description"]
+    assert project["license"] == about()["annotations"]["artifacthub.io/license"]
+    assert {"home", "sources", "maintainers", "kubeVersion", "keywords"} <= set(about())
+    assert all(isinstance(value, str) for value in about()["annotations"].values())
+
+
+def about() -> dict[str, Any]:
+    return dict(yaml.safe_load((CHART / "Chart.yaml").read_text()))
 
 
 def leaves(schema: dict[str, Any], path: str = "") -> Iterator[str]:
@@ -115,7 +137,8 @@ def leaves(schema: dict[str, Any], path: str = "") -> Iterator[str]:
 def test_every_value_is_documented_and_used() -> None:
     """A value that no template reads, or that nobody explained, is a trap."""
     schema = json.loads(values_schema())
-    text = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
+    read = [path for path in (CHART / "templates").rglob("*.*") if path.name != "_defaults.tpl"]
+    text = "\n".join(path.read_text() for path in read)
 
     def find(path: str) -> dict[str, Any]:
         found: dict[str, Any] = schema
@@ -128,11 +151,12 @@ def test_every_value_is_documented_and_used() -> None:
     unused = [
         path
         for path in paths
-        if path != "global"
+        if path != "enabled"  # for the parent chart
         and not (
             # By its path, by the end of it behind a variable or `with`, or as one of a dict's names.
             re.search(rf"[.]Values[.]{re.escape(path)}\b", text)
             or re.search(rf"[$.][a-z]*[.]?{re.escape(path.rpartition('.')[2])}\b", text)
+            or f'"{path}"' in text
         )
     ]
     assert [] == unused
@@ -152,6 +176,11 @@ def test_the_application_takes_what_is_rendered(values: Path, tmp_path: Path) ->
     )
     environ = {each["name"]: each.get("value", "from-a-secret") for each in container["env"]}
     wanted = yaml.safe_load(values.read_text())["config"]
+    wanted = {key: value for key, value in wanted.items() if value is not None}
+    wanted["topics"] = {topic: rules for topic, rules in wanted["topics"].items() if rules is not None}
+    if "kafka" not in wanted:
+        environ |= OF_ANOTHER_TEAM
+        wanted |= {"dead_letter": {"topic": OF_ANOTHER_TEAM["BRIDGE_DEAD_LETTER__TOPIC"]}, "eventbridge": {}}
 
     settings = config.load(tmp_path / "bridge.yaml", environ)
 

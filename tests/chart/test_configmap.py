@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.chart.render import one, release
 
 
@@ -26,7 +28,17 @@ def test_expressions_are_left_as_they_are() -> None:
     assert f'filter: "{condition}"\n' in files["bridge.yaml"]
 
 
-def test_more_files_lie_next_to_it() -> None:
-    schema = '{"type": "string"}'
-
-    assert f"{schema}\n" == mounted({"files": {"order.avsc": schema}})["order.avsc"]
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"type": "string"}',
+        '   {\n "type": "string"}',
+        "\n\n  two lines, then this\n\n",
+        "\ttab\r\nand carriage return",
+        "",
+        "# no comment: <&> \\ \u00fc",
+    ],
+)
+def test_more_files_lie_next_to_it_as_they_are(content: str) -> None:
+    """Byte by byte, blanks at the beginning and line ends included."""
+    assert content == mounted({"files": {"order.avsc": content}})["order.avsc"]

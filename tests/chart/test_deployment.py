@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from connector import __version__
-from tests.chart.render import bridge_container, one, release
+from connector import __version__, config
+from tests.chart.render import CHART, bridge_container, objects, one, release
 
 
 def deployment(values: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -38,6 +39,11 @@ def test_it_has_the_replicas_it_is_told() -> None:
 def test_it_never_surges() -> None:
     """Each pod more is a rebalance more."""
     assert {"maxSurge": 0, "maxUnavailable": 1} == deployment()["spec"]["strategy"]["rollingUpdate"]
+
+
+def test_it_stops_all_pods_before_a_new_one_when_told() -> None:
+    """Kubernetes refuses `rollingUpdate` beside it, which the chart's default is."""
+    assert {"type": "Recreate"} == deployment({"strategy": {"type": "Recreate"}})["spec"]["strategy"]
 
 
 def test_it_is_restricted() -> None:
@@ -83,6 +89,33 @@ def test_it_takes_a_digest_over_a_tag() -> None:
     image = {"repository": "r/b", "tag": "v1", "digest": digest}
 
     assert f"r/b@{digest}" == bridge_container(release({"image": image}))["image"]
+
+
+@pytest.mark.parametrize(
+    ("image", "parent", "expected"),
+    [
+        ({"registry": "a.example.com", "repository": "t/b"}, {}, "a.example.com/t/b:1"),
+        ({"registry": "a.example.com", "repository": "t/b"}, {"imageRegistry": "m:5000"}, "m:5000/t/b:1"),
+        ({"repository": "a.example.com/t/b"}, {}, "a.example.com/t/b:1"),
+        ({"repository": "t/b"}, {"imageRegistry": "m:5000"}, "m:5000/t/b:1"),
+    ],
+)
+def test_the_registry_is_the_parent_s_or_its_own(
+    image: dict[str, str], parent: dict[str, str], expected: str
+) -> None:
+    rendered = bridge_container(release({"image": {**image, "tag": "1"}, "global": parent}))
+
+    assert expected == rendered["image"]
+
+
+def test_it_pulls_with_the_secrets_of_both() -> None:
+    """Charts write the global ones as texts or as objects."""
+    values = {
+        "global": {"imagePullSecrets": ["a", {"name": "b"}]},
+        "image": {"pullSecrets": [{"name": "b"}, {"name": "c"}]},
+    }
+
+    assert [{"name": "a"}, {"name": "b"}, {"name": "c"}] == pod(values)["imagePullSecrets"]
 
 
 def test_it_runs_the_application_s_version_unless_told_otherwise() -> None:
@@ -143,3 +176,63 @@ def test_names_have_at_most_63_characters() -> None:
 
 def test_it_goes_into_another_namespace_when_told() -> None:
     assert "elsewhere" == deployment({"namespaceOverride": "elsewhere"})["metadata"]["namespace"]
+
+
+OF_EVERY_POD = {
+    "schedulerName": "bin-packing",
+    "runtimeClassName": "gvisor",
+    "dnsPolicy": "None",
+    "dnsConfig": {"nameservers": ["10.0.0.10"]},
+    "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["kafka-0"]}],
+    "automountServiceAccountToken": True,
+    "initContainers": [{"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}],
+    "nodeSelector": {"pool": "spot"},
+    "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "business",
+}
+
+
+def test_what_a_platform_asks_of_pods_is_in_all_of_them() -> None:
+    """In the Deployment's, the Jobs' and the test's: all reach the same Kafka from the same cluster."""
+    rendered = release({**OF_EVERY_POD, "replay": {"enabled": True}, "report": {"enabled": True}})
+    cron = one("CronJob", rendered)["spec"]["jobTemplate"]
+    pods = [one("Deployment", rendered)["spec"]["template"], one("Job", rendered)["spec"]["template"]]
+    pods += [cron["spec"]["template"], one("Pod", rendered)]
+
+    for each in pods:
+        assert OF_EVERY_POD == {key: each["spec"][key] for key in OF_EVERY_POD}
+
+
+def test_nothing_of_that_is_there_unless_told() -> None:
+    """But for the token, which is refused."""
+    unset = set(OF_EVERY_POD) - {"automountServiceAccountToken"}
+
+    assert not unset & set(pod())
+    assert pod()["automountServiceAccountToken"] is False
+
+
+def test_hooks_of_the_container_are_the_running_bridge_s_alone() -> None:
+    hook = {"preStop": {"sleep": {"seconds": 5}}}
+    rendered = release({"lifecycle": hook, "replay": {"enabled": True}})
+    (job,) = one("Job", rendered)["spec"]["template"]["spec"]["containers"]
+
+    assert hook == bridge_container(rendered)["lifecycle"]
+    assert "lifecycle" not in job
+
+
+def test_tmp_has_the_limit_it_is_told() -> None:
+    volumes = {each["name"]: each for each in pod({"emptyDir": {"sizeLimit": "16Mi"}})["volumes"]}
+
+    assert {"sizeLimit": "16Mi"} == volumes["tmp"]["emptyDir"]
+
+
+def test_the_zone_of_the_node_is_client_rack(tmp_path: Path) -> None:
+    """`ci/client-rack.yaml`: the bridge takes the variable that the pod's label fills."""
+    rendered = objects(CHART / "ci" / "client-rack.yaml")
+    (variable,) = (each for each in bridge_container(rendered)["env"] if "valueFrom" in each)
+    (tmp_path / "bridge.yaml").write_text(one("ConfigMap", rendered)["data"]["bridge.yaml"])
+    settings = config.load(tmp_path / "bridge.yaml", {variable["name"]: "eu-central-1a"})
+
+    assert "metadata.labels['topology.kubernetes.io/zone']" == variable["valueFrom"]["fieldRef"]["fieldPath"]
+    assert "eu-central-1a" == settings.kafka.options["client.rack"]

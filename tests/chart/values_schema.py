@@ -4,6 +4,9 @@ Types come from the defaults, meanings from the comments `# --` that helm-docs r
 default cannot say from a comment `# @schema {…}` above. A mapping that has keys takes no others; an empty
 one takes what its comment says. `config` is the application's schema as it is, but for keys that the chart's
 own rules ask for in better words (`_validations.tpl`).
+
+Null is allowed wherever nothing is required: a later values file takes away so what an earlier one said
+(`_values.tpl`).
 """
 
 from __future__ import annotations
@@ -32,13 +35,18 @@ def values_schema() -> str:
     node = yaml.compose(text)
     assert isinstance(node, yaml.MappingNode)
     schema = _mapping(node, text.splitlines())
+    groups = _config_groups()
+    for each in (schema, *groups.values()):
+        _allow_null(each)
+    for group in groups.values():
+        _or_null(group)  # what refers to it
     return (
         json.dumps(
             {
                 "$schema": "https://json-schema.org/draft/2020-12/schema",
                 "$comment": "Written by `make docs` from values.yaml and the application's schema.",
                 **schema,
-                "$defs": _config_groups(),
+                "$defs": groups,
             },
             indent=2,
             ensure_ascii=False,
@@ -57,13 +65,33 @@ def _config_groups() -> dict[str, Any]:
     return groups
 
 
+def _allow_null(schema: dict[str, Any]) -> None:
+    """Lets every value of a mapping be null, at any depth, but for what is required."""
+    values = {**schema.get("properties", {}), "*": schema.get("additionalProperties")}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            _allow_null(value)
+            if key not in schema.get("required", ()):
+                _or_null(value)
+
+
+def _or_null(schema: dict[str, Any]) -> None:
+    if "anyOf" in schema and {"type": "null"} not in schema["anyOf"]:
+        schema["anyOf"].append({"type": "null"})
+    if "type" in schema:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        schema["type"] = [*types, *({"null"} - set(types))]
+    if "enum" in schema and None not in schema["enum"]:
+        schema["enum"] = [*schema["enum"], None]
+
+
 def _mapping(node: yaml.MappingNode, lines: list[str]) -> dict[str, Any]:
     properties = {}
     for key, value in node.value:
         meaning, written = _comments(key.start_mark.line, lines)
         schema: dict[str, Any]
         if isinstance(value, yaml.MappingNode) and value.value:
-            schema = {"type": "object"} | (_mapping(value, lines) if _is_ours(value, lines) else {})
+            schema = {"type": "object"} | (_mapping(value, lines) if is_ours(value, lines) else {})
         elif isinstance(value, yaml.MappingNode):
             schema = {"type": "object"}
         else:
@@ -77,12 +105,12 @@ def _mapping(node: yaml.MappingNode, lines: list[str]) -> dict[str, Any]:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-def _is_ours(node: yaml.MappingNode, lines: list[str]) -> bool:
+def is_ours(node: yaml.MappingNode, lines: list[str]) -> bool:
     """Whether the keys below are the chart's own, with comments, and not those of a Kubernetes object."""
     for key, value in node.value:
         if any(_comments(key.start_mark.line, lines)):
             return True
-        if isinstance(value, yaml.MappingNode) and value.value and _is_ours(value, lines):
+        if isinstance(value, yaml.MappingNode) and value.value and is_ours(value, lines):
             return True
     return False
 
