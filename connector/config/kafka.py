@@ -93,7 +93,8 @@ class Kafka(Group):
 
     auth: Literal["aws-msk-iam"] | None = Field(
         default=None,
-        description="`aws-msk-iam` signs in to Amazon MSK with AWS credentials; needs the `msk` extra.",
+        description="`aws-msk-iam` signs in to Amazon MSK with AWS credentials; needs the `msk` extra. The "
+        "Region is that in the brokers' names, else that of `eventbridge`.",
     )
     options: dict[KafkaKey, KafkaOption] = Field(default_factory=dict, repr=False)
 

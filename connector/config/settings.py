@@ -389,9 +389,9 @@ class ReceiptSettings(Group):
 
 class Http(Group):
     host: Text = Field(
-        default="0.0.0.0",  # noqa: S104  # probes come from outside
+        default="::",  # probes come from outside
         examples=["127.0.0.1"],
-        description="Address to listen on.",
+        description="Address to listen on. `::` is every interface, IPv4 and IPv6; `0.0.0.0` is IPv4 alone.",
     )
     port: int = Field(
         default=8080, ge=0, le=65535, description="Port for health and metrics; 0 picks a free one."

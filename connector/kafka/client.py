@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -165,7 +166,7 @@ def _options(settings: config.Settings) -> Options:
     if settings.kafka.auth == "aws-msk-iam":
         from aws_msk_iam_sasl_signer import MSKAuthTokenProvider  # noqa: PLC0415 - optional dependency
 
-        region = settings.eventbridge.region
+        region = _msk_region(settings)
 
         def token(_: str) -> tuple[str, float]:
             value, expires_ms = MSKAuthTokenProvider.generate_auth_token(region)
@@ -173,6 +174,13 @@ def _options(settings: config.Settings) -> Options:
 
         options |= {"security.protocol": "SASL_SSL", "sasl.mechanisms": "OAUTHBEARER", "oauth_cb": token}
     return options
+
+
+def _msk_region(settings: config.Settings) -> str:
+    """The Region of the brokers, which MSK's own host names hold; else that of EventBridge."""
+    brokers = settings.kafka.options.get("bootstrap.servers", "")
+    found = re.search(r"[.]kafka(?:-serverless)?[.]([a-z0-9-]+)[.]amazonaws[.]com", brokers)
+    return found[1] if found else settings.eventbridge.region
 
 
 def _consumer_options(options: Options) -> Options:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from email.utils import formatdate
@@ -22,6 +23,9 @@ from connector.model import Json
 from connector.telemetry.health import Health
 
 T = TypeVar("T")
+
+EVERY_INTERFACE = "::"
+"""The address of IPv6 that stands for all; here it is IPv4's as well."""
 
 IDLE_TIMEOUT_S = 10.0
 """A connection that sent no whole request for this long is closed."""
@@ -62,6 +66,8 @@ class _Response(NamedTuple):
 class Server:
     """Answers health checks and scrapes on `host:port`, where port 0 picks a free one.
 
+    Host `::` is every interface, IPv4 and IPv6: a cluster may have only one of them, or both.
+
     Runs on a thread of its own until closed. GET and HEAD only, one request for each connection. A
     client that is slow holds up no other: no request has a body worth reading, and idle connections are
     closed. One that opens many takes no descriptors from the bridge: only the newest ones stay open.
@@ -97,9 +103,13 @@ class Server:
         self._stop()
 
     async def _listen(self, host: str, port: int) -> asyncio.Server:
-        return await self._loop.create_server(
-            lambda: _ServerConnection(self._answer, self._open), host, port, backlog=BACKLOG
-        )
+        def connected() -> _ServerConnection:
+            return _ServerConnection(self._answer, self._open)
+
+        if host == EVERY_INTERFACE:
+            # One socket, and so one port. The loop would open one for each kind, and IPv6's alone for `::`.
+            return await self._loop.create_server(connected, sock=_on_every_interface(port), backlog=BACKLOG)
+        return await self._loop.create_server(connected, host, port, backlog=BACKLOG)
 
     async def _end(self) -> None:
         self._listener.close()
@@ -214,9 +224,16 @@ def _json(status: int, body: Mapping[str, Json]) -> _Response:
     return _Response(status, f"{json.dumps(body)}\n".encode(), "application/json; charset=utf-8")
 
 
+def _on_every_interface(port: int) -> socket.socket:
+    """Listen for IPv4 and IPv6; for IPv4 alone where the kernel has no IPv6."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server((EVERY_INTERFACE, port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
+
+
 def _bind_problem(error: OSError, host: str, port: int) -> Problem:
     if error.errno == errno.EADDRINUSE:
         return Problem("http.port", f"port {port} on {host} is in use; choose another, or 0 for any free one")
     if error.errno in {errno.EACCES, errno.EPERM}:
         return Problem("http.port", f"this user may not listen on port {port}; choose one above 1023")
-    return Problem("http.host", f"cannot listen on {host}: {error.strerror}; use 0.0.0.0 for every interface")
+    return Problem("http.host", f"cannot listen on {host}: {error.strerror}; use :: for every interface")

@@ -53,8 +53,11 @@ hostAliases: []
 automountServiceAccountToken: false
 lifecycle: {}
 emptyDir: {}
-networkPolicy:
+service:
   enabled: true
+  annotations: {}
+networkPolicy:
+  enabled: false
   monitoringNamespace: ''
   kafka:
     ports: []
@@ -63,6 +66,7 @@ networkPolicy:
     to: []
   aws:
     to: []
+    instanceMetadata: false
   dns: {}
   extraIngress: []
   extraEgress: []
@@ -77,6 +81,7 @@ keda:
   cooldownPeriod: 300
   triggerMetadata: {}
   authenticationRef: {}
+  annotations: {}
 podMonitor:
   enabled: false
   labels: {}

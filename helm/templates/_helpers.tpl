@@ -26,6 +26,12 @@ cut for that is told apart by a hash.
 {{- printf "%s%s" ($full | trunc $room | trimSuffix "-") $suffix -}}
 {{- end -}}
 
+{{/* The Service's name: the full name where Kubernetes takes it, which wants a letter first and no dots. */}}
+{{- define "partner-bridge.serviceName" -}}
+{{- $name := include "partner-bridge.fullname" . | replace "." "-" -}}
+{{- regexMatch "^[a-z]" $name | ternary $name (printf "bridge-%s" $name) | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
 {{- define "partner-bridge.namespace" -}}
 {{- default .Release.Namespace .Values.namespaceOverride -}}
 {{- end -}}
@@ -68,6 +74,11 @@ cut for that is told apart by a hash.
 {{- dig "http" "port" 8080 .Values.config | int -}}
 {{- end -}}
 
+{{/* The port of a URL: the one that it names, or that of its scheme. */}}
+{{- define "partner-bridge.portOf" -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" (urlParse .).host) | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
+{{- end -}}
+
 {{/*
 A value as YAML, with numbers in full: Helm reads every number as floating point, and writes a million as 1e+06.
 Mappings and lists are nested by indentation, everything else is JSON, which is YAML.
@@ -103,18 +114,24 @@ bridge.yaml: |
 {{- end -}}
 
 {{/*
-What `secrets` gives to the pods, as a list under `groups`: each with its section in `config`, the Secret, and what
-comes from it. One place, so that environment, volumes and mounts agree.
+What `secrets` gives to the pods, as a list under `groups`: each with its section in `config`, and as `settings` and
+`files` what comes from where: a setting, the `secret` or `configMap` with its value, and the `key` in that. One place,
+so that environment, volumes, mounts and KEDA agree.
 */}}
 {{- define "partner-bridge.secrets" -}}
 {{- $groups := list -}}
 {{- range $group, $section := dict "kafka" "kafka" "schemaRegistry" "schema_registry" "eventbridge" "eventbridge" -}}
-{{- $secret := index $.Values.secrets $group -}}
-{{- if $secret.existingSecret -}}
-{{- $name := kebabcase $group -}}
-{{- $entry := dict "name" $name "section" $section "secret" $secret.existingSecret "settings" $secret.settings "files" $secret.files -}}
-{{- $groups = append $groups $entry -}}
+{{- $values := index $.Values.secrets $group -}}
+{{- $entry := dict "name" (kebabcase $group) "section" $section -}}
+{{- range $kind := list "settings" "files" -}}
+{{- $taken := list -}}
+{{- range $setting, $from := index $values $kind -}}
+{{- if kindIs "string" $from }}{{ $from = dict "secret" $values.existingSecret "key" $from }}{{ end -}}
+{{- $taken = append $taken (merge (dict "setting" $setting) $from) -}}
 {{- end -}}
+{{- $_ := set $entry $kind $taken -}}
+{{- end -}}
+{{- $groups = append $groups $entry -}}
 {{- end -}}
 {{- toJson (dict "groups" $groups) -}}
 {{- end -}}
@@ -129,16 +146,16 @@ BRIDGE_{{ .section | upper }}__{{ .setting | upper | replace "." $between | repl
 - name: BRIDGE_CONFIG
   value: /etc/partner-bridge/bridge.yaml
 {{- range $group := (include "partner-bridge.secrets" . | fromJson).groups }}
-{{- range $setting, $key := $group.settings }}
-- name: {{ include "partner-bridge.variable" (dict "section" $group.section "setting" $setting) }}
+{{- range $group.settings }}
+- name: {{ include "partner-bridge.variable" (dict "section" $group.section "setting" .setting) }}
   valueFrom:
-    secretKeyRef:
-      name: {{ $group.secret }}
-      key: {{ $key | quote }}
+    {{ hasKey . "configMap" | ternary "configMapKeyRef" "secretKeyRef" }}:
+      name: {{ .configMap | default .secret | quote }}
+      key: {{ .key | quote }}
 {{- end }}
-{{- range $setting, $key := $group.files }}
-- name: {{ include "partner-bridge.variable" (dict "section" $group.section "setting" $setting) }}
-  value: /etc/partner-bridge-secrets/{{ $group.name }}/{{ $key }}
+{{- range $group.files }}
+- name: {{ include "partner-bridge.variable" (dict "section" $group.section "setting" .setting) }}
+  value: /etc/partner-bridge-secrets/{{ $group.name }}/{{ .setting }}
 {{- end }}
 {{- end }}
 {{- if .Values.pauses.enabled }}
@@ -270,12 +287,15 @@ volumes:
   {{- range (include "partner-bridge.secrets" $root | fromJson).groups }}
   {{- if .files }}
   - name: {{ .name }}-files
-    secret:
-      secretName: {{ .secret }}
-      items:
-        {{- range .files | values | uniq | sortAlpha }}
-        - key: {{ . | quote }}
-          path: {{ . | quote }}
+    projected:
+      # Each file by the name of its setting: several objects may have the same key.
+      sources:
+        {{- range .files }}
+        - {{ hasKey . "configMap" | ternary "configMap" "secret" }}:
+            name: {{ .configMap | default .secret | quote }}
+            items:
+              - key: {{ .key | quote }}
+                path: {{ .setting }}
         {{- end }}
   {{- end }}
   {{- end }}

@@ -78,14 +78,18 @@ config.schema_registries.{{ $name }} has a password or token written out, which 
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- $variable := .name | default "" }}
-{{- if and .value (regexMatch $secretName (lower $variable)) (not (regexMatch $namesFile (lower $variable))) }}
+{{- if and .value (regexMatch "^(BRIDGE|AWS)_" $variable) (regexMatch $secretName (lower $variable)) (not (regexMatch $namesFile (lower $variable))) }}
 extraEnv {{ $variable }} is written out and would be readable in the Deployment: use valueFrom.secretKeyRef.
 {{- end }}
 {{- end }}
 {{- range $group, $secret := omit .Values.secrets "restartToken" }}
-{{- if and (or $secret.settings $secret.files) (not $secret.existingSecret) }}
+{{- $keys := 0 }}
+{{- range $taken := list $secret.settings $secret.files }}
+{{- range $taken }}{{ if kindIs "string" . }}{{ $keys = add1 $keys }}{{ end }}{{ end }}
+{{- end }}
+{{- if and $keys (not $secret.existingSecret) }}
 secrets.{{ $group }} takes settings from keys, but secrets.{{ $group }}.existingSecret is empty, so there is no Secret to take them from: name it.
-{{- else if and $secret.existingSecret (not $secret.settings) (not $secret.files) }}
+{{- else if and $secret.existingSecret (not $keys) }}
 secrets.{{ $group }}.existingSecret is `{{ $secret.existingSecret }}`, but nothing is taken from it: say in secrets.{{ $group }}.settings or .files which key is which setting.
 {{- end }}
 {{- end }}
@@ -117,7 +121,7 @@ terminationGracePeriodSeconds is {{ .Values.terminationGracePeriodSeconds }} and
 {{- if eq $port 0 }}
 config.http.port is 0, a port nobody knows beforehand, so every probe would fail: set a port, or leave it out for 8080.
 {{- end }}
-{{- if regexMatch "^(127\\.|localhost$|::1$)" (dig "http" "host" "0.0.0.0" $config) }}
+{{- if regexMatch "^(127\\.|localhost$|::1$)" (dig "http" "host" "::" $config) }}
 config.http.host is `{{ $config.http.host }}`, which probes and Prometheus cannot reach: leave it out.
 {{- end }}
 {{- if index $kafka "group.instance.id" }}
@@ -164,6 +168,11 @@ config.topics has the pattern `{{ $topic }}`, and KEDA's triggers need names: li
 {{- include "partner-bridge.kedaProblems" . }}
 {{- end }}
 
+{{- /* The network. */ -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.kafka.ports) (not (index $kafka "bootstrap.servers")) }}
+networkPolicy.enabled is true and config.kafka."bootstrap.servers" is not set, so the NetworkPolicy would not know the ports of the brokers and keep the bridge from them: set networkPolicy.kafka.ports.
+{{- end }}
+
 {{- /* Monitoring. */ -}}
 {{- if and .Values.podMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.monitoringNamespace) (not .Values.networkPolicy.extraIngress) }}
 podMonitor.enabled is true and networkPolicy.monitoringNamespace is empty, so the NetworkPolicy would refuse every scrape: set networkPolicy.monitoringNamespace to the namespace of Prometheus.
@@ -181,22 +190,5 @@ Not empty if a setting without a default is given: in `config`, from a Secret or
 given
 {{- else -}}
 {{- range .root.Values.extraEnv }}{{ if eq .name $variable }}given{{ end }}{{ end -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Whether KEDA can sign in where the bridge can. */}}
-{{- define "partner-bridge.kedaProblems" -}}
-{{- $kafka := dig "kafka" dict .Values.config -}}
-{{- $mechanism := index $kafka "sasl.mechanism" | default (index $kafka "sasl.mechanisms") | default "" -}}
-{{- if and $mechanism (not .Values.keda.authenticationRef) -}}
-{{- if not (has (upper $mechanism) (list "PLAIN" "SCRAM-SHA-256" "SCRAM-SHA-512")) }}
-config.kafka."sasl.mechanism" is `{{ $mechanism }}`, for which this chart cannot write KEDA's TriggerAuthentication: make one, and name it in keda.authenticationRef.
-{{- else }}
-{{- range $setting := list "sasl.username" "sasl.password" }}
-{{- if not (index $.Values.secrets.kafka.settings $setting) }}
-keda.enabled is true and secrets.kafka.settings."{{ $setting }}" is not set, so KEDA could not sign in to Kafka: set it to the key in the Secret, or name a TriggerAuthentication in keda.authenticationRef.
-{{- end }}
-{{- end }}
-{{- end }}
 {{- end -}}
 {{- end -}}

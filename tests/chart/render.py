@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -77,9 +78,7 @@ def helm(*arguments: str, values: str = "", program: Path | None = None) -> str:
 def golden(values: Path, *, program: Path | None = None) -> str:
     """A render as it is kept for review: without the dashboard, which is a file of its own."""
     text = render(values, program=program)
-    dashboard = (CHART / "files" / "dashboard.json").read_text()
-    indented = "".join(f"    {line}\n" for line in dashboard.splitlines())
-    return text.replace(indented, "    (files/dashboard.json)\n")
+    return re.sub(r"([.]json: \|\n)(?:    .*\n)+", r"\1    (files/dashboard.json)\n", text)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connector import __version__, config
-from tests.chart.render import CHART, bridge_container, objects, one, release
+from tests.chart.render import CHART, RenderError, bridge_container, objects, one, release
 
 
 def deployment(values: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -155,11 +155,64 @@ def test_text_of_a_secret_is_a_variable_and_a_certificate_a_file() -> None:
 
     assert key("password") == environ["BRIDGE_KAFKA__SASL_PASSWORD"]["valueFrom"]
     assert key("registry") == environ["BRIDGE_SCHEMA_REGISTRY__BASIC_AUTH__PASSWORD"]["valueFrom"]
-    assert "/etc/partner-bridge-secrets/kafka/ca.crt" == environ["BRIDGE_KAFKA__SSL_CA_LOCATION"]["value"]
-    assert {
-        "name": "kafka-files",
-        "secret": {"secretName": "creds", "items": [{"key": "ca.crt", "path": "ca.crt"}]},
-    } in volumes
+    assert (
+        "/etc/partner-bridge-secrets/kafka/ssl.ca.location"
+        == environ["BRIDGE_KAFKA__SSL_CA_LOCATION"]["value"]
+    )
+    assert [source("secret", "creds", "ca.crt", "ssl.ca.location")] == files_of(volumes, "kafka")
+
+
+def source(kind: str, name: str, key: str, path: str) -> dict[str, Any]:
+    return {kind: {"name": name, "items": [{"key": key, "path": path}]}}
+
+
+def files_of(volumes: list[dict[str, Any]], group: str) -> list[dict[str, Any]]:
+    """What is mounted at /etc/partner-bridge-secrets/<group>."""
+    (volume,) = (each for each in volumes if each["name"] == f"{group}-files")
+    return list(volume["projected"]["sources"])
+
+
+def test_files_come_from_several_objects_though_these_have_the_same_keys() -> None:
+    """As Strimzi's do: one Secret for the user, one for the CA of the cluster; or a ConfigMap for that."""
+    kafka = {
+        "existingSecret": "user",
+        "settings": {"sasl.password": {"secret": "other", "key": "password"}},
+        "files": {
+            "ssl.certificate.location": "tls.crt",
+            "ssl.key.location": {"secret": "other", "key": "tls.key"},
+            "ssl.ca.location": {"configMap": "cas", "key": "tls.crt"},
+        },
+    }
+    objects = release({"secrets": {"kafka": kafka}})
+    environ = {each["name"]: each for each in bridge_container(objects)["env"]}
+    volumes = one("Deployment", objects)["spec"]["template"]["spec"]["volumes"]
+
+    assert {"name": "other", "key": "password"} == environ["BRIDGE_KAFKA__SASL_PASSWORD"]["valueFrom"][
+        "secretKeyRef"
+    ]
+    assert [
+        source("configMap", "cas", "tls.crt", "ssl.ca.location"),
+        source("secret", "user", "tls.crt", "ssl.certificate.location"),
+        source("secret", "other", "tls.key", "ssl.key.location"),
+    ] == files_of(volumes, "kafka")
+
+
+@pytest.mark.parametrize("name", ["GITHUB_TOKEN_URL_PREFIX", "OTHER_PASSWORD", "SIDECAR_API_TOKEN"])
+def test_only_our_own_variables_are_looked_at_for_secrets(name: str) -> None:
+    """What other programs call a token is theirs to judge."""
+    assert name in {each["name"] for each in bridge_container(release(variable(name)))["env"]}
+
+
+@pytest.mark.parametrize(
+    "name", ["BRIDGE_KAFKA__SASL_PASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+)
+def test_our_own_secrets_are_not_written_out(name: str) -> None:
+    with pytest.raises(RenderError, match=f"extraEnv {name} is written out"):
+        release(variable(name))
+
+
+def variable(name: str) -> dict[str, Any]:
+    return {"extraEnv": [{"name": name, "value": "x"}]}
 
 
 def test_it_restarts_when_told_that_a_secret_changed() -> None:

@@ -110,7 +110,7 @@ def test_a_name_that_looks_like_something_else_is_text(of: str) -> None:
     objects = [each for each in yaml.safe_load_all(text) if each]
 
     assert {of} == {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in objects}
-    assert {"5", "5-check"} == {each["metadata"]["name"] for each in objects}
+    assert {"5", "5-check", "bridge-5"} == {each["metadata"]["name"] for each in objects}
     assert "5" == one("Deployment", objects)["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
 
 

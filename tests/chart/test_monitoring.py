@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.chart.render import one, release
+import pytest
+
+from tests.chart.render import CHART, one, release
 
 
 def rules(values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -64,3 +66,26 @@ def test_the_dashboard_is_found_by_grafana_s_sidecar() -> None:
     dashboard = one("ConfigMap", release({"dashboard": {"enabled": True}}), named="dashboard")
 
     assert "1" == dashboard["metadata"]["labels"]["grafana_dashboard"]
+
+
+def dashboard(**values: str) -> tuple[str, dict[str, Any]]:
+    """The file that Grafana's sidecar writes, and what is in it."""
+    made = one("ConfigMap", release({"dashboard": {"enabled": True}, **values}), named="dashboard")
+    ((file, text),) = made["data"].items()
+    return file, json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "other", [{"namespaceOverride": "elsewhere"}, {"fullnameOverride": "shop-partner-bridge2"}], ids=str
+)
+def test_each_release_has_a_dashboard_of_its_own(other: dict[str, str]) -> None:
+    """Two files of one name overwrite each other, and Grafana refuses the second of a uid, or of a title."""
+    file, ours = dashboard()
+    other_file, others = dashboard(**other)
+    kept = json.loads((CHART / "files" / "dashboard.json").read_text())
+
+    assert "integration_shop-partner-bridge.json" == file != other_file
+    assert "partner-bridge integration/shop-partner-bridge" == ours["title"] != others["title"]
+    assert ours["uid"] != others["uid"]
+    assert len(ours["uid"]) <= 40, "Grafana's limit"
+    assert kept == {**ours, "title": kept["title"], "uid": kept["uid"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,28 @@ def test_an_admin_client_does_not_hear_of_the_consumers_settings(settings: confi
 
     assert not client.CONSUMER_ONLY & options.keys()
     assert GIVEN["bootstrap.servers"] == options["bootstrap.servers"]
+
+
+@pytest.mark.parametrize(
+    ("brokers", "region"),
+    [
+        ("b-1.orders.a1b2c3.c2.kafka.us-east-1.amazonaws.com:9098", "us-east-1"),
+        ("kafka.example.com:9098,boot-x1.c1.kafka-serverless.ap-south-1.amazonaws.com:9098", "ap-south-1"),
+        ("b-1.orders.a1b2c3.c2.kafka.cn-north-1.amazonaws.com.cn:9098", "cn-north-1"),
+        ("kafka.example.com:9098", "eu-central-1"),
+        ("kafka.us-east-1.example.com:9098", "eu-central-1"),
+    ],
+)
+def test_a_token_for_msk_is_made_for_the_region_of_its_brokers(
+    settings: config.Settings, monkeypatch: pytest.MonkeyPatch, brokers: str, region: str
+) -> None:
+    """Which need not be that of EventBridge; names of one's own do not say where the brokers are."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    kafka = Kafka.model_validate({"auth": "aws-msk-iam", "bootstrap.servers": brokers, "group.id": "g"})
+    options: Any = client.consumer(settings.model_copy(update={"kafka": kafka}), {})
+
+    token, _ = options["oauth_cb"]("")
+
+    url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    assert url.startswith(f"https://kafka.{region}.amazonaws.com/?")

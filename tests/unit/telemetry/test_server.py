@@ -15,6 +15,7 @@ import pytest
 import urllib3
 
 from connector import __version__
+from connector.config.settings import Http
 from connector.errors import ConfigError
 from connector.telemetry import server
 from connector.telemetry.health import BEAT_LIMIT_S, Health
@@ -263,6 +264,44 @@ def test_a_flood_of_connections_takes_no_descriptors_from_the_bridge() -> None:
 
     assert [200] * 20 == answers
     assert (0, "") == (child.returncode, err)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_default_host_hears_ipv4_and_ipv6_on_one_port(running: Health, address: str) -> None:
+    """Probes and scrapes come to the address of the pod, whichever kind its cluster has."""
+    with contextlib.closing(Server(running, Telemetry(), host=Http().host, port=0)) as server:
+        pool = urllib3.HTTPConnectionPool(f"[{address}]" if ":" in address else address, server.port)
+
+        assert 200 == pool.request("GET", "/livez", timeout=5, retries=False).status
+
+
+def test_without_ipv6_the_default_host_is_ipv4(running: Health, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that was started with `ipv6.disable=1` gives no such socket at all."""
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with contextlib.closing(Server(running, Telemetry(), host=Http().host, port=0)) as server:
+        assert 200 == urllib3.request("GET", f"http://127.0.0.1:{server.port}/livez", retries=False).status
+
+
+def test_an_address_of_one_kind_hears_that_kind_alone(running: Health) -> None:
+    """`0.0.0.0` says IPv4, and means it."""
+    with (
+        contextlib.closing(Server(running, Telemetry(), host="0.0.0.0", port=0)) as server,
+        pytest.raises(ConnectionRefusedError),
+    ):
+        socket.create_connection(("::1", server.port), timeout=5)
+
+
+def test_the_default_host_says_when_the_port_is_taken(running: Health) -> None:
+    """Also by IPv4 alone: half of the probes would go to somebody else."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError) as error:
+            Server(running, Telemetry(), host=Http().host, port=port)
+    [problem] = error.value.problems
+
+    assert ("http.port", True) == (problem.path, f"port {port} on :: is in use" in problem.message)
 
 
 def test_a_port_in_use_is_a_configuration_error(running: Health) -> None:
