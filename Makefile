@@ -5,8 +5,8 @@ INSTALLED := .venv/.installed
 # Tests start hundreds of processes; without bytecode files each of them would compile the package anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring image demo bench curves \
-	chaos soak fuzz audit
+.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring cluster image demo bench \
+	curves chaos soak fuzz audit
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -77,6 +77,10 @@ golden: setup ## renders helm/ci/*.yaml anew into tests/chart/golden
 
 monitoring: setup ## runs every query of dashboard and alerts against a real Prometheus and bridge
 	$(BIN)/pytest --capture=no tests/monitoring/test_queries.py tests/monitoring/bad_day.py
+
+cluster: setup ## installs the chart on a real API server, which the first run builds: Go, ten minutes, 3 GB
+	$(BIN)/python -m tests.cluster.programs
+	$(BIN)/pytest tests/cluster/releases.py
 
 image: setup ## builds the image (BASE_IMAGE=…) and runs it as Kubernetes would
 	IMAGE_TESTS=required $(BIN)/pytest tests/image

@@ -1,4 +1,4 @@
-"""Judges objects by the schemas of Kubernetes, KEDA and the Prometheus operator, as an API server would."""
+"""Judges objects by the schemas of Kubernetes, KEDA and others, as an API server would."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from referencing.jsonschema import DRAFT7
 from tests.chart import tools
 
 CUSTOM_RESOURCES = Path(__file__).with_name("custom_resources")
-"""The definitions of KEDA's and the Prometheus operator's resources, as they publish them, but shorter."""
+"""The definitions of resources that others publish, as KEDA and the Prometheus operator, but shorter."""
 
 
 def problems(obj: dict[str, Any]) -> list[str]:
@@ -35,10 +35,10 @@ def _validator(version: str, kind: str) -> jsonschema.Draft7Validator | None:
     file = tools.kubernetes_schemas() / f"{kind.lower()}-{suffix}.json"
     if file.exists():
         return jsonschema.Draft7Validator(json.loads(file.read_text()), registry=_definitions())
-    for definition in CUSTOM_RESOURCES.glob(f"{group}_{kind.lower()}s.yaml"):
-        resource = yaml.safe_load(definition.read_text())
-        for each in resource["spec"]["versions"]:
-            if each["name"] == number:
+    for definition in CUSTOM_RESOURCES.glob(f"{group}_*.yaml"):
+        resource = yaml.safe_load(definition.read_text())["spec"]
+        for each in resource["versions"]:
+            if resource["names"]["kind"] == kind and each["name"] == number:
                 return jsonschema.Draft7Validator(_strict(each["schema"]["openAPIV3Schema"]))
     return None
 

@@ -22,6 +22,7 @@ from connector.workbench.shadow_report import PartitionReading, ShadowReport
 from tests.chart.values_schema import VALUES, values_schema
 
 CONNECTOR = Path(__file__).parents[2] / "connector"
+RECIPES = Path(__file__).parents[2] / "helm" / "recipes"
 
 
 def _table(*rows: Iterable[str]) -> str:
@@ -78,6 +79,12 @@ def span_attributes() -> str:
 def codes() -> str:
     """Every dead-letter code and its meaning."""
     return _table(("code", "meaning"), *((f"`{code}`", text) for code, text in MEANINGS.items()))
+
+
+def recipe(name: str) -> str:
+    """A file of `helm/recipes/`, and where it is."""
+    text = (RECIPES / name).read_text()
+    return f"[`helm/recipes/{name}`](../helm/recipes/{name}):\n\n```yaml\n{text}```\n\n"
 
 
 def chart_values() -> str:
