@@ -59,8 +59,9 @@ contracts: setup ## checks which package imports which
 check: format lint types contracts ## the inner loop, under a minute: format, lint, types, contracts, unit tests
 	$(BIN)/pytest --quiet --numprocesses auto -m 'not long' tests/unit
 
+# By name: the files of chaos and integration, which take long, come before the many of unit, which fill the end.
 test: lint types contracts ## everything that CI runs; Kafka and the registry are real
-	$(BIN)/pytest --numprocesses 4 --dist loadfile || { test $$? -eq 1 && $(MAKE) --no-print-directory alone; }
+	$(BIN)/pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder || { test $$? -eq 1 && $(MAKE) --no-print-directory alone; }
 
 alone: # a test that fails beside others for want of CPU passes now; one that fails for another reason fails again
 	@echo "The tests that failed are run once more, each alone:"

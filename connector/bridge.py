@@ -9,12 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from connector import config, process
 from connector.dead_letters.format import Failure
-from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Flood, Settlement
-from connector.delivery.pauses import PauseFile
+from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Flood, Receipts, Settlement
 from connector.delivery.pending import PendingEntry
 from connector.delivery.sender import Sink, TargetSender
 from connector.delivery.source_gate import StateFeed
@@ -24,9 +23,11 @@ from connector.flow_control import FlowControl, PausedPartition
 from connector.ledger import Ledger, OffsetTracker
 from connector.model import BILLED_BYTES, Answer, LastError, Partition, Position, Record, billed_chunks
 from connector.pipeline import Dropped, Pipeline, TopicRoute
-from connector.receipts.writer import Receipts
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
+
+if TYPE_CHECKING:
+    from connector.delivery.pauses import PauseFile
 
 POLL_RECORDS = 100
 """Records taken in one go. Decoding and mapping them takes a few ms, the longest that an answer waits."""

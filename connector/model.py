@@ -316,6 +316,10 @@ class Pause(NamedTuple):
     until_ms: int | None
     """Unix time in milliseconds; None until it is taken out of the file."""
 
+    def lasts(self, at_ms: int) -> bool:
+        """Whether it is not over at a moment."""
+        return self.until_ms is None or self.until_ms > at_ms
+
     def __str__(self) -> str:
         end = "it is resumed" if self.until_ms is None else iso_second(self.until_ms)
         return f"paused until {end}"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 from connector import config, process
 from connector.bridge import Bridge
 from connector.dead_letters.writer import KafkaDeadLetters, ensure_topic
-from connector.delivery.pauses import PauseFile
 from connector.errors import ConfigError, DeadLetterError, HaltError, Problem, UnavailableError
 from connector.eventbridge.client import publishers
 from connector.eventbridge.requests import Requests
@@ -24,11 +23,12 @@ from connector.telemetry.health import Health
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
 from connector.telemetry.server import Server
+from connector.telemetry.traces import Traces, is_wanted, problems
 
 if TYPE_CHECKING:
     from connector.dead_letters.open_count import OpenCounter
+    from connector.delivery.pauses import PauseFile
     from connector.receipts.writer import KafkaReceipts
-    from connector.telemetry.traces import Traces
 
 CONNECT_TIMEOUT_S = 2.0
 """One attempt to reach the brokers may take so long; after each the bridge's heartbeat is renewed."""
@@ -82,7 +82,7 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
         ),
         dead_letters=dead_letters,
         receipts=receipts,
-        pauses=PauseFile(settings, telemetry=telemetry),
+        pauses=_pauses(settings, telemetry),
         telemetry=telemetry,
         health=health,
     )
@@ -138,18 +138,21 @@ def _receipts(settings: config.Settings, telemetry: Telemetry) -> KafkaReceipts 
     return KafkaReceipts(settings, settings.receipts.topic, telemetry=telemetry)
 
 
-def _traces(settings: config.Settings, telemetry: Telemetry) -> Traces | None:
-    """Where spans go, imported where the environment asks for them."""
-    if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") and not os.environ.get(
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
-    ):
+def _pauses(settings: config.Settings, telemetry: Telemetry) -> PauseFile | None:
+    """The reader of the file of pauses, imported where one is named."""
+    if settings.pauses is None:
         return None
-    from connector.telemetry.traces import Traces, is_wanted, problems  # noqa: PLC0415
+    from connector.delivery.pauses import PauseFile  # noqa: PLC0415
 
+    return PauseFile(settings, telemetry=telemetry)
+
+
+def _traces(settings: config.Settings, telemetry: Telemetry) -> Traces | None:
+    """Where spans go, where the environment asks for them and they can be had."""
+    if not is_wanted(os.environ):
+        return None
     if found := problems(os.environ):
         telemetry.doubted(found)
-        return None
-    if not is_wanted(os.environ):
         return None
     regions = {name: target.region for name, target in settings.all_targets.items()}
     return Traces(name=settings.name, regions=regions, environ=os.environ)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.core
 import typer.main
 
 from connector import __version__, process
-from connector.cli.options import AsJson, ConfigFile, examples, file_of, settings_of
+from connector.cli.options import AsJson, ConfigFile, duration_s, examples, file_of, settings_of
 from connector.cli.output import print_json, print_problems, print_text, print_values, wants_colour
 from connector.errors import ConfigError, HaltError, UnavailableError
 from connector.process import EXIT_BUG, EXIT_CHECK_FAILED, EXIT_DONE, EXIT_HALTED, EXIT_USAGE
@@ -124,15 +124,6 @@ def _options(
     pass
 
 
-def _seconds(text: str) -> float:
-    from connector.config.units import seconds  # noqa: PLC0415
-
-    try:
-        return cast("float", seconds(text))
-    except ValueError as error:
-        raise typer.BadParameter(f"{text}: {error}") from None
-
-
 @app.command(
     epilog=examples(
         "partner-bridge run",
@@ -156,7 +147,7 @@ def run(
         typer.Option(
             "--for",
             metavar="DURATION",
-            parser=_seconds,
+            parser=duration_s,
             help="With --dry-run: how long, as 90s or 10m. Without it, until told to stop.",
         ),
     ] = None,

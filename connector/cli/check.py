@@ -275,7 +275,7 @@ def _describe_receipts(settings: Settings) -> dict[str, str]:
 
 def _describe_pauses(file: Path, pauses: Sequence[Pause]) -> dict[str, str]:
     missing = "" if file.exists() else ", which is not there yet; nothing is paused until it comes"
-    in_force = {f"{p.kind} {p.name}": str(p) for p in pauses if p.until_ms is None or p.until_ms > now_ms()}
+    in_force = {f"{pause.kind} {pause.name}": str(pause) for pause in pauses if pause.lasts(now_ms())}
     return {"file": f"{file}{missing}", **in_force}
 
 

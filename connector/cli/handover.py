@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import typer
@@ -18,8 +17,6 @@ from connector.workbench.rule_pattern import source_pattern
 
 PATIENCE_S = 3.0
 """For a lookup without which the rest can be printed as well."""
-
-REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}")
 
 WRITERS: Mapping[str, Callable[[Handover], str]] = {
     "text": text,
@@ -44,8 +41,6 @@ def print_handover(
     for doubt in doubts:
         note(doubt)
     target, status = _looked_up(source, targets, events)
-    if not REGION.fullmatch(target.region):
-        raise typer.BadParameter(f"{target.region} is not a Region, as eu-central-1", param_hint="--region")
     pattern = source_pattern(source, events, PING_DETAIL_TYPE)
     account = status.account if status else None
     handover = Handover(source, target.region, account, pattern, status)

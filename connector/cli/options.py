@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -44,6 +44,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Write the result as JSON, 
 def examples(*commands: str) -> str:
     """Format example commands for the end of a help text."""
     return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)
+
+
+def duration_s(text: str) -> float:
+    """Parse a duration such as `90s` or `2h`."""
+    from connector.config.units import seconds  # noqa: PLC0415
+
+    try:
+        return cast("float", seconds(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{text}: {error}") from None
 
 
 def bridges_to_ask(settings: Settings, named: Sequence[str] | None) -> Sequence[str]:

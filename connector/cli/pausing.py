@@ -11,7 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 import yaml
@@ -22,7 +22,7 @@ from connector.config.pauses import parse_pauses
 from connector.config.problems import Loc
 from connector.config.yaml_file import parse_yaml
 from connector.errors import ConfigError, why_failed
-from connector.model import Pause
+from connector.model import now_ms
 from connector.process import EXIT_CHECK_FAILED, EXIT_USAGE
 from connector.workbench.differences import JsonOrAbsent
 from connector.workbench.splicing import UnspliceableError, spliced
@@ -30,9 +30,9 @@ from connector.workbench.splicing import UnspliceableError, spliced
 KINDS = ("sources", "topics", "targets")
 
 
-def pause(name: str, file: Path, *, until: str | None, for_: str | None) -> None:
+def pause(name: str, file: Path, *, until: str | None, for_s: float | None) -> None:
     """Pause a source in a file, which is created where it is missing."""
-    ends = _end(until, for_)
+    ends = _end(until, for_s)
     text = _text(file)
     changed = _appended(_without(text, name), name, ends)
     _write(file, text, changed)
@@ -60,29 +60,31 @@ def resume(name: str, file: Path) -> None:
         raise typer.Exit(EXIT_CHECK_FAILED)
 
 
-def _end(until: str | None, for_: str | None) -> str | None:
+def _end(until: str | None, for_s: float | None) -> str | None:
     """When the pause ends, in UTC; None where neither is given."""
-    if until is not None and for_ is not None:
+    if until is not None and for_s is not None:
         raise typer.BadParameter("--until and --for both say when it ends; give one")
     now = datetime.now(UTC)
-    if for_ is not None:
+    if for_s is not None:
+        option, given = "--for", units.show_seconds(for_s)
         try:
-            length = units.seconds(for_)
+            end = now + timedelta(seconds=for_s)
+        except OverflowError:
+            raise typer.BadParameter(
+                "it would end after the year 9999: without --for it lasts until `resume`", param_hint=option
+            ) from None
+    elif until is not None:
+        option, given = "--until", until
+        try:
+            end = cast("datetime", units.moment(until))
         except ValueError as error:
-            raise typer.BadParameter(f"{for_} {error}", param_hint="--for") from None
-        assert isinstance(length, float)  # noqa: S101 - text was given
-        return units.show_moment((now + timedelta(seconds=length)).replace(microsecond=0))
-    if until is None:
+            raise typer.BadParameter(f"{until} {error}", param_hint=option) from None
+    else:
         return None
-    try:
-        end = units.moment(until)
-    except ValueError as error:
-        raise typer.BadParameter(f"{until} {error}", param_hint="--until") from None
-    assert isinstance(end, datetime)  # noqa: S101 - text was given
+    end = end.replace(microsecond=0)
     if end <= now:
         raise typer.BadParameter(
-            f"{until} is over: it is {units.show_moment(now.replace(microsecond=0))} now",
-            param_hint="--until",
+            f"{given} is over: it is {units.show_moment(now.replace(microsecond=0))} now", param_hint=option
         )
     return units.show_moment(end)
 
@@ -140,15 +142,8 @@ def _rules(text: str) -> list[dict[str, Any]]:
 
 def _globs(text: str, name: str) -> list[str]:
     """The patterns that pause a source besides its name."""
-    return [
-        each.name
-        for each in parse_pauses(text, name="YAML")
-        if each.kind == "source" and each.name != name and _is_now(each) and fnmatchcase(name, each.name)
-    ]
-
-
-def _is_now(pause: Pause) -> bool:
-    return pause.until_ms is None or pause.until_ms > datetime.now(UTC).timestamp() * 1000
+    others = (each for each in parse_pauses(text, name="YAML") if each.kind == "source" and each.name != name)
+    return [each.name for each in others if each.lasts(now_ms()) and fnmatchcase(name, each.name)]
 
 
 def _without(text: str, name: str) -> str:

@@ -15,7 +15,6 @@ def problems(settings: Settings) -> list[Problem]:
 
     Connects to nothing.
     """
-    from connector.config.pauses import read_pauses  # noqa: PLC0415
     from connector.eventbridge.endpoint import routes  # noqa: PLC0415
     from connector.sources.customers import read_customers  # noqa: PLC0415
 
@@ -29,10 +28,13 @@ def problems(settings: Settings) -> list[Problem]:
             read_customers(settings.sources.customers, settings)
         except ConfigError as error:
             found += [problem._replace(path="sources.customers") for problem in error.problems]
-    try:
-        read_pauses(settings)
-    except ConfigError as error:
-        found += [Problem("pauses", f"{settings.pauses}: {problem}") for problem in error.problems]
+    if settings.pauses is not None:
+        from connector.config.pauses import read_pauses  # noqa: PLC0415
+
+        try:
+            read_pauses(settings)
+        except ConfigError as error:
+            found += [Problem("pauses", f"{settings.pauses}: {problem}") for problem in error.problems]
     return found
 
 

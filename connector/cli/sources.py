@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connector.cli.options import AsJson, Bridges, ConfigFile, Execute, examples, settings_of
+from connector.cli.options import AsJson, Bridges, ConfigFile, Execute, duration_s, examples, settings_of
 from connector.cli.output import note, print_json, print_text, print_values, progress
 from connector.errors import ConfigError
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
@@ -97,9 +98,11 @@ def _admin(
 
 
 def _chosen(settings: Settings, name: str | None, region: str | None) -> Mapping[str, Target]:
-    from connector.config.settings import DEFAULT_TARGET  # noqa: PLC0415
+    from connector.config.settings import DEFAULT_TARGET, REGION  # noqa: PLC0415
     from connector.sources.customers import targets_in  # noqa: PLC0415
 
+    if region is not None and not re.fullmatch(REGION, region):
+        raise typer.BadParameter(f"{region} is not a Region, as eu-central-1", param_hint="--region")
     targets = settings.all_targets
     if name is not None and name not in targets:
         raise typer.BadParameter(
@@ -473,8 +476,11 @@ def pause(
         str | None,
         typer.Option(metavar="TIME", help="When it ends by itself, with a zone: 2026-11-30T06:00Z."),
     ] = None,
-    for_: Annotated[
-        str | None, typer.Option("--for", metavar="TIME", help="After how long it ends by itself, as 2h.")
+    for_s: Annotated[
+        float | None,
+        typer.Option(
+            "--for", metavar="DURATION", parser=duration_s, help="After how long it ends by itself, as 2h."
+        ),
     ] = None,
 ) -> None:
     """Have a source's events held: write it into a file of pauses.
@@ -484,7 +490,7 @@ def pause(
     """
     from connector.cli import pausing  # noqa: PLC0415
 
-    pausing.pause(name, file, until=until, for_=for_)
+    pausing.pause(name, file, until=until, for_s=for_s)
 
 
 @app.command(epilog=examples("partner-bridge source resume aws.partner/example.com/acme --file pauses.yaml"))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import typer
 
+from connector.config.units import show_moment
 from connector.model import now_ms
 
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -28,10 +29,8 @@ def zoned_time_ms(text: str, option: str) -> int:
     if isinstance(moment, int):
         return moment
     if moment.tzinfo is None:
-        here = moment.astimezone()
         raise typer.BadParameter(
-            f"{text} names no zone. Write {_shown(_utc(moment))} if it is UTC, or "
-            f"{_shown(here.astimezone(UTC))} if it is the time of this machine ({here.tzname()})",
+            f"{text} names no zone. Write {show_moment(moment)} if it is UTC{_or_here(moment)}",
             param_hint=option,
         )
     return _unix_ms(moment)
@@ -45,7 +44,7 @@ def is_ago(text: str | None) -> bool:
 def _moment(text: str) -> datetime | int:
     """A moment as it was written; Unix milliseconds where that is how long ago."""
     if found := _AGO.fullmatch(text):
-        return now_ms() - int(found[1]) * _UNIT_MS[found[2]]
+        return max(0, now_ms() - int(found[1]) * _UNIT_MS[found[2]])
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -59,9 +58,13 @@ def _utc(moment: datetime) -> datetime:
 
 
 def _unix_ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+    return max(0, int(moment.timestamp() * 1000))  # below 0 are names for the first and the last record
 
 
-def _shown(moment: datetime) -> str:
-    precision = "seconds" if moment.second else "minutes"
-    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+def _or_here(moment: datetime) -> str:
+    """What to write if a moment is of this machine; nothing for one that no other zone can name."""
+    try:
+        here = moment.astimezone()
+        return f", or {show_moment(here)} if it is the time of this machine ({here.tzname()})"
+    except (ValueError, OverflowError):  # beside the first or the last year that there is
+        return ""

@@ -37,6 +37,8 @@ DEFAULT_TARGET = "default"
 """The name of the target under `eventbridge`."""
 DEFAULT_REGISTRY = "default"
 """The name of the registry under `schema_registry`."""
+REGION = r"^[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}$"
+"""The form of an AWS Region's name."""
 MAX_TOPIC_NAME = 249
 """Characters of a Kafka topic's name, at most."""
 
@@ -234,7 +236,7 @@ class Target(Group):
     """Where events go. Region and role decide the account's partner event sources."""
 
     region: str = Field(
-        pattern=r"^[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}$",
+        pattern=REGION,
         examples=["eu-central-1"],
         description="AWS Region of the partner event sources.",
     )

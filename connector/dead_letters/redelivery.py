@@ -27,7 +27,7 @@ from connector.dead_letters.dry_run import (
     why_left_open,
 )
 from connector.dead_letters.format import Failure
-from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Flood, Settlement
+from connector.dead_letters.settlement import BUSY_WAIT_S, DeadLetters, Flood, Receipts, Settlement
 from connector.delivery.pending import Gate, PendingEntry
 from connector.delivery.rate import RateControl
 from connector.delivery.sender import Sink, TargetSender
@@ -36,7 +36,6 @@ from connector.errors import HaltError, RecordError, UnavailableError
 from connector.ledger import Ledger, OffsetTracker
 from connector.model import Answer, Delivered, Entry, Partition, Ranges, Record
 from connector.pipeline import Dropped, Pipeline
-from connector.receipts.writer import Receipts
 from connector.telemetry.metrics import Telemetry
 
 MAX_UNRECORDED = 1_000

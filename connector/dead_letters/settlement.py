@@ -12,10 +12,11 @@ from typing import Generic, Protocol, TypeVar
 
 from connector import config
 from connector.dead_letters.format import Failure
+from connector.delivery.pending import PendingEntry
 from connector.delivery.sender import TargetSender
 from connector.errors import OF_SOURCES, DeadLetterError, HaltError
 from connector.ledger import Ack, OffsetTracker
-from connector.model import Record
+from connector.model import Answer, Record
 
 Kept = TypeVar("Kept")
 
@@ -47,6 +48,23 @@ class DeadLetters(Protocol):
     @property
     def problem(self) -> str | None:
         """Why dead letters are not being acknowledged, in a sentence; None when all is well."""
+
+
+class Receipts(Protocol):
+    """The receipts topic, for writing."""
+
+    def write(self, target: str, answer: Answer, delivered: Sequence[PendingEntry]) -> None:
+        """Write the receipt of an answered request; never blocks, and raises nothing.
+
+        `delivered` are the entries that have an EventId, in the order of the request.
+        """
+
+    def flush(self) -> None:
+        """Wait a moment for the broker to have what was written, unless it did not the last time."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why receipts are being lost, in a sentence; None when all is well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class PauseFile:
             self._seen = seen
             self._read(self._file)
         now = self._clock_ms()
-        in_force = tuple(p for p in self._written or () if p.until_ms is None or p.until_ms > now)
+        in_force = tuple(pause for pause in self._written or () if pause.lasts(now))
         if in_force == self.in_force:
             return False
         self.in_force = in_force
@@ -83,6 +83,8 @@ class PauseFile:
     def why_left_out(self, topic: str, entry: Entry) -> str | None:
         """Why the event of a record of this topic is not sent again by now; None where nothing is paused."""
         self.follow()
+        if not self.in_force:
+            return None
         pause = self.of_topic(topic) or self.of_source(entry.source, entry.target)
         return f"its {pause.kind} is {pause}" if pause else None
 

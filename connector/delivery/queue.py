@@ -312,10 +312,10 @@ class EntryQueue:
         """Every unsent entry of one source."""
         return (pending for lane in self._lanes([queue]) for pending in lane.waiting)
 
-    def waits_from(self, queue: SourceQueue) -> dict[Partition, int]:
-        """The lowest offset of each partition that one source has waiting."""
+    def waits_from(self, queues: Iterable[SourceQueue]) -> dict[Partition, int]:
+        """The lowest offset of each partition that these sources have waiting."""
         lowest: dict[Partition, int] = {}
-        for lane in self._lanes([queue]):
+        for lane in self._lanes(queues):
             record = lane.waiting[0].record
             lowest[record.partition] = min(lowest.get(record.partition, record.offset), record.offset)
         return lowest

@@ -245,9 +245,8 @@ class TargetSender:
     def sources(self) -> list[SourceReport]:
         """Every source as it stands."""
         now_s = self._clock_s()
-        in_flight = (pending for batch, _, _ in self._in_flight.values() for pending in batch)
         oldest_s: dict[SourceQueue, float] = {}
-        for pending in itertools.chain(in_flight, self._entry_queue.heads()):
+        for pending in itertools.chain(self._entries_in_flight(), self._entry_queue.heads()):
             queue = pending.lane.queue
             if pending.added_s < oldest_s.get(queue, now_s):
                 oldest_s[queue] = pending.added_s
@@ -257,8 +256,10 @@ class TargetSender:
 
     def _entries(self) -> Iterator[PendingEntry]:
         """All that is waiting or in flight."""
-        in_flight = (pending for batch, _, _ in self._in_flight.values() for pending in batch)
-        return itertools.chain(in_flight, self._entry_queue.entries())
+        return itertools.chain(self._entries_in_flight(), self._entry_queue.entries())
+
+    def _entries_in_flight(self) -> Iterator[PendingEntry]:
+        return (pending for batch, _, _ in self._in_flight.values() for pending in batch)
 
     def problem(self, now_s: float) -> str | None:
         """Why nothing arrives there, in a sentence; None when all is well."""
@@ -284,9 +285,7 @@ class TargetSender:
 
     def carries(self, trackers: Set[OffsetTracker]) -> bool:
         """Whether records of these trackers are in flight."""
-        return any(
-            pending.tracker in trackers for batch, _, _ in self._in_flight.values() for pending in batch
-        )
+        return any(pending.tracker in trackers for pending in self._entries_in_flight())
 
     def next_s(self, now_s: float) -> float | None:
         """When there will be something to do without an answer or a new record; None for never."""

@@ -269,13 +269,10 @@ class SourceGate:
 
     def paused_from(self) -> dict[Partition, int]:
         """The lowest offset of each partition that waits for the end of a pause."""
-        lowest: dict[Partition, int] = {}
-        for source, known in self._known.items():
-            if known.pause is not None:
-                for queue in self._entry_queue.queues_of(source):
-                    for partition, offset in self._entry_queue.waits_from(queue).items():
-                        lowest[partition] = min(lowest.get(partition, offset), offset)
-        return lowest
+        paused = (source for source, known in self._known.items() if known.pause is not None)
+        return self._entry_queue.waits_from(
+            queue for source in paused for queue in self._entry_queue.queues_of(source)
+        )
 
     def refusal(self, queue: SourceQueue) -> RefusedError:
         """Why an entry of this source is not taken in."""

@@ -26,9 +26,6 @@ OWNED = {
     # Tells the end of a partition whose last offsets hold no record, as after a transaction.
     "enable.partition.eof": "true",
 }
-EARLIEST = frozenset({"smallest", "earliest", "beginning"})
-LATEST = frozenset({"largest", "latest", "end"})
-"""librdkafka's names for the values of `auto.offset.reset`; `error` is the other one."""
 STATE_TIMEOUT_S = 0.5
 """How long the brokers may take to show that they are back."""
 
@@ -139,9 +136,9 @@ class ShadowConsumer:
         return {each: self._reader.ends(each.topic, [each.number])[each.number] for each in partitions}
 
     def _reset_offset(self, partition: Partition, committed: int | None, low: int, high: int) -> int:
-        if self._reset in EARLIEST:
+        if self._reset == "earliest":
             return low
-        if self._reset in LATEST:
+        if self._reset == "latest":
             return high
         found = "has no committed offset" if committed is None else f"has no offset {committed} any more"
         raise ConfigError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -33,23 +32,6 @@ OWNED = {
     "topic.metadata.propagation.max.ms": 5_000,
     "delivery.report.only.error": True,
 }
-
-
-class Receipts(Protocol):
-    """The receipts topic, for writing."""
-
-    def write(self, target: str, answer: Answer, delivered: Sequence[PendingEntry]) -> None:
-        """Write the receipt of an answered request; never blocks, and raises nothing.
-
-        `delivered` are the entries that have an EventId, in the order of the request.
-        """
-
-    def flush(self) -> None:
-        """Wait a moment for the broker to have what was written, unless it did not the last time."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why receipts are being lost, in a sentence; None when all is well."""
 
 
 class KafkaReceipts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,6 @@ import pytest
 from connector.cli import handover
 from connector.sandbox.eventbridge import FakeEventBridge
 from tests.aws_environment import clear_aws
-from tests.bridge_process import AWS_ENVIRON
 from tests.handovers import calls, patterns
 from tests.terminal import Ran, Terminal
 
@@ -22,18 +21,14 @@ Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def aws() -> Iterator[FakeEventBridge]:
-    with FakeEventBridge(auto_create=False) as aws:
-        yield aws
-
-
-@pytest.fixture
 def run(
-    aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    aws: FakeEventBridge,
+    aws_environ: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """Types `partner-bridge source …` with two targets and two topics."""
-    for name, value in AWS_ENVIRON.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(handover, "PATIENCE_S", 0.0)
     file = tmp_path / "bridge.yaml"
     file.write_text(

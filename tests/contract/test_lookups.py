@@ -12,7 +12,6 @@ import pytest
 from connector import config
 from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sources.lookup import CachedStates
-from tests.bridge_process import AWS_ENVIRON
 
 PREFIX = "aws.partner/example.com"
 REGION = "eu-central-1"
@@ -20,15 +19,7 @@ LOOKUP = "ListPartnerEventSourceAccounts"
 
 
 @pytest.fixture
-def aws() -> Iterator[FakeEventBridge]:
-    with FakeEventBridge(auto_create=False) as aws:
-        yield aws
-
-
-@pytest.fixture
-def look_up(aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CachedStates]:
-    for name, value in AWS_ENVIRON.items():
-        monkeypatch.setenv(name, value)
+def look_up(aws: FakeEventBridge, aws_environ: None, tmp_path: Path) -> Iterator[CachedStates]:
     file = tmp_path / "bridge.yaml"
     file.write_text(
         f"""

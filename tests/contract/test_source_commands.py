@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,6 @@ import pytest
 from connector.cli import app
 from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sources import admin
-from tests.bridge_process import AWS_ENVIRON
 
 PREFIX = "aws.partner/example.com"
 ACME, BLUE = f"{PREFIX}/acme", f"{PREFIX}/blue"
@@ -32,19 +31,14 @@ Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def aws() -> Iterator[FakeEventBridge]:
-    """EventBridge that knows only the sources that somebody created."""
-    with FakeEventBridge(auto_create=False) as aws:
-        yield aws
-
-
-@pytest.fixture
 def run(
-    aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    aws: FakeEventBridge,
+    aws_environ: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Run:
     """Runs `partner-bridge source …` with two targets."""
-    for name, value in AWS_ENVIRON.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(admin, "PATIENCE_S", 5.0)
     monkeypatch.setattr(admin, "CALLS_PER_SECOND", 100.0)
     file = tmp_path / "bridge.yaml"
@@ -101,6 +95,15 @@ def test_create_goes_to_the_region_that_was_asked_for(run: Run, aws: FakeEventBr
     assert {(US, ACME): "PENDING", ("eu-west-1", ACME): "PENDING"} == states(aws)
 
 
+REGIONAL = (
+    ("list",),
+    ("status", ACME),
+    ("create", ACME, "--account", ACCOUNT),
+    ("delete", ACME),
+    ("ping", ACME),
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
@@ -109,6 +112,7 @@ def test_create_goes_to_the_region_that_was_asked_for(run: Run, aws: FakeEventBr
         (("create", ACME, "--account", ACCOUNT, "--target", "mars"), "known: default, us"),
         (("list", "--state", "SLEEPING"), "none of ACTIVE, PENDING, DELETED"),
         (("list", "--prefix", "acme"), "is not how sources' names begin"),
+        *(((each, *arguments, "--region", "mars"), "mars is not a Region") for each, *arguments in REGIONAL),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_any_call(

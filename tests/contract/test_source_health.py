@@ -24,7 +24,6 @@ from connector.sandbox.testing import LocalSandbox
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
 from connector.telemetry.server import Server
-from tests.bridge_process import AWS_ENVIRON
 from tests.services.child import wait_until
 from tests.terminal import Ran, Terminal, screen
 
@@ -103,24 +102,19 @@ def bridges() -> Iterator[Bridges]:
 
 
 @pytest.fixture
-def aws() -> Iterator[FakeEventBridge]:
+def aws(aws: FakeEventBridge) -> FakeEventBridge:
     """EventBridge with two customers."""
-    with FakeEventBridge(auto_create=False) as aws:
-        aws.set_source(EU, ACME, "ACTIVE")
-        aws.set_source(EU, BLUE, "ACTIVE")
-        yield aws
+    aws.set_source(EU, ACME, "ACTIVE")
+    aws.set_source(EU, BLUE, "ACTIVE")
+    return aws
 
 
 Run = Callable[..., Ran]
 
 
 @pytest.fixture
-def run(
-    aws: FakeEventBridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
+def run(aws: FakeEventBridge, aws_environ: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Types `partner-bridge source …`; nothing answers on this machine's own port."""
-    for name, value in AWS_ENVIRON.items():
-        monkeypatch.setenv(name, value)
     file = tmp_path / "bridge.yaml"
     file.write_text(
         f"""
@@ -285,7 +279,7 @@ def test_the_table_fits_the_terminal(run: Run, bridges: Bridges, monkeypatch: py
     for columns, first_line in ((80, 4), (120, 7)):
         with screen(monkeypatch, columns) as shown:
             run("list", *at(url))
-        header = shown.lines[0]
+        header = next(line for line in shown.lines if line.startswith("source "))  # below any note
         titles = ("source", "state", "account", "region", "last delivered", "oldest waiting", "last error")
         assert [] == shown.too_long
         assert all(title in header for title in titles[:first_line]), header

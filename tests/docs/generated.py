@@ -89,13 +89,14 @@ def recipe(name: str) -> str:
 
 def chart_values() -> str:
     """Every value of the chart: key, type, default, meaning."""
+    defaults = yaml.safe_load(VALUES.read_text())
 
     def rows(schema: dict[str, Any], path: str) -> Iterable[tuple[str, ...]]:
         for key, value in schema["properties"].items():
             if value.get("additionalProperties") is False and "default" not in value and key != "resources":
                 yield from rows(value, f"{path}{key}.")
                 continue
-            default = yaml.safe_load(VALUES.read_text())
+            default = defaults
             for part in f"{path}{key}".split("."):
                 default = default[part]
             yield f"`{path}{key}`", f"`{json.dumps(default)}`".replace("|", r"\|"), value["description"]

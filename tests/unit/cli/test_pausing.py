@@ -63,7 +63,10 @@ def test_an_end_is_written_in_utc(file: Path) -> None:
         (["--until", "2999-11-30T07:00"], "names no zone: write 2999-11-30T07:00Z if it is UTC"),
         (["--until", "noon"], "is not a moment"),
         (["--until", "2020-01-01T00:00Z"], "is over"),
-        (["--for", "2"], "a duration needs a unit"),
+        (["--for", "2"], "2: a duration needs a unit"),
+        (["--for", "0s"], "is over"),
+        (["--for", "90000000h"], "would end after the year 9999: without --for it lasts until `resume`"),
+        (["--for", "100000000000000h"], "would end after the year 9999"),
         (["--for", "2h", "--until", "2999-11-30T07:00Z"], "give one"),
     ],
 )

@@ -56,3 +56,23 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     """With what is one."""
     with pytest.raises(typer.BadParameter, match="nor a time, as 2026-11-22T10:00Z"):
         zoned_time_ms(text, "--since")
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00", "9999-12-31T23:59:59"])
+def test_a_time_that_other_zones_cannot_write_is_refused_like_any_without_zone(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first and the last hours of the calendar are over, or not there yet, elsewhere."""
+    for zone in ("Pacific/Auckland", "America/Los_Angeles"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        with pytest.raises(typer.BadParameter, match="names no zone"):
+            zoned_time_ms(text, "--since")
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("text", ["1969-12-31T23:59:59.999Z", "1969-12-31T23:59:59.998Z", "999999d"])
+def test_what_lies_before_all_times_of_kafka_is_the_first_of_them(text: str) -> None:
+    """Asked for a time of -1, a broker would answer with the end of the topic."""
+    assert 0 == time_ms(text) == zoned_time_ms(text, "--since")
