@@ -1,36 +1,52 @@
 # The bridge, with nothing in it that it does not run: wheels of requirements.lock, by hash, and the package.
-# Any Python from 3.11 on glibc will do as BASE_IMAGE; pin it by digest where you build for production.
-ARG BASE_IMAGE=docker.io/library/python:3.13.9-slim-bookworm
+# Any Python from 3.11 on glibc 2.28 or newer will do, on amd64 and arm64. docs/image.md says how to build it.
+#
+# python:3.13.14-slim-bookworm
+ARG BASE_IMAGE=docker.io/library/python@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8
+# Where BASE_IMAGE has no shell, as distroless: an image of the same Python that has one, and GNU's env.
+ARG BUILD_IMAGE=${BASE_IMAGE}
 
-FROM ${BASE_IMAGE} AS build
-# pip lives in a folder of its own, and installs into another one that is taken along without it.
-RUN python3 -m venv /build/pip && python3 -m venv --without-pip /opt/partner-bridge
-COPY requirements.lock /build/
-RUN /build/pip/bin/python -m pip --disable-pip-version-check --python /opt/partner-bridge/bin/python install \
-        --no-cache-dir --no-compile --only-binary :all: --require-hashes --requirement /build/requirements.lock
-COPY connector /build/connector
-# Process 1 hears no signal before it has a handler for it, and Python takes a moment to have one: until then `env`
-# keeps signals back, which the program takes up.
-# Copied, not built: a wheel of our own would only take a build tool that has no hash here. Compiled now, because
-# the file system is read-only later; by hash, so that the time of the copy does not matter.
-RUN cp -r /build/connector "$(/opt/partner-bridge/bin/python -c 'import site; print(site.getsitepackages()[0])')" \
-    && printf '#!/usr/bin/env -S --block-signal=TERM,INT /opt/partner-bridge/bin/python\nfrom connector.__main__ import main\n\nmain()\n' \
-        > /opt/partner-bridge/bin/partner-bridge \
-    && chmod 755 /opt/partner-bridge/bin/partner-bridge \
-    && /opt/partner-bridge/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/partner-bridge \
-    && /opt/partner-bridge/bin/partner-bridge --version
+FROM ${BUILD_IMAGE} AS build
+USER 0:0
+ARG PIP_INDEX_URL
+ENV PIP_CONFIG_FILE=/run/secrets/pip.conf PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore \
+    PYTHONDONTWRITEBYTECODE=1
+# pip and the build tool live in a folder of their own; what they install is taken along without them.
+RUN python3 -m venv /build/tools && python3 -m venv --without-pip /opt/partner-bridge
+COPY requirements.lock requirements-build.lock /build/
+RUN --mount=type=secret,id=pip.conf --mount=type=secret,id=ca.pem \
+    if [ -e /run/secrets/ca.pem ]; then export PIP_CERT=/run/secrets/ca.pem; fi \
+    && cd /build && pip="/build/tools/bin/python -m pip" && locked="--no-compile --only-binary :all: --require-hashes" \
+    && $pip --python /opt/partner-bridge/bin/python install $locked --requirement requirements.lock \
+    && $pip install $locked --requirement requirements-build.lock
+COPY pyproject.toml README.md LICENSE /build/source/
+COPY connector /build/source/connector
+RUN cd /build && pip="/build/tools/bin/python -m pip" \
+    && $pip wheel --no-deps --no-index --no-build-isolation --wheel-dir wheels ./source \
+    && $pip --python /opt/partner-bridge/bin/python install --no-deps --no-index --no-compile --find-links wheels \
+        kafka-partner-bridge
+COPY image /build/image
+RUN mkdir /build/bin && cp -L /usr/bin/env /build/image/partner-bridge /build/bin/
 
 FROM ${BASE_IMAGE}
+ARG BASE_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG SOURCE
+# Named, so that no layer with the times of another build is taken from the cache.
+ARG SOURCE_DATE_EPOCH
+USER 0:0
+COPY --from=build /opt/partner-bridge/lib /opt/partner-bridge/lib
+COPY --from=build /build/bin /opt/partner-bridge/bin
+RUN --mount=type=bind,from=build,source=/build/image,target=/build/image \
+    ["python3", "-B", "/build/image/finish.py"]
 LABEL org.opencontainers.image.title="kafka-partner-bridge" \
       org.opencontainers.image.description="Delivers Avro events from Kafka topics to Amazon EventBridge partner event sources." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-# The base brings a pip of its own.
-RUN rm -rf /usr/local/lib/python3*/site-packages/pip* /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip
-COPY --from=build /opt/partner-bridge /opt/partner-bridge
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
 ENV PATH=/opt/partner-bridge/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -5,8 +5,8 @@ INSTALLED := .venv/.installed
 # Tests start hundreds of processes; without bytecode files each of them would compile the package anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring cluster image demo bench \
-	curves chaos soak fuzz audit
+.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring cluster image sbom \
+	demo bench curves chaos soak fuzz audit
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -40,6 +40,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 lock: $(INSTALLED) ## writes the locks, keeping the versions that still fit
 	$(COMPILE) --extra msk --extra otel --output-file requirements.lock
 	$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
+	$(subst pyproject.toml,,$(COMPILE)) --group build --constraint requirements-dev.lock --output-file requirements-build.lock
 	$(BIN)/python -m tests.services.locks
 
 format: setup ## formats the code
@@ -82,6 +83,14 @@ monitoring: setup ## runs every query of dashboard and alerts against a real Pro
 cluster: setup ## installs the chart on a real API server, which the first run builds: Go, ten minutes, 3 GB
 	$(BIN)/python -m tests.cluster.programs
 	$(BIN)/pytest tests/cluster/releases.py
+
+sbom: setup ## writes dist/sbom.cdx.json: the image's packages of Python, with licenses, as CycloneDX
+	$(BIN)/uv venv --quiet --clear dist/sbom
+	$(BIN)/uv pip install --quiet --python dist/sbom --require-hashes --requirement requirements.lock
+	$(BIN)/uv build --quiet --wheel --build-constraints requirements-build.lock --require-hashes --out-dir dist
+	$(BIN)/uv pip install --quiet --python dist/sbom --no-deps --no-index --find-links dist kafka-partner-bridge
+	$(BIN)/uv tool run --quiet --from cyclonedx-bom==7.5.0 cyclonedx-py environment --output-reproducible \
+		--output-file dist/sbom.cdx.json dist/sbom
 
 image: setup ## builds the image (BASE_IMAGE=…) and runs it as Kubernetes would
 	IMAGE_TESTS=required $(BIN)/pytest tests/image

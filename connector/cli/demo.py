@@ -36,7 +36,16 @@ def run_demo(*, records: int, keep: bool) -> int:
             err=True,
         )
         return EXIT_USAGE
-    folder = Path(tempfile.mkdtemp(prefix="partner-bridge-demo-"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="partner-bridge-demo-"))
+    except OSError as error:
+        typer.echo(
+            "The demo writes the bridge's configuration and log to a temporary folder, and has none: "
+            f"{error.strerror or error}. Nothing was started. Name one with TMPDIR; in a container with a "
+            "read-only root, mount one: --tmpfs /tmp.",
+            err=True,
+        )
+        return EXIT_USAGE
     with process.before_ending(partial(shutil.rmtree, folder, ignore_errors=True)):
         problems = _run(folder, records, keep=keep)
     if not problems:

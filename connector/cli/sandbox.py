@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import typer
 
@@ -32,11 +33,12 @@ UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")
 
 app = typer.Typer(
     help="Keep a broker, EventBridge and registry up, for your tests.\n\n"
-    "All of them on this machine, without Docker or AWS, until Ctrl-C. A bridge.yaml for it goes to stdout. "
+    "All of them in one process, without Docker or AWS, until Ctrl-C. A bridge.yaml for it goes to stdout. "
     "The commands ask one that runs, and tell it what to do. Exit code 4: none runs, or it refuses.",
     epilog=examples(
         "partner-bridge sandbox | tee bridge.yaml",
         "partner-bridge sandbox --strict-sources",
+        "partner-bridge sandbox --host 0.0.0.0 --advertised-host sandbox --kafka-port 9092",
         "partner-bridge sandbox events --wait 3 --timeout 30",
         "partner-bridge sandbox accept aws.partner/example.com/acme",
         "partner-bridge sandbox fault throttle --times 5",
@@ -55,6 +57,22 @@ Url = Annotated[
     ),
 ]
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+Host = Annotated[
+    str,
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="Address to listen on. Beyond this machine, whoever reaches it can do everything with it.",
+    ),
+]
+AdvertisedHost = Annotated[
+    str | None,
+    typer.Option(
+        "--advertised-host",
+        metavar="NAME",
+        help="Name under which others reach it. Default: the address; 0.0.0.0 is none.",
+    ),
+]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")]
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="The whole name of the source.")]
 Region = Annotated[
@@ -70,7 +88,10 @@ Part = Annotated[
 def start(
     context: typer.Context,
     *,
+    host: Host = "127.0.0.1",
+    advertised_host: AdvertisedHost = None,
     eventbridge_port: Port = DEFAULT_PORT,
+    kafka_port: Port = 0,
     registry_port: Port = 0,
     strict_sources: Annotated[
         bool,
@@ -83,7 +104,10 @@ def start(
 
     raise typer.Exit(
         run_sandbox(
+            host=host,
+            advertised_host=advertised_host,
             eventbridge_port=eventbridge_port,
+            kafka_port=kafka_port,
             registry_port=registry_port,
             strict_sources=strict_sources,
             usual_url=DEFAULT_URL,
@@ -171,7 +195,8 @@ def env(*, url: Url = DEFAULT_URL) -> None:
         addresses = sandbox.addresses()
     environment = {**addresses["environment"], ENDPOINT_VARIABLE: addresses["eventbridge"]}
     typer.echo(f"unset {' '.join(UNSET)}")
-    for name, value in {**environment, "NO_PROXY": "127.0.0.1", URL_VARIABLE: url}.items():
+    hosts = dict.fromkeys(["127.0.0.1", urlsplit(addresses["eventbridge"]).hostname or ""])
+    for name, value in {**environment, "NO_PROXY": ",".join(hosts), URL_VARIABLE: url}.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 

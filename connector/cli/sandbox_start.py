@@ -11,19 +11,42 @@ from connector import process
 from connector.cli.output import print_values
 from connector.process import EXIT_DONE, EXIT_USAGE
 from connector.sandbox import orders
+from connector.sandbox.server import Host
 from connector.sandbox.services import Sandbox
 
+_EVERY = ("0.0.0.0", "::")  # noqa: S104 - they are told apart, not bound
 
-def run_sandbox(*, eventbridge_port: int, registry_port: int, strict_sources: bool, usual_url: str) -> int:
+
+def run_sandbox(
+    *,
+    host: str,
+    advertised_host: str | None,
+    eventbridge_port: int,
+    kafka_port: int,
+    registry_port: int,
+    strict_sources: bool,
+    usual_url: str,
+) -> int:
     """Keep broker, registry and EventBridge up until SIGINT or SIGTERM; returns the exit code.
 
     Prints a complete `bridge.yaml` for them to stdout and everything else to stderr. A port of 0 is a
-    free one; the broker's cannot be chosen. At `usual_url` commands find it without `--url`.
+    free one. At `usual_url` commands find it without `--url`.
     """
+    if host in _EVERY and advertised_host is None:
+        typer.echo(
+            f"{host} is every address of this machine, and none that others could be told. Nothing was "
+            "started. Say under which name they reach it: --advertised-host sandbox.",
+            err=True,
+        )
+        return EXIT_USAGE
     stopped = threading.Event()
     process.stop_with(stopped.set)
     sandbox = Sandbox(
-        eventbridge_port=eventbridge_port, registry_port=registry_port, strict_sources=strict_sources
+        host=Host(host, advertised_host or host),
+        eventbridge_port=eventbridge_port,
+        kafka_port=kafka_port,
+        registry_port=registry_port,
+        strict_sources=strict_sources,
     )
     try:
         sandbox.start()

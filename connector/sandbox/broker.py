@@ -7,7 +7,8 @@ called here (https://github.com/confluentinc/librdkafka/blob/master/src/rdkafka_
 
 What it is not (seen with confluent-kafka 2.16.0):
 
-- Its port cannot be chosen, and everything is in memory.
+- It listens on 127.0.0.1 and a port of its own choice; for another address there is a relay before it.
+  Everything is in memory.
 - It keeps 5 MiB and 100,000 records a partition, and then forgets the oldest: no place for a backlog.
 - An unknown topic is created by the first producer or AdminClient that asks for its metadata, with 4
   partitions; a consumer that asks creates none. An AdminClient can do nothing else: CreateTopics,
@@ -31,17 +32,29 @@ from typing import Any, Self
 
 from confluent_kafka import cimpl
 
+from connector.sandbox.relay import Relay
+from connector.sandbox.server import LOOPBACK, Host
+
 _PRODUCER = 0
 _ALL_BROKERS = -1
+_BROKER = 1
+"""The id that a mock cluster gives its first."""
 _TEXT = ctypes.c_char_p
 _HANDLE = ctypes.c_void_p
 _INT32 = ctypes.c_int32
 
 
 class Broker:
-    """One mock Kafka broker on 127.0.0.1, from `start` until `stop`."""
+    """One mock Kafka broker, from `start` until `stop`; on 127.0.0.1 unless told otherwise."""
 
-    def __init__(self, *, topics: Mapping[str, int] | None = None, group_delay_ms: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        topics: Mapping[str, int] | None = None,
+        group_delay_ms: int = 0,
+        host: Host = LOOPBACK,
+        port: int = 0,
+    ) -> None:
         """`topics` are partition counts by name.
 
         With a `group_delay_ms`, a new group waits so long for further members before its first
@@ -49,13 +62,16 @@ class Broker:
         """
         self._topics = dict(topics or {})
         self._group_delay_ms = group_delay_ms
+        self._host = host
+        self._port = port
+        self._relay: Relay | None = None
         self._client: int | None = None
         self._cluster: int | None = None
         self.bootstrap = ""
         """Its address, as `bootstrap.servers` wants it."""
 
     def start(self) -> Self:
-        """Listens, and creates the topics."""
+        """Listens, and creates the topics. Raises OSError where it cannot listen."""
         error = ctypes.create_string_buffer(512)
         settings = _call("conf_new", _HANDLE)
         quiet = (settings, b"log_level", b"0", error, len(error))
@@ -70,12 +86,21 @@ class Broker:
         self._on_cluster("group_initial_rebalance_delay_ms", self._group_delay_ms, types=(_INT32,))
         bootstrap = _call("mock_cluster_bootstraps", _TEXT, self._cluster, types=(_HANDLE,))
         self.bootstrap = bootstrap.decode()
+        if self._port or self._host != LOOPBACK:
+            self._relay = Relay(self._host, self._port, int(self.bootstrap.rpartition(":")[2])).start()
+            self.bootstrap = self._host.at(self._relay.port)
+            where = (self._cluster, _BROKER, self._host.advertised.encode(), self._relay.port)
+            types = (_HANDLE, _INT32, _TEXT, ctypes.c_int)
+            _call("mock_broker_set_host_port", None, *where, types=types)
         for name, partitions in self._topics.items():
             self.create_topic(name, partitions)
         return self
 
     def stop(self) -> None:
         """Closes every connection; its records are gone. Harmless when it is not running."""
+        if self._relay:
+            self._relay.stop()
+        self._relay = None
         if self._cluster:
             _call("mock_cluster_destroy", None, self._cluster, types=(_HANDLE,))
             _call("destroy", None, self._client, types=(_HANDLE,))

@@ -86,7 +86,8 @@ def _registry(registry: Mapping[str, Any], addresses: Mapping[str, Any]) -> dict
 
 def _target(target: Mapping[str, Any], addresses: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in target.items() if key not in _OF_AWS}
-    return kept | {"endpoint_url": addresses["eventbridge"]}
+    insecure = {"allow_insecure": True} if orders.is_plain_elsewhere(addresses["eventbridge"]) else {}
+    return kept | {"endpoint_url": addresses["eventbridge"]} | insecure
 
 
 def _make_absolute(group: dict[str, Any], name: str, folder: Path) -> None:

@@ -39,7 +39,7 @@ from connector.sandbox import awsjson, control, entries
 from connector.sandbox.awsjson import ApiError, Credential
 from connector.sandbox.control import CustomerAct, Surroundings
 from connector.sandbox.faults import Chance, Fault, Script
-from connector.sandbox.server import HttpServer, reset
+from connector.sandbox.server import LOOPBACK, Host, HttpServer, reset
 from connector.sandbox.sources import CUSTOMER, FakeSources, State
 
 ACCESS_KEY_ID = "AKIDSANDBOX"
@@ -142,7 +142,7 @@ class _Batch(NamedTuple):
 
 
 class FakeEventBridge(HttpServer):
-    """EventBridge on 127.0.0.1 from `start` until `stop`; what it knows outlives a stop.
+    """EventBridge from `start` until `stop`; what it knows outlives a stop.
 
     Stopped and started again it was unreachable for a while; its methods work all the time.
     """
@@ -150,6 +150,7 @@ class FakeEventBridge(HttpServer):
     def __init__(
         self,
         *,
+        host: Host = LOOPBACK,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         credentials: Mapping[str, Credential] | None = None,
@@ -158,7 +159,7 @@ class FakeEventBridge(HttpServer):
         surroundings: Surroundings | None = None,
     ) -> None:
         """`surroundings` are the parts beside it that its control API speaks of, too."""
-        super().__init__(port=port, tls=tls)
+        super().__init__(host=host, port=port, tls=tls)
         self.surroundings = surroundings
         self._credentials = dict(credentials or {ACCESS_KEY_ID: Credential(SECRET_ACCESS_KEY)})
         self._auto_create = auto_create

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
 from typing import Any, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
 
 import fastavro
 import orjson
 
+from connector import config as settings
 from connector.errors import Code
 
 TOPIC = "orders.v1"
@@ -115,13 +118,22 @@ REGION = "eu-central-1"
 
 def config(addresses: Mapping[str, Any], *, http_port: int) -> str:
     """Write `CONFIG` with the addresses of a sandbox."""
-    return CONFIG.format(
+    text = CONFIG.format(
         bootstrap=addresses["kafka"]["bootstrap.servers"],
         registry=addresses["schema_registry"],
         eventbridge=addresses["eventbridge"],
         region=REGION,
         http_port=http_port,
     )
+    if is_plain_elsewhere(addresses["eventbridge"]):
+        text = re.sub(r"(?<=\n)( +)endpoint_url: .*\n", r"\g<0>\1allow_insecure: true\n", text)
+    return text
+
+
+def is_plain_elsewhere(url: str) -> bool:
+    """Whether a bridge has to be told that it may send to this address without TLS."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not settings.is_loopback(parts.hostname or "")
 
 
 Fate: TypeAlias = Code | Literal["event", "filtered"]

@@ -41,7 +41,7 @@ from connector.formats.avro_schema import compile_reader
 from connector.formats.avro_types import Forms
 from connector.formats.references import Reference, referred
 from connector.formats.schema_cache import NotFoundError
-from connector.sandbox.server import HttpServer, json_response, reset
+from connector.sandbox.server import LOOPBACK, Host, HttpServer, json_response, reset
 
 APICURIO_API = "/apis/registry/v3"
 _OF_APICURIO = re.compile(APICURIO_API + r"/ids/(?:globalIds|contentIds)/([0-9]+)(/references)?")
@@ -113,17 +113,18 @@ class _RegistryError(Exception):
 
 
 class FakeRegistry(HttpServer):
-    """A schema registry on 127.0.0.1 from `start` until `stop`; what it holds outlives a stop."""
+    """A schema registry from `start` until `stop`; what it holds outlives a stop."""
 
     def __init__(
         self,
         *,
+        host: Host = LOOPBACK,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         basic_auth: tuple[str, str] | None = None,
         bearer_token: str | None = None,
     ) -> None:
-        super().__init__(port=port, tls=tls)
+        super().__init__(host=host, port=port, tls=tls)
         self._authorization: str | None = None
         if basic_auth:
             self._authorization = f"Basic {base64.b64encode(':'.join(basic_auth).encode()).decode()}"

@@ -10,6 +10,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import orjson
@@ -17,18 +18,33 @@ from aiohttp import web
 
 T = TypeVar("T")
 
-_HOST = "127.0.0.1"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where a server listens, and the name under which it tells others to find it."""
+
+    listens_on: str = "127.0.0.1"
+    advertised: str = "127.0.0.1"
+
+    def at(self, port: int) -> str:
+        """Writes the advertised address with a port."""
+        return f"[{self.advertised}]:{port}" if ":" in self.advertised else f"{self.advertised}:{port}"
+
+
+LOOPBACK = Host()
+
+
 class HttpServer(ABC):
-    """Answers HTTP on 127.0.0.1 from a thread of its own, from `start` until `stop`.
+    """Answers HTTP from a thread of its own, from `start` until `stop`; on 127.0.0.1 unless told otherwise.
 
     A subclass writes `answer`, which runs on the server's event loop. The port is kept: stop and
     start again to be unreachable for a while at the same address.
     """
 
-    def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, host: Host = LOOPBACK, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        self.host = host
         self.port = port
         self._tls = tls
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -41,11 +57,11 @@ class HttpServer(ABC):
 
     @property
     def url(self) -> str:
-        """Where it listens, without a trailing slash."""
-        return f"{'https' if self._tls else 'http'}://{_HOST}:{self.port}"
+        """Where it is found, without a trailing slash."""
+        return f"{'https' if self._tls else 'http'}://{self.host.at(self.port)}"
 
     def start(self) -> Self:
-        """Listens; returns once connections are accepted. Raises OSError where the port is taken."""
+        """Listens; returns once connections are accepted. Raises OSError where it cannot listen."""
         listening: Future[int] = Future()
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve(listening)), name=type(self).__name__, daemon=True
@@ -95,7 +111,12 @@ class HttpServer(ABC):
         await runner.setup()
         try:
             site = web.TCPSite(
-                runner, _HOST, self.port, ssl_context=self._tls, backlog=1024, reuse_address=True
+                runner,
+                self.host.listens_on,
+                self.port,
+                ssl_context=self._tls,
+                backlog=1024,
+                reuse_address=True,
             )
             await site.start()
             listening.set_result(runner.addresses[0][1])
@@ -123,6 +144,6 @@ def json_response(body: object, *, status: int = 200) -> web.Response:
 
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.create_server((_HOST, 0)) as listener:
+    with socket.create_server((LOOPBACK.listens_on, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -11,26 +11,35 @@ from connector.sandbox import orders
 from connector.sandbox.broker import Broker
 from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY, FakeEventBridge
 from connector.sandbox.registry import FakeRegistry
+from connector.sandbox.server import LOOPBACK, Host
 
 MAX_PARTITIONS = 1000
 """Of one topic: an error of the caller's, not a limit of the broker's."""
 
 
 class Sandbox:
-    """Broker, registry and EventBridge on 127.0.0.1, with the topics and the schema of the example."""
+    """Broker, registry and EventBridge, with the topics and the schema of the example."""
 
     def __init__(
-        self, *, eventbridge_port: int = 0, registry_port: int = 0, strict_sources: bool = False
+        self,
+        *,
+        host: Host = LOOPBACK,
+        eventbridge_port: int = 0,
+        kafka_port: int = 0,
+        registry_port: int = 0,
+        strict_sources: bool = False,
     ) -> None:
         """With `strict_sources` a partner event source exists only once it was created."""
         letters = orders.DEAD_LETTER_TOPIC
         self.broker = Broker(
-            topics={orders.TOPIC: orders.PARTITIONS, letters: 1, f"{letters}.resolutions": 1}
+            topics={orders.TOPIC: orders.PARTITIONS, letters: 1, f"{letters}.resolutions": 1},
+            host=host,
+            port=kafka_port,
         )
         self.eventbridge = FakeEventBridge(
-            port=eventbridge_port, auto_create=not strict_sources, surroundings=self
+            host=host, port=eventbridge_port, auto_create=not strict_sources, surroundings=self
         )
-        self.registry = FakeRegistry(port=registry_port)
+        self.registry = FakeRegistry(host=host, port=registry_port)
         self._is_kafka_down = False
         self.schema_id = 0
         """The id under which the registry knows the orders of the example."""
@@ -39,7 +48,7 @@ class Sandbox:
         """Start all three, or none.
 
         Raises:
-            OSError: a port is taken.
+            OSError: a port is taken, or the host is none of this machine.
         """
         try:
             self.eventbridge.start()

@@ -133,7 +133,12 @@ def _problem(text: str) -> ConfigError:
 
 
 def _loaded(text: str) -> config.Settings:
-    with tempfile.TemporaryDirectory() as folder:
+    try:
+        made = tempfile.TemporaryDirectory()
+    except OSError as error:
+        said = f"there is no temporary folder to try it in: {error.strerror or error}"
+        raise _problem(f"{said}; name one with TMPDIR") from None
+    with made as folder:
         file = Path(folder, CONFIGURATION)
         file.write_text(text)
         return config.load(file)

@@ -8,7 +8,12 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import pytest
+
+from connector.cli.demo import run_demo
 
 PROGRAM = str(Path(sys.executable).with_name("partner-bridge"))
 
@@ -49,3 +54,17 @@ def test_what_lies_in_the_folder_is_no_part_of_it_and_every_hint_works_as_printe
     assert [f"{PROGRAM} demo --keep", f"{PROGRAM} sandbox"] == hints
     for hint in hints:
         assert 0 == run([*shlex.split(hint), "--help"], tmp_path).returncode
+
+
+def test_without_a_temporary_folder_it_says_so_and_how_to_give_it_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a container whose root is read-only: one sentence, and exit code 2."""
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/none")
+
+    assert 2 == run_demo(records=10, keep=False)
+
+    told = capsys.readouterr()
+    assert "" == told.out
+    assert "Nothing was started" in told.err
+    assert "--tmpfs /tmp" in told.err

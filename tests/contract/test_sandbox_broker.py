@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from connector.sandbox.broker import Broker
+from connector.sandbox.server import Host, free_port
 
 PARTITIONS = 6
 
@@ -102,3 +103,48 @@ def test_a_topic_is_created_once() -> None:
     """A second time says so."""
     with Broker(topics={"orders": 1}) as broker, pytest.raises(ValueError, match="orders"):
         broker.create_topic("orders", 2)
+
+
+@pytest.mark.parametrize("host", [Host("127.0.0.2", "127.0.0.2"), Host("127.0.0.1", "localhost")])
+def test_elsewhere_a_group_finds_it_by_the_advertised_address_alone(host: Host) -> None:
+    """Bootstrap, metadata, coordinator, fetch and commit: no answer names 127.0.0.1."""
+    with Broker(topics={"orders": PARTITIONS}, host=host, port=free_port()) as broker:
+        fill(broker, 100)
+        member = consumer(broker)
+        member.subscribe(["orders"])
+        seen: list[int | None] = []
+
+        def read() -> bool:
+            seen.extend(each.partition() for each in member.consume(100, 0.02))
+            return len(seen) >= 100
+
+        until(read)
+        member.commit(asynchronous=False)
+        brokers = {f"{each.host}:{each.port}" for each in member.list_topics(timeout=5).brokers.values()}
+        committed = member.committed([TopicPartition("orders", n) for n in range(PARTITIONS)], timeout=5)
+        member.close()
+
+    assert {broker.bootstrap} == brokers
+    assert 100 == sum(max(0, each.offset) for each in committed)
+
+
+def test_elsewhere_it_can_be_down_and_up_again() -> None:
+    """The relay before it holds no connection that the broker dropped."""
+    with Broker(topics={"orders": 1}, host=Host("127.0.0.2", "127.0.0.2")) as broker:
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "reconnect.backoff.max.ms": 100})
+        told: list[KafkaError | None] = []
+        broker.set_down()
+        producer.produce("orders", b"value", on_delivery=lambda error, _: told.append(error))
+        while_down = producer.flush(1)
+        broker.set_up()
+        left = producer.flush(10)
+
+    assert (1, 0) == (while_down, left)
+    assert [None] == told
+
+
+def test_a_port_that_is_taken_is_an_error_and_leaves_nothing_running() -> None:
+    with Broker(host=Host("127.0.0.2", "127.0.0.2")) as broker:
+        port = int(broker.bootstrap.rpartition(":")[2])
+        with pytest.raises(OSError, match=str(port)):
+            Broker(host=Host("127.0.0.2", "127.0.0.2"), port=port).start()

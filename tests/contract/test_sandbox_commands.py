@@ -76,6 +76,51 @@ def test_a_port_that_is_taken_is_exit_2_with_a_reason() -> None:
     assert "--eventbridge-port 0" in talk
 
 
+def test_it_listens_on_another_address_when_told_and_hands_out_that_one_alone() -> None:
+    """As in a container, for others beside it: no address is one that only this machine has."""
+    kafka_port = free_port()
+    with started(
+        *("--host", "127.0.0.2", "--eventbridge-port", "0", "--kafka-port", str(kafka_port))
+    ) as child:
+        written = configuration(child)
+        settings = yaml.safe_load(written)
+        url = settings["eventbridge"]["endpoint_url"]
+        at = [sys.executable, "-m", "connector", "sandbox"]
+        status = subprocess.run([*at, "status", "--url", url], capture_output=True, text=True, check=False)
+        environ = subprocess.run([*at, "env", "--url", url], capture_output=True, text=True, check=False)
+        child.send_signal(signal.SIGTERM)
+        _, talk = child.communicate(timeout=30)
+
+    assert 0 == child.returncode, talk
+    assert f"127.0.0.2:{kafka_port}" == settings["kafka"]["bootstrap.servers"]
+    assert url.startswith("http://127.0.0.2:")
+    assert settings["schema_registry"]["url"].startswith("http://127.0.0.2:")
+    assert 0 == status.returncode, status.stderr
+    assert f"127.0.0.2:{kafka_port}" in status.stdout
+    assert "export NO_PROXY=127.0.0.1,127.0.0.2" in environ.stdout
+    assert "127.0.0.1" not in talk
+
+
+def test_every_address_is_none_to_hand_out() -> None:
+    """Clients would be told to connect to 0.0.0.0, which is themselves."""
+    with started("--host", "0.0.0.0") as child:
+        out, talk = child.communicate(timeout=30)
+
+    assert 2 == child.returncode
+    assert "" == out
+    assert "--advertised-host" in talk
+
+
+def test_an_address_of_another_machine_is_exit_2_with_a_reason() -> None:
+    with started("--host", "192.0.2.1") as child:
+        out, talk = child.communicate(timeout=30)
+
+    assert 2 == child.returncode
+    assert "" == out
+    assert "192.0.2.1" in talk
+    assert "Traceback" not in talk
+
+
 def test_a_signal_ends_a_command_that_waits_with_128_and_its_number() -> None:
     """Only the sandbox itself is to be stopped so: a wait that was stopped did not find its events."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

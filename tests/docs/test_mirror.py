@@ -62,6 +62,7 @@ WITHOUT_UNIT_TEST = {
     "sandbox.entries": "tests/contract/test_fake_eventbridge.py sends it entries with boto3",
     "sandbox.eventbridge": "tests/contract/test_fake_eventbridge.py judges it by boto3",
     "sandbox.pytest_plugin": "tests/integration/test_sandbox.py has pytest find its fixture",
+    "sandbox.relay": "tests/contract/test_sandbox_broker.py runs a consumer group through it",
     "sandbox.server": "tests/contract/test_fake_eventbridge.py serves with it",
     "sandbox.sources": "tests/contract/test_fake_eventbridge.py changes sources with boto3",
     "sandbox.testing": "tests/integration/test_sandbox.py runs the examples with it",

@@ -1,4 +1,4 @@
-"""The container engine at hand: Docker, Podman, or Buildah to build and Podman to run.
+"""The container engine at hand: Docker or Podman.
 
 Also one inside a container or a small virtual machine, which may not make control groups or raise limits:
 what works there is found by trying.
@@ -41,9 +41,8 @@ class Engine:
     """How images are built and run on this machine."""
 
     name: str
-    build_command: tuple[str, ...]
-    run_command: tuple[str, ...]
-    """The program with its own options, before `run`, `kill` and the like."""
+    command: tuple[str, ...]
+    """The program with its own options, before `build`, `run`, `kill` and the like."""
     run_options: tuple[str, ...] = ()
 
     def has(self, image: str) -> bool:
@@ -55,16 +54,26 @@ class Engine:
         except subprocess.TimeoutExpired:
             return False
 
-    def build(self, folder: Path, tag: str, arguments: Mapping[str, str]) -> None:
-        """Builds the Dockerfile of a folder; raises AssertionError with the end of the log."""
-        options = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
-        ended = subprocess.run(
-            [*self.build_command, *options, "--tag", tag, str(folder)],
-            env=_ENVIRON,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=BUILD_TIMEOUT_S,
+    def build(
+        self,
+        folder: Path,
+        tag: str,
+        arguments: Mapping[str, str],
+        *,
+        secrets: Mapping[str, Path] | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        """Builds the Dockerfile of a folder; raises AssertionError with the end of the log.
+
+        Every time in the image is `SOURCE_DATE_EPOCH`, if the arguments have it and the engine can do that.
+        """
+        given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
+        given += [f"--secret=id={name},src={file}" for name, file in (secrets or {}).items()]
+        if self.name == "Podman" and "SOURCE_DATE_EPOCH" in arguments:
+            given.append(f"--timestamp={arguments['SOURCE_DATE_EPOCH']}")
+        ended = self._call(
+            *("build", *given, *options, "--tag", tag, str(folder)),
+            timeout_s=BUILD_TIMEOUT_S,
         )
         assert ended.returncode == 0, f"{self.name} did not build:\n{(ended.stdout + ended.stderr)[-4000:]}"
 
@@ -106,7 +115,7 @@ class Engine:
 
     def _call(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*self.run_command, *arguments],
+            [*self.command, *arguments],
             env=_ENVIRON,
             capture_output=True,
             text=True,
@@ -122,27 +131,29 @@ _ENVIRON = {"BUILDAH_ISOLATION": "chroot", **os.environ}
 def find() -> Engine:
     """The engine that answers; raises MissingServiceError where none does."""
     if _answers("docker", "info"):
-        return Engine("Docker", ("docker", "build"), ("docker",))
+        return Engine("Docker", ("docker",))
     if _answers("podman", "info"):
-        builder = ("buildah", "bud") if shutil.which("buildah") else ("podman", "build")
-        return Engine("Podman", builder, ("podman",))
-    raise MissingServiceError(
-        "no container engine answers; install Docker, or Podman (and Buildah), and start it"
-    )
+        return Engine("Podman", ("podman",))
+    raise MissingServiceError("no container engine answers; install Docker or Podman, and start it")
 
 
-def able(engine: Engine, image: str) -> Engine:
-    """The engine with the options under which it really runs an image; raises MissingServiceError."""
-    if not engine.has(image):
-        raise MissingServiceError(
-            f"{engine.name} has no image {image} and cannot pull it; name one: make image BASE_IMAGE=…"
-        )
+def able(engine: Engine, *images: str) -> Engine:
+    """The engine with the options under which it really runs the last of the images; it needs all of them.
+
+    Raises:
+        MissingServiceError: it has one of them not, or runs nothing.
+    """
+    for image in images:
+        if not engine.has(image):
+            raise MissingServiceError(
+                f"{engine.name} has no image {image} and cannot pull it; name one: make image BASE_IMAGE=…"
+            )
     ways = [engine]
     if engine.name == "Podman":
         own, run = _MODEST
         ways += [
-            Engine(engine.name, engine.build_command, ("podman",), run),
-            Engine(engine.name, engine.build_command, ("podman", *own), run),
+            Engine(engine.name, ("podman",), run),
+            Engine(engine.name, ("podman", *own), run),
         ]
     for way in ways:
         ended = way.run(image, "-c", "pass", options=["--entrypoint=python3"])

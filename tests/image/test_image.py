@@ -12,6 +12,7 @@ import pytest
 import urllib3
 from confluent_kafka import Producer
 
+from connector import __version__
 from connector.sandbox import orders
 from connector.sandbox.services import Sandbox
 from tests.conftest import PARTS
@@ -36,7 +37,24 @@ print(json.dumps({
     "modules": [name for name in ("pip", "tests", "pytest", "hatchling") if importlib.util.find_spec(name)],
     "tools": [tool for tool in ("gcc", "cc", "make", "git") for folder in os.environ["PATH"].split(":")
               if os.path.exists(f"{folder}/{tool}")],
+    "programs": sorted(os.listdir("/opt/partner-bridge/bin")),
 }))
+"""
+
+
+INSTALLED = """
+import importlib.metadata, json
+found = importlib.metadata.distribution("kafka-partner-bridge")
+license = found.metadata["License-Expression"], found.read_text("licenses/LICENSE")
+print(json.dumps([found.name, found.version, *license]))
+"""
+
+UNCOMPILED = """
+import importlib.util, json, os, sys
+import connector.__main__, connector.service, connector.cli.app
+files = [getattr(module, "__file__", None) or "" for module in list(sys.modules.values())]
+sources = [file for file in files if file.endswith(".py") and not file.startswith("/etc/")]
+print(json.dumps([file for file in sources if not os.path.exists(importlib.util.cache_from_source(file))]))
 """
 
 
@@ -57,7 +75,30 @@ def test_it_is_not_root_can_write_nothing_and_holds_no_tools(image: Image) -> No
         "writable": ["/tmp"],
         "modules": [],
         "tools": [],
+        "programs": ["env", "partner-bridge", "python"],
     } == json.loads(looked.stdout)
+
+
+def test_a_scanner_finds_the_product_and_its_license(image: Image) -> None:
+    """As scanners of Python packages look: by the metadata of what is installed."""
+    looked = image.engine.run(
+        image.tag, "-c", INSTALLED, options=["--entrypoint=/opt/partner-bridge/bin/python"]
+    )
+
+    assert 0 == looked.returncode, looked.stderr
+    assert ["kafka-partner-bridge", __version__, "Apache-2.0", (ROOT / "LICENSE").read_text()] == json.loads(
+        looked.stdout
+    )
+
+
+def test_a_start_compiles_nothing(image: Image) -> None:
+    """The root is read-only: what is not compiled in the build is compiled again by each start."""
+    looked = image.engine.run(
+        image.tag, "-c", UNCOMPILED, options=["--entrypoint=/opt/partner-bridge/bin/python"]
+    )
+
+    assert 0 == looked.returncode, looked.stderr
+    assert [] == json.loads(looked.stdout)
 
 
 def test_it_says_what_it_is(image: Image) -> None:
@@ -67,6 +108,9 @@ def test_it_says_what_it_is(image: Image) -> None:
 
     assert "kafka-partner-bridge" == labels["org.opencontainers.image.title"]
     assert len(labels["org.opencontainers.image.revision"]) in {40, len("unknown")}
+    assert __version__ == labels["org.opencontainers.image.version"]
+    assert labels["org.opencontainers.image.base.name"]
+    assert not labels["org.opencontainers.image.source"].startswith("file"), "an address of the web, or none"
     assert "10001:10001" == settings["User"]
     assert "SIGTERM" == settings["StopSignal"]
     assert ["partner-bridge"] == settings["Entrypoint"]

@@ -6,8 +6,11 @@ from collections import Counter
 from io import BytesIO
 
 import fastavro
+import pytest
+import yaml
 
 from connector.sandbox import orders
+from connector.sandbox.configuration import for_sandbox
 
 
 def test_orders_are_the_same_for_the_same_seed() -> None:
@@ -36,3 +39,26 @@ def test_a_good_order_reads_back() -> None:
     assert isinstance(order, dict)
     assert record.key.decode() == str(order["order_id"])
     assert order["total"] == sum(line["quantity"] * line["price"] for line in order["lines"])
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("http://127.0.0.1:9477", False),
+        ("http://localhost:9477", False),
+        ("http://sandbox:9477", True),
+        ("https://sandbox:9477", False),
+    ],
+)
+def test_a_bridge_elsewhere_is_told_that_it_may_send_without_tls(url: str, allowed: bool) -> None:
+    """It would refuse to start otherwise; and nothing is allowed that need not be."""
+    addresses = {
+        "kafka": {"bootstrap.servers": "b:1"},
+        "schema_registry": "http://r",
+        "eventbridge": url,
+    }
+
+    given = yaml.safe_load(orders.config(addresses, http_port=8080))["eventbridge"]
+    turned = for_sandbox({"eventbridge": {"region": "eu-central-1"}}, addresses, http={})["eventbridge"]
+
+    assert allowed == given.get("allow_insecure", False) == turned.get("allow_insecure", False)

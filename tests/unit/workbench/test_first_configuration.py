@@ -212,6 +212,15 @@ def test_topics_that_cannot_be_mapped_are_said(
     assert message == str(caught.value)
 
 
+def test_no_temporary_folder_is_said(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose root is read-only."""
+    monkeypatch.setattr("tempfile.tempdir", "/proc/none")
+    with pytest.raises(ConfigError, match=r"no temporary folder .*; name one with TMPDIR"):
+        made(sandbox, tmp_path, "orders.v1")
+
+
 def test_a_registry_that_does_not_answer_is_said(sandbox: Sandbox, tmp_path: Path) -> None:
     """Before any record is read as something else than it is."""
     cluster = Cluster(sandbox.broker.bootstrap, "http://127.0.0.1:1")
