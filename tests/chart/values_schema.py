@@ -26,7 +26,7 @@ VALUES = ROOT / "helm" / "values.yaml"
 ASKED_FOR_BY_THE_CHART = ("Config", "Kafka", "DeadLetterSettings", "Target", "Topic", "EventTemplate")
 """Groups whose required keys `_validations.tpl` asks for, naming the fix."""
 
-_TYPES: dict[type, str] = {bool: "boolean", int: "integer", str: "string", list: "array"}
+_TYPES: dict[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array"}
 
 
 def values_schema() -> str:

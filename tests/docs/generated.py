@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from connector.cli import app
 from connector.errors import MEANINGS
-from connector.model import Entry, Partition, Position, SourceReport, SourceStatus
+from connector.model import Entry, FailingSource, Partition, Position, SourceReport, SourceStatus
 from connector.telemetry import traces
 from connector.telemetry.metrics import Telemetry
 from connector.workbench.shadow_metrics import ShadowMetrics
@@ -140,6 +140,7 @@ def show_every_series(telemetry: Telemetry) -> None:
     )
     telemetry.source_changed("default", pending.source, was="ACTIVE", now=SourceStatus("PENDING"), unsure=1)
     telemetry.sources("default", [pending])
+    telemetry.sources_failing("default", [FailingSource(pending.source, 0, "", 1)])
     telemetry.held("default", 0)
     telemetry.source_looked_up("default", "ok")
     telemetry.lag(partition, 0)

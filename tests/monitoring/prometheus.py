@@ -13,7 +13,7 @@ import yaml
 from tests.chart import tools
 from tests.services.child import Child, free_ports, wait_until
 
-LABELS = {"namespace": "shop", "bridge": "orders", "pod": "orders-1"}
+LABELS = {"namespace": "shop", "bridge": "orders"}
 """What the PodMonitor of the chart adds."""
 
 
@@ -22,7 +22,7 @@ class QueryError(Exception):
 
 
 class Prometheus:
-    """Scrapes five times a second whoever `scrape` names last, always as the same pod."""
+    """Scrapes five times a second whoever `scrape` names last."""
 
     def __init__(self, folder: Path) -> None:
         self._targets = folder / "targets.json"
@@ -38,7 +38,7 @@ class Prometheus:
                             "job_name": "bridge",
                             "file_sd_configs": [{"files": [str(self._targets)], "refresh_interval": "1s"}],
                             # A pod that restarts keeps its address.
-                            "relabel_configs": [{"target_label": "instance", "replacement": LABELS["pod"]}],
+                            "relabel_configs": [{"source_labels": ["pod"], "target_label": "instance"}],
                         }
                     ],
                 }
@@ -67,10 +67,14 @@ class Prometheus:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    def scrape(self, port: int) -> None:
-        """From now on the bridge is at this port of 127.0.0.1."""
+    def scrape(self, *ports: int) -> None:
+        """From now on the bridge's pods, `orders-1` and so on, are at these ports of 127.0.0.1."""
         written = self._targets.with_suffix(".new")
-        written.write_text(json.dumps([{"targets": [f"127.0.0.1:{port}"], "labels": LABELS}]))
+        pods = [
+            {"targets": [f"127.0.0.1:{port}"], "labels": {**LABELS, "pod": f"orders-{number}"}}
+            for number, port in enumerate(ports, 1)
+        ]
+        written.write_text(json.dumps(pods))
         written.replace(self._targets)  # Prometheus reads at any moment
 
     def ask(self, query: str) -> list[tuple[dict[str, str], float]]:

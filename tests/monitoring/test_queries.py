@@ -30,7 +30,8 @@ def test_every_metric_that_is_named_exists() -> None:
 def test_every_alert_is_in_the_runbook_and_has_both_tests() -> None:
     """One that fires and one that is silent; and a heading that the alert's link leads to."""
     runbook = (ROOT / "docs" / "runbook.md").read_text()
-    tested = (ROOT / "tests" / "chart" / "alerts_test.yaml").read_text().split("  - name: ")
+    files = (ROOT / "tests" / "chart").glob("alerts_*test.yaml")
+    tested = [case for file in files for case in file.read_text().split("  - name: ")]
 
     for alert in queries.alerts():
         of_it = [each for each in tested if f"alertname: {alert}\n" in each]
