@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring cluster image sbom \
-	demo bench curves chaos soak fuzz audit
+	demo bench curves chaos soak fuzz audit screenshots
 .DEFAULT_GOAL := help
 
 help: ## lists the targets
@@ -68,8 +68,8 @@ alone: # a test that fails beside others for want of CPU passes now; one that fa
 	@echo "The tests that failed are run once more, each alone:"
 	$(BIN)/pytest --last-failed --last-failed-no-failures none
 
-demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: no Docker, no AWS
-	$(BIN)/partner-bridge demo
+demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: make demo [KEEP=1]
+	$(BIN)/partner-bridge demo $(if $(KEEP),--keep)
 
 chart: setup ## checks the chart: lint, renders, bad values, Kubernetes' schemas, alerts; and the pages
 	$(BIN)/pytest tests/chart tests/docs
@@ -79,6 +79,9 @@ golden: setup ## renders helm/ci/*.yaml anew into tests/chart/golden
 
 monitoring: setup ## runs every query of dashboard and alerts against a real Prometheus and bridge
 	$(BIN)/pytest --capture=no tests/monitoring/test_queries.py tests/monitoring/bad_day.py
+
+screenshots: setup ## takes the pictures of the page in docs/images, with a real bridge and browser
+	$(BIN)/python -m tests.browser.screenshots
 
 cluster: setup ## installs the chart on a real API server, which the first run builds: Go, ten minutes, 3 GB
 	$(BIN)/python -m tests.cluster.programs

@@ -25,6 +25,7 @@ from connector.model import BILLED_BYTES, Answer, LastError, Partition, Position
 from connector.pipeline import Dropped, Pipeline, TopicRoute
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
+from connector.telemetry.page import Board, PartitionReport
 
 if TYPE_CHECKING:
     from connector.delivery.pauses import PauseFile
@@ -104,6 +105,7 @@ class Bridge:
         pauses: PauseFile | None = None,
         telemetry: Telemetry,
         health: Health,
+        board: Board | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         """`state_feeds` look up the sources of each target, by its name."""
@@ -115,6 +117,7 @@ class Bridge:
         self._pauses = pauses
         self._telemetry = telemetry
         self._health = health
+        self._board = board or Board()
         self._delivery = settings.delivery
         self._senders = senders(
             settings, sink=sink, telemetry=telemetry, state_feeds=state_feeds, clock_s=clock_s
@@ -245,6 +248,7 @@ class Bridge:
             tracker = self._ledger.begin(partition, record.offset, size_bytes=record.size_bytes, now_s=now_s)
             if tracker is None:
                 continue
+            tracker.read_ms = record.timestamp_ms
             counts[partition.topic] = counts.get(partition.topic, 0) + 1
             stalled = self._flow.stalled.get(partition)
             if stalled is None:
@@ -352,6 +356,12 @@ class Bridge:
                 message=failure.message,
                 target=failure.target,
             )
+            self._board.dead_lettered(
+                Position(tracker.partition, offset),
+                code=failure.code,
+                source=failure.source,
+                message=failure.message,
+            )
             if failure.target is not None and failure.source is not None:
                 error = LastError(failure.last_failure_ms, failure.code, failure.message)
                 self._senders[failure.target].source_gate.dead_lettered(failure.source, error)
@@ -431,6 +441,7 @@ class Bridge:
         self._settlement.forget_closed()
         self._flow.forget(partitions)
         self._telemetry.forget(partitions)
+        self._board.forget(partitions)
         self._assignment_changed()
 
     def _assignment_changed(self) -> None:
@@ -457,13 +468,23 @@ class Bridge:
         telemetry.pending(ledger.pending_records, ledger.pending_bytes)
         telemetry.paused(self._flow.paused())
         telemetry.partitions_stalled(self._flow.stalls(now_s))
+        partitions = [
+            PartitionReport(
+                each, None, 0.0, None, 0.0, ("excluded", self._pipeline.refusal(each.topic) or "")
+            )
+            for each in self._flow.excluded
+        ]
         for partition, tracker in ledger.trackers.items():
             oldest_s = tracker.oldest_polled_s
-            telemetry.oldest_unsettled(partition, 0.0 if oldest_s is None else now_s - oldest_s)
-            if (offset := tracker.committable) is not None and (
-                lag := self._consumer.lag(partition, offset)
-            ) is not None:
+            waits_s = 0.0 if oldest_s is None else now_s - oldest_s
+            telemetry.oldest_unsettled(partition, waits_s)
+            offset = tracker.committable
+            lag = None if offset is None else self._consumer.lag(partition, offset)
+            if lag is not None:
                 telemetry.lag(partition, lag)
+            behind_s, since_ms = self._board.behind(partition, lag, read_ms=tracker.read_ms, waits_s=waits_s)
+            paused = self._flow.why_paused(partition)
+            partitions.append(PartitionReport(partition, lag, behind_s, since_ms, waits_s, paused))
         is_due = now_s >= self._sources_due_s
         for sender in self._all_senders:
             telemetry.held(sender.name, sender.held)
@@ -484,7 +505,9 @@ class Bridge:
             self._health.receipts(self._receipts.problem)
         self._health.report("kafka", kafka := self._consumer.problem)
         telemetry.kafka_state(kafka)
-        down = {s.name: problem for s in self._all_senders if (problem := s.problem(now_s)) is not None}
+        targets = [sender.report(now_s) for sender in self._all_senders]
+        self._board.report(now_s, partitions=partitions, targets=targets)
+        down = {target.name: target.problem for target in targets if target.problem is not None}
         # A Region that is down is no reason to take the others' events away from this process.
         is_all = len(down) == len(self._all_senders)
         self._health.report("eventbridge", "; ".join(down.values()) if is_all else None)

@@ -26,6 +26,14 @@ SHORT_STALL_S = 1.0
 ms whether it can go on would cost a tenth of a core for the whole outage."""
 
 
+WHY_FULL: Mapping[PauseReason, str] = {
+    "pending": "as much is read and not settled as may be; it goes on when half of that is settled",
+    "target": "a target is down, and as much is read and not settled as may be",
+    "dead_letter": "the dead-letter topic takes nothing, and as much is read and not settled as may be",
+}
+"""What a partition waits for that is paused with all others."""
+
+
 @dataclass(slots=True)
 class PausedPartition:
     """Why a partition cannot go on, and what was polled from it and not worked on, in order."""
@@ -219,6 +227,14 @@ class FlowControl:
     def paused(self) -> Mapping[PauseReason, int]:
         """How many partitions are paused for each reason."""
         return self._pauses.counts()
+
+    def why_paused(self, partition: Partition) -> tuple[PauseReason, str] | None:
+        """Why nothing is read from a partition: a word, and a sentence; None where it is read."""
+        reason = self._pauses.reasons.get(partition)
+        if reason is None:
+            return None
+        stalled = self.stalled.get(partition)
+        return reason, stalled.text if stalled is not None else WHY_FULL.get(reason, reason)
 
     def problem(self, now_s: float) -> str | None:
         """Which partitions are stuck, in a sentence; None when none is. To be asked every second or so."""

@@ -24,6 +24,7 @@ class OffsetTracker:
         "next_offset",
         "partition",
         "read_again_from",
+        "read_ms",
         "sent_offset",
         "unsettled",
     )
@@ -40,6 +41,8 @@ class OffsetTracker:
         self.read_again_from: int | None = None
         """The lowest offset that the client went back to since: a later tracker has what lies at or above it,
         so no commit waits for this one there."""
+        self.read_ms: int | None = None
+        """The timestamp of the record polled last, in Unix milliseconds."""
         self.sent_offset = -1
         """The highest offset of this tracker that was ever part of a request."""
         self.abandoned: set[int] = set()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from connector import config, process
 from connector.bridge import Bridge
 from connector.dead_letters.writer import KafkaDeadLetters, ensure_topic
 from connector.errors import ConfigError, DeadLetterError, HaltError, Problem, UnavailableError
-from connector.eventbridge.client import publishers
+from connector.eventbridge.client import Publisher, publishers
 from connector.eventbridge.requests import Requests
 from connector.formats.registries import Registries
 from connector.kafka.client import LIBRDKAFKA_VERSION, create_topic
@@ -22,6 +24,8 @@ from connector.sources.poller import state_feeds
 from connector.telemetry.health import Health
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
+from connector.telemetry.page import Board
+from connector.telemetry.page.contents import Contents
 from connector.telemetry.server import Server
 from connector.telemetry.traces import Traces, is_wanted, problems
 
@@ -34,7 +38,7 @@ CONNECT_TIMEOUT_S = 2.0
 """One attempt to reach the brokers may take so long; after each the bridge's heartbeat is renewed."""
 
 
-def run(settings: config.Settings, consumer: KafkaConsumer) -> NoReturn:
+def run(settings: config.Settings, consumer: KafkaConsumer, config_file: Path | None = None) -> NoReturn:
     """Bridge until SIGTERM or SIGINT, then end the process: 0 stopped cleanly, 1 a bug, 3 halted.
 
     2 where something in the configuration shows only now; nothing was consumed. A second signal ends it
@@ -42,35 +46,33 @@ def run(settings: config.Settings, consumer: KafkaConsumer) -> NoReturn:
     is read again.
 
     The consumer has not joined its group yet. It ends with the process: its destructor may wait for brokers.
+    `config_file` is for the commands that the page shows.
     """
     configure_logging(settings.log.level, settings.log.format)
     telemetry = Telemetry(librdkafka=LIBRDKAFKA_VERSION)
     telemetry.doubted(config.warnings(settings))
     consumer.report_to(telemetry)
     try:
-        _run(settings, consumer, telemetry)
+        _run(settings, consumer, telemetry, config_file)
     except ConfigError as error:
         telemetry.misconfigured(error.problems)
         process.end(EXIT_USAGE)
 
 
-def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetry) -> NoReturn:
+def _run(
+    settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetry, config_file: Path | None
+) -> NoReturn:
     telemetry.traces = traces = _traces(settings, telemetry)
     health = Health()
     registries = Registries.of(settings)
     pipeline = Pipeline(settings, registries)
-    try:
-        to_targets = publishers(settings, on_claim=telemetry.claim_stored)
-    except HaltError as error:
-        telemetry.halted(error)
-        process.end(EXIT_HALTED)
-    for publisher in to_targets.values():
-        telemetry.doubted(publisher.route.warnings)
+    to_targets = _publishers(settings, telemetry)
     calls = Requests(to_targets)
     for publisher in to_targets.values():
         calls.start(publisher.find_credentials())
     customers = Customers(settings)
-    server = Server(health, telemetry, host=settings.http.host, port=settings.http.port)
+    board = Board(telemetry.tally)
+    server = _server(settings, health, telemetry, board, config_file=config_file)
     dead_letters = KafkaDeadLetters(settings, telemetry=telemetry)
     receipts = _receipts(settings, telemetry)
     bridge = Bridge(
@@ -85,6 +87,7 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
         pauses=_pauses(settings, telemetry),
         telemetry=telemetry,
         health=health,
+        board=board,
     )
     counting = _open_counter(settings, telemetry)
     telemetry.started(name=settings.name, http_port=server.port)
@@ -118,6 +121,51 @@ def _run(settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetr
         telemetry.stopped()
     logging.shutdown()
     process.end(code)
+
+
+def _publishers(settings: config.Settings, telemetry: Telemetry) -> Mapping[str, Publisher]:
+    """One for each target; the process ends where one can never send."""
+    try:
+        to_targets = publishers(settings, on_claim=telemetry.claim_stored)
+    except HaltError as error:
+        telemetry.halted(error)
+        process.end(EXIT_HALTED)
+    for publisher in to_targets.values():
+        telemetry.doubted(publisher.route.warnings)
+    return to_targets
+
+
+def _server(
+    settings: config.Settings,
+    health: Health,
+    telemetry: Telemetry,
+    board: Board,
+    *,
+    config_file: Path | None,
+) -> Server:
+    """The HTTP server, with the page where it is wanted."""
+    http = settings.http
+    contents = Contents(
+        name=settings.name,
+        board=board,
+        health=health,
+        versions=telemetry.versions,
+        letters_open=lambda: telemetry.letters_open,
+        configuration=lambda: config.as_yaml(settings),
+        # Commands in the same pod find the variable as the bridge did.
+        config_file=str(config_file.absolute())
+        if config_file and "BRIDGE_CONFIG" not in os.environ
+        else None,
+        runbook_url=http.runbook_url,
+    )
+    return Server(
+        health,
+        telemetry,
+        host=http.host,
+        port=http.port,
+        contents=contents if http.page else None,
+        token=None if http.token is None else http.token.get_secret_value(),
+    )
 
 
 def _open_counter(settings: config.Settings, telemetry: Telemetry) -> OpenCounter | None:

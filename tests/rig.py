@@ -23,6 +23,7 @@ from connector.model import (
 from connector.pipeline import Pipeline
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
+from connector.telemetry.page import Board
 from tests.fakes import (
     FakeClock,
     FakeConsumer,
@@ -70,6 +71,7 @@ class Rig:
         self.receipts = FakeReceipts()
         self.telemetry = Telemetry()
         self.health = Health(clock_s=self.clock)
+        self.board = Board(self.telemetry.tally)
         self.bridge = Bridge(
             settings,
             pipeline=Pipeline(settings, None),
@@ -82,6 +84,7 @@ class Rig:
             ),
             telemetry=self.telemetry,
             health=self.health,
+            board=self.board,
             clock_s=self.clock,
         )
         self.consumer = FakeConsumer(self.bridge, self.clock)

@@ -177,7 +177,7 @@ def run(
     consumer = KafkaConsumer(settings)  # it finds the brokers while the rest is imported
     from connector import service  # noqa: PLC0415
 
-    service.run(settings, consumer)
+    service.run(settings, consumer, config)
 
 
 @app.command(

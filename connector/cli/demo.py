@@ -67,7 +67,7 @@ def _run(folder: Path, records: int, *, keep: bool) -> list[str]:
     with Sandbox() as sandbox, DemoBridge(sandbox, folder) as bridge, process.before_ending(bridge.kill):
         typer.echo(
             f"Kafka {sandbox.broker.bootstrap}, schema registry {sandbox.registry.url}, "
-            f"EventBridge {sandbox.eventbridge.url}, bridge process {bridge.pid}",
+            f"EventBridge {sandbox.eventbridge.url}, bridge process {bridge.pid}, page {bridge.url}/",
             err=True,
         )
         sandbox.eventbridge.script(FAULTS)
@@ -107,6 +107,7 @@ def _print_addresses(sandbox: Sandbox, bridge: DemoBridge, folder: Path) -> None
     typer.echo("Still running. Ctrl-C ends it.", err=True)
     print_values(
         {
+            "page": f"{bridge.url}/",
             "bridge": f"curl {bridge.url}/metrics",
             "EventBridge": f"curl {sandbox.eventbridge.url}/_sandbox/events",
             "Kafka": sandbox.broker.bootstrap,

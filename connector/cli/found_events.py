@@ -43,7 +43,7 @@ def find_events(settings: config.Settings, asked: Asked, *, as_json: bool) -> in
     bridges = bridges_to_ask(settings, asked.bridges)
     with DeliveryLog(settings, show=partial(progress, lines=True)) as log:
         search = _search(settings, asked, log.pipeline)
-        findings = log.find(search, partial(ask, bridges))
+        findings = log.find(search, partial(ask, bridges, settings.http.authorization))
     if as_json:
         events = [each.as_json() for each in findings.events]
         print_json({"events": events, "problems": findings.problems, "more": findings.more})

@@ -46,7 +46,7 @@ class Figures:
         """
         asked = bridges_to_ask(settings, bridges)
         since_ms = _since_ms(settings, since)
-        self._answers = ask(asked)
+        self._answers = ask(asked, settings.http.authorization)
         self._totals: Mapping[tuple[str, str], DeliveredTotal] = {}
         self._receipts: dict[str, object] | None = None
         self.problem: str | None = None

@@ -396,8 +396,24 @@ class Http(Group):
         description="Address to listen on. `::` is every interface, IPv4 and IPv6; `0.0.0.0` is IPv4 alone.",
     )
     port: int = Field(
-        default=8080, ge=0, le=65535, description="Port for health and metrics; 0 picks a free one."
+        default=8080, ge=0, le=65535, description="Port for health, metrics and the page; 0 picks a free one."
     )
+    page: bool = Field(default=True, description="Serve the page for people at `/`.")
+    token: Secret | None = Field(
+        default=None,
+        description="Wanted from all who ask for more than `/livez` and `/readyz`: as bearer token, or as "
+        "the password of any user in a browser; null for nothing.",
+    )
+    runbook_url: Text | None = Field(
+        default=None,
+        examples=["https://wiki.example.com/partner-bridge"],
+        description="Where the runbook is published; the page then links to its entries.",
+    )
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        """The header that the server wants."""
+        return {} if self.token is None else {"Authorization": f"Bearer {self.token.get_secret_value()}"}
 
 
 class Delivery(Group):

@@ -82,6 +82,8 @@ class RateControl:
         self._window_entries = 0
         self._window_throttled = 0
         self._ceiling: float | None = max_per_second
+        self.entries = self.throttled_entries = 0
+        """Entries of answered requests since the start, and those of them that were throttled."""
 
     def may_send(self, now_s: float, in_flight: int = 0) -> bool:
         """Whether a request may leave at this moment."""
@@ -156,6 +158,8 @@ class RateControl:
         self._refilled_s = now_s
 
     def _adapt(self, now_s: float, entries: int, throttled: int) -> None:
+        self.entries += entries
+        self.throttled_entries += throttled
         if self._window_start_s is None:
             self._window_start_s = now_s
         self._window_entries += entries

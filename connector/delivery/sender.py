@@ -39,6 +39,7 @@ from connector.model import (
     now_ms,
 )
 from connector.telemetry.metrics import TargetCondition, Telemetry
+from connector.telemetry.page import TargetReport
 
 SLOW_S = 2.0
 """After so long without a usable answer there is a problem, also where no request has failed yet."""
@@ -241,6 +242,20 @@ class TargetSender:
         self._failures.are_blocking = False
         if is_blocked and self._is_answering and not self.is_down:
             self._failures.age_without_others(self._entries(), now_s)
+
+    def report(self, now_s: float) -> TargetReport:
+        """The target as it stands."""
+        rates = self._rate_control
+        return TargetReport(
+            self.name,
+            "refuses us" if self.refuses_us else self._condition,
+            self.problem(now_s),
+            requests_in_flight=len(self._in_flight),
+            waiting=self._entry_queue.inside[0],
+            held=self.held,
+            answered=rates.entries,
+            throttled=rates.throttled_entries,
+        )
 
     def sources(self) -> list[SourceReport]:
         """Every source as it stands."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias, cast
 
 from pydantic import BaseModel
@@ -77,15 +78,15 @@ class BridgeEvidence:
         return [each for each in answers if (each.get("source"), each.get("target")) == (source, target)]
 
 
-def ask(bridges: Sequence[str]) -> BridgeEvidence:
+def ask(bridges: Sequence[str], headers: Mapping[str, str]) -> BridgeEvidence:
     """Ask bridges for both, as `of_each` does."""
-    answers = of_each(bridges, _answer)
+    answers = of_each(bridges, partial(_answer, headers=headers))
     says = answers.said.values()
     return BridgeEvidence(
         [each for sources, _ in says for each in sources], [ready for _, ready in says], answers.silent
     )
 
 
-def _answer(url: str) -> tuple[Sequence[Answer], Readiness]:
-    sources = _Sources.model_validate(json_of(f"{url}/sources")).sources
-    return sources, Readiness.model_validate(json_of(f"{url}/readyz"))
+def _answer(url: str, *, headers: Mapping[str, str]) -> tuple[Sequence[Answer], Readiness]:
+    sources = _Sources.model_validate(json_of(f"{url}/sources", headers)).sources
+    return sources, Readiness.model_validate(json_of(f"{url}/readyz", headers))

@@ -97,7 +97,7 @@ eventbridge:
   region: {region}
   endpoint_url: {eventbridge}
 sources: {{refresh_interval: 1s}}         # a customer who accepts is seen at once
-dead_letter: {{topic: orders-bridge.dlt}}
+dead_letter: {{topic: orders-bridge.dlt, count_open_every: 2s}}
 http: {{host: 127.0.0.1, port: {http_port}}}
 topics:
   orders.v1:

@@ -117,9 +117,9 @@ def bridge_problem(bridge: str) -> str | None:
     return None if is_url else "is not a URL, as http://pod-0:8080, and not dns:NAME:PORT"
 
 
-def ask(bridges: Sequence[str]) -> BridgeAnswers:
+def ask(bridges: Sequence[str], headers: Mapping[str, str]) -> BridgeAnswers:
     """Ask bridges for `/sources`, as `of_each` does."""
-    answers = of_each(bridges, lambda url: _Answer.model_validate(json_of(f"{url}/sources")).sources)
+    answers = of_each(bridges, lambda url: _Answer.model_validate(json_of(f"{url}/sources", headers)).sources)
     sources: dict[tuple[str, str], list[SourceHealth]] = {}
     for each in chain.from_iterable(answers.said.values()):
         sources.setdefault((each.target, each.source), []).append(each)
@@ -163,7 +163,7 @@ def of_each(bridges: Sequence[str], ask_one: Callable[[str], T]) -> Answers[T]:
     return Answers(said, silent)
 
 
-def json_of(url: str) -> object:
+def json_of(url: str, headers: Mapping[str, str]) -> object:
     """What a bridge answers within two seconds, also where it answers 503 since it is not ready.
 
     Raises:
@@ -172,7 +172,8 @@ def json_of(url: str) -> object:
         HTTPException: it is not HTTP.
     """
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - `bridge_problem`
+        asked = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - `bridge_problem`
+        with urllib.request.urlopen(asked, timeout=ANSWER_TIMEOUT_S) as answer:  # noqa: S310
             return json.load(answer)
     except urllib.error.HTTPError as error:
         if error.code != HTTPStatus.SERVICE_UNAVAILABLE:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 
 from connector.model import (
     FailingSource,
@@ -144,54 +145,66 @@ class Health:
             "receipts": self._receipts,
             "pauses": [_pause(each) for each in in_force[:MAX_PAUSES]],
             "pauses_problem": problem and problem[:MAX_TEXT],
-            "sources_failing": self._sources_failing()[:MAX_SOURCES],
-            "sources_not_active": self.standings(only_inactive=True)[:MAX_SOURCES],
+            "sources_failing": list(islice(self._sources_failing(), MAX_SOURCES)),
+            "sources_not_active": list(islice(self._standings(only_inactive=True), MAX_SOURCES)),
         }
         return not reasons, details
 
-    def _sources_failing(self) -> list[Json]:
-        return [
-            {
+    def failing_sources(self) -> Iterator[tuple[str, FailingSource]]:
+        """Every source that takes nothing while others do, with its target."""
+        for target, sources in self._failing.copy().items():
+            for each in sources:
+                yield target, each
+
+    def source_reports(self) -> dict[str, Collection[SourceReport]]:
+        """Every source in use, by target."""
+        return self._sources.copy()
+
+    def _sources_failing(self) -> Iterator[Json]:
+        for target, each in self.failing_sources():
+            yield {
                 "source": each.source,
                 "target": target,
                 "since": iso_second(each.since_ms),
                 "reason": each.reason[:MAX_TEXT],
                 "waiting": each.waiting,
             }
-            for target, sources in self._failing.copy().items()
-            for each in sources
-        ]
 
     def source_health(self) -> dict[str, Json]:
         """Every source in use, as `schemas/source-health.json` describes; counts are since `started`."""
         return {"started": iso_second(self._started_ms), "sources": self.standings()}
 
-    def standings(self, *, only_inactive: bool = False) -> list[Json]:
+    def standings(self) -> list[Json]:
         """Every source in use: state, last delivery and error, what waits, and counts."""
-        return [
-            {
-                "source": each.source,
-                "target": target,
-                "state": each.state,
-                "since": iso_second(each.since_ms),
-                "looked_up": iso_second(each.looked_up_ms),
-                "account": each.account,
-                "expires": iso_second(each.expires_ms),
-                "reason": each.reason,
-                "delivered": each.delivered,
-                "dead_lettered": each.dead_lettered,
-                "held": each.held,
-                "oldest_waiting": iso_second(each.oldest_waiting_ms),
-                "last_delivered": _last_delivered(each.last_delivery),
-                "last_error": _last_error(each.last_error),
-                "bytes": each.delivered_bytes,
-                "billed_chunks": each.billed_chunks,
-                "paused": each.pause and _pause(each.pause),
-            }
-            for target, standings in self._sources.copy().items()
-            for each in standings
-            if each.is_inactive or not only_inactive
-        ]
+        return list(self._standings())
+
+    def _standings(self, *, only_inactive: bool = False) -> Iterator[Json]:
+        for target, standings in self._sources.copy().items():
+            for each in standings:
+                if each.is_inactive or not only_inactive:
+                    yield _standing(target, each)
+
+
+def _standing(target: str, each: SourceReport) -> Json:
+    return {
+        "source": each.source,
+        "target": target,
+        "state": each.state,
+        "since": iso_second(each.since_ms),
+        "looked_up": iso_second(each.looked_up_ms),
+        "account": each.account,
+        "expires": iso_second(each.expires_ms),
+        "reason": each.reason,
+        "delivered": each.delivered,
+        "dead_lettered": each.dead_lettered,
+        "held": each.held,
+        "oldest_waiting": iso_second(each.oldest_waiting_ms),
+        "last_delivered": _last_delivered(each.last_delivery),
+        "last_error": _last_error(each.last_error),
+        "bytes": each.delivered_bytes,
+        "billed_chunks": each.billed_chunks,
+        "paused": each.pause and _pause(each.pause),
+    }
 
 
 def _last_delivered(last: LastDelivery | None) -> Json:

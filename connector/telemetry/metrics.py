@@ -38,6 +38,7 @@ from connector.model import (
 )
 from connector.telemetry.log import Allowance, EventLog, capped
 from connector.telemetry.series import DeliverySeconds, Series
+from connector.telemetry.tally import Tally
 
 if TYPE_CHECKING:
     from connector.telemetry.traces import Traces
@@ -104,11 +105,12 @@ class Telemetry:
     `connector`; `configure_logging` says where they end up.
     """
 
+    traces: Traces | None = None
+    """Where spans of requests are sent; None for nowhere."""
+
     def __init__(  # noqa: PLR0915 - one for each metric
         self, *, librdkafka: str = "none", clock_s: Callable[[], float] = time.monotonic
     ) -> None:
-        self.traces: Traces | None = None
-        """Where spans of requests are sent; None for nowhere."""
         self.versions = versions(librdkafka)
         # A second series with the creation time for each counter would double what is scraped.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -218,7 +220,10 @@ class Telemetry:
         self._remember_nothing(clock_s)
 
     def _remember_nothing(self, clock_s: Callable[[], float]) -> None:
-        """State that decides which lines are due."""
+        self.tally = Tally()
+        self.letters_open: Mapping[str, int] | None = None
+        """Open letters in the dead-letter topic by code, where they are counted."""
+        # What decides which lines are due:
         self._allowance = Allowance(clock_s)
         self._retry_codes = set[str]()
         self._conditions: dict[str, TargetCondition] = {}
@@ -298,6 +303,7 @@ class Telemetry:
     ) -> None:
         """A record is in the dead-letter topic. Ten a minute of each code get a line of their own."""
         self._dead_lettered[position.partition.topic, code].inc()
+        self.tally.dead_lettered += 1
         if self._may_log("record_dead_lettered", code, per_minute=LETTER_LINES):
             self._log.warning(
                 "record_dead_lettered",
@@ -312,6 +318,7 @@ class Telemetry:
     ) -> None:
         """EventBridge took so many events, each `seconds` after the timestamp of its record."""
         self._delivered[topic, target].inc(len(seconds))
+        self.tally.deliver(target, len(seconds))
         self._billed_chunks[(topic,)].inc(billed_chunks)
         self._delivery_seconds.observe(topic, seconds)
 
@@ -319,6 +326,7 @@ class Telemetry:
 
     def entries_retried(self, target: str, code: str, n: int) -> None:
         """EventBridge answered `n` entries with an error after which they are sent again."""
+        self.tally.retried += n
         code = code[:64]
         if code not in self._retry_codes:
             if len(self._retry_codes) < MAX_RETRY_CODES:
@@ -361,6 +369,7 @@ class Telemetry:
         self._requests[target, outcome].inc()
         key = (target,)
         self._request_seconds[key].observe(seconds)
+        self.tally.time_request(target, seconds)
         self._request_entries[key].observe(entries)
         self._request_bytes[key].observe(size_bytes)
 
@@ -648,6 +657,7 @@ class Telemetry:
         the bridge thread touches.
         """
         self._letters_are_counted = True
+        self.letters_open = counts
         for code, count in counts.items():
             self._letters_open[(code,)].set(count)
 

@@ -1,4 +1,4 @@
-"""The small HTTP server for probes and metrics: `/livez`, `/readyz`, `/sources`, `/metrics`, `/version`.
+"""The small HTTP server: the page at `/`; `/livez`, `/readyz`, `/sources`, `/metrics`, `/version`.
 
 Reading HTTP is llhttp's work, Node.js's own parser. A general server costs a start 0.2 s and 10 MB here.
 """
@@ -6,7 +6,10 @@ Reading HTTP is llhttp's work, Node.js's own parser. A general server costs a st
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import errno
+import hmac
 import json
 import socket
 import threading
@@ -20,7 +23,9 @@ import httptools
 
 from connector.errors import ConfigError, Problem
 from connector.model import Json
+from connector.process import report_crash
 from connector.telemetry.health import Health
+from connector.telemetry.page.contents import Contents
 
 T = TypeVar("T")
 
@@ -41,6 +46,28 @@ MAX_HEAD_BYTES = 16 * 1024
 
 MAX_BODY_BYTES = 1024 * 1024
 """What comes after the head is thrown away, and no more than this is read."""
+
+PAGE = {
+    "/": "text/html; charset=utf-8",
+    "/page.css": "text/css; charset=utf-8",
+    "/page.js": "text/javascript; charset=utf-8",
+}
+"""The files of the page, and what each is."""
+
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+"""Nothing inline, nothing from elsewhere, in no frame."""
+
+PROBES = frozenset({"/livez", "/readyz"})
+"""What is answered without a token."""
 
 CALL_TIMEOUT_S = 10.0
 """Starting or closing the server may take so long."""
@@ -76,7 +103,19 @@ class Server:
         ConfigError: the address cannot be had, for instance because the port is in use.
     """
 
-    def __init__(self, health: Health, metrics: Metrics, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        health: Health,
+        metrics: Metrics,
+        *,
+        host: str,
+        port: int,
+        contents: Contents | None = None,
+        token: str | None = None,
+    ) -> None:
+        """Without `contents` there is no page. With a `token` all but probes want it."""
+        self._contents = contents
+        self._token = token.encode() if token else None
         self._pages: dict[str, Callable[[], _Response]] = {
             "/livez": lambda: _probed(*health.live()),
             "/readyz": lambda: _probed(*health.ready()),
@@ -116,14 +155,34 @@ class Server:
         for connection in self._open:
             connection.abort()
 
-    def _answer(self, method: str, path: str) -> _Response:
+    def _answer(self, method: str, path: str, query: str, authorization: str) -> _Response:
+        is_of_page = self._contents is not None and path in PAGE
         page = self._pages.get(path)
-        if page is None:
-            return _json(404, {"error": "no such path", "paths": list(self._pages)})
+        if self._token is not None and path not in PROBES and not _has(self._token, authorization):
+            refusal = _json(
+                401, {"error": "a token is wanted, as bearer token or as the password of any user"}
+            )
+            return refusal._replace(
+                headers={"WWW-Authenticate": 'Basic realm="partner-bridge", charset="UTF-8"'}
+            )
+        if page is None and not is_of_page:
+            paths = [*self._pages, *(PAGE if self._contents else ())]
+            return _json(404, {"error": "no such path", "paths": paths})
         if method not in {"GET", "HEAD"}:
             refusal = _json(405, {"error": "only GET and HEAD are answered"})
             return refusal._replace(headers={"Allow": "GET, HEAD"})
-        return page()
+        return page() if page is not None else self._of_page(path, query)
+
+    def _of_page(self, path: str, query: str) -> _Response:
+        from connector.telemetry.page import render  # noqa: PLC0415 - Jinja, which few starts need
+
+        assert self._contents is not None  # noqa: S101 - the caller looked
+        try:
+            body = render.html(self._contents, query) if path == "/" else render.file(path[1:])
+        except Exception as bug:  # noqa: BLE001 - it is for people, and must not take the probes with it
+            report_crash(bug)
+            return _json(500, {"error": f"a bug in the page ({type(bug).__name__}); /readyz has the reasons"})
+        return _Response(200, body, PAGE[path], PAGE_HEADERS)
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_TIMEOUT_S)
@@ -137,15 +196,18 @@ class Server:
 class _ServerConnection(asyncio.Protocol):
     """One connection: a request, its answer, and the end."""
 
-    def __init__(self, answer: Callable[[str, str], _Response], every: list[_ServerConnection]) -> None:
+    def __init__(
+        self, answer: Callable[[str, str, str, str], _Response], every: list[_ServerConnection]
+    ) -> None:
         """`every` is all that are open, the oldest first."""
         self._answer = answer
         self._every = every
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
         self._received_bytes = 0
         self._url = b""
-        self._asked: tuple[str, str] | None = None
-        """Method and path."""
+        self._authorization = b""
+        self._asked: tuple[str, str, str, str] | None = None
+        """Method, path, query, and the header Authorization."""
         self._is_answered = False
 
     def abort(self) -> None:
@@ -192,11 +254,17 @@ class _ServerConnection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url += url
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"authorization":
+            self._authorization = value
+
     def on_headers_complete(self) -> None:
         assert self._parser is not None  # noqa: S101 - it calls
         if self._asked is None:  # another request may follow in the same bytes
-            method, path = self._parser.get_method(), httptools.parse_url(self._url).path
-            self._asked = method.decode("latin-1"), path.decode("latin-1")
+            url = httptools.parse_url(self._url)
+            parts = (self._parser.get_method(), url.path, url.query or b"", self._authorization)
+            method, path, query, authorization = (part.decode("latin-1") for part in parts)
+            self._asked = method, path, query, authorization
 
     def _respond(self, answer: _Response, *, has_body: bool = True) -> None:
         self._is_answered = True
@@ -214,6 +282,20 @@ class _ServerConnection(asyncio.Protocol):
         self._transport.write(head.encode("latin-1") + answer.body * has_body)
         # The client closes. Were it us, a body that is not read would take the answer away with it.
         self._transport.write_eof()
+
+
+def _has(token: bytes, authorization: str) -> bool:
+    """Whether the header carries the token, as `Bearer`, or as the password that a browser asks for."""
+    scheme, _, given = authorization.partition(" ")
+    sent = given.strip().encode("latin-1")
+    if scheme.lower() == "basic":
+        try:
+            sent = base64.b64decode(sent, validate=True).partition(b":")[2]
+        except binascii.Error:
+            return False
+    elif scheme.lower() != "bearer":
+        return False
+    return hmac.compare_digest(sent, token)
 
 
 def _probed(is_well: bool, details: Mapping[str, Json]) -> _Response:  # noqa: FBT001

@@ -5,6 +5,8 @@ files: {}
 pauses:
   enabled: false
   rules: []
+page:
+  enabled: true
 image:
   registry: ''
   repository: partner-bridge
@@ -25,6 +27,9 @@ secrets:
     existingSecret: ''
     settings: {}
     files: {}
+  http:
+    existingSecret: ''
+    settings: {}
   restartToken: ''
 auth:
   irsa:

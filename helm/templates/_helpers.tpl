@@ -120,7 +120,7 @@ so that environment, volumes, mounts and KEDA agree.
 */}}
 {{- define "partner-bridge.secrets" -}}
 {{- $groups := list -}}
-{{- range $group, $section := dict "kafka" "kafka" "schemaRegistry" "schema_registry" "eventbridge" "eventbridge" -}}
+{{- range $group, $section := dict "kafka" "kafka" "schemaRegistry" "schema_registry" "eventbridge" "eventbridge" "http" "http" -}}
 {{- $values := index $.Values.secrets $group -}}
 {{- $entry := dict "name" (kebabcase $group) "section" $section -}}
 {{- range $kind := list "settings" "files" -}}
@@ -161,6 +161,14 @@ BRIDGE_{{ .section | upper }}__{{ .setting | upper | replace "." $between | repl
 {{- if .Values.pauses.enabled }}
 - name: BRIDGE_PAUSES
   value: /etc/partner-bridge-pauses/pauses.yaml
+{{- end }}
+{{- if not .Values.page.enabled }}
+- name: BRIDGE_HTTP__PAGE
+  value: "false"
+{{- end }}
+{{- if and .Values.prometheusRule.runbookUrl (not (dig "http" "runbook_url" "" .Values.config)) }}
+- name: BRIDGE_HTTP__RUNBOOK_URL
+  value: {{ .Values.prometheusRule.runbookUrl | quote }}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}

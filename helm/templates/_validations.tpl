@@ -68,6 +68,9 @@ config.kafka."{{ $key }}" is written out and would be readable in a ConfigMap: p
 {{- if dig "schema_registry" "basic_auth" "password" "" $config }}
 config.schema_registry.basic_auth.password is written out and would be readable in a ConfigMap: put it into a Secret, and set secrets.schemaRegistry.existingSecret and secrets.schemaRegistry.settings."basic_auth.password" to the key in it.
 {{- end }}
+{{- if dig "http" "token" "" $config }}
+config.http.token is written out and would be readable in a ConfigMap: put it into a Secret, and set secrets.http.existingSecret and secrets.http.settings.token to the key in it.
+{{- end }}
 {{- if dig "schema_registry" "bearer_token" "" $config }}
 config.schema_registry.bearer_token is written out and would be readable in a ConfigMap: put it into a Secret, and set secrets.schemaRegistry.existingSecret and secrets.schemaRegistry.settings.bearer_token to the key in it.
 {{- end }}

@@ -106,3 +106,13 @@ def test_they_warn_where_there_is_no_aws_identity() -> None:
 
     assert warning in notes()
     assert warning not in notes(IDENTITY)
+
+
+def test_they_say_how_to_reach_the_page_where_there_is_one() -> None:
+    """By port-forward: nothing of the chart leads to it from outside the cluster."""
+    assert "open http://localhost:8080/" in notes()
+    assert "open http" not in notes({"page": {"enabled": False}})
+    assert "want the token of" not in notes()
+    assert "want the token of secrets.http" in notes(
+        {"secrets": {"http": {"existingSecret": "page", "settings": {"token": "t"}}}}
+    )

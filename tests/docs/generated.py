@@ -112,9 +112,9 @@ def files() -> str:
         rows = ((f"`{path.name}`", summary(path).replace("|", r"\|")) for path in paths)
         return f"### {title}\n\n{summary(init)}\n\n{_table(('file', 'is'), *rows)}"
 
-    packages = sorted(CONNECTOR.glob("*/__init__.py"))
+    packages = sorted(path for path in CONNECTOR.rglob("*/__init__.py") if path.parent != CONNECTOR)
     sections = [section(CONNECTOR / "__init__.py", "connector/")]
-    sections += [section(init, f"connector/{init.parent.name}/") for init in packages]
+    sections += [section(init, f"connector/{init.parent.relative_to(CONNECTOR)}/") for init in packages]
     return "\n" + "\n".join(sections) + "\n"
 
 
@@ -131,6 +131,7 @@ def show_every_series(telemetry: Telemetry) -> None:
     telemetry.record_filtered("orders", "filter")
     telemetry.record_dead_lettered(Position(partition, 0), code="avro_invalid", message="", target=None)
     telemetry.events_delivered("orders", "default", [0.1], billed_chunks=1)
+    telemetry.claim_stored("default", 1)
     telemetry.entries_retried("default", "ThrottlingException", 1)
     telemetry.request_finished("default", outcome="ok", seconds=0.1, entries=1, size_bytes=1)
     telemetry.target_state("default", 0, "up", reason="")

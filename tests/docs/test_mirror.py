@@ -69,6 +69,7 @@ WITHOUT_UNIT_TEST = {
     "service": "tests/integration/test_stopping.py runs it, as a process on real Kafka",
     "sources.admin": "tests/contract/test_source_commands.py runs it on a control plane",
     "sources.lookup": "tests/contract/test_lookups.py looks up sources with it, on a control plane",
+    "telemetry.page.contents": "it holds values; tests/unit/telemetry/page/test_render.py shows them",
     "workbench.cluster": "tests/unit/workbench/test_first_configuration.py reads one, of the sandbox",
     "workbench.configuration_text": "tests/unit/workbench/test_first_configuration.py loads what it writes",
     "workbench.json_forms": "tests/unit/workbench/test_encoding.py has it read each form",

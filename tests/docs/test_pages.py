@@ -175,8 +175,8 @@ def test_the_layout_in_readme_names_every_package_and_top_level_file(place: str)
 @pytest.mark.parametrize("file", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_map_names_every_file_in_one_line(file: Path) -> None:
     """Under the heading of its package."""
-    package = "" if file.parent.name == "connector" else f"{file.parent.name}/"
-    section = TEXT["docs/architecture.md"].partition(f"### connector/{package}\n")[2].partition("\n### ")[0]
+    package = file.parent.relative_to(ROOT)
+    section = TEXT["docs/architecture.md"].partition(f"### {package}/\n")[2].partition("\n### ")[0]
 
     assert re.search(rf"^\| `{file.name}` \| \S.* \|$", section, re.MULTILINE)
 

@@ -418,3 +418,20 @@ def test_offsets_are_committed_soon_after_letters(settings: config.Settings) -> 
 
     assert rig.clock.now_s < 1_010
     assert all(later - earlier >= 0.2 for earlier, later in pairwise(commits[1:-1]))
+
+
+def test_the_page_has_partitions_targets_and_dead_letters_as_issues(settings: config.Settings) -> None:
+    """What the bridge thread hands over, about once a second."""
+    rig = Rig(settings, failing(3, Refused("MalformedDetail", "Detail is malformed.")))
+    rig.consumer.put(*(record(n) for n in range(4)))
+    rig.run(lambda: rig.clock.now_s > 1_020)
+
+    (partition,) = (each for each in rig.board.partitions if each.partition == P0)
+    assert (0.0, None) == (partition.oldest_unsettled_s, partition.paused)
+    (target,) = rig.board.targets
+    assert ("default", "up", None, 0, 0) == target[:5]
+    ((key, issue),) = rig.board.issues.items()
+    assert ("entry_refused", "orders", 1) == (key[0], key[2], issue.letters)
+    assert f"{P0}@3" == str(issue.position)
+    sample = rig.board.history.samples[-1]
+    assert (3, 1) == (sample.delivered, sample.dead_lettered)

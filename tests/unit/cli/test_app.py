@@ -195,6 +195,8 @@ except SystemExit as ended:
                 "connector.config.pauses",
                 "connector.delivery.pauses",
                 "connector.receipts",
+                "connector.telemetry.page.render",
+                "jinja2",
                 "pydantic_settings",
             ],
         ),

@@ -48,7 +48,7 @@ def test_an_unready_bridge_says_why() -> None:
     """Its answer has the status 503, and is read all the same."""
     unready = {**READY, "ready": False, "reasons": {"kafka": "broker 1 does not answer"}}
     with answering({"/sources": (200, {"sources": []}), "/readyz": (503, unready)}) as url:
-        answers = ask([f"{url}/"])
+        answers = ask([f"{url}/"], {})
 
     assert "broker 1 does not answer" == answers.why_waiting(["orders"], "default", ACME)
     assert {} == answers.silent
@@ -58,7 +58,7 @@ def test_a_bridge_that_does_not_answer_is_silent() -> None:
     """So is one that answers something else."""
     nothing = f"http://127.0.0.1:{free_port()}"
     with answering({"/sources": (200, []), "/readyz": (200, READY)}) as other:
-        assert [nothing, other] == list(ask([nothing, other]).silent)
+        assert [nothing, other] == list(ask([nothing, other], {}).silent)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,7 @@ def test_what_is_no_place_of_a_bridge_is_refused_with_the_form(bridge: str) -> N
 
 def test_a_name_that_does_not_resolve_is_silent() -> None:
     """A Service without a ready pod has no addresses, and is said."""
-    answers = ask(["dns:bridge.invalid:8080"])
+    answers = ask(["dns:bridge.invalid:8080"], {})
 
     assert ({}, []) == (answers.sources, answers.answered)
     assert "the name does not resolve" in answers.silent["dns:bridge.invalid:8080"]
@@ -164,7 +164,7 @@ def test_what_does_not_speak_http_is_silent() -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         answering = threading.Thread(target=_say_hello, args=[server])
         answering.start()
-        answers = of_each([url], json_of)
+        answers = of_each([url], lambda url: json_of(url, {}))
         answering.join()
 
     assert {url: "what answers there is no bridge: its answer is not HTTP"} == answers.silent

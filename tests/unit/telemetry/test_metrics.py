@@ -36,6 +36,7 @@ def use_everything(telemetry: Telemetry) -> None:
     telemetry.entries_retried("default", "ThrottlingException", 3)
     telemetry.request_finished("default", outcome="ok", seconds=0.02, entries=20, size_bytes=5000)
     telemetry.events_delivered("orders", "default", [0.03, 2.0], billed_chunks=3)
+    telemetry.claim_stored("default", 300_000)
     telemetry.target_state("default", 2, "down", reason="no answer")
     pending = SourceReport(
         "aws.partner/a/b", "PENDING", 1_000, "111122223333", 2_000, None, held=3, delivered=4, billed_chunks=5
@@ -90,6 +91,8 @@ def test_metric_names_and_labels_are_those_that_are_documented(telemetry: Teleme
         "records_consumed": ("counter", {"topic"}),
         "events_delivered": ("counter", {"topic", "target"}),
         "billed_chunks": ("counter", {"topic"}),
+        "claim_checks": ("counter", {"target"}),
+        "claim_check_bytes": ("counter", {"target"}),
         "records_dead_lettered": ("counter", {"topic", "code"}),
         "records_filtered": ("counter", {"topic", "reason"}),
         "records_gone": ("counter", {"topic"}),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,8 @@ from connector.errors import ConfigError
 from connector.telemetry import server
 from connector.telemetry.health import BEAT_LIMIT_S, Health
 from connector.telemetry.metrics import Telemetry
+from connector.telemetry.page import Board
+from connector.telemetry.page.contents import Contents
 from connector.telemetry.server import Server
 from tests.fakes import FakeClock
 
@@ -28,11 +32,21 @@ def with_server(
     state: Health,
     use: Callable[[Server, aiohttp.ClientSession], Awaitable[None]],
     telemetry: Telemetry | None = None,
+    *,
+    contents: Contents | None = None,
+    token: str | None = None,
 ) -> None:
     """Run `use` against a real server on a free port."""
 
     async def run() -> None:
-        server = Server(state, telemetry or Telemetry(librdkafka="2.16.0"), host="127.0.0.1", port=0)
+        server = Server(
+            state,
+            telemetry or Telemetry(librdkafka="2.16.0"),
+            host="127.0.0.1",
+            port=0,
+            contents=contents,
+            token=token,
+        )
         try:
             async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
                 await use(server, session)
@@ -114,6 +128,91 @@ def test_everything_else_is_refused_in_json(running: Health, method: str, path: 
             assert "error" in await response.json()
 
     with_server(running, use)
+
+
+# The page
+
+
+def a_page(state: Health) -> Contents:
+    return Contents(name="orders-bridge", board=Board(), health=state, versions={"version": "1.0"})
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "part"),
+    [
+        ("/", "text/html; charset=utf-8", "nothing stands in the way"),
+        ("/?q=acme&state=PENDING&page=2", "text/html; charset=utf-8", 'value="acme"'),
+        ("/page.css", "text/css; charset=utf-8", "prefers-color-scheme"),
+        ("/page.js", "text/javascript; charset=utf-8", "setInterval"),
+    ],
+)
+def test_the_page_is_served_and_may_load_nothing_else(
+    running: Health, path: str, content_type: str, part: str
+) -> None:
+    """Should a name ever become markup, a browser still runs nothing."""
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        async with session.get(path) as response:
+            assert (200, content_type) == (response.status, response.headers["Content-Type"])
+            assert part in await response.text()
+            policy = response.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "nosniff" == response.headers["X-Content-Type-Options"]
+        async with session.post("/") as response:
+            assert 405 == response.status
+
+    with_server(running, use, contents=a_page(running))
+
+
+def test_a_bug_in_the_page_takes_nothing_with_it(running: Health, capsys: pytest.CaptureFixture[str]) -> None:
+    """The probes of the same server go on, and the log says where it is."""
+    broken = replace(a_page(running), configuration=lambda: str(1 // 0))
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        status, body = await get(session, "/")
+        assert 500 == status
+        assert "ZeroDivisionError" in body["error"]
+        assert (200, True) == ((await get(session, "/readyz"))[0], (await get(session, "/livez"))[1]["live"])
+
+    with_server(running, use, contents=broken)
+    assert "test_server.py" in capsys.readouterr().err
+
+
+# A token
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["Bearer s3cret", "bearer  s3cret", f"Basic {base64.b64encode(b'anyone:s3cret').decode()}"],
+)
+def test_with_a_token_all_but_probes_want_it(running: Health, authorization: str) -> None:
+    """As other programs send it, or as the password that a browser asks for."""
+
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        for path in ("/livez", "/readyz"):
+            assert 200 == (await get(session, path))[0]
+        for path in ("/", "/page.css", "/sources", "/metrics", "/version", "/nothing"):
+            async with session.get(path) as response:
+                assert (401, True) == (response.status, "WWW-Authenticate" in response.headers)
+        for path in ("/", "/page.css", "/sources", "/metrics", "/version"):
+            async with session.get(path, headers={"Authorization": authorization}) as response:
+                assert 200 == response.status
+
+    with_server(running, use, contents=a_page(running), token="s3cret")
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "s3cret", "Bearer", "Bearer s3cre", "Bearer s3cret2", "Basic s3cret", "Basic ****", "Digest s3cret"],
+)
+def test_another_token_is_refused(running: Health, authorization: str) -> None:
+    async def use(_: Server, session: aiohttp.ClientSession) -> None:
+        async with session.get("/sources", headers={"Authorization": authorization}) as response:
+            assert 401 == response.status
+            assert "s3cret" not in await response.text()
+
+    with_server(running, use, token="s3cret")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics", "/version"])

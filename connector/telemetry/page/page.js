@@ -1,0 +1,61 @@
+// The page is whole without this. It brings the page up to date in its place, and copies commands.
+"use strict";
+const INTERVAL_MS = 5000;
+const box = document.querySelector("#refresh");
+const wanted = box.querySelector("input");
+box.hidden = false;
+
+function isInUse(main) {
+  return main.contains(document.activeElement) && document.activeElement.matches("input, select")
+    || String(document.getSelection()) !== "";
+}
+
+function addButtons() {
+  if (!navigator.clipboard) return;
+  for (const command of document.querySelectorAll(".command")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(command.querySelector("code").textContent);
+      button.textContent = "Copied";
+    });
+    command.append(button);
+  }
+}
+
+async function refresh() {
+  const main = document.querySelector("main");
+  if (!wanted.checked || document.hidden || isInUse(main)) return;
+  const answer = await fetch(location.href);
+  if (!answer.ok) throw new Error(answer.statusText);
+  const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+  if (!wanted.checked || isInUse(main)) return;
+  for (const open of main.querySelectorAll("details[open]")) {
+    next.querySelector(`#${open.id}`)?.setAttribute("open", "");
+  }
+  const scrolled = [...main.querySelectorAll(".table")].map(
+    (table) => [table.getAttribute("aria-label"), table.scrollLeft]);
+  const focused = document.activeElement;
+  main.replaceChildren(...next.childNodes);
+  for (const [name, left] of scrolled) {
+    const table = main.querySelector(`.table[aria-label="${name}"]`);
+    if (table) table.scrollLeft = left;
+  }
+  addButtons();
+  restoreFocus(main, focused);
+}
+
+// Who walks through by keyboard stays where they were.
+function restoreFocus(main, focused) {
+  if (focused.isConnected) return;
+  const alike = [...main.querySelectorAll("a, summary, button, [tabindex]")].find(
+    (each) => each.tagName === focused.tagName && each.textContent === focused.textContent);
+  (alike ?? main).focus({ preventScroll: true });
+}
+
+addButtons();
+setInterval(() => refresh().then(
+  () => document.title = document.title.replace(/^\(no answer\) /, ""),
+  () => document.title = `(no answer) ${document.title.replace(/^\(no answer\) /, "")}`,
+), INTERVAL_MS);

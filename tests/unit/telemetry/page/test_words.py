@@ -1,0 +1,146 @@
+"""The first sentence, in each situation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from connector.model import Partition, Pause
+from connector.telemetry.health import Health
+from connector.telemetry.page import PartitionReport
+from connector.telemetry.page.words import RUNBOOK, Situation, duration, sentence
+
+
+def situation(health: Health, **changed: Any) -> Situation:
+    """Of a bridge at work, with what differs."""
+    given: dict[str, Any] = {
+        "ready": health.ready()[1],
+        "per_minute": 4210.4,
+        "targets": 3,
+        "partitions": [partition(0, 0.0)],
+        "waiting": 0,
+        "source_states": {"ACTIVE": 9},
+        "sources_failing": 0,
+        "dead_lettered": 0,
+    }
+    return Situation(**(given | changed))
+
+
+def partition(number: int, behind_s: float, lag: int = 0) -> PartitionReport:
+    since_ms = 1_700_000_000_000 if behind_s else None
+    return PartitionReport(Partition("orders.v1", number), lag, behind_s, since_ms, 0.0, None)
+
+
+def test_all_is_well(running: Health) -> None:
+    """It says so, and that nothing stands in the way."""
+    said = sentence(situation(running))
+
+    assert "Delivering 4,210 events a minute to 3 targets; nothing stands in the way." == said.text
+    assert ("good", []) == (said.level, said.obstacles)
+
+
+@pytest.mark.parametrize(
+    ("changed", "begin"),
+    [
+        ({"per_minute": 0.2}, "Idle: every record is settled; nothing"),
+        ({"per_minute": 0, "waiting": 1}, "Delivering nothing, and 1 record waits; "),
+        ({"per_minute": 0, "waiting": 1200}, "Delivering nothing, and 1,200 records wait; "),
+        ({"per_minute": 0, "partitions": []}, "Idle, ready to take over: this process has no partition; "),
+        ({"per_minute": 1, "targets": 1}, "Delivering 1 event a minute to 1 target; "),
+    ],
+)
+def test_it_says_what_the_bridge_is_doing(running: Health, changed: dict[str, Any], begin: str) -> None:
+    assert sentence(situation(running, **changed)).text.startswith(begin)
+
+
+def test_the_example_of_the_issue(running: Health) -> None:
+    """Several things at once, the worst partition by name."""
+    said = sentence(
+        situation(
+            running,
+            partitions=[partition(3, 722.0, 99), partition(1, 61.0, 9), partition(0, 59.0, 1)],
+            source_states={"ACTIVE": 9, "PENDING": 2},
+            dead_lettered=17,
+        )
+    )
+
+    assert (
+        "Delivering 4,210 events a minute to 3 targets; 2 customers have not accepted their source; "
+        "partition orders.v1[3] is 12 minutes behind, since 2023-11-14T22:13:20Z, and 1 more partition too; "
+        "17 records were dead-lettered in the last 15 minutes."
+    ) == said.text
+    assert "warning" == said.level
+
+
+@pytest.mark.parametrize(
+    "key", ["kafka", "dead_letter", "eventbridge", "schema_registry", "paused", "halted"]
+)
+def test_a_reason_of_readyz_is_said_word_for_word(running: Health, key: str) -> None:
+    """Whoever has the one has the other, and the entry of the runbook."""
+    running.report(key, "orders.dlt cannot be written: no leader.")
+    said = sentence(situation(running))
+
+    assert "Not ready: orders.dlt cannot be written: no leader." == said.text
+    assert ("bad", RUNBOOK[key]) == (said.level, said.obstacles[0].runbook)
+
+
+def test_a_start_and_a_stop_are_no_trouble_by_name() -> None:
+    health = Health()
+
+    assert sentence(situation(health)).text.startswith("Starting: the consumer group has not said yet")
+
+    health.assigned(1)
+    health.stopping()
+
+    assert sentence(situation(health)).text.startswith("Stopping: told to stop")
+
+
+OBSTACLES: list[tuple[Callable[[Health], None], dict[str, Any], str]] = [
+    (lambda h: h.targets_down({"eu": "for 3 s no"}), {}, "target eu takes nothing: for 3 s no"),
+    (lambda h: h.first_lookups("eu", 2), {}, "target eu is looking up 2 sources first; their events wait"),
+    (lambda h: h.receipts("no topic"), {}, "receipts are being lost: no topic"),
+    (lambda h: h.pauses([Pause("topic", "orders", None)], None), {}, "1 pause is in force"),
+    (lambda h: h.pauses([], "pauses.yaml, line 3: bad"), {}, "pauses.yaml, line 3: bad"),
+    (lambda _: None, {"source_states": {"MISSING": 1}}, "1 source is missing"),
+    (lambda _: None, {"sources_failing": 2}, "2 sources take nothing while others do"),
+    (lambda _: None, {"dead_lettered": 1}, "1 record was dead-lettered in the last 15 minutes"),
+]
+
+
+@pytest.mark.parametrize(("happen", "changed", "text"), OBSTACLES, ids=[text for *_, text in OBSTACLES])
+def test_what_stands_in_the_way_without_making_it_unready(
+    running: Health, happen: Callable[[Health], None], changed: dict[str, Any], text: str
+) -> None:
+    """All that `/readyz` shows beside its reasons."""
+    happen(running)
+    said = sentence(situation(running, **changed))
+
+    assert f"Delivering 4,210 events a minute to 3 targets; {text}." == said.text
+    assert ("warning", [text]) == (said.level, [each.text for each in said.obstacles])
+
+
+def test_targets_that_are_all_down_are_said_once(running: Health) -> None:
+    """They are the reason."""
+    running.targets_down({"default": "for 3 s nothing was accepted"})
+    running.report("eventbridge", "for 3 s nothing was accepted")
+
+    assert "Not ready: for 3 s nothing was accepted." == sentence(situation(running)).text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0304, "30 ms"),
+        (1, "1 second"),
+        (59.4, "59 seconds"),
+        (60, "1 minute"),
+        (722, "12 minutes"),
+        (5400, "90 minutes"),
+        (7300, "2 hours"),
+        (172_800, "2 days"),
+    ],
+)
+def test_durations_are_words(seconds: float, words: str) -> None:
+    assert words == duration(seconds)
