@@ -159,6 +159,10 @@ class TransientError(ConnectorError):
         self.code = code
 
 
+CLAIM_CHECK = "claim_check"
+"""The code of a TransientError while the bucket of a claim check cannot be written: nothing was sent."""
+
+
 class ThrottledError(TransientError):
     """EventBridge asks for a lower rate."""
 

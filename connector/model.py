@@ -128,7 +128,7 @@ class Event(NamedTuple):
 class Claim:
     """A part of an event that is too large for EventBridge. It is in S3 before the event goes out."""
 
-    __slots__ = ("body", "is_stored", "key", "place")
+    __slots__ = ("__weakref__", "body", "is_stored", "key", "place")
 
     def __init__(self, body: bytes, *, key: str, place: str) -> None:
         self.body = body

@@ -113,8 +113,8 @@ def _run(
     finally:
         stops = [counting.stop] if counting is not None else []
         stops += [receipts.close] if receipts is not None else []
-        stops += [traces.close] if traces is not None else []
         stops += [consumer.close, server.close, calls.close, registries.close]
+        stops += [traces.close] if traces is not None else []
         for stop in stops:
             stop()
     if code == EXIT_DONE:
@@ -203,7 +203,11 @@ def _traces(settings: config.Settings, telemetry: Telemetry) -> Traces | None:
         telemetry.doubted(found)
         return None
     regions = {name: target.region for name, target in settings.all_targets.items()}
-    return Traces(name=settings.name, regions=regions, environ=os.environ)
+    try:
+        return Traces(name=settings.name, regions=regions, environ=os.environ)
+    except Exception as error:  # noqa: BLE001 - what the SDK raises for variables that it cannot use
+        telemetry.doubted([Problem("OTEL_*", f"no spans are sent: {error}")])
+        return None
 
 
 def _connect(

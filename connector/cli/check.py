@@ -336,8 +336,7 @@ def connection_checks(settings: config.Settings) -> Iterator[CheckResult]:
         of_target = "" if len(settings.all_targets) == 1 else f" of {name}"
         yield _check(f"credentials{of_target}", partial(_check_target, target))
         if (claims := claim_store(settings, name)) is not None:
-            with closing(claims):
-                yield _check(f"claim check{of_target}", claims.check)
+            yield _check(f"claim check{of_target}", Publisher(target, claims=claims).check_bucket)
         yield from _source_checks(settings, name, of_target)
 
 

@@ -399,7 +399,7 @@ class Http(Group):
         default=8080, ge=0, le=65535, description="Port for health, metrics and the page; 0 picks a free one."
     )
     page: bool = Field(default=True, description="Serve the page for people at `/`.")
-    token: Secret | None = Field(
+    token: Annotated[Secret, Field(min_length=1)] | None = Field(
         default=None,
         description="Wanted from all who ask for more than `/livez` and `/readyz`: as bearer token, or as "
         "the password of any user in a browser; null for nothing.",

@@ -362,7 +362,7 @@ class Redelivery(ABC, Generic[Item]):
         self._ledger.begin(tracker.partition, offset, size_bytes=item.record.size_bytes, now_s=now_s)
         match result:
             case Entry():
-                self._ledger.grow(tracker, offset, len(result.json))
+                self._ledger.grow(tracker, offset, result.memory_bytes)
                 # Of one lane is only what one partition holds, so that it can be given away whole.
                 order = self._pipeline.ordering(item.record)
                 lane = None if order is None else (tracker, order)

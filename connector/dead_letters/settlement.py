@@ -99,9 +99,10 @@ class Settlement(Generic[Kept]):
         self._max_consecutive = settings.dead_letter.max_consecutive
         self._flood = flood
         self._request_s = max(
-            target.timeouts.connect + target.timeouts.read for target in settings.all_targets.values()
+            (target.timeouts.connect + target.timeouts.read) * (2 if target.claim_check else 1)
+            for target in settings.all_targets.values()
         )
-        """As long as one request may take."""
+        """As long as one request may take, with the uploads before it."""
         self._clock_s = clock_s
         self._writing: dict[Ack, Kept] = {}
         """Written to the dead-letter topic and not acknowledged yet."""

@@ -15,6 +15,7 @@ from connector.delivery.queue import Backpressure, EntryQueue, TargetLimits
 from connector.delivery.rate import BreakerState, RateControl
 from connector.delivery.source_gate import SourceGate, StateFeed
 from connector.errors import (
+    CLAIM_CHECK,
     HaltError,
     InvariantError,
     NotAuthorizedError,
@@ -534,6 +535,11 @@ class TargetSender:
         the culprit, among others it is searched for.
         """
         now_s = self._clock_s()
+        if error.code == CLAIM_CHECK:  # nobody was asked, so it says nothing of entry or source
+            self._rate_control.failed(now_s)
+            for pending in batch:
+                pending.tries += 1
+            return [*batch]
         sources = {pending.entry.source for pending in batch}
         if error.code in OF_SOURCE:
             self._rate_control.answered(now_s, entries=len(batch), accepted=0, throttled=0)

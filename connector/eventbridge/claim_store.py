@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
 
 from connector import config
-from connector.errors import ConnectorError, UnavailableError
+from connector.errors import CLAIM_CHECK, UnavailableError
 from connector.eventbridge import errors
-from connector.eventbridge.credentials import chain, credential_error
 from connector.eventbridge.session import session
 from connector.model import Claim
 
 UPLOADS = 8
 """At once, at most."""
-CODE = "claim_check"
-"""Of the error while the bucket cannot be written; also a label of `retries_total`."""
 TRIAL = "partner-bridge-check"
 """The name of the empty object that `check --connect` writes."""
 
@@ -66,11 +64,17 @@ class ClaimStore:
         self._target = target
         self._settings = settings
         self._path = path
+        self._limit_s = target.timeouts.connect + target.timeouts.read
+        self._free = asyncio.Semaphore(UPLOADS)
         self._pool = ThreadPoolExecutor(UPLOADS, thread_name_prefix="claim-check")
         self._making = threading.Lock()
-        self._made: Any = None
-        self._failed: Claim | None = None
-        """The upload that failed last; until it succeeds nothing is sent to the target."""
+        self._made: tuple[ReadOnlyCredentials, Any] | None = None
+        self._failed: weakref.ref[Claim] | None = None
+        """The upload that failed last. Until it succeeds, or nobody waits for it, nothing else is written."""
+        self._why = ""
+        """It failed."""
+        self.wants_new_credentials = False
+        """S3 refused the last ones; they are to be looked up from the start of the chain."""
         self._extra: dict[str, str] = {"ContentType": "application/json"}
         if settings.kms_key_id:
             self._extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": settings.kms_key_id}
@@ -78,35 +82,42 @@ class ClaimStore:
             self._extra["ExpectedBucketOwner"] = settings.bucket_owner
 
     @property
-    def is_failing(self) -> bool:
-        """Whether the bucket could not be written the last time."""
-        return self._failed is not None
+    def failed(self) -> Claim | None:
+        """What could not be written the last time, while an event waits for it."""
+        return None if self._failed is None else self._failed()
 
-    async def store(self, claims: Sequence[Claim]) -> None:
+    async def store(self, claims: Sequence[Claim], credentials: ReadOnlyCredentials) -> None:
         """Have each claim in the bucket; those that are there already are not written again.
 
         An upload that failed comes first, whoever asks: no event leaves while the bucket cannot be written.
         The target is down then, as in an outage of EventBridge, which costs no event and counts against none.
+        It takes no longer than a request may, so that a drain knows how long to wait.
 
         Raises:
             UnavailableError: one of them could not be written; its code is `claim_check`.
         """
-        if self._failed is not None:
-            await self._upload(self._failed)
-            self._failed = None
-        missing = [claim for claim in claims if not claim.is_stored]
-        results = await asyncio.gather(*map(self._upload, missing), return_exceptions=True)
-        for claim, result in zip(missing, results, strict=True):
-            if isinstance(result, BaseException):
-                self._failed = claim
-                raise result
+        try:
+            async with asyncio.timeout(self._limit_s):
+                if (failed := self.failed) is not None:
+                    await self._upload(failed, credentials)
+                missing = [claim for claim in claims if not claim.is_stored]
+                results = await asyncio.gather(
+                    *(self._upload(claim, credentials) for claim in missing), return_exceptions=True
+                )
+        except TimeoutError:
+            waiting = next((claim for claim in claims if not claim.is_stored), None)
+            if waiting is not None and self.failed is None:
+                self._note(waiting, f"S3 took over {self._limit_s:g} s")
+            raise UnwritableBucketError(self._settings.bucket, self._why or "S3 does not answer") from None
+        failure = next((result for result in results if isinstance(result, BaseException)), None)
+        del results
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # which refers to this frame, and with it to the claims
 
-    async def prepare(self) -> None:
-        """Make the client before the first event needs it, which takes a moment. Never raises."""
-        with suppress(ConnectorError, boto.BotoCoreError):
-            await asyncio.get_running_loop().run_in_executor(self._pool, self._client)
-
-    def check(self) -> str:
+    def check(self, credentials: ReadOnlyCredentials) -> str:
         """Write an empty object; says where. Blocks.
 
         Raises:
@@ -114,41 +125,55 @@ class ClaimStore:
         """
         prefix = f"{self._settings.prefix}/" if self._settings.prefix else ""
         claim = Claim(b"", key=prefix + TRIAL, place="")
-        self._put(claim)
+        self._put(claim, credentials)
         return f"an empty object can be written to s3://{self._settings.bucket}/{claim.key}"
 
     def close(self) -> None:
         """Start no other upload; those under way are not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _upload(self, claim: Claim) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._put, claim)
-        claim.is_stored = True
-        if self._on_stored is not None:
-            self._on_stored(len(claim.body))
+    async def _upload(self, claim: Claim, credentials: ReadOnlyCredentials) -> None:
+        async with self._free:
+            if claim.is_stored:
+                return
+            if self.failed not in {None, claim}:  # others that waited their turn need not find out, too
+                raise UnwritableBucketError(self._settings.bucket, self._why)
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._pool, self._put, claim, credentials)
+            except UnwritableBucketError as error:
+                self._note(claim, error.why)
+                raise
+            claim.is_stored = True
+            if self.failed is claim:
+                self._failed = None
+            if self._on_stored is not None:
+                self._on_stored(len(claim.body))
 
-    def _put(self, claim: Claim) -> None:
+    def _note(self, claim: Claim, why: str) -> None:
+        self._failed, self._why = weakref.ref(claim), why
+
+    def _put(self, claim: Claim, credentials: ReadOnlyCredentials) -> None:
         bucket = self._settings.bucket
         try:
-            self._client().put_object(Bucket=bucket, Key=claim.key, Body=claim.body, **self._extra)
+            self._client(credentials).put_object(Bucket=bucket, Key=claim.key, Body=claim.body, **self._extra)
         except boto.ClientError as error:
-            raise self._refusal(error) from None
+            raise UnwritableBucketError(bucket, self._refused(error)) from None
         except (boto.HTTPClientError, boto.ConnectionError) as error:
-            raise _unwritable(bucket, f"S3 cannot be reached ({type(error).__name__})") from error
-        except ConnectorError as error:
-            raise _unwritable(bucket, str(error)) from error
-        except boto.BotoCoreError as error:
-            raise _unwritable(bucket, str(credential_error(error))) from error
+            raise UnwritableBucketError(bucket, f"S3 cannot be reached ({type(error).__name__})") from None
+        except Exception as error:  # noqa: BLE001 - what files and TLS raise below it is no closed set
+            raise UnwritableBucketError(bucket, errors.redacted(f"{type(error).__name__}: {error}")) from None
 
-    def _client(self) -> Any:
+    def _client(self, credentials: ReadOnlyCredentials) -> Any:
+        """A client with these credentials; making one takes a moment, and they change by the hour."""
         with self._making:
-            if self._made is None:
+            if self._made is None or self._made[0] != credentials:
                 settings, target = self._settings, self._target
                 region = settings.region or target.region
-                made = session(target.model_copy(update={"region": region}))
-                vars(made)["_credentials"] = chain(target)  # with the role, kept fresh
-                self._made = made.create_client(
+                client = session(target.model_copy(update={"region": region})).create_client(
                     "s3",
+                    aws_access_key_id=credentials.access_key,
+                    aws_secret_access_key=credentials.secret_key,
+                    aws_session_token=credentials.token,
                     endpoint_url=settings.endpoint_url,
                     config=Config(
                         connect_timeout=target.timeouts.connect,
@@ -159,22 +184,29 @@ class ClaimStore:
                         s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
                     ),
                 )
-            return self._made
+                self._made = credentials, client
+            return self._made[1]
 
-    def _refusal(self, error: boto.ClientError) -> UnavailableError:
+    def _refused(self, error: boto.ClientError) -> str:
+        """What S3 says, and what to do about it."""
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in _FORGET_CREDENTIALS:
-            self._made = None
+            self.wants_new_credentials = True
         bucket, prefix = self._settings.bucket, self._settings.prefix
         arn = f"{bucket}/{prefix}/*" if prefix else f"{bucket}/*"
         said = (
             f"S3 answers {code}: {errors.redacted(str(error.response.get('Error', {}).get('Message', '')))}"
         )
         advice = _ADVICE.get(code, "").format(arn=arn, at=self._path)
-        return _unwritable(bucket, f"{said.rstrip('.: ')}{'; ' * bool(advice)}{advice}")
+        return f"{said.rstrip('.: ')}{'; ' * bool(advice)}{advice}"
 
 
-def _unwritable(bucket: str, why: str) -> UnavailableError:
-    return UnavailableError(
-        f"the bucket {bucket} of the claim check cannot be written, so nothing is sent: {why}", code=CODE
-    )
+class UnwritableBucketError(UnavailableError):
+    """The bucket of a claim check takes nothing."""
+
+    def __init__(self, bucket: str, why: str) -> None:
+        self.why = why
+        super().__init__(
+            f"the bucket {bucket} of the claim check cannot be written, so nothing is sent: {why}",
+            code=CLAIM_CHECK,
+        )

@@ -49,6 +49,10 @@ class Call:
         """Whose credentials signed the request; None before that."""
         self.refused: Reply | None = None
         self.entries = entries
+        self.begin()
+
+    def begin(self) -> None:
+        """The request leaves now, as far as its duration goes."""
         self._started_s = time.monotonic()
 
     @property
@@ -114,8 +118,6 @@ class Publisher:
         """Find credentials before the first request needs them, which otherwise does. Never raises."""
         with suppress(ConnectorError):
             await self._signers.current()
-        if self._claims is not None:
-            await self._claims.prepare()
 
     async def publish(self, entries: Sequence[Entry]) -> Answer:
         """Make one call of PutPartnerEvents and say what it came to. Never raises for anything outside the
@@ -128,7 +130,7 @@ class Publisher:
 
         So it is with nearly every call: there are credentials, and a connection that was kept.
         """
-        if self._claims is not None and (self._claims.is_failing or call.unstored):
+        if self._claims is not None and (self._claims.failed or call.unstored):
             return False
         call.signer = self._signers.at_hand()
         if call.signer is None:
@@ -149,7 +151,7 @@ class Publisher:
         """Make a call, or go on with one that was refused, and say what it came to."""
         try:
             if self._claims is not None:
-                await self._claims.store(call.unstored)
+                await self._store(self._claims, call)
             reply, refusal = await self._request(
                 PUT_PARTNER_EVENTS, call.body, self._connections, signer=call.signer, reply=call.refused
             )
@@ -158,6 +160,21 @@ class Publisher:
         if refusal is None:
             return call.answered(reply)
         return call.failed(refusal.error, reply, refusal.retry_after_s)
+
+    async def _store(self, claims: ClaimStore, call: Call) -> None:
+        """Have in S3 what the entries of a call leave out.
+
+        Raises:
+            NotAuthorizedError, UnavailableError: as the call itself; or the bucket cannot be written.
+        """
+        unstored = call.unstored
+        if not unstored and claims.failed is None:
+            return
+        if claims.wants_new_credentials:
+            claims.wants_new_credentials = False
+            await self._signers.replace(await self._signers.current())
+        await claims.store(unstored, (await self._signers.resolved()).frozen)
+        call.begin()
 
     async def call(self, operation: str, members: Mapping[str, str]) -> Reply | Refusal:
         """Make one call about sources. A reply is one of HTTP 200.
@@ -228,6 +245,19 @@ class Publisher:
             raise answer.error
         who = f"access key {resolved.signer.access_key} (found by {resolved.credentials.method})"
         return f"{who} in {self._target.region} at {self.route.endpoint.url}"
+
+    def check_bucket(self) -> str:
+        """Write an empty object to the bucket of the claim check; says where. Blocks.
+
+        Raises:
+            NotAuthorizedError, UnavailableError: what is wrong, and what to do about it.
+        """
+        assert self._claims is not None  # noqa: S101 - asked only where there is one
+        resolved = asyncio.run(self._signers.resolved())
+        try:
+            return self._claims.check(resolved.frozen)
+        finally:
+            self._claims.close()
 
     async def _try_out(self) -> tuple[ResolvedCredentials, Answer]:
         try:

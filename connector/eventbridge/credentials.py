@@ -55,6 +55,11 @@ class ResolvedCredentials(NamedTuple):
     credentials: Credentials
     signer: Signer
 
+    @property
+    def frozen(self) -> ReadOnlyCredentials:
+        """All of one moment, as they can be signed with."""
+        return Usable(self.credentials).get_frozen_credentials()
+
     def expires_within(self, seconds: int | None) -> bool:
         """Whether they expire so soon; None for boto's own idea of when to renew, 15 minutes before."""
         return isinstance(self.credentials, RefreshableCredentials) and self.credentials.refresh_needed(

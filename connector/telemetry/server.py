@@ -115,7 +115,7 @@ class Server:
     ) -> None:
         """Without `contents` there is no page. With a `token` all but probes want it."""
         self._contents = contents
-        self._token = token.encode() if token else None
+        self._token = token.encode() if token is not None else None
         self._pages: dict[str, Callable[[], _Response]] = {
             "/livez": lambda: _probed(*health.live()),
             "/readyz": lambda: _probed(*health.ready()),

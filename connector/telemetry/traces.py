@@ -8,6 +8,7 @@ https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
@@ -24,8 +25,16 @@ if TYPE_CHECKING:
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 HTTP = "http/protobuf"
-FLUSH_MS = 2_000
+FLUSH_S = 2.0
 """At the end the collector gets so long to take the last spans."""
+
+_PARTS = (
+    "opentelemetry",
+    "opentelemetry.sdk",
+    "opentelemetry.exporter",
+    "opentelemetry.exporter.otlp.proto.http",
+)
+"""Each is looked for only where the one before it is there."""
 
 SPAN = "send PutPartnerEvents"
 FIXED: Mapping[str, str] = {
@@ -57,7 +66,7 @@ def problems(environ: Mapping[str, str]) -> list[Problem]:
         return [
             Problem(by, f"spans are sent by {HTTP} alone, and the environment says {protocol}; none is sent")
         ]
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+    if any(find_spec(part) is None for part in _PARTS):
         text = "no spans are sent: install kafka-partner-bridge[otel], or unset this variable"
         return [Problem(by, text)]
     return []
@@ -121,8 +130,10 @@ class Traces:
         return f"{span.get_span_context().trace_id:032x}"
 
     def close(self) -> None:
-        """Send what is left, for `FLUSH_MS` at most."""
-        self._provider.force_flush(FLUSH_MS)
+        """Send what is left, for `FLUSH_S` at most; the SDK itself takes no limit."""
+        flushing = threading.Thread(target=self._provider.force_flush, name="traces", daemon=True)
+        flushing.start()
+        flushing.join(FLUSH_S)
 
 
 def _error_type(answer: Answer, accepted: int) -> str | None:

@@ -36,10 +36,16 @@ cut for that is told apart by a hash.
 {{- default .Release.Namespace .Values.namespaceOverride -}}
 {{- end -}}
 
+{{/* Not empty if `image.repository` has a registry in it. */}}
+{{- define "partner-bridge.repositoryHasRegistry" -}}
+{{- if regexMatch "^([^/]*[.:][^/]*|localhost)/" .Values.image.repository }}it has{{ end -}}
+{{- end -}}
+
 {{/* The image: with the registry of the parent chart, if it says one for all. */}}
 {{- define "partner-bridge.image" -}}
 {{- $image := .Values.image -}}
-{{- $registry := .Values.global.imageRegistry | default $image.registry -}}
+{{- $registry := .Values.global.imageRegistry -}}
+{{- if not (or $registry (include "partner-bridge.repositoryHasRegistry" .)) }}{{ $registry = $image.registry }}{{ end -}}
 {{- with $registry }}{{ . }}/{{ end -}}
 {{ $image.repository }}
 {{- if $image.digest }}@{{ $image.digest }}{{ else }}:{{ default .Chart.AppVersion $image.tag }}{{ end -}}
@@ -142,7 +148,7 @@ so that environment, volumes, mounts and KEDA agree.
 BRIDGE_{{ .section | upper }}__{{ .setting | upper | replace "." $between | replace "-" "_" }}
 {{- end -}}
 
-{{- define "partner-bridge.env" -}}
+{{- define "partner-bridge.ownEnv" -}}
 - name: BRIDGE_CONFIG
   value: /etc/partner-bridge/bridge.yaml
 {{- range $group := (include "partner-bridge.secrets" . | fromJson).groups }}
@@ -170,9 +176,20 @@ BRIDGE_{{ .section | upper }}__{{ .setting | upper | replace "." $between | repl
 - name: BRIDGE_HTTP__RUNBOOK_URL
   value: {{ .Values.prometheusRule.runbookUrl | quote }}
 {{- end }}
-{{- with .Values.extraEnv }}
-{{ toYaml . }}
-{{- end }}
+{{- end -}}
+
+{{/*
+The environment, each name once: what `extraEnv` has wins. Kubernetes would take the last of two, but an upgrade merges
+them by name, and a server-side apply refuses them.
+*/}}
+{{- define "partner-bridge.env" -}}
+{{- $names := list -}}
+{{- range .Values.extraEnv }}{{ $names = append $names .name }}{{ end -}}
+{{- $env := list -}}
+{{- range include "partner-bridge.ownEnv" . | fromYamlArray -}}
+{{- if not (has .name $names) }}{{ $env = append $env . }}{{ end -}}
+{{- end -}}
+{{- concat $env (.Values.extraEnv | default list) | toYaml -}}
 {{- end -}}
 
 {{/*
@@ -209,7 +226,11 @@ restartPolicy: Never
 {{- $filled := dict "labelSelector" (dict "matchLabels" $selector) "matchLabelKeys" (list "pod-template-hash") }}
 topologySpreadConstraints:
   {{- range $values.topologySpreadConstraints }}
-  {{- list (merge (deepCopy .) $filled) | toYaml | nindent 2 }}
+  {{- $constraint := deepCopy . }}
+  {{- range $key, $value := $filled }}
+  {{- if not (hasKey $constraint $key) }}{{ $_ := set $constraint $key $value }}{{ end }}
+  {{- end }}
+  {{- list $constraint | toYaml | nindent 2 }}
   {{- end }}
 {{- end }}
 {{- with $values.initContainers }}

@@ -53,9 +53,9 @@ config.eventbridge.region is missing: name the AWS Region of the partner event s
 {{- end }}
 
 {{- /* The image. */ -}}
-{{- with .Values.global.imageRegistry | default .Values.image.registry }}
-{{- if regexMatch "^([^/]*[.:][^/]*|localhost)/" $.Values.image.repository }}
-image.repository is `{{ $.Values.image.repository }}`, which names a registry, and {{ ternary "global.imageRegistry" "image.registry" (not (empty $.Values.global.imageRegistry)) }} is `{{ . }}`, so the image would be looked for at `{{ . }}/{{ $.Values.image.repository }}`: take the registry out of image.repository.
+{{- with .Values.global.imageRegistry }}
+{{- if include "partner-bridge.repositoryHasRegistry" $ }}
+image.repository is `{{ $.Values.image.repository }}`, which names a registry, and global.imageRegistry is `{{ . }}`, so the image would be looked for at `{{ . }}/{{ $.Values.image.repository }}`: take the registry out of image.repository.
 {{- end }}
 {{- end }}
 
@@ -81,8 +81,22 @@ config.schema_registries.{{ $name }} has a password or token written out, which 
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- $variable := .name | default "" }}
-{{- if and .value (regexMatch "^(BRIDGE|AWS)_" $variable) (regexMatch $secretName (lower $variable)) (not (regexMatch $namesFile (lower $variable))) }}
+{{- /* The one setting that has the name of a secret and the path of a file. */ -}}
+{{- $isPath := and (regexMatch "^BRIDGE_SCHEMA_REGISTR(Y|IES__.+)__PRIVATE_KEY$" $variable) (hasPrefix "/" (toString .value)) }}
+{{- if and .value (not $isPath) (regexMatch "^(BRIDGE|AWS)_" $variable) (regexMatch $secretName (lower $variable)) (not (regexMatch $namesFile (lower $variable))) }}
 extraEnv {{ $variable }} is written out and would be readable in the Deployment: use valueFrom.secretKeyRef.
+{{- end }}
+{{- end }}
+{{- $names := list }}
+{{- range .Values.extraEnv }}
+{{- if has .name $names }}
+extraEnv has {{ .name }} twice, which a server-side apply refuses: keep one.
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- range $setting, $_ := .Values.secrets.kafka.files }}
+{{- if hasKey $.Values.secrets.kafka.settings $setting }}
+secrets.kafka has "{{ $setting }}" under settings and under files: keep that of files, where the key holds the file itself.
 {{- end }}
 {{- end }}
 {{- range $group, $secret := omit .Values.secrets "restartToken" }}
@@ -123,6 +137,11 @@ terminationGracePeriodSeconds is {{ .Values.terminationGracePeriodSeconds }} and
 {{- end }}
 {{- if eq $port 0 }}
 config.http.port is 0, a port nobody knows beforehand, so every probe would fail: set a port, or leave it out for 8080.
+{{- end }}
+{{- with dig "http" dict $config }}
+{{- if and (kindIs "bool" .page) (ne .page $.Values.page.enabled) }}
+config.http.page is {{ .page }} and page.enabled is {{ $.Values.page.enabled }}: leave config.http.page out, page.enabled says it.
+{{- end }}
 {{- end }}
 {{- if regexMatch "^(127\\.|localhost$|::1$)" (dig "http" "host" "::" $config) }}
 config.http.host is `{{ $config.http.host }}`, which probes and Prometheus cannot reach: leave it out.
@@ -177,6 +196,11 @@ networkPolicy.enabled is true and config.kafka."bootstrap.servers" is not set, s
 {{- end }}
 
 {{- /* Monitoring. */ -}}
+{{- range .Values.extraEnv }}
+{{- if and $.Values.podMonitor.enabled (eq (.name | default "") "BRIDGE_HTTP__TOKEN") }}
+podMonitor.enabled is true and extraEnv has BRIDGE_HTTP__TOKEN, which the PodMonitor does not know, so the bridge would refuse every scrape: take it out, and set secrets.http.existingSecret and secrets.http.settings.token to the key in it.
+{{- end }}
+{{- end }}
 {{- if and .Values.podMonitor.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.monitoringNamespace) (not .Values.networkPolicy.extraIngress) }}
 podMonitor.enabled is true and networkPolicy.monitoringNamespace is empty, so the NetworkPolicy would refuse every scrape: set networkPolicy.monitoringNamespace to the namespace of Prometheus.
 {{- end }}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connector import __version__, config
-from tests.chart.render import CHART, RenderError, bridge_container, objects, one, release
+from tests.chart.render import CHART, GOOD, RenderError, bridge_container, objects, one, release
 
 
 def deployment(values: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -97,6 +97,7 @@ def test_it_takes_a_digest_over_a_tag() -> None:
         ({"registry": "a.example.com", "repository": "t/b"}, {}, "a.example.com/t/b:1"),
         ({"registry": "a.example.com", "repository": "t/b"}, {"imageRegistry": "m:5000"}, "m:5000/t/b:1"),
         ({"repository": "a.example.com/t/b"}, {}, "a.example.com/t/b:1"),
+        ({"registry": "b.example.com", "repository": "a.example.com/t/b"}, {}, "a.example.com/t/b:1"),
         ({"repository": "t/b"}, {"imageRegistry": "m:5000"}, "m:5000/t/b:1"),
     ],
 )
@@ -135,6 +136,51 @@ def test_it_spreads_its_own_pods() -> None:
 
     assert "shop" == nodes["labelSelector"]["matchLabels"]["app.kubernetes.io/instance"]
     assert ["pod-template-hash"] == zones["matchLabelKeys"]
+
+
+def test_what_a_constraint_says_of_its_pods_itself_is_left_as_it_is() -> None:
+    """Merged with the chart's labels it would select other pods than it says."""
+    own = {"labelSelector": {"matchLabels": {"team": "integration"}}, "matchLabelKeys": []}
+    constraint = {"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", **own}
+
+    assert [constraint] == pod({"topologySpreadConstraints": [constraint]})["topologySpreadConstraints"]
+
+
+@pytest.mark.parametrize("values", GOOD, ids=lambda path: path.stem)
+def test_no_variable_occurs_twice(values: Path) -> None:
+    """A server-side apply refuses them."""
+    containers = one("Deployment", objects(values))["spec"]["template"]["spec"]["containers"]
+    env = next(each["env"] for each in containers if each["name"] == "partner-bridge")
+
+    assert len({each["name"] for each in env}) == len(env)
+
+
+def test_a_variable_of_the_user_is_there_instead_of_the_chart_s() -> None:
+    """Of a Secret, of a file, of what the chart sets itself."""
+    own = {
+        name: {"name": name, "value": f"/mine/{name}"}
+        for name in ("BRIDGE_CONFIG", "BRIDGE_KAFKA__SSL_CA_LOCATION", "BRIDGE_HTTP__RUNBOOK_URL")
+    }
+    reference = {"secretKeyRef": {"name": "mine", "key": "password"}}
+    password = {"name": "BRIDGE_KAFKA__SASL_PASSWORD", "valueFrom": reference}
+    values = {
+        "secrets": {
+            "kafka": {
+                "existingSecret": "theirs",
+                "settings": {"sasl.username": "username", "sasl.password": "password"},
+                "files": {"ssl.ca.location": "ca.crt"},
+            }
+        },
+        "prometheusRule": {"runbookUrl": "https://wiki.example.com"},
+        "extraEnv": [*own.values(), password],
+    }
+    env = bridge_container(release(values))["env"]
+    found = {each["name"]: each for each in env}
+
+    assert len(env) == len(found)
+    assert {**own, "BRIDGE_KAFKA__SASL_PASSWORD": password} == {
+        name: each for name, each in found.items() if name != "BRIDGE_KAFKA__SASL_USERNAME"
+    }
 
 
 def test_text_of_a_secret_is_a_variable_and_a_certificate_a_file() -> None:
@@ -211,8 +257,20 @@ def test_our_own_secrets_are_not_written_out(name: str) -> None:
         release(variable(name))
 
 
-def variable(name: str) -> dict[str, Any]:
-    return {"extraEnv": [{"name": name, "value": "x"}]}
+@pytest.mark.parametrize(
+    "name", ["BRIDGE_SCHEMA_REGISTRY__PRIVATE_KEY", "BRIDGE_SCHEMA_REGISTRIES__EAST__PRIVATE_KEY"]
+)
+def test_the_file_of_a_private_key_may_be_named_and_the_key_not(name: str) -> None:
+    """As a Vault agent writes it."""
+    path = variable(name, "/vault/secrets/key.pem")
+
+    assert path["extraEnv"][0] in bridge_container(release(path))["env"]
+    with pytest.raises(RenderError, match=f"extraEnv {name} is written out"):
+        release(variable(name, "-----BEGIN PRIVATE KEY-----"))
+
+
+def variable(name: str, value: str = "x") -> dict[str, Any]:
+    return {"extraEnv": [{"name": name, "value": value}]}
 
 
 def test_it_restarts_when_told_that_a_secret_changed() -> None:

@@ -105,13 +105,25 @@ def test_a_replay_whose_pods_change_is_another_job() -> None:
 
 @pytest.mark.parametrize("of", ["123", "1e3", "on", "null"])
 def test_a_name_that_looks_like_something_else_is_text(of: str) -> None:
-    """A release may be called so."""
-    text = helm("template", of, str(CHART), "--values", str(LEAST), "--set-string", "fullnameOverride=5")
-    objects = [each for each in yaml.safe_load_all(text) if each]
+    """A release may be called so, and a namespace."""
+    names = f"fullnameOverride=5,networkPolicy.monitoringNamespace={of.replace('null', '7')}"
+    every = "networkPolicy.enabled=true,podMonitor.enabled=true,keda.enabled=true,partitions=3"
+    options = ("--values", str(LEAST), "--set-string", names, "--set", every)
+    objects = [each for each in yaml.safe_load_all(helm("template", of, str(CHART), *options)) if each]
+    (scraped,) = one("PodMonitor", objects)["spec"]["podMetricsEndpoints"]
+    (scrapers,) = (
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for rule in one("NetworkPolicy", objects)["spec"]["ingress"]
+        for peer in rule["from"]
+        if "namespaceSelector" in peer
+    )
 
     assert {of} == {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in objects}
     assert {"5", "5-check", "bridge-5"} == {each["metadata"]["name"] for each in objects}
     assert "5" == one("Deployment", objects)["spec"]["template"]["spec"]["volumes"][0]["configMap"]["name"]
+    assert "5" == one("ScaledObject", objects)["spec"]["scaleTargetRef"]["name"]
+    assert "5" == scraped["relabelings"][0]["replacement"]
+    assert of.replace("null", "7") == scrapers
 
 
 def test_reports_of_releases_with_long_names_stay_apart() -> None:

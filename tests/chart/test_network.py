@@ -90,6 +90,21 @@ def test_sts_is_let_out_to_where_eventbridge_has_another_port() -> None:
     assert {443, 8443, 4566} <= ports
 
 
+def test_the_bucket_of_a_claim_check_is_let_out_to_by_its_port() -> None:
+    """Of every target, also where EventBridge has the Region's own endpoint."""
+
+    def claim_check(port: int) -> dict[str, Any]:
+        return {"claim_check": {"bucket": "large-events", "endpoint_url": f"https://s3.example.com:{port}"}}
+
+    config = {
+        "eventbridge": claim_check(9443),
+        "targets": {"us": {"region": "us-east-1", **claim_check(9444)}},
+    }
+    ports = {port for port, _, where in ways_out({"config": config}) if where == "anywhere"}
+
+    assert {443, 9443, 9444} <= ports
+
+
 def test_names_are_looked_up_where_kubernetes_openshift_and_gke_have_their_dns() -> None:
     """By the ports of the servers themselves: what is behind a Service is judged by where it comes out."""
     lookups = {

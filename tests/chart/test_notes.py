@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import yaml
 from tests.chart.render import CHART, LEAST, helm, notes
 
 IDENTITY = {"auth": {"podIdentity": {"enabled": True}}}
+ROLE = {"role_arn": "arn:aws:iam::123456789012:role/events"}
 OWN_IMAGE = {"image": {"repository": "registry.example.com/partner-bridge"}}
 
 
@@ -30,6 +33,31 @@ def test_they_say_how_to_look_and_how_to_replay_and_the_least_policy() -> None:
     assert "helm test shop --namespace integration" in notes()
     assert "events:PutPartnerEvents" in notes()
     assert "replay.enabled=true" in notes()
+
+
+def test_the_policy_has_the_region_of_every_target() -> None:
+    targets = {"us": {"region": "us-east-1"}, "eu": {"region": "eu-central-1"}}
+    (regions,) = re.findall(r'"aws:RequestedRegion": (.+?)}', notes({"config": {"targets": targets}}))
+
+    assert ["eu-central-1", "us-east-1"] == json.loads(regions)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"config": {"eventbridge": ROLE}},
+        {"config": {"eventbridge": {"claim_check": {"bucket": "large-events"}}}},
+        {"config": {"targets": {"us": {"region": "us-east-1", **ROLE}}}},
+        {"extraEnv": [{"name": "BRIDGE_EVENTBRIDGE__ROLE_ARN", "value": ROLE["role_arn"]}]},
+    ],
+    ids=str,
+)
+def test_there_is_no_least_policy_where_another_role_sends_or_s3_is_written(more: dict[str, Any]) -> None:
+    """It would be wrong to say that it needs no more."""
+    said = notes(more)
+
+    assert "events:PutPartnerEvents" not in said
+    assert 'docs/operations.md, "Permissions"' in said
 
 
 def test_what_they_propose_keeps_values_and_takes_the_defaults_of_a_new_chart() -> None:

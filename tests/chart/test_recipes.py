@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from connector import config
+from connector import __version__, config
 from connector.config.settings import Settings
 from tests.chart import kubernetes, recipes
 from tests.chart.recipes import RECIPES, Recipe
@@ -260,6 +260,9 @@ def test_bridges_of_one_release_share_nothing(recipe: Recipe, tmp_path: Path) ->
     }
 
     assert ["shop-orders", "shop-payments"] == [o["metadata"]["name"] for o in deployments]
+    images = {c["image"] for o in deployments for c in o["spec"]["template"]["spec"]["containers"]}
+
+    assert {f"registry.example.com/partner-bridge:{__version__}"} == images
     assert 2 == len(set(selectors)) == len(set(policies)) == len(groups)
     assert len(names) == len(set(names))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from connector import config
-from connector.errors import UnavailableError
+from connector.errors import NotAuthorizedError, UnavailableError
 from connector.eventbridge.claim_store import ClaimStore
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.requests import Requests
@@ -46,11 +48,14 @@ def aws() -> Iterator[FakeEventBridge]:
     fake.stop()
 
 
-def store_at(s3: S3, stored: list[int] | None = None, **settings: Json) -> ClaimStore:
+def store_at(
+    s3: S3, stored: list[int] | None = None, *, timeouts: Json = None, **settings: Json
+) -> ClaimStore:
     claim_check = config.ClaimCheckSettings.model_validate(
         {"bucket": BUCKET, "endpoint_url": s3.url, **settings}
     )
-    target = config.Target(region=REGION, claim_check=claim_check)
+    limits = config.Timeouts.model_validate(timeouts or {})
+    target = config.Target(region=REGION, claim_check=claim_check, timeouts=limits)
     on_stored = None if stored is None else stored.append
     return ClaimStore(target, claim_check, path="eventbridge.claim_check", on_stored=on_stored)
 
@@ -134,9 +139,43 @@ def test_nothing_is_sent_while_the_bucket_cannot_be_written(
     assert [2] == [json.loads(each.detail)["number"] for each in aws.events()]
 
 
-def test_the_check_writes_an_empty_object(s3: S3) -> None:
+def test_an_upload_that_nobody_waits_for_stops_nobody(s3: S3, aws: FakeEventBridge) -> None:
+    """As where its partition went to another member: the other events go on."""
+    entry = an_entry(1, a_claim("events/lost"))
+    with calling(aws, store_at(s3)) as calls:
+        s3.fault = (403, "AccessDenied")
+        refused = sent(calls, entry)
+        del entry
+        sent(calls, an_entry(2))
+        gc.collect()  # as the bridge does every so often
+        small = sent(calls, an_entry(3))
+
+    assert isinstance(refused.error, UnavailableError)
+    assert small.error is None
+    assert "events/lost" not in s3.objects()
+
+
+def test_a_bucket_that_is_silent_is_given_up_in_the_time_of_a_request(s3: S3, aws: FakeEventBridge) -> None:
+    """A drain waits for no longer than that, so no event may leave later."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = store_at(
+            s3,
+            endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            timeouts={"connect": "200ms", "read": "300ms"},
+        )
+        with calling(aws, store) as calls:
+            answer = sent(calls, *(an_entry(n, a_claim(f"silent/{n}")) for n in range(20)))
+
+    assert isinstance(answer.error, UnavailableError)
+    assert "claim_check" == answer.error.code
+    assert answer.seconds < 10
+    assert 0 == aws.counts().accepted
+
+
+def test_the_check_writes_an_empty_object(s3: S3, aws: FakeEventBridge) -> None:
     """It proves the permission that the bridge needs, and no other."""
-    said = store_at(s3, prefix="events").check()
+    target = config.Target(region=REGION, endpoint_url=aws.url)
+    said = Publisher(target, claims=store_at(s3, prefix="events")).check_bucket()
 
     assert f"an empty object can be written to s3://{BUCKET}/events/partner-bridge-check" == said
     assert 0 == s3.head("events/partner-bridge-check")["ContentLength"]
@@ -153,14 +192,18 @@ def test_encryption_and_owner_go_along(s3: S3, aws: FakeEventBridge) -> None:
     )
 
 
-def test_without_credentials_it_says_so(
+def test_credentials_are_those_that_sign_the_events(
     s3: S3, aws: FakeEventBridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bridge goes on trying; EventBridge itself would be refused for the same reason."""
+    """White space around them is taken away for both; without any the bridge halts as it does otherwise."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", f"{AWS_ENVIRON['AWS_SECRET_ACCESS_KEY']}\n")
+    with calling(aws, store_at(s3)) as calls:
+        with_space = sent(calls, an_entry(1, a_claim("space")))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     with calling(aws, store_at(s3)) as calls:
-        answer = sent(calls, an_entry(1, a_claim("none")))
+        without = sent(calls, an_entry(1, a_claim("none")))
 
-    assert isinstance(answer.error, UnavailableError)
-    assert "No AWS credentials were found" in str(answer.error)
+    assert with_space.error is None
+    assert isinstance(without.error, NotAuthorizedError)
+    assert "No AWS credentials were found" in str(without.error)

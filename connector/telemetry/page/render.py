@@ -32,6 +32,9 @@ SOURCES_A_PAGE = 100
 MAX_PARTITIONS = 200
 """Partitions shown, those furthest behind first."""
 
+MAX_FIELDS = 20
+"""Of a query; the page itself asks for four."""
+
 MAX_ISSUES = 100
 """Issues shown, those seen last first."""
 
@@ -96,9 +99,17 @@ class IssueRow(NamedTuple):
     """With this code, in the whole topic; None where they are not counted."""
 
 
+def _asked(query: str) -> dict[str, str]:
+    """The fields of a query; none where there are more than the page could have asked for."""
+    try:
+        return {name: values[-1] for name, values in parse_qs(query, max_num_fields=MAX_FIELDS).items()}
+    except ValueError:
+        return {}
+
+
 def html(contents: Contents, query: str) -> bytes:
     """The whole page; `query` is what the reader asked of the list of sources."""
-    asked = {name: values[-1] for name, values in parse_qs(query, max_num_fields=20).items()}
+    asked = _asked(query)
     partitions = sorted(contents.board.partitions, key=_how_late, reverse=True)
     targets = [_target_row(each, contents) for each in contents.board.targets]
     sources = [(target, each) for target, many in contents.health.source_reports().items() for each in many]

@@ -13,7 +13,10 @@ MISTAKES: list[tuple[str, str]] = [
         "topics.orders.v1.event.sorce: unknown key; did you mean 'source'? (line 13)",
     ),
     (with_settings(http={"prt": 1}), "http.prt: unknown key; did you mean 'port'? (line 16)"),
-    (with_settings(http={"zzz": 1}), "http.zzz: unknown key; known here: host, port (line 16)"),
+    (
+        with_settings(http={"zzz": 1}),
+        "http.zzz: unknown key; known here: host, port, page, token, runbook_url (line 16)",
+    ),
     (
         with_settings(target={}),
         "target: unknown key; did you mean 'targets'?",

@@ -480,6 +480,20 @@ def test_where_other_requests_succeed_one_without_an_answer_is_halved() -> None:
     assert [[0, 1], [2, 3]] == rig.send(wait_s=1.0) + rig.send(wait_s=8.0)
 
 
+def test_a_bucket_that_cannot_be_written_speaks_against_no_entry_and_no_source() -> None:
+    """However often, and whatever others were accepted meanwhile: it goes again as it was, and none ages."""
+    rig = SenderRig()
+    rig.add(0, 1, 2, source="large")
+    error = UnavailableError("the bucket", code="claim_check")
+    for _ in range(30):
+        assert [[0, 1, 2]] == rig.send(wait_s=400.0)
+        rig.accept_beside()
+        result = rig.fail(error, request=-2)
+        assert ([], [], None) == (result.delivered, result.failed, result.halt)
+
+    assert () == tuple(rig.sender.failing())
+
+
 def test_an_unknown_answer_speaks_against_an_entry_only_once_it_is_alone() -> None:
     """Among others the culprit is searched for; alone it is given up after `retry.max_attempts`."""
     rig = SenderRig()

@@ -77,6 +77,13 @@ def test_names_are_text_and_never_markup() -> None:
     assert hostile_page.text.count(shown) > 10
 
 
+def test_a_query_of_more_fields_than_there_are_is_no_bug() -> None:
+    """Anyone may type one; the page shows what it shows without."""
+    contents = Contents(name="b", board=Board(), health=Health(), versions={})
+
+    assert b"<main" in html(contents, "&".join(["a"] * 30))
+
+
 def test_nothing_is_inline() -> None:
     """The Content-Security-Policy would keep a browser from it."""
     page = read(contents([source("a")]))
