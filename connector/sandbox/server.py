@@ -1,4 +1,4 @@
-"""An HTTP server on a thread of its own: what the fakes have in common."""
+"""A server on a thread of its own, and one of HTTP: what the fakes have in common."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import ssl
 import struct
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -36,29 +37,24 @@ class Host:
 LOOPBACK = Host()
 
 
-class HttpServer(ABC):
-    """Answers HTTP from a thread of its own, from `start` until `stop`; on 127.0.0.1 unless told otherwise.
+class ThreadedServer(ABC):
+    """Listens from a thread of its own, from `start` until `stop`; on 127.0.0.1 unless told otherwise.
 
-    A subclass writes `answer`, which runs on the server's event loop. The port is kept: stop and
+    A subclass writes `_listening`, which runs on the server's event loop. The port is kept: stop and
     start again to be unreachable for a while at the same address.
     """
 
-    def __init__(self, *, host: Host = LOOPBACK, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, host: Host = LOOPBACK, port: int = 0) -> None:
+        """A port of 0 is a free one."""
         self.host = host
         self.port = port
-        self._tls = tls
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
 
     @abstractmethod
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answers one request; what it raises becomes a 500."""
-
-    @property
-    def url(self) -> str:
-        """Where it is found, without a trailing slash."""
-        return f"{'https' if self._tls else 'http'}://{self.host.at(self.port)}"
+    def _listening(self) -> AbstractAsyncContextManager[int]:
+        """Listens while it is used as a context, which gives the port. Raises OSError where it cannot."""
 
     def start(self) -> Self:
         """Listens; returns once connections are accepted. Raises OSError where it cannot listen."""
@@ -106,6 +102,32 @@ class HttpServer(ABC):
     async def _serve(self, listening: Future[int]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        try:
+            async with self._listening() as port:
+                listening.set_result(port)
+                await self._stopping.wait()
+        except OSError as error:
+            listening.set_exception(error)
+
+
+class HttpServer(ThreadedServer):
+    """Answers HTTP. A subclass writes `answer`, which runs on the server's event loop."""
+
+    def __init__(self, *, host: Host = LOOPBACK, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(host=host, port=port)
+        self._tls = tls
+
+    @abstractmethod
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answers one request; what it raises becomes a 500."""
+
+    @property
+    def url(self) -> str:
+        """Where it is found, without a trailing slash."""
+        return f"{'https' if self._tls else 'http'}://{self.host.at(self.port)}"
+
+    @asynccontextmanager
+    async def _listening(self) -> AsyncIterator[int]:
         server = web.Server(self.answer, handler_cancellation=True, access_log=None)
         runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.01)
         await runner.setup()
@@ -119,10 +141,7 @@ class HttpServer(ABC):
                 reuse_address=True,
             )
             await site.start()
-            listening.set_result(runner.addresses[0][1])
-            await self._stopping.wait()
-        except OSError as error:
-            listening.set_exception(error)
+            yield runner.addresses[0][1]
         finally:
             await runner.cleanup()
 
