@@ -5,26 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from connector.cli import app
 from connector.sandbox.eventbridge import FakeEventBridge
 from connector.sources import admin
+from tests.terminal import Ran, Terminal
 
 PREFIX = "aws.partner/example.com"
 ACME, BLUE = f"{PREFIX}/acme", f"{PREFIX}/blue"
 ACCOUNT = "111122223333"
 EU, US = "eu-central-1", "us-east-1"
-
-
-class Ran(NamedTuple):
-    """How a command ended and what it wrote."""
-
-    code: int
-    out: str
-    err: str
 
 
 Run = Callable[..., Ran]
@@ -57,14 +48,8 @@ topics:
 """
     )
 
-    def run(*arguments: str) -> Ran:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exited:
-            app.main(["source", *arguments, "--config", str(file)])
-        written = capsys.readouterr()
-        return Ran(int(exited.value.code or 0), written.out, written.err)
-
-    return run
+    terminal = Terminal(capsys)
+    return lambda *arguments: terminal.run("source", *arguments, "--config", str(file))
 
 
 def states(aws: FakeEventBridge) -> dict[tuple[object, object], object]:
