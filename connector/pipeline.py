@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 
 from connector import config
+from connector.config.problems import did_you_mean
 from connector.errors import ConfigError, DecodeError, MappingError, OversizeError, Problem, RecordError
 from connector.eventbridge.claim_check import ClaimCheck
 from connector.eventbridge.entry import entry
@@ -157,6 +158,17 @@ class Pipeline:
             )
             self._routes[topic] = route
             return route
+
+
+def topic_problem(settings: config.Settings, pipeline: Pipeline, topic: str) -> str | None:
+    """Why a topic has no mapping, and which one may be meant; None where it has one."""
+    if (why := pipeline.refusal(topic)) is None:
+        return None
+    if topic.startswith("^"):
+        return f"{topic} is a pattern; name a topic that matches it"
+    names = [name for name in settings.topics if not name.startswith("^")]
+    hint = did_you_mean(topic, names) or f"; known here: {', '.join(settings.topics)}"
+    return f"{topic}: {why}{hint}"
 
 
 class TopicRoute:

@@ -20,9 +20,9 @@ from connector.formats.registries import Registries
 from connector.kafka.reader import Reader
 from connector.mapping.expressions import is_true
 from connector.model import Json, Partition, Position, Record
-from connector.pipeline import Pipeline
+from connector.pipeline import Pipeline, topic_problem
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE, EXIT_USAGE
-from connector.workbench.cases import Rehearsal, topic_problem
+from connector.workbench.cases import Rehearsal
 from connector.workbench.doubts import DetailTypes
 from connector.workbench.explanation import Explanation, TemplateResult, explain
 from connector.workbench.fixtures import record_in

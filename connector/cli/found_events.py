@@ -17,9 +17,8 @@ from connector.delivery_log.log import TURN_ON, DeliveryLog, Findings
 from connector.delivery_log.search import Search, parse_event_id
 from connector.delivery_log.status import FoundDelivery, FoundEvent, FoundLetter
 from connector.model import iso
-from connector.pipeline import Pipeline
+from connector.pipeline import Pipeline, topic_problem
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE
-from connector.workbench.cases import topic_problem
 
 LABEL_COLUMNS = 15
 

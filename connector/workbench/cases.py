@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Self, cast
 
 from connector import config
-from connector.config.problems import did_you_mean, path_of
+from connector.config.problems import path_of
 from connector.config.settings import Format
 from connector.errors import ConfigError, Problem
 from connector.formats.registries import Registries
 from connector.formats.schema_cache import SchemaCache, Side
 from connector.model import Json, Partition, Record, iso
-from connector.pipeline import Pipeline
+from connector.pipeline import Pipeline, topic_problem
 from connector.workbench.differences import ABSENT, Difference, differences
 from connector.workbench.encoding import UnfitError
 from connector.workbench.explanation import Explanation, explain
@@ -157,17 +157,6 @@ class Rehearsal:
             at = setting if file is not None else "topic"
             raise ConfigError([Problem(at, problem.message) for problem in error.problems]) from None
         return writer(form, found[0].schemas if found else [], self._registry)
-
-
-def topic_problem(settings: config.Settings, pipeline: Pipeline, topic: str) -> str | None:
-    """Why a topic has no mapping, and which one may be meant; None where it has one."""
-    if (why := pipeline.refusal(topic)) is None:
-        return None
-    if topic.startswith("^"):
-        return f"{topic} is a pattern; name a topic that matches it"
-    names = [name for name in settings.topics if not name.startswith("^")]
-    hint = did_you_mean(topic, names) or f"; known here: {', '.join(settings.topics)}"
-    return f"{topic}: {why}{hint}"
 
 
 def _located(problem: Problem, fixture: FixtureFile, index: int) -> Problem:
