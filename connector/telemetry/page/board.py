@@ -96,6 +96,12 @@ class Board:
         return self._issues.copy()
 
     @property
+    def lately_dead_lettered(self) -> int:
+        """Records dead-lettered in the time of the history, and since its last sample, as in the issues."""
+        samples = self.history.samples
+        return self._tally.dead_lettered - (samples[0].dead_lettered if samples else 0)
+
+    @property
     def issues_forgotten(self) -> int:
         """Issues that were dropped for want of room."""
         return self._forgotten

@@ -193,7 +193,6 @@ def _sentence(
     sources: Iterable[tuple[str, SourceReport]],
     failing: Mapping[tuple[str, str], str],
 ) -> Sentence:
-    samples = contents.board.history.samples
     states: Counter[SourceState] = Counter(each.state for _, each in sources)
     return sentence(
         Situation(
@@ -206,7 +205,7 @@ def _sentence(
             ),
             source_states=states,
             sources_failing=len(failing),
-            dead_lettered=samples[-1].dead_lettered - samples[0].dead_lettered if samples else 0,
+            dead_lettered=contents.board.lately_dead_lettered,
         )
     )
 

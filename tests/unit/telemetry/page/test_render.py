@@ -9,11 +9,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from connector.model import LastDelivery, LastError, Partition
+from connector.model import LastDelivery, LastError, Partition, Position
 from connector.telemetry.health import Health
 from connector.telemetry.page import Board
 from connector.telemetry.page.contents import Contents
 from connector.telemetry.page.render import SOURCES_A_PAGE, file, html
+from connector.telemetry.tally import Tally
 from tests.pages import HOSTILE, contents, source
 
 VOID = {"meta", "link", "input"}
@@ -59,6 +60,20 @@ def test_it_is_whole_before_anything_is_known() -> None:
 
     assert "Starting: the consumer group has not said yet which partitions are ours." in page.text
     assert "This process has no partition." in page.text
+
+
+def test_the_sentence_knows_a_dead_letter_as_soon_as_the_issues_do() -> None:
+    """And not only with the next sample of the charts, some seconds later."""
+    tally = Tally()
+    board = Board(tally)
+    board.report(0.0, partitions=(), targets=())
+    tally.dead_lettered += 1
+    position = Position(Partition("orders", 0), 7)
+    board.dead_lettered(position, code="template_null", source=None, message="nothing")
+    page = read(Contents(name="b", board=board, health=Health(), versions={}))
+
+    assert "template_null" in page.text
+    assert "1 record was dead-lettered in the last 15 minutes" in page.text
 
 
 def test_names_are_text_and_never_markup() -> None:
