@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # Tests start hundreds of processes; without bytecode files each of them would compile the package anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup lock docs format lint types contracts check test alone chart golden monitoring cluster image sbom \
+.PHONY: help setup lock docs format lint types contracts check test alone acceptance chart golden monitoring cluster image sbom \
 	demo bench curves chaos soak fuzz audit screenshots
 .DEFAULT_GOAL := help
 
@@ -67,6 +67,10 @@ test: lint types contracts ## everything that CI runs; Kafka and the registry ar
 alone: # a test that fails beside others for want of CPU passes now; one that fails for another reason fails again
 	@echo "The tests that failed are run once more, each alone:"
 	$(BIN)/pytest --last-failed --last-failed-no-failures none
+
+acceptance: setup ## finds, sends again and refers to S3 at full scale: 200,000 records, 50 customers, 1,000 large events
+	FULL_SCALE=1 $(BIN)/pytest --numprocesses 0 --timeout 7200 -rP tests/integration/test_find.py \
+		tests/integration/test_resend.py tests/integration/test_claim_check.py -k 'every_kind or two_kills or large_events'
 
 demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: make demo [KEEP=1]
 	$(BIN)/partner-bridge demo $(if $(KEEP),--keep)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.scale import scaled
 from tests.services.child import wait_until
 from tests.services.s3 import BUCKET, S3, serving_s3
 from tests.topics import Sent
 from tests.world import NOTES, World, note
 
-EVENTS = int(os.environ.get("CLAIM_CHECK_EVENTS", "60"))
-"""Large ones. With 1,000 it takes a minute."""
+EVENTS = scaled(60, 1_000)
+"""Large ones."""
 SIZE = 300_000
 
 

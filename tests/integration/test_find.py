@@ -17,20 +17,21 @@ from confluent_kafka import KafkaException
 
 from connector.model import Json, Position
 from tests.bridge_process import AWS_ENVIRON
+from tests.scale import scaled
 from tests.services.child import Child, wait_until
 from tests.terminal import Terminal
 from tests.topics import Sent
 from tests.world import REGION, TEXT_KEY, World, note
 
 PREFIX = "aws.partner/example.com/"
-CUSTOMERS = [f"customer-{number}" for number in range(6)]
+CUSTOMERS = [f"customer-{number}" for number in range(scaled(6, 50))]
 LATE = "late"
 """A customer that has not accepted its source."""
-RECORDS = 3_000
-KEYS = 150
-EARLY, HELD, OLD, WAITING = 60, 40, 100, 60
+RECORDS = scaled(3_000, 200_000)
+KEYS = scaled(150, 5_000)
+EARLY, HELD, OLD, WAITING = (scaled(usual, 200) for usual in (60, 40, 100, 60))
 """Records delivered without receipts, for the late customer, deleted later, and that no bridge reads."""
-POSITIONS, IDS, SEARCHED_KEYS = 72, 20, 8
+POSITIONS, IDS, SEARCHED_KEYS = scaled(72, 500), 20, 8
 
 MAPPING: dict[str, Json] = {
     "value": {"format": "json"},

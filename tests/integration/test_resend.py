@@ -12,13 +12,14 @@ import pytest
 
 from connector.model import Json
 from tests.resending import PREFIX, Resends, ids
+from tests.scale import scaled
 from tests.services.child import wait_until
 from tests.topics import Sent
 from tests.world import REGION, World, note
 
-TENANTS = ("acme", "blue", "acme", "coral", "acme")
-NOTES = 3_000
-KEYS = 50
+NOTES = scaled(3_000, 200_000)
+CUSTOMERS = ("acme", *(f"customer-{number}" for number in range(1, scaled(3, 50))))
+KEYS = 49
 IN_FLIGHT = 4 * 20
 """Requests at once in these settings, and entries in each."""
 KILLS = 2
@@ -33,33 +34,34 @@ def resends(world: World, tmp_path: Path) -> Iterator[Resends]:
 
 
 def notes(count: int, *tenants: str, **more: Json) -> list[tuple[str, bytes | None, dict[str, Json]]]:
-    """So many notes of these tenants in turn, of fifty keys."""
+    """So many notes of these tenants in turn, of forty-nine keys."""
     return [
         (tenants[number % len(tenants)], b"key-%d" % (number % KEYS), dict(more)) for number in range(count)
     ]
 
 
 def test_one_customers_time_is_sent_again_through_two_kills(resends: Resends) -> None:
-    """3,000 notes of three customers, and most of one customer's again, with `kill -9` twice: exactly its
-    events, with the ids of the first time, in the order of each key; none to others; the bridge's own offsets
-    stay. What was in flight goes twice, with what was answered since the last commit."""
+    """Most of one customer's notes again, with `kill -9` twice: exactly its events, with the ids of the first
+    time, in the order of each key; none to others; the bridge's own offsets stay. What was in flight goes
+    twice, with what was answered since the last commit."""
     world = resends.world
-    resends.produce(notes(NOTES, *TENANTS))
+    since, until = NOTES // 10, NOTES * 9 // 10
+    resends.produce(notes(NOTES, *CUSTOMERS))
     first = resends.deliver()
     offsets = world.topics.committed(world.name, resends.partitions)
     wanted = {
         detail["_kafka"]["id"]
         for detail in first
-        if detail["tenant"] == "acme" and 300 <= detail["number"] < 2_700
+        if detail["tenant"] == "acme" and since <= detail["number"] < until
     }
-    chosen = [*resends.between(300, 2_700), "--source", f"{PREFIX}acme", "--execute", "--rate", "0"]
+    chosen = [*resends.between(since, until), "--source", f"{PREFIX}acme", "--execute", "--rate", "0"]
 
     repeated: list[int] = []
-    for until in (400, 900):
+    for sent_by in (200, 500):
         world.aws.script({"latency_ms": 100})
         before = len({*ids(world.details()[NOTES:])})
         child = resends.start(*chosen)
-        resends.wait_accepted(NOTES + until, child)
+        resends.wait_accepted(NOTES + sent_by, child)
         child.kill()
         world.aws.script({"latency_ms": 0})
         sent = ids(world.details()[NOTES:])
@@ -73,7 +75,7 @@ def test_one_customers_time_is_sent_again_through_two_kills(resends: Resends) ->
     repeated.append(times.total() - len(times) - sum(repeated))
     print(f"{repeated} sent twice")
     assert wanted == times.keys()
-    assert 1_440 == len(wanted)
+    assert len(range(since, until, len(CUSTOMERS))) == len(wanted)
     assert sum(repeated) <= KILLS * 3 * IN_FLIGHT
     assert {"acme"} == {detail["tenant"] for detail in again}
     assert len(again) + NOTES == world.aws.counts().accepted
