@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from connector import process
@@ -22,7 +23,7 @@ from tests.bench.process import BenchError, say
 from tests.bench.records import Shape
 from tests.bench.report import markdown
 from tests.bench.results import FILE, Results, save
-from tests.bench.runs import COMPARED, DEFAULTS, Bench, Throughput, Variant
+from tests.bench.runs import COMPARED, Bench, Throughput, Variant
 from tests.bench.stages import Stage, Stages
 from tests.bridge_process import AWS_ENVIRON
 from tests.services import MissingServiceError
@@ -38,12 +39,13 @@ NAMES = (
     "stop",
     "idle",
     "two",
+    "page",
     "memory",
     "outage",
     "letters",
     "stages",
 )
-LEFT_OUT = {"memory", "outage", "letters"}
+LEFT_OUT = {"page", "memory", "outage", "letters"}
 """What `--quick` leaves out."""
 FEWEST_RECORDS = 5000
 LATENCY_MS = 20.0
@@ -109,13 +111,14 @@ def _run(asked: argparse.Namespace, wanted: set[str]) -> Results:
                 for each in (endpoint, light, light_tls)
             )
             plain.warm_up()
-            measured = Rounds(results, plain, full, tls, asked)
+            stages = partial(Stages, registry_url=registry.url, endpoint=endpoint, schema_id=schema_id)
+            measured = Rounds(results, plain, full, tls, asked, stages=stages)
             for _ in range(asked.rounds):
                 measured.round(wanted)
             measured.once(wanted)
             if "stages" in wanted:
                 say("stages, in this process")
-                results.stages = _stages(plain, registry.url, endpoint, schema_id)
+                results.stages = _all_stages(plain, stages)
         finally:
             kafka.close()
     return results
@@ -125,17 +128,24 @@ class Rounds:
     """Measures round by round, and notes it in the results."""
 
     def __init__(
-        self, results: Results, plain: Bench, full: Bench, tls: Bench, asked: argparse.Namespace
+        self,
+        results: Results,
+        plain: Bench,
+        full: Bench,
+        tls: Bench,
+        asked: argparse.Namespace,
+        *,
+        stages: Callable[[Path], Stages],
     ) -> None:
         """`full` and `tls` are for runs at full speed, with endpoints that check nothing."""
         self._results = results
         self._plain, self._full, self._tls = plain, full, tls
+        self._stages = stages
         self._records: int = asked.records
         self._backlog: int = asked.backlog
         self._letters: int = asked.letters
         self._latency_s = 5.0 if asked.quick else 10.0
         self._topics: dict[str, str] = {}
-        self._receipts_first = False
 
     def round(self, wanted: set[str]) -> None:
         """Measures once all that is measured in each round."""
@@ -156,6 +166,8 @@ class Rounds:
 
     def once(self, wanted: set[str]) -> None:
         """Measures what takes long, and hardly differs between rounds."""
+        if "page" in wanted:
+            self._page()
         if "memory" in wanted:
             self._memory()
         if "outage" in wanted:
@@ -178,19 +190,19 @@ class Rounds:
         self._results.note(targets.CPU_TLS, bridge.cpu_us, against=loop.cpu_us, others=others)
 
     def _with_receipts(self) -> None:
-        """Each after the other in turn, so that neither always finds the machine as the other left it."""
-        variants = {"": DEFAULTS, ", receipts": Variant(receipts=self._topic("receipts", 0))}
-        topic = self._topic("orders", self._records)
-        found: dict[str, Throughput] = {}
-        self._receipts_first = not self._receipts_first
-        for how in sorted(variants, reverse=self._receipts_first):
-            run = self._full.throughput("bridge", topic, self._records, variant=variants[how])
-            self._lost(f"bridge{how}", run.lost)
-            found[how] = replace(run, program=f"bridge{how}")
-        on, off = found[", receipts"], found[""]
-        self._results.runs.append(on)
-        others = max(on.others, off.others)
-        self._results.note(targets.RECEIPTS, on.cpu_us, against=off.cpu_us, others=others)
+        """What receipts cost is measured by itself: between two runs, noise is several times as much."""
+        run = self._full.throughput("bridge", self._topic("orders", self._records), self._records)
+        self._lost("bridge", run.lost)
+        others = OtherWork()
+        file = self._plain.settings("orders", variant=Variant(receipts=self._topic("receipts", 0)))
+        with self._stages(file) as stages:
+            cost = stages.receipts()
+        self._results.note(
+            targets.RECEIPTS,
+            run.cpu_us + cost.cpu_us,
+            against=run.cpu_us,
+            others=max(run.others, others.share()),
+        )
 
     def _compared(self, bench: Bench, how: str) -> list[Throughput]:
         topic = self._topic("orders", self._records)
@@ -239,6 +251,14 @@ class Rounds:
         self._results.note(targets.TWO, two.events_per_s, against=one.events_per_s, others=others)
         self._results.runs += [one, two]
 
+    def _page(self) -> None:
+        others = OtherWork()
+        found = self._plain.page(turns=10, seconds=6.0)
+        share = others.share()
+        self._results.note(targets.PAGE, found.page_ms, others=share)
+        self._results.note(targets.PAGE_P99, found.p99_ms, against=found.unseen_p99_ms, others=share)
+        self._lost("page", found.lost)
+
     def _memory(self) -> None:
         memory = self._plain.memory(self._plain.topic("backlog", self._backlog), self._backlog)
         self._results.note(targets.RSS_BACKLOG, memory.peak_rss_bytes / 1e6)
@@ -278,14 +298,12 @@ class Rounds:
             self._results.faults.append(f"{run}: {count} events lost")
 
 
-def _stages(bench: Bench, registry_url: str, endpoint: Endpoint, schema_id: int) -> list[Stage]:
+def _all_stages(bench: Bench, stages_of: Callable[[Path], Stages]) -> list[Stage]:
     count = 50_000
-    topic = bench.topic("stages", count)
-    with Stages(
-        bench.settings(topic), registry_url=registry_url, endpoint=endpoint, schema_id=schema_id
-    ) as stages:
+    topic, receipts = bench.topic("stages", count), bench.topic("stages-receipts", 0)
+    with stages_of(bench.settings(topic, variant=Variant(receipts=receipts))) as stages:
         poll = stages.poll(lambda: bench.settings(topic), count)
-        return [poll, *stages.bridge(), *stages.loop()]
+        return [poll, *stages.bridge(), stages.receipts(), *stages.loop()]
 
 
 if __name__ == "__main__":

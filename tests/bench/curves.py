@@ -24,7 +24,7 @@ from tests.bench.process import BenchError, say
 from tests.bench.records import Shape
 from tests.bench.report import table
 from tests.bench.results import FOLDER
-from tests.bench.runs import DEFAULTS, PARTITIONS, Bench, Throughput, Variant
+from tests.bench.runs import DEFAULTS, PARTITIONS, UNSEEN, Bench, Throughput, Variant
 from tests.bench.targets import OTHER_WORK
 from tests.services import MissingServiceError
 from tests.services.kafka import shared
@@ -66,9 +66,6 @@ class Curve:
     why: str
     """Why it is as it is, where it is not flat."""
 
-
-# Its sources are not waited for: a bridge looks up 10,000 of them in a quarter of an hour.
-UNSEEN = Variant(eventbridge={"on_inactive_source": "send"})
 
 CURVES = (
     Curve(

@@ -7,12 +7,15 @@ import math
 import re
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -33,6 +36,9 @@ PATIENCE_S = 60.0
 """How long a run may go without a new event before it is given up."""
 LATENCY_PER_SECOND = 100
 OUTAGE_S = 10.0
+PAGE_SOURCES, PAGE_PARTITIONS = 10_000, 200
+LOOK_AT_PAGE_EVERY_S = 1.0
+"""As five people do: a browser brings the page up to date every five seconds."""
 THREADS = 16
 """Of the plain loop: as many requests at once as the bridge has by default."""
 
@@ -51,6 +57,8 @@ class Variant:
 
 
 DEFAULTS = Variant()
+# Its sources are not waited for: a bridge looks up 10,000 of them in a quarter of an hour.
+UNSEEN = Variant(eventbridge={"on_inactive_source": "send"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +100,19 @@ class Latency:
 
     p50_ms: float
     p99_ms: float
+    lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What looks at the bridge's page take, and do to the events meanwhile."""
+
+    page_ms: float
+    """The slowest answer of them."""
+    p99_ms: float
+    """From sending a record to the endpoint's answer, while somebody looks."""
+    unseen_p99_ms: float
+    """The same while nobody does."""
     lost: int
 
 
@@ -313,30 +334,74 @@ class Bench:
         """Sends records at a steady rate to a program that has nothing else to do."""
         self._endpoint.reset()
         topic = self.topic("latency", 0)
-        sender = records.Sender(self.client, topic, linger_ms=0)
-
-        def send(number: int) -> float:
-            return sender.send(records.key(number), records.value(number, self._schema_id))
-
-        with self.running(program, topic) as process:
+        count = round(seconds * LATENCY_PER_SECOND)
+        with self.running(program, topic) as process, self._steady(topic) as send:
             # Every partition has had a record before the clock runs.
-            warm_up = records.paced(send, first=0, count=100, per_second=LATENCY_PER_SECOND)
+            warm_up = send(LATENCY_PER_SECOND)
             self._wait(len(warm_up), process)
-            count = round(seconds * LATENCY_PER_SECOND)
-            sent = records.paced(send, first=len(warm_up), count=count, per_second=LATENCY_PER_SECOND)
+            sent = send(count)
             self._wait(len(warm_up) + len(sent), process)
-            sender.flush()
             process.terminate()
-        answered = self._endpoint.answered()
-        took_ms = sorted(
-            (answered[event.request] - sent[event.order_id]) * 1000
-            for event in self._endpoint.events()
-            if event.order_id in sent
-        )
+        took_ms = self._took_ms(sent)
         lost, _ = self._account(len(warm_up) + len(sent))
         result = Latency(percentile(took_ms, 50), percentile(took_ms, 99), lost)
         say(f"{program}: p50 {result.p50_ms:.0f} ms, p99 {result.p99_ms:.0f} ms")
         return result
+
+    def page(self, *, turns: int, seconds: float) -> Looked:
+        """Sends records at a steady rate, while nobody and while somebody looks at the page, in turn.
+
+        The bridge has delivered to `PAGE_SOURCES` sources, from `PAGE_PARTITIONS` partitions.
+        """
+        self._endpoint.reset()
+        shape = Shape(sources=PAGE_SOURCES, distinct=PAGE_SOURCES)
+        topic = self.topic("page", PAGE_SOURCES, shape, partitions=PAGE_PARTITIONS)
+        (port,) = free_ports(1)
+        count = round(seconds * LATENCY_PER_SECOND)
+        sent: dict[bool, dict[str, float]] = {True: {}, False: {}}
+        pages_ms: list[float] = []
+        with (
+            self.running("bridge", topic, variant=UNSEEN, http_port=port) as process,
+            self._steady(topic, first=PAGE_SOURCES) as send,
+        ):
+            total = PAGE_SOURCES + len(send(LATENCY_PER_SECOND))
+            self._wait(total, process)
+            for turn in range(2 * turns):
+                with _looking(port, pages_ms) if turn % 2 else nullcontext():
+                    sent[bool(turn % 2)] |= send(count)
+                    total += count
+                    self._wait(total, process)
+            process.terminate()
+        looked, unseen = (percentile(self._took_ms(sent[how]), 99) for how in (True, False))
+        lost, _ = self._account(total)
+        result = Looked(max(pages_ms), looked, unseen, lost)
+        say(f"{len(pages_ms)} pages, {result.page_ms:.0f} ms at most; p99 {looked:.0f} and {unseen:.0f} ms")
+        return result
+
+    @contextmanager
+    def _steady(self, topic: str, *, first: int = 0) -> Iterator[Callable[[int], dict[str, float]]]:
+        """Sends so many more records at a steady rate, and answers when each was sent, by order id."""
+        sender = records.Sender(self.client, topic, linger_ms=0)
+
+        def one(number: int) -> float:
+            return sender.send(records.key(number), records.value(number, self._schema_id))
+
+        def many(count: int) -> dict[str, float]:
+            nonlocal first
+            first += count
+            return records.paced(one, first=first - count, count=count, per_second=LATENCY_PER_SECOND)
+
+        yield many
+        sender.flush()
+
+    def _took_ms(self, sent: Mapping[str, float]) -> list[float]:
+        """From sending each of these records to the endpoint's answer, the quickest first."""
+        answered = self._endpoint.answered()
+        return sorted(
+            (answered[event.request] - sent[event.order_id]) * 1000
+            for event in self._endpoint.events()
+            if event.order_id in sent
+        )
 
     def memory(self, topic: str, count: int) -> Memory:
         """Starts the bridge on a backlog while the endpoint is down, then lets it deliver everything.
@@ -453,6 +518,25 @@ class Bench:
 def percentile(ordered: Sequence[float], percent: float) -> float:
     """The smallest of the sorted values that at least `percent` of them do not exceed (nearest rank)."""
     return ordered[max(1, math.ceil(len(ordered) * percent / 100)) - 1]
+
+
+@contextmanager
+def _looking(port: int, took_ms: list[float]) -> Iterator[None]:
+    """Looks at the page of a bridge every second, and notes how long each look takes."""
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(LOOK_AT_PAGE_EVERY_S):
+            began_s = time.monotonic()
+            answer = urllib3.request("GET", f"http://127.0.0.1:{port}/", retries=False, timeout=10)
+            took_ms.append((time.monotonic() - began_s) * 1000)
+            assert HTTPStatus.OK == answer.status
+
+    with ThreadPoolExecutor(1) as pool:
+        looks = pool.submit(look)
+        yield
+        is_over.set()
+        looks.result()
 
 
 def _in_words(run: Throughput) -> str:

@@ -60,6 +60,8 @@ STOP, HELP, IDLE = "SIGTERM under load to exit, s", "`--help`, s", "idle, % of a
 IDLE_CUT_OFF = "idle, its endpoint cannot be reached, % of a core"
 IDLE_FULL = "full, its endpoint cannot be reached, % of a core"
 TWO = "events/s, two processes"
+PAGE = "the page of 10,000 sources and 200 partitions, the slowest of 60, ms"
+PAGE_P99 = "record → EventId at 100/s, p99, while somebody looks at the page, ms"
 LISTED, REPLAYED, LETTERS_RSS = (
     "letters listed a second",
     "letters replayed a second",
@@ -77,6 +79,8 @@ TARGETS = (
     Target(P99, at_most=60),
     Target(START, at_most=1.0, digits=2, program="bridge"),
     Target(START_50, at_most=2.0, digits=2),
+    Target(PAGE, at_most=300),
+    Target(PAGE_P99, at_most=1.1, is_ratio=True, against="while nobody looks"),
     Target(IDLE, at_most=1.0, digits=2),
     Target(STOP, at_most=0.5, digits=2),
     Target(HELP, at_most=0.4, digits=2),
