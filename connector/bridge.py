@@ -124,7 +124,7 @@ class Bridge:
         )
         self._all_senders = tuple(self._senders.values())
         self._ledger = Ledger()
-        self._settlement: Settlement[Failure] = Settlement(
+        self._settlement: Settlement[tuple[Failure, str | None]] = Settlement(
             self._all_senders, dead_letters=dead_letters, settings=settings, flood=FLOOD, clock_s=clock_s
         )
         self._flow = FlowControl(
@@ -319,7 +319,9 @@ class Bridge:
             if self._receipts is not None:
                 self._receipts.write(sender.name, answer, result.delivered)
         for pending, error in result.failed:
-            self._dead_letter(pending.record, pending.tracker, error, pending, answer)
+            self._dead_letter(
+                pending.record, pending.tracker, error, pending, answer, trace_id=result.trace_id
+            )
         # One target of several that refuses us is down for its own records; going on helps the others.
         if result.halt and all(sender.refuses_us for sender in self._all_senders):
             self._settlement.halted(result.halt)
@@ -333,6 +335,8 @@ class Bridge:
         error: RecordError,
         pending: PendingEntry | None = None,
         answer: Answer | None = None,
+        *,
+        trace_id: str | None = None,
     ) -> None:
         """Hand a record to the dead-letter topic; it is settled once the broker has it."""
         if not tracker.is_open:
@@ -344,17 +348,18 @@ class Bridge:
             request_id=answer.request_id if answer else None,
         )
         self._health.failed(record.partition.topic, f"{error.code}: {error}")
-        self._settlement.dead_letter(record, failure, (tracker, record.offset), failure)
+        self._settlement.dead_letter(record, failure, (tracker, record.offset), (failure, trace_id))
 
     def _settle_dead_letters(self) -> None:
         acknowledged = self._settlement.acknowledged()
-        for (tracker, offset), failure in acknowledged:
+        for (tracker, offset), (failure, trace_id) in acknowledged:
             self._ledger.settle(tracker, offset)
             self._telemetry.record_dead_lettered(
                 Position(tracker.partition, offset),
                 code=failure.code,
                 message=failure.message,
                 target=failure.target,
+                trace_id=trace_id,
             )
             self._board.dead_lettered(
                 Position(tracker.partition, offset),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,12 +28,13 @@ from connector.telemetry.metrics import Telemetry
 from connector.telemetry.page import Board
 from connector.telemetry.page.contents import Contents
 from connector.telemetry.server import Server
-from connector.telemetry.traces import Traces, is_wanted, problems
+from connector.telemetry.traces import FLUSH_S, start_traces
 
 if TYPE_CHECKING:
     from connector.dead_letters.open_count import OpenCounter
     from connector.delivery.pauses import PauseFile
     from connector.receipts.writer import KafkaReceipts
+    from connector.telemetry.spans import Traces
 
 CONNECT_TIMEOUT_S = 2.0
 """One attempt to reach the brokers may take so long; after each the bridge's heartbeat is renewed."""
@@ -62,11 +64,11 @@ def run(settings: config.Settings, consumer: KafkaConsumer, config_file: Path | 
 def _run(
     settings: config.Settings, consumer: KafkaConsumer, telemetry: Telemetry, config_file: Path | None
 ) -> NoReturn:
-    telemetry.traces = traces = _traces(settings, telemetry)
     health = Health()
     registries = Registries.of(settings)
     pipeline = Pipeline(settings, registries)
     to_targets = _publishers(settings, telemetry)
+    telemetry.traces = traces = _traces(settings, to_targets, telemetry)
     calls = Requests(to_targets)
     for publisher in to_targets.values():
         calls.start(publisher.find_credentials())
@@ -114,7 +116,7 @@ def _run(
         stops = [counting.stop] if counting is not None else []
         stops += [receipts.close] if receipts is not None else []
         stops += [consumer.close, server.close, calls.close, registries.close]
-        stops += [traces.close] if traces is not None else []
+        stops += [partial(traces.close, FLUSH_S)] if traces is not None else []
         for stop in stops:
             stop()
     if code == EXIT_DONE:
@@ -195,18 +197,15 @@ def _pauses(settings: config.Settings, telemetry: Telemetry) -> PauseFile | None
     return PauseFile(settings, telemetry=telemetry)
 
 
-def _traces(settings: config.Settings, telemetry: Telemetry) -> Traces | None:
+def _traces(
+    settings: config.Settings, to_targets: Mapping[str, Publisher], telemetry: Telemetry
+) -> Traces | None:
     """Where spans go, where the environment asks for them and they can be had."""
-    if not is_wanted(os.environ):
-        return None
-    if found := problems(os.environ):
-        telemetry.doubted(found)
-        return None
-    regions = {name: target.region for name, target in settings.all_targets.items()}
     try:
-        return Traces(name=settings.name, regions=regions, environ=os.environ)
-    except Exception as error:  # noqa: BLE001 - what the SDK raises for variables that it cannot use
-        telemetry.doubted([Problem("OTEL_*", f"no spans are sent: {error}")])
+        destinations = {name: (each.region, each.route.endpoint.url) for name, each in to_targets.items()}
+        return start_traces(name=settings.name, command="run", destinations=destinations, environ=os.environ)
+    except ConfigError as error:
+        telemetry.doubted(error.problems)
         return None
 
 

@@ -21,6 +21,7 @@ class Redeliveries:
     def __init__(self, world: World, folder: Path, settings: dict[str, Any]) -> None:
         self.world = world
         self.settings = settings
+        self.environ = dict(AWS_ENVIRON)
         self._folder = folder
         self._started: list[Child] = []
 
@@ -32,7 +33,7 @@ class Redeliveries:
         child = Child(
             [sys.executable, "-m", "connector", group, command, "--config", str(file), *arguments],
             log=self._folder / f"{name}.log",
-            environ=AWS_ENVIRON,
+            environ=self.environ,
         )
         self._started.append(child)
         child.start()

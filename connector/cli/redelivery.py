@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector import config, process
 from connector.cli.output import Progress, Speed, note, plural, print_text, print_values, printable
@@ -14,22 +15,31 @@ from connector.dead_letters.dry_run import RedeliveryCounts
 from connector.dead_letters.redelivery import Redelivery, SendingParts
 from connector.dead_letters.redelivery_group import RedeliveryGroup
 from connector.dead_letters.writer import KafkaDeadLetters
-from connector.eventbridge.client import publishers
+from connector.errors import ConfigError
+from connector.eventbridge.client import Publisher, publishers
 from connector.eventbridge.requests import Requests
 from connector.kafka.client import LIBRDKAFKA_VERSION
 from connector.receipts.writer import KafkaReceipts
 from connector.sources.poller import state_feeds
 from connector.telemetry.log import configure_logging
 from connector.telemetry.metrics import Telemetry
+from connector.telemetry.traces import FLUSH_S, start_traces
+
+if TYPE_CHECKING:
+    from connector.telemetry.spans import Traces
 
 STOP_S = 1.8
 """Limit for a stop, since a command ends within two seconds of a signal. What has no answer to its request
 by then may be sent again, with the same event id."""
+LAST_SPANS_S = 0.5
+"""Limit for the last spans of a command that was stopped: its result is printed within `STOP_S`, too."""
 
 
 @contextmanager
-def sending_parts(settings: config.Settings, *, dead_letter_partitions: int) -> Iterator[SendingParts]:
-    """Make the parts that send and write dead letters, and close them in the end.
+def sending_parts(
+    settings: config.Settings, command: str, *, dead_letter_partitions: int
+) -> Iterator[SendingParts]:
+    """Make the parts that send and write dead letters, and close them in the end. Spans name the `command`.
 
     Raises:
         ConfigError: as `Publisher`.
@@ -42,6 +52,7 @@ def sending_parts(settings: config.Settings, *, dead_letter_partitions: int) -> 
     if settings.receipts is not None:
         receipts = KafkaReceipts(settings, settings.receipts.topic, telemetry=telemetry)
     to_targets = publishers(settings, on_claim=telemetry.claim_stored)
+    telemetry.traces = traces = _traces(settings, command, to_targets)
     calls = Requests(to_targets)
     feeds = state_feeds(settings, to_targets, start=calls.start, telemetry=telemetry)
     try:
@@ -52,6 +63,20 @@ def sending_parts(settings: config.Settings, *, dead_letter_partitions: int) -> 
             receipts.close()
             if receipts.lost:
                 note(f"{plural(receipts.lost, 'receipt')} lost: {receipts.why_lost}")
+        if traces is not None:
+            traces.close(LAST_SPANS_S if process.is_stopping() else FLUSH_S)
+
+
+def _traces(settings: config.Settings, command: str, to_targets: Mapping[str, Publisher]) -> Traces | None:
+    """Where spans go, where the environment asks for them and they can be had."""
+    try:
+        destinations = {name: (each.region, each.route.endpoint.url) for name, each in to_targets.items()}
+        return start_traces(
+            name=settings.name, command=command, destinations=destinations, environ=os.environ
+        )
+    except ConfigError as error:
+        note(str(error))
+        return None
 
 
 def run(redelivery: Redelivery[Any], group: RedeliveryGroup) -> RedeliveryCounts:

@@ -84,7 +84,7 @@ class ReplaySession:
         settings, ranges = self._session.settings, self._session.ranges
         self._session.resolutions.ensure(len(ranges))
         with (
-            sending_parts(settings, dead_letter_partitions=len(ranges)) as parts,
+            sending_parts(settings, "dead-letters replay", dead_letter_partitions=len(ranges)) as parts,
             progress("letters read", self._letters, lines=True) as shown,
         ):
             replay = Replay(

@@ -144,7 +144,7 @@ class ResendSession:
         if self._request.is_anew:
             self._group.begin_anew({number: Committed(low) for number, (low, _) in self._whole.items()})
         with (
-            sending_parts(settings, dead_letter_partitions=partitions) as parts,
+            sending_parts(settings, "events resend", dead_letter_partitions=partitions) as parts,
             progress("records read", size_of(self._rest), lines=True) as shown,
         ):
             resend = Resend(

@@ -67,6 +67,8 @@ class BatchResult:
     failed: list[tuple[PendingEntry, RecordError]] = field(default_factory=list)
     """To be dead-lettered."""
     halt: HaltError | None = None
+    trace_id: str | None = None
+    """Of the request, where its span is sampled."""
 
 
 class TargetSender:
@@ -364,8 +366,10 @@ class TargetSender:
         """Decide for each entry of an answered request: delivered, failed, or sent again."""
         batch, sent_s, sent_at = self._in_flight.pop(batch_id)
         records = (pending.record for pending in batch)
-        with self._telemetry.handling(self.name, answer, records, entries=len(batch)):
-            return self._handle_answer(batch, sent_s, sent_at, answer)
+        with self._telemetry.handling(self.name, answer, records, entries=len(batch)) as trace_id:
+            result = self._handle_answer(batch, sent_s, sent_at, answer)
+        result.trace_id = trace_id
+        return result
 
     def _handle_answer(
         self, batch: list[PendingEntry], sent_s: float, sent_at: int, answer: Answer

@@ -63,10 +63,21 @@ class EventLog:
     trace_id: str | None = None
     """Of the request whose answer is being handled, where its span is sampled."""
 
-    def log(self, level: int, event: str, *, exc_info: BaseException | None = None, **fields: object) -> None:
-        """Write a line at a level of `logging`; `exc_info` is shown by its traceback, without values."""
-        if self.trace_id is not None:
-            fields["trace_id"] = self.trace_id
+    def log(
+        self,
+        level: int,
+        event: str,
+        *,
+        exc_info: BaseException | None = None,
+        trace_id: str | None = None,
+        **fields: object,
+    ) -> None:
+        """Write a line at a level of `logging`; `exc_info` is shown by its traceback, without values.
+
+        `trace_id` is for what is said only after the answer was handled.
+        """
+        if (trace_id := trace_id or self.trace_id) is not None:
+            fields["trace_id"] = trace_id
         logging.getLogger(LOGGER).log(level, event, exc_info=exc_info, extra={"fields": fields})
 
     info = partialmethod(log, logging.INFO)

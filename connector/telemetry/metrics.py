@@ -41,7 +41,7 @@ from connector.telemetry.series import DeliverySeconds, Series
 from connector.telemetry.tally import Tally
 
 if TYPE_CHECKING:
-    from connector.telemetry.traces import Traces
+    from connector.telemetry.spans import Traces
 
 PauseReason: TypeAlias = Literal[
     "pending", "slow", "schema_registry", "target", "source", "dead_letter", "excluded", "pauses"
@@ -299,9 +299,12 @@ class Telemetry:
         self._filtered[topic, reason].inc()
 
     def record_dead_lettered(
-        self, position: Position, *, code: Code, message: str, target: str | None
+        self, position: Position, *, code: Code, message: str, target: str | None, trace_id: str | None = None
     ) -> None:
-        """A record is in the dead-letter topic. Ten a minute of each code get a line of their own."""
+        """A record is in the dead-letter topic. Ten a minute of each code get a line of their own.
+
+        `trace_id` is that of the request after whose answer it was given up, where there was one.
+        """
         self._dead_lettered[position.partition.topic, code].inc()
         self.tally.dead_lettered += 1
         if self._may_log("record_dead_lettered", code, per_minute=LETTER_LINES):
@@ -311,6 +314,7 @@ class Telemetry:
                 code=code,
                 message=capped(message),
                 target=target,
+                trace_id=trace_id,
             )
 
     def events_delivered(
@@ -344,10 +348,10 @@ class Telemetry:
 
     def handling(
         self, target: str, answer: Answer, records: Iterable[Record], *, entries: int
-    ) -> AbstractContextManager[None]:
+    ) -> AbstractContextManager[str | None]:
         """The answer of a request is handled: its span is sent, and log lines carry the id of its trace.
 
-        `records` of its entries are looked at only where the span is sampled.
+        Gives that id, or None where the span is not sampled; only where it is, `records` are looked at.
         """
         if self.traces is None:
             return _UNTRACED
@@ -355,10 +359,10 @@ class Telemetry:
         return _UNTRACED if trace_id is None else self._traced(trace_id)
 
     @contextmanager
-    def _traced(self, trace_id: str) -> Iterator[None]:
+    def _traced(self, trace_id: str) -> Iterator[str]:
         self._log.trace_id = trace_id
         try:
-            yield
+            yield trace_id
         finally:
             self._log.trace_id = None
 

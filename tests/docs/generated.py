@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from connector.cli import app
 from connector.errors import MEANINGS
 from connector.model import Entry, FailingSource, Partition, Position, SourceReport, SourceStatus
-from connector.telemetry import traces
+from connector.telemetry import spans
 from connector.telemetry.metrics import Telemetry
 from connector.workbench.shadow_metrics import ShadowMetrics
 from connector.workbench.shadow_report import PartitionReading, ShadowReport
@@ -70,10 +70,9 @@ def metrics() -> str:
 
 def span_attributes() -> str:
     """What the span of a request says."""
-    fixed = [(f"`{name}`", f"`{value}`") for name, value in traces.FIXED.items()]
-    rest = [(f"`{name}`", text) for name, text in traces.ATTRIBUTES.items()]
-    name = (f"`{traces.SPAN}`", "the name of the span; its kind is client")
-    return _table(("attribute", "value"), name, *fixed, *rest)
+    fixed = [(f"`{name}`", f"`{value}`") for name, value in spans.FIXED.items()]
+    rest = [(f"`{name}`", text) for name, text in spans.ATTRIBUTES.items()]
+    return _table(("attribute", "value"), *fixed, *rest)
 
 
 def codes() -> str:

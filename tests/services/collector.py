@@ -19,6 +19,7 @@ class Collector:
         self.url = ""
         self.spans: list[Any] = []
         self.resources: list[dict[str, str]] = []
+        self.schemas: list[str] = []
 
     def take(self, body: bytes) -> None:
         """Keep the spans of one request."""
@@ -26,6 +27,7 @@ class Collector:
         for each in request.resource_spans:
             self.resources.append({pair.key: pair.value.string_value for pair in each.resource.attributes})
             for scope in each.scope_spans:
+                self.schemas.append(scope.schema_url)
                 self.spans += scope.spans
 
 
