@@ -159,6 +159,11 @@ class Entry(NamedTuple):
         """Bytes that it takes while it waits."""
         return len(self.json) if self.claim is None else len(self.json) + len(self.claim.body)
 
+    @property
+    def is_unstored(self) -> bool:
+        """Whether something of it must be in S3 before it may be sent, and is not."""
+        return self.claim is not None and not self.claim.is_stored
+
 
 BILLED_BYTES = 64 * 1024
 """AWS bills an event for each 64 KiB of it that were begun: https://aws.amazon.com/eventbridge/pricing/"""

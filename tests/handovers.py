@@ -129,4 +129,4 @@ def patterns(form: str, written: str, folder: Path) -> Any:
         case "cli":
             (rule,) = [call for call in calls(written, folder) if call.operation == "PutRule"]
             return json.loads(rule.members["EventPattern"])
-    return json.loads(written[written.index("{") : written.rindex("}") + 1])
+    return json.JSONDecoder().raw_decode(written[written.index("{") :])[0]

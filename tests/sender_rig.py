@@ -14,6 +14,7 @@ from connector.errors import ConnectorError, RefusedError, UnavailableError
 from connector.ledger import OffsetTracker
 from connector.model import (
     Answer,
+    Claim,
     Delivered,
     Entry,
     Forbidden,
@@ -143,12 +144,13 @@ class SenderRig:
         policy: InactivePolicy = "send",
         tracker: OffsetTracker | None = None,
         size_bytes: int = 1,
+        claim: Claim | None = None,
     ) -> list[RefusedError | Backpressure | None]:
         """Add entries named by their offsets; returns the results."""
         answers = []
         for offset in offsets:
             record = Record(P0, offset, None, None, None, ())
-            entry = Entry(source, str(offset), b"{}", size_bytes)
+            entry = Entry(source, str(offset), b"{}", size_bytes, claim=claim)
             pending = PendingEntry(record, tracker or self.tracker, entry, self.now_s)
             self.entries[offset] = pending
             answers.append(self.sender.add(pending, key, policy))

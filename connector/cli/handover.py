@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 
 import typer
 
 from connector.cli.output import note, print_text
 from connector.config.settings import DEFAULT_TARGET, Settings, Target
+from connector.eventbridge.claim_check import ClaimCheck
 from connector.model import SourceStatus
 from connector.sources.admin import PING_DETAIL_TYPE, SourceAdmin
 from connector.workbench.event_schema import EventSchema
-from connector.workbench.handover import Handover, NoSourceError, events_of, text
+from connector.workbench.handover import Handover, NoSourceError, bucket_permission, events_of, text
 from connector.workbench.handover_files import cli, cloudformation, terraform
 from connector.workbench.rule_pattern import source_pattern
 
@@ -43,11 +45,19 @@ def print_handover(
     target, status = _looked_up(source, targets, events)
     pattern = source_pattern(source, events, PING_DETAIL_TYPE)
     account = status.account if status else None
-    handover = Handover(source, target.region, account, pattern, status)
+    claim_check = ClaimCheck(target, target.claim_check) if target.claim_check else None
+    handover = Handover(source, target.region, account, pattern, status, claim_check)
     if status and status.state in {"MISSING", "DELETED"}:
         note(
             f"there is no source {source} in {target.region} now; "
             "offer it with `partner-bridge source create`"
+        )
+    if claim_check is not None:
+        statement = json.dumps(bucket_permission(claim_check, source, account=account))
+        key = ", and that of its key the same with kms:Decrypt" if claim_check.kms_key_id else ""
+        note(
+            "let the customer read large events: the policy of the bucket "
+            f"{claim_check.bucket} needs {statement}{key}"
         )
     typer.echo(WRITERS[form](handover), nl=False)
     if form == "text":

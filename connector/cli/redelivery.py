@@ -138,6 +138,12 @@ def print_outcomes(
         begin = f"{indent}  {count:>9,}  "
         message = printable(counts.messages.get(code, ""))
         print_text(f"{code}: {message}", indent=begin, hanging=" " * len(begin))
+    if counts.claim_checks:
+        print_text(
+            f"Of these, {counts.claim_checks:,} {sent} by reference, with {counts.claim_check_bytes:,} bytes "
+            "in S3",
+            indent=indent,
+        )
     if counts.unseen:
         why, count = next(iter(counts.unseen)), sum(counts.unseen.values())
         print_text(f"Of these, {count:,} {sent} without a lookup of their source: {why}", indent=indent)

@@ -352,4 +352,6 @@ def _counts_json(counts: RedeliveryCounts) -> dict[str, Any]:
         "messages": counts.messages,
         "left_out": counts.left,
         "unseen": counts.unseen,
+        "claim_checks": counts.claim_checks,
+        "claim_check_bytes": counts.claim_check_bytes,
     }

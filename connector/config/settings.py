@@ -206,7 +206,7 @@ class ClaimCheckSettings(Group):
     )
     path: str = Field(
         default="$.detail",
-        pattern=r"^\$\.detail(\.[A-Za-z_][A-Za-z0-9_-]*|\['[^'\]]+'\])*$",
+        pattern=r"^\$\.detail(\.[A-Za-z_][A-Za-z0-9_-]*|\['[^'\]\x00-\x1f\x7f]+'\])*$",
         examples=["$.detail.order.lines"],
         description="The part of the event that goes to S3, and is taken out of it. An event without it is "
         "sent as it is, or dead-lettered where it is too large.",

@@ -206,6 +206,10 @@ class RedeliveryCounts:
     """Not sent, and not failed either, by reason: left open, not selected, or of a source not ACTIVE."""
     unseen: dict[str, int] = field(default_factory=dict)
     """Of those delivered: sent though their source may not be looked up, by reason."""
+    claim_checks: int = 0
+    """Of those delivered: too large as they were, so that a part went to S3."""
+    claim_check_bytes: int = 0
+    """Of these parts."""
     parked: int = 0
     """Left open because they failed as often as `--max-replays` allows."""
     elsewhere: Sequence[int] = ()
@@ -237,9 +241,16 @@ class RedeliveryCounts:
             case Dropped():
                 self.count(self.dropped, result.reason)
             case Entry():
-                self.delivered += 1
+                self.deliver(result)
                 if seen is not None and seen.is_denied:
                     self.count(self.unseen, str(seen.reason))
+
+    def deliver(self, entry: Entry) -> None:
+        """Note one that was sent, or in a plan would be."""
+        self.delivered += 1
+        if entry.claim is not None:
+            self.claim_checks += 1
+            self.claim_check_bytes += len(entry.claim.body)
 
     @staticmethod
     def count(counts: dict[str, int], name: str, more: int = 1) -> None:

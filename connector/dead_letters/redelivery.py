@@ -392,7 +392,7 @@ class Redelivery(ABC, Generic[Item]):
         event_ids = (outcome.event_id for outcome in answer.outcomes if isinstance(outcome, Delivered))
         for each, event_id in zip(result.delivered, event_ids, strict=True):
             pending = cast("RedeliveredEntry[Item]", each)
-            self.counts.delivered += 1
+            self.counts.deliver(pending.entry)
             self._settlement.delivered()
             seen = sender.source_gate.seen(pending.entry.source)
             if seen.is_denied and pending.lane.queue.policy != "send":

@@ -101,6 +101,7 @@ class TargetSender:
         self._retry = target.retry
         self._max_in_flight = target.max_in_flight
         self._period_s = target.batch.period
+        self._bucket = target.claim_check and target.claim_check.bucket
         self._has_many_sources = has_many_sources
         sources, limits = sources or config.Sources(), limits or TargetLimits()
         self._dead_letters_what_is_too_much = sources.when_held_is_full == "dead_letter"
@@ -283,7 +284,7 @@ class TargetSender:
         """Why nothing arrives there, in a sentence; None when all is well."""
         if not self._in_flight and (not self._entry_queue.unsent or self._waits_for_customers):
             self._in_vain_since_s = None  # what failed was taken away, or is not to be sent
-        since_s, why = self._in_vain_since_s, f"nothing was accepted: {self._why}"
+        since_s, why = self._in_vain_since_s, f"nothing was accepted: {self._why_in_vain}"
         if trouble := self.source_gate.trouble:
             # Lookups of sources fail as the events would, and before them.
             if since_s is not None:
@@ -295,6 +296,13 @@ class TargetSender:
         pause_s = self._rate_control.next_s(now_s) - now_s
         then = f"; next try in {pause_s:.0f} s" if pause_s >= 1 and not self._in_flight else ""
         return f"for {now_s - since_s:.0f} s {why}{then}"
+
+    @property
+    def _why_in_vain(self) -> str:
+        """Why nothing was accepted, by the last answer; without any it may be uploads that do not end."""
+        if self._why is NO_ANSWER and any(pending.entry.is_unstored for pending in self._entries_in_flight()):
+            return f"uploads to the bucket {self._bucket} of the claim check have not ended yet"
+        return self._why
 
     @property
     def _waits_for_customers(self) -> bool:

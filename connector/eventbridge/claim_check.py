@@ -17,6 +17,8 @@ import orjson
 from connector import config
 from connector.model import Claim, Event, Json
 
+RESERVED = frozenset({"dataref", "datarefJsonPath"})
+"""Names of AWS's sink. A detail that has one of them has a reference of its own."""
 _STEP = re.compile(r"\.([^.\[]+)|\['([^']+)'\]")
 _PARTITIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -39,9 +41,9 @@ class ClaimCheck:
         self.above = settings.above or target.max_event_bytes
         """Size of an event in bytes, as EventBridge counts it, above which it is done."""
         self.path = settings.path
-        self._steps = [
-            name or quoted for name, quoted in _STEP.findall(settings.path.removeprefix("$.detail"))
-        ]
+        self._steps = steps_of(settings.path)
+        self.bucket = settings.bucket
+        self.kms_key_id = settings.kms_key_id
         self._prefix = f"{settings.prefix}/" if settings.prefix else ""
         self._arn = f"arn:{partition_of_region(settings.region or target.region)}:s3:::{settings.bucket}/"
 
@@ -63,7 +65,7 @@ class ClaimCheck:
             body = orjson.dumps(inside.pop(last))
         else:
             detail = {name: value for name, value in detail.items() if name == metadata}
-        if "dataref" in detail or "datarefJsonPath" in detail:
+        if not RESERVED.isdisjoint(detail):
             return None
         key = f"{self._prefix}{event.source}/{event_id}"
         detail |= {
@@ -73,6 +75,15 @@ class ClaimCheck:
             "datarefSha256": hashlib.sha256(body).hexdigest(),
         }
         return event._replace(detail=orjson.dumps(detail)), Claim(body, key=key, place=self.path)
+
+    def objects_of(self, source: str) -> str:
+        """The ARN of all objects of a source, as a policy names them."""
+        return f"{self._arn}{self._prefix}{source}/*"
+
+
+def steps_of(path: str) -> list[str]:
+    """The names in a path, from the detail inwards; none for the whole of it."""
+    return [name or quoted for name, quoted in _STEP.findall(path.removeprefix("$.detail"))]
 
 
 def partition_of_region(region: str) -> str:

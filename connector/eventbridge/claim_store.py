@@ -1,7 +1,8 @@
-"""The bucket of a claim check: uploads to S3, with the credentials of the target.
+"""The bucket of a claim check: uploads to S3, with the credentials and the clock of the target.
 
-botocore's own client does it, on threads: an upload is rare and large, so its cost does not matter. Where the
-bucket cannot be written the target is down, see `ClaimStore.store`.
+botocore's own client does it, on threads: an upload is rare and large, so its cost does not matter. Only the
+signature is made here, since botocore's has the time of this machine, right or wrong. Where the bucket cannot
+be written the target is down, see `ClaimStore.store`.
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
 """
 
@@ -9,19 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from botocore import UNSIGNED
 from botocore import exceptions as boto
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 
 from connector import config
 from connector.errors import CLAIM_CHECK, UnavailableError
 from connector.eventbridge import errors
+from connector.eventbridge.clock import Clock
+from connector.eventbridge.errors import REMEDIES, Remedy
 from connector.eventbridge.session import session
 from connector.model import Claim
 
@@ -38,6 +46,7 @@ _ADVICE: Mapping[str, str] = MappingProxyType(
         "PermanentRedirect": "it is in another Region; set {at}.region",
         "AuthorizationHeaderMalformed": "it is in another Region; set {at}.region",
         "IllegalLocationConstraintException": "it is in another Region; set {at}.region",
+        "RequestTimeTooSkewed": "correct the clock of this machine",
         "KMS.DisabledException": "enable the KMS key, or set another as {at}.kms_key_id",
         "KMS.NotFoundException": "correct {at}.kms_key_id",
     }
@@ -86,7 +95,7 @@ class ClaimStore:
         """What could not be written the last time, while an event waits for it."""
         return None if self._failed is None else self._failed()
 
-    async def store(self, claims: Sequence[Claim], credentials: ReadOnlyCredentials) -> None:
+    async def store(self, claims: Sequence[Claim], credentials: ReadOnlyCredentials, clock: Clock) -> None:
         """Have each claim in the bucket; those that are there already are not written again.
 
         An upload that failed comes first, whoever asks: no event leaves while the bucket cannot be written.
@@ -99,10 +108,10 @@ class ClaimStore:
         try:
             async with asyncio.timeout(self._limit_s):
                 if (failed := self.failed) is not None:
-                    await self._upload(failed, credentials)
+                    await self._upload(failed, credentials, clock)
                 missing = [claim for claim in claims if not claim.is_stored]
                 results = await asyncio.gather(
-                    *(self._upload(claim, credentials) for claim in missing), return_exceptions=True
+                    *(self._upload(claim, credentials, clock) for claim in missing), return_exceptions=True
                 )
         except TimeoutError:
             waiting = next((claim for claim in claims if not claim.is_stored), None)
@@ -117,7 +126,7 @@ class ClaimStore:
             finally:
                 del failure  # which refers to this frame, and with it to the claims
 
-    def check(self, credentials: ReadOnlyCredentials) -> str:
+    def check(self, credentials: ReadOnlyCredentials, clock: Clock) -> str:
         """Write an empty object; says where. Blocks.
 
         Raises:
@@ -125,21 +134,23 @@ class ClaimStore:
         """
         prefix = f"{self._settings.prefix}/" if self._settings.prefix else ""
         claim = Claim(b"", key=prefix + TRIAL, place="")
-        self._put(claim, credentials)
+        self._put(claim, credentials, clock)
         return f"an empty object can be written to s3://{self._settings.bucket}/{claim.key}"
 
     def close(self) -> None:
         """Start no other upload; those under way are not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _upload(self, claim: Claim, credentials: ReadOnlyCredentials) -> None:
+    async def _upload(self, claim: Claim, credentials: ReadOnlyCredentials, clock: Clock) -> None:
         async with self._free:
             if claim.is_stored:
                 return
             if self.failed not in {None, claim}:  # others that waited their turn need not find out, too
                 raise UnwritableBucketError(self._settings.bucket, self._why)
             try:
-                await asyncio.get_running_loop().run_in_executor(self._pool, self._put, claim, credentials)
+                await asyncio.get_running_loop().run_in_executor(
+                    self._pool, self._put, claim, credentials, clock
+                )
             except UnwritableBucketError as error:
                 self._note(claim, error.why)
                 raise
@@ -152,10 +163,19 @@ class ClaimStore:
     def _note(self, claim: Claim, why: str) -> None:
         self._failed, self._why = weakref.ref(claim), why
 
-    def _put(self, claim: Claim, credentials: ReadOnlyCredentials) -> None:
+    def _put(self, claim: Claim, credentials: ReadOnlyCredentials, clock: Clock) -> None:
+        """Write one object; once more where S3 refused it for our clock, which is right then."""
         bucket = self._settings.bucket
         try:
-            self._client(credentials).put_object(Bucket=bucket, Key=claim.key, Body=claim.body, **self._extra)
+            client = self._client(credentials, clock)
+            put = partial(client.put_object, Bucket=bucket, Key=claim.key, Body=claim.body, **self._extra)
+            try:
+                put()
+            except boto.ClientError as error:
+                if REMEDIES.get(_code(error)) is not Remedy.FIX_CLOCK:
+                    raise
+                clock.correct(error.response["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
+                put()
         except boto.ClientError as error:
             raise UnwritableBucketError(bucket, self._refused(error)) from None
         except (boto.HTTPClientError, boto.ConnectionError) as error:
@@ -163,11 +183,12 @@ class ClaimStore:
         except Exception as error:  # noqa: BLE001 - what files and TLS raise below it is no closed set
             raise UnwritableBucketError(bucket, errors.redacted(f"{type(error).__name__}: {error}")) from None
 
-    def _client(self, credentials: ReadOnlyCredentials) -> Any:
+    def _client(self, credentials: ReadOnlyCredentials, clock: Clock) -> Any:
         """A client with these credentials; making one takes a moment, and they change by the hour."""
         with self._making:
             if self._made is None or self._made[0] != credentials:
                 settings, target = self._settings, self._target
+                is_own = settings.endpoint_url is not None  # where botocore takes no kind of AWS's
                 region = settings.region or target.region
                 client = session(target.model_copy(update={"region": region})).create_client(
                     "s3",
@@ -179,17 +200,21 @@ class ClaimStore:
                         connect_timeout=target.timeouts.connect,
                         read_timeout=target.timeouts.read,
                         max_pool_connections=UPLOADS,
+                        use_fips_endpoint=False if is_own else target.use_fips,
+                        use_dualstack_endpoint=False if is_own else target.use_dualstack,
                         retries={"mode": "standard", "total_max_attempts": 1},  # retrying is the sender's
                         # What is not AWS's own need not have a host name for each bucket.
-                        s3={"addressing_style": "path" if settings.endpoint_url else "auto"},
+                        s3={"addressing_style": "path" if is_own else "auto"},
                     ),
                 )
+                client.meta.events.register_first("choose-signer.s3", _chosen)  # type: ignore[arg-type]
+                client.meta.events.register_last("before-sign.s3", _Signature(credentials, clock))
                 self._made = credentials, client
             return self._made[1]
 
     def _refused(self, error: boto.ClientError) -> str:
         """What S3 says, and what to do about it."""
-        code = str(error.response.get("Error", {}).get("Code", ""))
+        code = _code(error)
         if code in _FORGET_CREDENTIALS:
             self.wants_new_credentials = True
         bucket, prefix = self._settings.bucket, self._settings.prefix
@@ -199,6 +224,47 @@ class ClaimStore:
         )
         advice = _ADVICE.get(code, "").format(arn=arn, at=self._path)
         return f"{said.rstrip('.: ')}{'; ' * bool(advice)}{advice}"
+
+
+def _code(error: boto.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _chosen(signature_version: str, **_: object) -> object:
+    """Leave to `_Signature` what botocore would sign itself, but for directory buckets' sessions."""
+    return UNSIGNED if signature_version in {"v4", "s3v4"} else None
+
+
+class _Signature:
+    """Signs each request before botocore sends it, as botocore would, but by AWS's clock."""
+
+    def __init__(self, credentials: ReadOnlyCredentials, clock: Clock) -> None:
+        self._credentials = credentials
+        self._clock = clock
+
+    def __call__(
+        self,
+        request: AWSRequest,
+        signature_version: object,
+        signing_name: str,
+        region_name: str,
+        **_: object,
+    ) -> None:
+        if signature_version is not UNSIGNED:
+            return
+        found = request.context.get("signing", {})  # of the bucket, where S3 has said that it is elsewhere
+        region, name = found.get("region", region_name), found.get("signing_name", signing_name)
+        _Authorization(self._credentials, name, region, clock=self._clock).add_auth(request)
+
+
+class _Authorization(S3SigV4Auth):
+    def __init__(self, credentials: ReadOnlyCredentials, service: str, region: str, *, clock: Clock) -> None:
+        super().__init__(credentials, service, region)
+        self._clock = clock
+
+    def _modify_request_before_signing(self, request: AWSRequest) -> None:
+        request.context["timestamp"] = time.strftime(SIGV4_TIMESTAMP, time.gmtime(self._clock.now_s()))
+        super()._modify_request_before_signing(request)  # type: ignore[misc]
 
 
 class UnwritableBucketError(UnavailableError):

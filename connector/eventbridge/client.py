@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ import orjson
 from connector import config
 from connector.errors import ConnectorError, RefusedError
 from connector.eventbridge import errors
+from connector.eventbridge.clock import Clock
 from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
 from connector.eventbridge.endpoint import Route, drop_frames, route, routes, transport_error
 from connector.eventbridge.errors import Refusal, Remedy
@@ -91,8 +91,7 @@ class Publisher:
         self._target = target
         self.route = way or route(target)
         self._signers = CredentialProvider(target, url=self.route.endpoint.url)
-        self._clock_offset_s = 0.0
-        """Seconds by which AWS's clock is ahead of ours, once an answer has shown that it matters."""
+        self._clock = Clock()
         connections = partial(
             Connections,
             self.route.endpoint,
@@ -173,7 +172,7 @@ class Publisher:
         if claims.wants_new_credentials:
             claims.wants_new_credentials = False
             await self._signers.replace(await self._signers.current())
-        await claims.store(unstored, (await self._signers.resolved()).frozen)
+        await claims.store(unstored, (await self._signers.resolved()).frozen, self._clock)
         call.begin()
 
     async def call(self, operation: str, members: Mapping[str, str]) -> Reply | Refusal:
@@ -209,7 +208,7 @@ class Publisher:
                 return reply, None
             refusal = errors.refusal(reply.status, reply.headers, reply.body)
             if refusal.remedy is Remedy.FIX_CLOCK:
-                self._correct_clock(reply)
+                self._clock.correct(reply.headers.get("date", ""))
             if refusal.remedy not in remedies:
                 return reply, refusal
             remedies.discard(refusal.remedy)
@@ -218,7 +217,7 @@ class Publisher:
             reply = None
 
     def _signed(self, signer: Signer, body: bytes, operation: str) -> dict[str, str]:
-        return signer.headers(body, time.time() + self._clock_offset_s, operation=operation)
+        return signer.headers(body, self._clock.now_s(), operation=operation)
 
     def publish_once(self, entries: Sequence[Entry]) -> Answer:
         """Make one call, and no other. Blocks."""
@@ -255,7 +254,7 @@ class Publisher:
         assert self._claims is not None  # noqa: S101 - asked only where there is one
         resolved = asyncio.run(self._signers.resolved())
         try:
-            return self._claims.check(resolved.frozen)
+            return self._claims.check(resolved.frozen, self._clock)
         finally:
             self._claims.close()
 
@@ -270,13 +269,6 @@ class Publisher:
             return await connections.post(headers, body)
         except OSError as error:  # TimeoutError is one
             raise transport_error(error, self._target) from error
-
-    def _correct_clock(self, reply: Reply) -> None:
-        try:
-            now_s = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
-        except ValueError:
-            return  # no usable date: the second attempt fails as the first did, and says why
-        self._clock_offset_s = now_s - time.time()
 
 
 def _request_id(reply: Reply | None) -> str | None:

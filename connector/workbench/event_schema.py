@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/eventbridge/latest/ref/overiew-event-structure.html
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -25,8 +25,10 @@ from connector.workbench.expression_schema import (
     constant,
     object_of,
     union,
+    with_properties,
 )
 from connector.workbench.json_schema import POINTER, JsonSchema, ValueSchema
+from connector.workbench.reference_schema import by_reference
 from connector.workbench.template_texts import MAX_ALTERNATIVES, PlacedValues, joined, texts, truths
 
 DRAFT_4 = "http://json-schema.org/draft-04/schema#"
@@ -54,8 +56,12 @@ class EventSchema:
     is_open: bool
     """Whether nothing is known of what values hold."""
 
-    def __init__(self, name: str, topic: Topic, value: ValueSchema | None) -> None:
+    def __init__(
+        self, name: str, topic: Topic, value: ValueSchema | None, *, claim_paths: Iterable[str] = ()
+    ) -> None:
+        """`claim_paths` are those of the claim checks that its events may go through."""
         self.name = name
+        self._claim_paths = list(claim_paths)
         self.topic = topic
         # Where an event goes is no part of it, and which targets there are is no matter here.
         untargeted = topic.model_copy(update={"target": DEFAULT_TARGET})
@@ -124,23 +130,31 @@ class EventSchema:
     # The detail
 
     def _detail_object(self) -> JsonSchema:
-        """An object in any case: a value that is none stands under `value`; and the metadata in it."""
+        """Any of the objects that it may be, with the metadata in it; each whole, or with a reference."""
         its = self.mapping.templates
         added = {} if its.metadata is None else {its.metadata: self._metadata()}
-        objects: list[JsonSchema] = []
+        objects = list(self._detail_objects())
+        references = (
+            by_reference(each, path, metadata=added, resolved=self.schemas.resolved)
+            for path in self._claim_paths
+            for each in objects
+        )
+        return union(*(with_properties(each, added) for each in objects), *filter(None, references))
+
+    def _detail_objects(self) -> Iterator[JsonSchema]:
+        """An object in any case: a value that is none stands under `value`."""
+        its = self.mapping.templates
         others: list[JsonSchema] = []
         for branch in branches_of(self._detail(its.detail, f"{its.path}.detail")):
-            resolved = self.schemas.resolved(branch)
-            match resolved:
+            match resolved := self.schemas.resolved(branch):
                 case {"type": "object"}:
-                    objects.append(_with_properties(resolved, added))
+                    yield resolved
                 case {"type": str()}:
                     others.append(branch)
                 case _:
-                    objects.append(_with_properties({"type": "object"}, added))
+                    yield {"type": "object"}
         if others:
-            objects.append(object_of({"value": union(*others), **added}))
-        return union(*objects)
+            yield object_of({"value": union(*others)})
 
     def _detail(self, node: Json, path: str) -> JsonSchema:
         match node:
@@ -214,10 +228,3 @@ def _text_schema(template: Template, known: list[str] | None, max_characters: in
 def _escaped(text: str) -> str:
     """As a pattern of ECMA 262, which is JSON Schema's, has it: only what must be escaped is."""
     return re.sub(r"[\\^$.*+?()\[\]{}|]", r"\\\g<0>", text)
-
-
-def _with_properties(schema: JsonSchema, added: Mapping[str, JsonSchema]) -> JsonSchema:
-    if not added:
-        return schema
-    properties = {**schema.get("properties", {}), **added}
-    return {**schema, "properties": properties, "required": [*schema.get("required", ()), *added]}

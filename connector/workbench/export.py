@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
@@ -68,7 +68,14 @@ def event_schema(settings: config.Settings, topic: str, *, file: Path | None = N
     # With a reader schema every value has its fields, whatever it was written with.
     found = topic_schemas(settings, topic, file=file or its.value.reader_schema, count=1)
     value = json_schema(found[0].schemas, Forms.of(its.value)) if found else None
-    return EventSchema(topic, its, value)
+    return EventSchema(topic, its, value, claim_paths=claim_paths(settings, its))
+
+
+def claim_paths(settings: config.Settings, topic: config.Topic) -> Iterable[str]:
+    """The paths of the claim checks of all targets that a topic's events may go to."""
+    targets = settings.all_targets
+    chosen = [targets[topic.target]] if topic.target in targets else targets.values()
+    return dict.fromkeys(each.claim_check.path for each in chosen if each.claim_check)
 
 
 def exported(event: EventSchema, *, target: config.Target) -> Export:

@@ -139,6 +139,14 @@ def object_of(properties: Mapping[str, JsonSchema], *, optional: tuple[str, ...]
     return {"type": "object", "properties": dict(properties), **({"required": required} if required else {})}
 
 
+def with_properties(schema: JsonSchema, added: Mapping[str, JsonSchema]) -> JsonSchema:
+    """The same object, which has these in any case as well."""
+    if not added:
+        return schema
+    properties = {**schema.get("properties", {}), **added}
+    return {**schema, "properties": properties, "required": [*schema.get("required", ()), *added]}
+
+
 def array_of(items: list[JsonSchema]) -> JsonSchema:
     """An array of as many items, one of each schema; their order is not part of it."""
     return {"type": "array", "items": union(*items), "minItems": len(items), "maxItems": len(items)}

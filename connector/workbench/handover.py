@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from connector import config
 from connector.errors import ConfigError, Problem
+from connector.eventbridge.claim_check import ClaimCheck
 from connector.mapping.templates import may_make
 from connector.model import Json, SourceStatus, iso_second
 from connector.sources.admin import PING_DETAIL_TYPE
@@ -53,6 +54,8 @@ class Handover(NamedTuple):
     pattern: Json
     status: SourceStatus | None
     """Of the source; None where it could not be looked up."""
+    claim_check: ClaimCheck | None = None
+    """What makes large events small, where the target has one."""
 
     @property
     def name(self) -> str:
@@ -126,6 +129,25 @@ def queue_policy(queue_arn: Json, rule_arn: Json) -> dict[str, Json]:
             }
         ],
     }
+
+
+def read_permission(claim_check: ClaimCheck, source: str) -> dict[str, Json]:
+    """Let the objects of one source be read, by whom the policy is of."""
+    return {"Effect": "Allow", "Action": "s3:GetObject", "Resource": claim_check.objects_of(source)}
+
+
+def reader_permissions(claim_check: ClaimCheck, source: str) -> list[dict[str, Json]]:
+    """What whoever processes the events of a source may do, so that large ones can be had whole."""
+    found = [read_permission(claim_check, source)]
+    if claim_check.kms_key_id:
+        found.append({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": claim_check.kms_key_id})
+    return found
+
+
+def bucket_permission(claim_check: ClaimCheck, source: str, *, account: str | None) -> dict[str, Json]:
+    """The same for the policy of the bucket, which is ours; an account that is not known is to fill in."""
+    principal: Json = {"AWS": account or "ACCOUNT"}
+    return {**read_permission(claim_check, source), "Principal": principal}
 
 
 # --- which topics -------------------------------------------------------------------------------
@@ -222,11 +244,28 @@ def _steps(handover: Handover) -> Iterator[tuple[str, Sequence[str], str]]:
         "Its target is the log group, without a role; the target's dead-letter queue is the queue. Give each "
         "target that you add a dead-letter queue as well.",
     )
+    if (claim_check := handover.claim_check) is not None:
+        permissions = reader_permissions(claim_check, source)
+        yield (
+            f"Be ready for large events: {by_reference(claim_check)} By its policy, let the role of whatever "
+            "processes the events do this:",
+            json.dumps(permissions[0] if len(permissions) == 1 else permissions, indent=2).splitlines(),
+            "By the policy of the bucket we let your account do the same.",
+        )
     yield (
         "Check: the state must be ACTIVE, and an event of the source appears in the log group.",
         list(checks(handover)),
         f"Tell us when the state is ACTIVE. We send a test event then, `{PING_DETAIL_TYPE}`, by "
         f"`partner-bridge source ping {source}`.",
+    )
+
+
+def by_reference(claim_check: ClaimCheck) -> str:
+    """How a customer knows a large event, as a sentence."""
+    return (
+        f"of an event over {claim_check.above:,} bytes, what is at {claim_check.path} is an object in S3, "
+        "and the detail has its ARN (dataref), its size and SHA-256 (datarefSize, datarefSha256) and where "
+        "it was (datarefJsonPath)."
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from connector.eventbridge.claim_check import partition_of_region
 from connector.model import Json
 from connector.workbench.handover import (
     MAX_ATTEMPTS,
@@ -18,9 +19,11 @@ from connector.workbench.handover import (
     QUEUE_RETENTION_S,
     RETENTION_DAYS,
     Handover,
+    by_reference,
     checks,
     log_policy,
     queue_policy,
+    reader_permissions,
 )
 
 TARGET_ID = "log-group"
@@ -34,6 +37,17 @@ def _comments(handover: Handover) -> list[str]:
         f"# in {where}Region {handover.region}.",
         f"# {handover.offer}",
         "# Name and event source of the bus are both the name of the source, to the letter.",
+        *_comments_of_large_events(handover),
+    ]
+
+
+def _comments_of_large_events(handover: Handover) -> list[str]:
+    if (claim_check := handover.claim_check) is None:
+        return []
+    return [
+        f"# Of large events: {by_reference(claim_check)}",
+        "# By its policy, let the role of whatever processes the events do this:",
+        *(f"#   {json.dumps(each)}" for each in reader_permissions(claim_check, handover.source)),
     ]
 
 
@@ -43,7 +57,7 @@ def _comments(handover: Handover) -> list[str]:
 def cli(handover: Handover) -> str:
     """A script for `sh` that runs once; it needs the AWS CLI, signed in to the customer's account."""
     region, source, name = handover.region, handover.source, handover.name
-    arn = f"arn:{_partition(region)}"
+    arn = f"arn:{partition_of_region(region)}"
     log_group_arn, queue_arn = (
         f"{arn}:logs:{region}:$account:log-group:{handover.log_group}",
         f"{arn}:sqs:{region}:$account:{name}",
@@ -103,12 +117,6 @@ def _argument(value: Json) -> str:
     for name in ("log_group_arn", "queue_arn", "rule_arn"):
         quoted = quoted.replace(f"${name}", f"'\"${name}\"'")
     return quoted
-
-
-def _partition(region: str) -> str:
-    """https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html."""
-    begins = {"cn-": "aws-cn", "us-gov-": "aws-us-gov"}
-    return next((partition for begin, partition in begins.items() if region.startswith(begin)), "aws")
 
 
 # --- CloudFormation -----------------------------------------------------------------------------

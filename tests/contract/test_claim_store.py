@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -35,9 +36,9 @@ def bucket() -> Iterator[S3]:
 def s3(bucket: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     for name, value in AWS_ENVIRON.items():
         monkeypatch.setenv(name, value)
-    bucket.fault, bucket.puts = None, 0
+    bucket.fault, bucket.puts, bucket.refused = None, 0, 0
     yield bucket
-    bucket.fault = None
+    bucket.fault, bucket.clock_ahead_s = None, 0
 
 
 @pytest.fixture
@@ -113,6 +114,7 @@ def test_what_is_large_is_there_before_its_event(s3: S3, aws: FakeEventBridge) -
         ((404, "NoSuchBucket"), "create the bucket, or correct eventbridge.claim_check.bucket"),
         ((301, "PermanentRedirect"), "set eventbridge.claim_check.region"),
         ((400, "ExpiredToken"), "S3 answers ExpiredToken"),
+        ((403, "RequestTimeTooSkewed"), "correct the clock of this machine"),
         ((503, "SlowDown"), "S3 answers SlowDown: as the test wants it"),
         ((500, "InternalError"), "S3 answers InternalError"),
         ((0, ""), "S3 cannot be reached"),
@@ -170,6 +172,62 @@ def test_a_bucket_that_is_silent_is_given_up_in_the_time_of_a_request(s3: S3, aw
     assert "claim_check" == answer.error.code
     assert answer.seconds < 10
     assert 0 == aws.counts().accepted
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
+def test_a_wrong_clock_is_corrected_once_for_s3_and_eventbridge(
+    s3: S3, aws: FakeEventBridge, ahead_s: int
+) -> None:
+    """Whichever of the two says first that it is wrong, the other is not asked in vain."""
+    s3.clock_ahead_s = ahead_s
+    aws.script({"clock_skew_s": ahead_s})
+    with calling(aws, store_at(s3)) as calls:
+        by_s3 = [sent(calls, an_entry(number, a_claim(f"late/{number}"))) for number in range(2)]
+    refused_by_s3 = s3.refused
+    requests = aws.counts().requests["PutPartnerEvents"]
+    with calling(aws, store_at(s3)) as calls:
+        small = sent(calls, an_entry(2))
+        after = sent(calls, an_entry(3, a_claim("late/3")))
+
+    assert [None] * 4 == [each.error for each in (*by_s3, small, after)]
+    assert 1 == refused_by_s3 == s3.refused
+    assert 2 == requests
+    assert 5 == aws.counts().requests["PutPartnerEvents"]
+    assert {"late/0", "late/1", "late/3"} <= {*s3.objects()}
+
+
+def test_the_check_of_a_bucket_corrects_a_wrong_clock(s3: S3, aws: FakeEventBridge) -> None:
+    """Else it would find a problem that the bridge does not have."""
+    s3.clock_ahead_s = 3600
+    target = config.Target(region=REGION, endpoint_url=aws.url)
+
+    assert "can be written" in Publisher(target, claims=store_at(s3)).check_bucket()
+
+
+def test_the_endpoint_is_of_the_kind_that_the_target_wants(
+    s3: S3, aws: FakeEventBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As EventBridge's is, and through the same proxy."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor(1) as beside:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        asked = beside.submit(first_line, proxy)
+        claim_check = config.ClaimCheckSettings(bucket=BUCKET)
+        target = config.Target(
+            region=REGION, endpoint_url=aws.url, claim_check=claim_check, use_fips=True, use_dualstack=True
+        )
+        store = ClaimStore(target, claim_check, path="eventbridge.claim_check")
+        with pytest.raises(UnavailableError, match="S3 cannot be reached"):
+            Publisher(target, claims=store).check_bucket()
+
+    assert ["CONNECT", f"{BUCKET}.s3-fips.dualstack.{REGION}.amazonaws.com:443"] == asked.result()[:2]
+
+
+def first_line(server: socket.socket) -> list[str]:
+    """The words that the first client begins with, who gets no answer."""
+    server.settimeout(DEADLINE_S)
+    client, _ = server.accept()
+    with client, client.makefile() as lines:
+        return lines.readline().split()
 
 
 def test_the_check_writes_an_empty_object(s3: S3, aws: FakeEventBridge) -> None:

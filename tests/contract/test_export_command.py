@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pytest
 from jsonschema import Draft4Validator
 from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
-from tests.configuration import with_topic
+from connector import config
+from connector.model import Entry, Event, Headers, Json, Partition, Record
+from connector.pipeline import Pipeline
+from connector.workbench.export import on_the_bus
+from tests.configuration import with_settings, with_topic
 from tests.terminal import Ran, Terminal
 
 STATUS = {"type": "enum", "name": "Status", "symbols": ["DRAFT", "PAID"]}
@@ -75,6 +81,51 @@ def test_it_writes_schemas_a_sample_and_the_pattern(shell: Shell) -> None:
     validate(openapi)
     OAS30Validator({**openapi, "$ref": "#/components/schemas/AWSEvent"}).validate(sample)
     assert {"id": "id-1", "status": "PAID"}.items() <= sample["detail"].items()
+
+
+@pytest.mark.parametrize("target", ["default", "${headers.to}"])
+def test_events_that_a_claim_check_makes_small_fit_as_well(shell: Shell, target: str) -> None:
+    """By reference and whole, as the bridge makes them; a target that is a template may be any of them."""
+    claim_check: Json = {"bucket": "large", "above": 1024, "path": "$.detail.id"}
+    value: Json = {"framing": "none", "schema": str(shell.schema)}
+    text = with_settings(
+        eventbridge={"claim_check": claim_check},
+        targets={"us": {"region": "us-east-1", "claim_check": {"bucket": "large", "above": 1024}}},
+        topics={"orders.v1": {"event": {**EVENT, "detail_type": "Order"}, "target": target, "value": value}},
+    )
+    (shell.folder / "bridge.yaml").write_text(text)
+    shell()
+    files = shell.written()
+    pipeline = Pipeline(config.load(shell.folder / "bridge.yaml", {}), None)
+    validators = (
+        Draft4Validator(files["Order.schema.json"]),
+        OAS30Validator({**files["Order.openapi.json"], "$ref": "#/components/schemas/AWSEvent"}),
+    )
+    taken: list[Any] = []
+    for id_ in ("4711", "4" * 2_000):
+        for to in (b"default", b"us") if "$" in target else (b"default",):
+            on_bus = bus_event(pipeline, {"id": id_, "status": "PAID"}, (("to", to),))
+            taken.append(on_bus["detail"].pop("datarefSha256", None) and on_bus["detail"]["datarefJsonPath"])
+            if taken[-1]:
+                assert not any(each.is_valid(on_bus) for each in validators)
+                on_bus["detail"]["datarefSha256"] = "0" * 64
+            assert all(each.is_valid(on_bus) for each in validators)
+
+    whole = [None] if target == "default" else [None, None]
+    assert [*whole, "$.detail.id", "$.detail"][: 2 * len(whole)] == taken
+
+
+def bus_event(pipeline: Pipeline, value: Json, headers: Headers) -> dict[str, Any]:
+    """What arrives on the bus of an order."""
+    content = io.BytesIO()
+    fastavro.schemaless_writer(content, fastavro.parse_schema(ORDER), value)
+    made = pipeline(Record(Partition("orders.v1", 0), 7, 1, None, content.getvalue(), headers))
+    assert isinstance(made, Entry)
+    its = json.loads(made.json)
+    return on_the_bus(
+        Event(its["Source"], its["DetailType"], its["Time"], (), its["Detail"].encode()),
+        region="eu-central-1",
+    )
 
 
 def test_it_writes_the_same_again(shell: Shell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,28 @@ def test_what_is_known_of_the_offer_is_in_it(run: Run, tmp_path: Path) -> None:
     assert "and expires on 2" in " ".join(ran.out.split())
     assert "" == script.err
     assert [] == [complaint for call in calls(script.out, tmp_path) for complaint in call.complaints]
+
+
+def test_the_bucket_of_a_claim_check_is_ours_to_open(run: Run, tmp_path: Path) -> None:
+    """To the customer's account, and for their objects alone; it is said to us, and not in what they run."""
+    file = tmp_path / "bridge.yaml"
+    region = f"region: {EU}"
+    file.write_text(
+        file.read_text().replace(region, f"{region}, claim_check: {{bucket: large, prefix: v1}}", 1)
+    )
+    run("create", ACME, "--account", ACCOUNT)
+    ran = run("handover", ACME, "--topic", "orders", "--as", "cli")
+    said = " ".join(ran.err.split())
+    statement = {
+        "Effect": "Allow",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::large/v1/{ACME}/*",
+        "Principal": {"AWS": ACCOUNT},
+    }
+
+    assert f"the policy of the bucket large needs {json.dumps(statement)}" in said
+    assert "Principal" not in ran.out.split("put-resource-policy")[0]
+    assert [] == [complaint for call in calls(ran.out, tmp_path) for complaint in call.complaints]
 
 
 @pytest.mark.parametrize("form", ["text", "cli", "terraform", "cloudformation"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from connector.model import Json
+from tests.redelivering import Redeliveries
 from tests.scale import scaled
 from tests.services.child import wait_until
 from tests.services.s3 import BUCKET, S3, serving_s3
@@ -98,3 +101,64 @@ def test_large_events_go_by_reference_through_a_kill_and_an_outage_of_the_bucket
         found.add(whole["number"])
     assert {number for number in range(2 * EVENTS) if number % 2} == found
     assert {number for number in range(2 * EVENTS) if not number % 2} == small
+
+
+def test_a_bucket_that_is_silent_is_named_long_before_an_upload_is_given_up(world: World) -> None:
+    """The reason to be unready blames it, and not EventBridge."""
+    (partition,) = world.topic("notes")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = world.settings(
+            {partition.topic: NOTES},
+            eventbridge={
+                "claim_check": {"bucket": BUCKET, "endpoint_url": url},
+                "timeouts": {"connect": "1h", "read": "1h"},
+            },
+        )
+        bridge = world.bridge(settings)
+        bridge.start()
+        world.produce([Sent(partition.topic, large(1))])
+        wait_until(
+            lambda: "uploads to the bucket large-events of the claim check have not" in str(bridge.ready()),
+            what=lambda: f"the bucket is named: {bridge.ready()}",
+        )
+        bridge.kill()
+
+    assert 0 == world.aws.counts().accepted
+
+
+def test_what_a_replay_and_a_resend_plan_for_s3_is_what_they_upload(
+    world: World, s3: S3, tmp_path: Path
+) -> None:
+    """Letters of events that were too large, once there is a claim check; a resend writes the same objects
+    again."""
+    (partition,) = world.topic("notes")
+    world.produce(
+        [Sent(partition.topic, large(number) if number % 2 else note(number)) for number in range(10)]
+    )
+    letters: dict[str, Json] = {"topic": f"{world.name}.letters", "create": True, "replication_factor": 1}
+    settings = world.settings({partition.topic: NOTES}, dead_letter=letters)
+    bridge = world.bridge(settings).start()
+    world.wait_settled([partition])
+    bridge.sigterm()
+    settings["eventbridge"]["claim_check"] = {"bucket": BUCKET, "endpoint_url": s3.url}
+    commands = Redeliveries(world, tmp_path, settings)
+
+    def run(group: str, command: str, *arguments: str) -> str:
+        return commands.finish(commands.launch(group, command, *arguments), 0)
+
+    planned = run("dead-letters", "replay")
+    before = s3.objects()
+    replayed = run("dead-letters", "replay", "--execute", "--rate", "0")
+    size = sum(s3.head(key)["ContentLength"] for key in s3.objects())
+    shown = run(
+        "events", "resend", "--topic", partition.topic, "--partition", "0", "--offset", "0-9", "--json"
+    )
+    resent = json.loads(shown[shown.index("{\n") : shown.rindex("}") + 1])
+
+    assert [] == before
+    assert f"Of these, 5 would be sent by reference, with {size:,} bytes in S3" in planned
+    assert f"Of these, 5 delivered by reference, with {size:,} bytes in S3" in replayed
+    assert 5 == len(s3.objects()) == s3.puts
+    assert 10 == len(world.details())
+    assert (10, 5, size) == (resent["events"], resent["claim_checks"], resent["claim_check_bytes"])

@@ -31,6 +31,7 @@ from tests.monitoring import queries
 from tests.monitoring.prometheus import Prometheus
 from tests.services.child import free_ports, wait_until
 from tests.services.kafka import KafkaCluster
+from tests.services.s3 import BUCKET, S3, serving_s3
 from tests.topics import Sent
 from tests.world import NOTES, ORDER, ORDERS, REGION, World, note, order
 
@@ -49,7 +50,14 @@ class Day:
     """A bridge under load, the Prometheus that watches it, and what can happen to it."""
 
     def __init__(
-        self, world: World, kafka: KafkaCluster, registry: FakeRegistry, watch: Prometheus, folder: Path
+        self,
+        world: World,
+        kafka: KafkaCluster,
+        registry: FakeRegistry,
+        watch: Prometheus,
+        *,
+        s3: S3,
+        folder: Path,
     ) -> None:
         self.world, self.kafka, self.registry, self.watch = world, kafka, registry, watch
         self.topic = Partition(world.topic("orders", partitions=2, broker=0)[0].topic, 0)
@@ -60,6 +68,7 @@ class Day:
             {self.topic.topic: ORDERS, **{each.topic: NOTES for each in self._notes.values()}},
             dead_letter={"count_open_every": "1s", "create": True, "replication_factor": 1},
             delivery={"commit_interval": "500ms"},
+            eventbridge={"claim_check": {"bucket": BUCKET, "endpoint_url": s3.url}},
             sources={"refresh_interval": "1s"},
         )
         self.bridge: BridgeProcess = world.bridge({**settings, "pauses": str(self._pauses)})
@@ -235,10 +244,11 @@ def day(tmp_path: Path, pytestconfig: pytest.Config) -> Iterator[Day]:
     with (
         closing(kafka),
         FakeRegistry() as registry,
+        serving_s3() as s3,
         World(kafka.client, folder=tmp_path, registry_url=registry.url, dead_letters_on=LETTERS_ON) as world,
         Prometheus(tmp_path) as watch,
     ):
-        day = Day(world, kafka, registry, watch, tmp_path)
+        day = Day(world, kafka, registry, watch, s3=s3, folder=tmp_path)
         yield day
         day.end()
 
@@ -268,6 +278,11 @@ def test_a_bad_day(day: Day) -> None:
     day.watch.scrape(day.bridge.port, *free_ports(1))
     day.wait_fires("PartnerBridgePodDown")
     day.watch.scrape(day.bridge.port)
+
+    chapter("a note that is too large for EventBridge")
+    _, notes = day.notes()
+    day.world.topics.produce([Sent(notes.topic, note(1, text="x" * 300_000))])
+    day.wait_shown("Events by reference")
 
     chapter("a record that is no Avro, and a few throttled entries")
     day.send(b"no avro")

@@ -1,20 +1,29 @@
-"""S3 for tests: moto's server behind a door that can refuse, hang up, or be shut."""
+"""S3 for tests: moto's server behind a door that verifies signatures, and can refuse, hang up, or be late."""
 
 from __future__ import annotations
 
+import calendar
 import http.client
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import boto3
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from moto.server import ThreadedMotoServer
+
+from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 
 BUCKET = "large-events"
 REGION = "eu-central-1"
+MAX_SKEW_S = 15 * 60
+"""https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html: RequestTimeTooSkewed."""
 
 
 class S3:
@@ -26,12 +35,16 @@ class S3:
         """Uploads that S3 took."""
         self.fault: tuple[int, str] | None = None
         """Status and code of what every upload gets instead; status 0 cuts the connection."""
+        self.clock_ahead_s = 0
+        """Seconds by which its clock is ahead of this machine's."""
+        self.refused = 0
+        """Uploads that it refused for their date or signature."""
         self.client: Any = boto3.client(
             "s3",
             region_name=REGION,
             endpoint_url=moto_url,
-            aws_access_key_id="AKIDEXAMPLE",
-            aws_secret_access_key="secret",
+            aws_access_key_id=ACCESS_KEY_ID,
+            aws_secret_access_key=SECRET_ACCESS_KEY,
         )
         self.create()
 
@@ -76,6 +89,10 @@ def serving_s3() -> Iterator[S3]:
                 self.send_response_only(100)
                 self.end_headers()
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if s3.fault is None and (code := self._distrust()):
+                s3.refused += 1
+                self._refuse(403, code)
+                return
             if s3.fault is None:
                 inner = http.client.HTTPConnection(host, port, timeout=30)
                 inner.request("PUT", self.path, body, dict(self.headers.items()))
@@ -88,6 +105,31 @@ def serving_s3() -> Iterator[S3]:
             if status == 0:
                 self.close_connection = True
                 return
+            self._refuse(status, code)
+
+        def _distrust(self) -> str | None:
+            """The code of what S3 has against date or signature."""
+            date = self.headers["X-Amz-Date"]
+            if abs(calendar.timegm(time.strptime(date, SIGV4_TIMESTAMP)) - self._now_s()) > MAX_SKEW_S:
+                return "RequestTimeTooSkewed"
+            its = self.headers["Authorization"]
+            signed = its.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+            request = AWSRequest(
+                "PUT", f"{s3.url}{self.path}", {name: self.headers[name] for name in signed if name != "host"}
+            )
+            request.context["timestamp"] = date
+            auth = S3SigV4Auth(Credentials(ACCESS_KEY_ID, SECRET_ACCESS_KEY), "s3", REGION)
+            text = auth.string_to_sign(request, auth.canonical_request(request))
+            wanted = auth.signature(text, request)
+            return None if its.endswith(f"Signature={wanted}") else "SignatureDoesNotMatch"
+
+        def _now_s(self) -> float:
+            return time.time() + s3.clock_ahead_s
+
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string(self._now_s() if timestamp is None else timestamp)
+
+        def _refuse(self, status: int, code: str) -> None:
             said = f"<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
             self._answer(status, said.encode())
 

@@ -69,6 +69,10 @@ MISTAKES: list[tuple[str, str]] = [
         "eventbridge.claim_check.above: must not be over max_event_bytes (256KiB)",
     ),
     (
+        with_settings(eventbridge={"claim_check": {"bucket": "large", "path": "$.detail['a\nb']"}}),
+        "eventbridge.claim_check.path: ",
+    ),
+    (
         with_settings(eventbridge={"claim_check": {"bucket": "large", "endpoint_url": "http://example.com"}}),
         "eventbridge.claim_check.endpoint_url: http:// would send events in the clear",
     ),

@@ -50,6 +50,26 @@ def test_a_plan_says_what_a_replay_does(
     assert all(text.startswith(reason or "") for text in replayed.left)
 
 
+def test_a_plan_says_how_much_goes_to_s3(settings: config.Settings) -> None:
+    """As the replay counts it then; events that are small enough are not among them."""
+    check = config.ClaimCheckSettings.model_validate({"bucket": "large", "above": 1024, "path": "$.detail.x"})
+    target = settings.eventbridge.model_copy(update={"claim_check": check})
+    settings = settings.model_copy(update={"eventbridge": target})
+    rig = Rig([record(0), record(1, x="1" * 2_000), record(2, x="1" * 3_000)], settings=settings)
+
+    planned = plan(
+        rig.scan(rig.ranges),
+        dry_run=rig.dry_run,
+        look_up=lambda *_: SourceStatus("ACTIVE"),
+        max_letters=None,
+        report=lambda *_: None,
+    )
+    replayed = rig.run()
+
+    assert (3, 2, 5_004) == (planned.delivered, planned.claim_checks, planned.claim_check_bytes)
+    assert (3, 2, 5_004) == (replayed.delivered, replayed.claim_checks, replayed.claim_check_bytes)
+
+
 def test_a_plan_says_what_would_become_of_each_and_sends_nothing(settings: config.Settings) -> None:
     """By the code they have, and by the code they would get."""
     gone = record(3)

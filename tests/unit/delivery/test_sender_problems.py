@@ -6,6 +6,7 @@ import pytest
 
 from connector.delivery.rate import FAILURES_TO_OPEN, BreakerState
 from connector.errors import ThrottledError, UnavailableError
+from connector.model import Claim
 from tests.sender_rig import (
     INTERNAL,
     REFUSED,
@@ -34,6 +35,25 @@ def test_a_request_without_an_answer_is_a_problem_after_a_while() -> None:
     assert "for 3 s nothing was accepted: EventBridge has not answered yet" == problem_after(rig, 3.0)
     assert rig.sender.is_held_up(rig.now_s + 3.0)
     assert not rig.sender.is_held_up(rig.now_s + 2.0)
+
+
+def test_a_bucket_that_is_silent_is_named_as_soon_as_eventbridge_would_be() -> None:
+    """EventBridge is not accused of what S3 does, and S3 only until it has the object."""
+    rig = SenderRig(claim_check={"bucket": "large-events"})
+    claim = Claim(b"{}", key="1", place="$.detail")
+    rig.add(0, claim=claim)
+    rig.add(1)
+    rig.send()
+    uploads = "uploads to the bucket large-events of the claim check have not ended yet"
+
+    assert problem_after(rig, 2.0) is None
+    assert f"for 3 s nothing was accepted: {uploads}" == problem_after(rig, 3.0)
+    claim.is_stored = True
+    assert "for 3 s nothing was accepted: EventBridge has not answered yet" == problem_after(rig, 3.0)
+    claim.is_stored = False
+    rig.fail(UnavailableError("the bucket large-events takes nothing", code="claim_check"))
+    rig.send(wait_s=8.0)
+    assert "for 11 s nothing was accepted: the bucket large-events takes nothing" == problem_after(rig, 3.0)
 
 
 def test_the_problem_of_a_target_has_its_reason_its_age_and_the_next_try() -> None:

@@ -20,6 +20,7 @@ from openapi_spec_validator import validate
 from connector import config
 from connector.config.settings import Topic
 from connector.errors import RecordError
+from connector.eventbridge.claim_check import ClaimCheck
 from connector.formats.avro_types import Forms
 from connector.model import Event, Json, Partition, Record
 from connector.pipeline import Dropped, Pipeline
@@ -58,12 +59,12 @@ def topic(**event: Any) -> Topic:
     return Topic.model_validate({**more, "event": {**EVENT, **event}})
 
 
-def described(schema: Any, **event: Any) -> EventSchema:
-    return EventSchema(NAME, topic(**event), json_schema([schema], Forms()))
+def described(schema: Any, *, claim_paths: tuple[str, ...] = (), **event: Any) -> EventSchema:
+    return EventSchema(NAME, topic(**event), json_schema([schema], Forms()), claim_paths=claim_paths)
 
 
-def sent(schema: Any, value: Any, **event: Any) -> Json:
-    """What arrives on the bus of a value in Avro, written by fastavro and mapped by the pipeline."""
+def sent(schema: Any, value: Any, **event: Any) -> Event:
+    """What a value in Avro becomes, written by fastavro and mapped by the pipeline."""
     content = io.BytesIO()
     fastavro.schemaless_writer(content, fastavro.parse_schema(schema), value)
     with tempfile.TemporaryDirectory() as folder:
@@ -77,10 +78,9 @@ def sent(schema: Any, value: Any, **event: Any) -> Json:
     made = pipeline(record)
     assert not isinstance(made, Dropped)
     its = orjson.loads(made.json)
-    event_made = Event(
+    return Event(
         its["Source"], its["DetailType"], its["Time"], its.get("Resources", ()), its["Detail"].encode()
     )
-    return on_the_bus(event_made, region="eu-central-1")
 
 
 def _settings(described: Topic) -> config.Settings:
@@ -94,8 +94,17 @@ def _settings(described: Topic) -> config.Settings:
     )
 
 
-def complaints(event: EventSchema, on_bus: Json) -> list[str]:
-    """What both schemas have against an event."""
+def by_reference(event: Event, path: str, *, metadata: str | None) -> Event | None:
+    """What is sent of it where its target has a claim check, and it is too large."""
+    claim_check = config.ClaimCheckSettings(bucket="large", path=path)
+    target = config.Target(region="eu-central-1", claim_check=claim_check)
+    taken = ClaimCheck(target, claim_check)(event, "cluster/orders.v1/0/7", metadata=metadata)
+    return None if taken is None else taken[0]
+
+
+def complaints(event: EventSchema, made: Event) -> list[str]:
+    """What both schemas have against an event as it arrives on the bus."""
+    on_bus = on_the_bus(made, region="eu-central-1")
     schema = event.document()
     Draft4Validator.check_schema(schema)
     document = openapi(schema, source="s", detail_type="t")
@@ -122,11 +131,38 @@ def test_what_the_pipeline_sends_is_what_the_schemas_say(
     schema, value, _ = case
     event = described(schema, detail=detail, metadata=metadata)
     try:
-        on_bus = sent(schema, value, detail=detail, metadata=metadata)
+        made = sent(schema, value, detail=detail, metadata=metadata)
     except RecordError:
         assume(False)
 
-    assert [] == complaints(event, on_bus)
+    assert [] == complaints(event, made)
+
+
+PATHS = ["", ".f0", ".f0.u", ".f1", ".value", ".value.u", ".a", ".whole", ".whole.f0", ".in.deep", "._kafka"]
+
+
+@pytest.mark.long
+@given(
+    cases().filter(lambda case: named_once(case[0])),
+    st.sampled_from(DETAILS),
+    st.sampled_from([f"$.detail{path}" for path in PATHS]),
+    st.sampled_from(["_kafka", None]),
+)
+@settings(max_examples=200, deadline=None)
+def test_what_a_claim_check_leaves_is_what_the_schemas_say_too(
+    case: Case, detail: Json, path: str, metadata: str | None
+) -> None:
+    """Of any schema, value, detail and path; and the whole event still is."""
+    schema, value, _ = case
+    event = described(schema, claim_paths=(path,), detail=detail, metadata=metadata)
+    try:
+        made = sent(schema, value, detail=detail, metadata=metadata)
+    except RecordError:
+        assume(False)
+    small = by_reference(made, path, metadata=metadata)
+
+    assert [] == complaints(event, made)
+    assert small is None or [] == complaints(event, small)
 
 
 ORDER = {

@@ -11,6 +11,8 @@ import pytest
 from cfnlint import ManualArgs
 from cfnlint.api import lint
 
+from connector import config
+from connector.eventbridge.claim_check import ClaimCheck
 from connector.model import Json, SourceState, SourceStatus
 from connector.workbench.handover import Handover, text
 from connector.workbench.handover_files import cli, cloudformation, terraform
@@ -42,12 +44,16 @@ def handover(
     source: str = SOURCE,
     account: str | None = None,
     state: SourceState = "PENDING",
+    claim_check: dict[str, Json] | None = None,
 ) -> Handover:
     pattern: dict[str, Json] = {
         "source": [source],
         "detail-type": detail_types or ["Order", {"prefix": "Pay"}],
     }
-    return Handover(source, "eu-central-1", account, pattern, SourceStatus(state, account, 0, 86_400_000))
+    status = SourceStatus(state, account, 0, 86_400_000)
+    target = config.Target.model_validate({"region": "eu-central-1", "claim_check": claim_check})
+    check = ClaimCheck(target, target.claim_check) if target.claim_check else None
+    return Handover(source, "eu-central-1", account, pattern, status, check)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -56,6 +62,27 @@ def test_every_form_has_the_pattern_to_the_letter(form: str, tmp_path: Path) -> 
     its = handover(detail_types=[*HOSTILE, {"prefix": "${"}])
 
     assert its.pattern == patterns(form, FORMS[form](its), tmp_path)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_says_how_large_events_are_read(form: str, tmp_path: Path) -> None:
+    """Where the target has a claim check: what to look for, and the one permission that it takes."""
+    key = "arn:aws:kms:eu-central-1:111122223333:key/1"
+    its = handover(
+        claim_check={"bucket": "large", "prefix": "v1", "above": 2048, "path": "$.detail['a \"$(x)']"}
+    )
+    written = FORMS[form](its)
+    encrypted = FORMS[form](handover(claim_check={"bucket": "large", "kms_key_id": key}))
+    flat = " ".join(written.split())
+
+    assert its.pattern == patterns(form, written, tmp_path)
+    assert "of an event over 2,048 bytes, what is at $.detail['a \"$(x)'] is an object in S3" in flat
+    assert '"Action": "s3:GetObject"' in flat
+    assert f'"Resource": "arn:aws:s3:::large/v1/{SOURCE}/*"' in flat
+    assert "kms:Decrypt" not in flat
+    assert f'"Resource": "arn:aws:s3:::large/{SOURCE}/*"' in encrypted
+    assert f'"Action": "kms:Decrypt", "Resource": "{key}"' in " ".join(encrypted.split())
+    assert "s3:GetObject" not in FORMS[form](handover())
 
 
 def test_bus_and_event_source_have_the_name_of_the_source(tmp_path: Path) -> None:
