@@ -46,10 +46,6 @@ class S3:
             aws_access_key_id=ACCESS_KEY_ID,
             aws_secret_access_key=SECRET_ACCESS_KEY,
         )
-        self.create()
-
-    def create(self) -> None:
-        """Make the bucket."""
         self.client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
 
     def objects(self) -> list[str]:
@@ -69,7 +65,9 @@ class S3:
         return found
 
     def drop(self) -> None:
-        """Delete the bucket, which must be empty."""
+        """Delete the bucket and all in it; moto would keep it for its next server in this process."""
+        for key in self.objects():
+            self.client.delete_object(Bucket=BUCKET, Key=key)
         self.client.delete_bucket(Bucket=BUCKET)
 
 
@@ -152,6 +150,7 @@ def serving_s3() -> Iterator[S3]:
     try:
         yield s3
     finally:
+        s3.drop()
         door.shutdown()
         door.server_close()
         thread.join()
