@@ -265,7 +265,8 @@ class TopicRoute:
             return entry(small, max_event_bytes=limit, target=target)._replace(claim=claim)
         except OversizeError as error:
             if check is None:
-                raise
+                advice = "Or set `claim_check`, so that large events go to S3."
+                raise OversizeError("event_too_large", f"{error} {advice}") from None
             why = (
                 f"{len(claim.body)} bytes of it at {check.path} would go to S3"
                 if claim

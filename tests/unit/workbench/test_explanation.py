@@ -100,6 +100,19 @@ def test_what_is_too_large_all_the_same_is_dead_lettered(
     assert "name another part of it as `claim_check.path`" in str(found.message)
 
 
+def test_without_a_claim_check_an_event_that_is_too_large_names_it(written: Written) -> None:
+    """Whoever reads the letter learns that there is a way for such events."""
+    found = explained(
+        written,
+        {**ORDER, "lines": LINES},
+        event={"detail": "${value}"},
+        eventbridge={"max_event_bytes": 1024},
+    )
+
+    assert "event_too_large" == found.code
+    assert "Or set `claim_check`" in str(found.message)
+
+
 def test_the_claim_check_may_begin_below_the_limit(written: Written) -> None:
     """To pay for fewer chunks; what has nothing at the path is sent as it is up to the limit."""
     eventbridge: dict[str, Json] = {"claim_check": {**CLAIM_CHECK, "above": 1024}}
