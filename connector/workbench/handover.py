@@ -62,7 +62,7 @@ class Handover(NamedTuple):
         """Of rule, queue and policy: letters, digits and hyphens, at most 64, and of no other source."""
         digest = hashlib.sha256(self.source.encode()).hexdigest()[:8]
         words = re.sub(r"[^A-Za-z0-9]+", "-", self.source.removeprefix("aws.partner/")).strip("-")
-        return f"{words[: MAX_NAME_CHARACTERS - len(digest) - 1].strip('-')}-{digest}"
+        return f"{words[: MAX_NAME_CHARACTERS - len(digest) - 1]}-{digest}".replace("--", "-").lstrip("-")
 
     @property
     def log_group(self) -> str:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from connector.errors import ConfigError
@@ -26,6 +26,7 @@ def handover(source: str = SOURCE, status: SourceStatus | None = None) -> Handov
 
 @pytest.mark.long
 @given(sources)
+@example("aws.partner/./.")
 def test_names_fit_the_limits_of_rules_queues_and_log_groups(source: str) -> None:
     """A rule may have 64 characters, and a queue's name no dots; a source 256, and slashes."""
     its = handover(source)
