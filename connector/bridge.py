@@ -79,8 +79,11 @@ class Consumer(Protocol):
         No answer within that time is a commit that failed.
         """
 
-    def lag(self, partition: Partition, committed: int) -> int | None:
-        """Records behind `committed` offset on the broker, as far as known without asking it."""
+    def lag(self, partition: Partition, committable: int | None, *, is_all_settled: bool) -> int | None:
+        """Records from the offset that may be committed to the end, seconds old; None while it is not known.
+
+        Where all that was polled is settled, or nothing was polled, holes after that offset do not count.
+        """
 
     @property
     def problem(self) -> str | None:
@@ -483,8 +486,7 @@ class Bridge:
             oldest_s = tracker.oldest_polled_s
             waits_s = 0.0 if oldest_s is None else now_s - oldest_s
             telemetry.oldest_unsettled(partition, waits_s)
-            offset = tracker.committable
-            lag = None if offset is None else self._consumer.lag(partition, offset)
+            lag = self._consumer.lag(partition, tracker.committable, is_all_settled=oldest_s is None)
             if lag is not None:
                 telemetry.lag(partition, lag)
             behind_s, since_ms = self._board.behind(partition, lag, read_ms=tracker.read_ms, waits_s=waits_s)

@@ -158,15 +158,19 @@ class BridgeProcess:
         """Whether `/livez` says 200."""
         return self._http.request("GET", f"{self.url}/livez").status == 200
 
-    def metric(self, name: str, **labels: str) -> float:
-        """The sum of all series of `partner_bridge_<name>` that have these labels; 0 where there is none."""
+    def samples(self, name: str) -> list[tuple[Mapping[str, str], float]]:
+        """The labels and the value of each series of `partner_bridge_<name>`."""
         answer = self._http.request("GET", f"{self.url}/metrics")
-        return sum(
-            sample.value
+        return [
+            (sample.labels, sample.value)
             for family in text_string_to_metric_families(answer.data.decode())
             for sample in family.samples
-            if sample.name == f"partner_bridge_{name}" and labels.items() <= sample.labels.items()
-        )
+            if sample.name == f"partner_bridge_{name}"
+        ]
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of all series of `partner_bridge_<name>` that have these labels; 0 where there is none."""
+        return sum(value for found, value in self.samples(name) if labels.items() <= found.items())
 
     def wait_metric(self, name: str, wanted: float, *, timeout_s: float = 30, **labels: str) -> None:
         """Waits until `metric(name, **labels)` is `wanted`."""

@@ -143,7 +143,7 @@ class FakeConsumer:
             self.committed.update(offsets)
         self.bridge.on_committed(offsets, self.commit_error)
 
-    def lag(self, partition: Partition, committed: int) -> int | None:
+    def lag(self, partition: Partition, committable: int | None, *, is_all_settled: bool) -> int | None:
         return len(self.records.get(partition, ()))
 
 

@@ -26,6 +26,8 @@ from connector import config
 from connector.errors import HaltError, UnavailableError
 from connector.kafka.broker_health import UnresponsiveBrokers
 from connector.kafka.client import NO_TOPIC, cluster_metadata, consumer, log_of, polled, record_of
+from connector.kafka.ends import EndsOfPartitions
+from connector.kafka.lag import Lag
 from connector.model import Partition, Record
 
 if TYPE_CHECKING:
@@ -98,7 +100,8 @@ class KafkaConsumer:
         self._generation = 0
         """Consumer generation; callbacks of earlier generations are ignored."""
         self._rejoined_s = float("-inf")
-        self._ends: dict[Partition, int] = {}
+        self._asking = EndsOfPartitions(settings)
+        self._lag = Lag(self._asking.ask)
         fetch_wait_ms = int(settings.kafka.options.get("fetch.wait.max.ms", FETCH_WAIT_MS))
         self._silence = UnresponsiveBrokers(fetch_wait_s=fetch_wait_ms / 1000)
         self._resets: dict[Partition, int] = {}
@@ -206,9 +209,8 @@ class KafkaConsumer:
         except TimeoutError:
             self._report_commit(wanted, f"no answer within {wait_s:.3g} s")
 
-    def lag(self, partition: Partition, committed: int) -> int | None:
-        end = self._ends.get(partition)
-        return None if end is None else max(0, end - committed)
+    def lag(self, partition: Partition, committable: int | None, *, is_all_settled: bool) -> int | None:
+        return self._lag.records(partition, committable, is_all_settled=is_all_settled)
 
     @property
     def problem(self) -> str | None:
@@ -226,6 +228,7 @@ class KafkaConsumer:
 
     def close(self) -> None:
         """Leave the group, which may take `CLOSE_S`; after that it misses us when the session times out."""
+        self._asking.stop()
         with suppress(TimeoutError):
             aside(self._consumer.close, "leave").result(CLOSE_S)
 
@@ -310,8 +313,8 @@ class KafkaConsumer:
     def _forget(self, partitions: Collection[Partition]) -> None:
         self._assigned.difference_update(partitions)
         self._paused.difference_update(partitions)
+        self._lag.forget(partitions)
         for partition in partitions:
-            self._ends.pop(partition, None)
             self._unread.pop(partition, None)
 
     def _on_error(self, error: KafkaError) -> None:
@@ -339,16 +342,12 @@ class KafkaConsumer:
         if not was_silent and (problem := self._silence.problem) is not None:
             self._report(problem)
         for topic, details in statistics["topics"].items():
-            for number, partition in details["partitions"].items():
-                # Statistics still list partitions that were revoked.
-                known = Partition(topic, int(number))
-                if partition["hi_offset"] >= 0 and known in self._assigned:
-                    self._ends[known] = partition["hi_offset"]
             if topic in self._topic_problems and any(
                 p["fetch_state"] == "active" for p in details["partitions"].values()
             ):
                 del self._topic_problems[topic]
         self._is_check_due = bool(self._topic_problems)
+        self._lag.note(statistics["topics"], assigned=self._assigned, paused=self._paused)
         self._note_unread(statistics)
 
     def _note_unread(self, statistics: Mapping[str, Any]) -> None:

@@ -150,7 +150,7 @@ class Telemetry:
         registry.register(self._delivery_seconds)
         self._lag = gauge(
             "consumer_lag",
-            "Records between the committed offset and the end of the partition.",
+            "Records between what is settled and the end of the partition, also while it is paused.",
             "topic",
             "partition",
         )

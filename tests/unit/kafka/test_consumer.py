@@ -101,6 +101,7 @@ def test_a_partition_that_is_never_read_is_named(
     source._assigned = {Partition("orders", number) for number in range(3)}
     source.pause([Partition("orders", 2)])
     read = {"broker": 0, "leader": 0, "desired": True, "fetch_state": "active", "hi_offset": 5}
+    read |= {"lo_offset": 0, "app_offset": 5}
     told = json.loads(statistics(n="UP"))
     told["topics"] = {"orders": {"partitions": {"0": read, "1": read | {"hi_offset": -1001}}}}
 
