@@ -500,7 +500,9 @@ class Bridge:
             telemetry.sources_failing(sender.name, failing)
             telemetry.first_lookups(sender.name, sender.source_gate.first_lookups)
             self._health.sources_failing(sender.name, failing)
-            self._health.first_lookups(sender.name, sender.source_gate.first_lookups)
+            self._health.first_lookups(
+                sender.name, sender.source_gate.first_lookups, sender.lookup_problem(now_s)
+            )
             if is_due or sender.source_gate.changed():
                 standings = sender.sources()
                 telemetry.sources(sender.name, standings)
@@ -514,11 +516,19 @@ class Bridge:
         telemetry.kafka_state(kafka)
         targets = [sender.report(now_s) for sender in self._all_senders]
         self._board.report(now_s, partitions=partitions, targets=targets)
+        self._health.sent_again(self._board.sent_again)
         down = {target.name: target.problem for target in targets if target.problem is not None}
         # A Region that is down is no reason to take the others' events away from this process.
         is_all = len(down) == len(self._all_senders)
-        self._health.report("eventbridge", "; ".join(down.values()) if is_all else None)
+        self._health.report("eventbridge", _joined(down) if is_all else None)
         self._health.targets_down(down)
         waits = any(paused.reason == "schema_registry" for paused in self._flow.stalled.values())
         self._health.report("schema_registry", self._pipeline.problem if waits else None)
         self._health.report("paused", self._flow.problem(now_s))
+
+
+def _joined(problems: Mapping[str, str]) -> str:
+    """The problems of all targets, in a sentence; of several each has its name."""
+    if len(problems) == 1:
+        return next(iter(problems.values()))
+    return "; ".join(f"target {name}: {problem}" for name, problem in problems.items())

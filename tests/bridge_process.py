@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 
 from connector.sandbox.eventbridge import ACCESS_KEY_ID, SECRET_ACCESS_KEY
+from tests.pages import first_sentence, without_numbers, words_of
 from tests.services.child import WALL_LIMIT, Child, free_ports, wait_until
 
 START_TIMEOUT_S = 60.0
@@ -153,6 +154,38 @@ class BridgeProcess:
         except urllib3.exceptions.HTTPError:
             return 0, {}
         return answer.status, answer.json()
+
+    def first_sentence(self) -> str:
+        """What its page says at the top."""
+        return first_sentence(self._http.request("GET", f"{self.url}/").data.decode())
+
+    def wait_said(
+        self,
+        words: str,
+        *,
+        timeout_s: float,
+        wall_limit: float = WALL_LIMIT,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Waits until the page's first sentence has these words, and all that `/readyz` says of troubles.
+
+        Prints how long that took.
+        """
+        began_s = time.monotonic()
+
+        def is_said() -> bool:
+            meanwhile()
+            ready, sentence = self.ready()[1], self.first_sentence()
+            said = without_numbers(sentence)
+            return bool(ready) and words in sentence and all(text in said for text in words_of(ready))
+
+        wait_until(
+            is_said,
+            what=lambda: f"{words!r} is said: {self.first_sentence()}\n{self.ready()}\n{self.log()}",
+            timeout_s=timeout_s,
+            wall_limit=wall_limit,
+        )
+        print(f"said after {time.monotonic() - began_s:.1f} s: {self.first_sentence()}")
 
     def live(self) -> bool:
         """Whether `/livez` says 200."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +22,8 @@ class ContainerCredentials(HttpServer):
         """How often somebody was given credentials."""
         self.down = False
         """Every look-up is answered with a 500."""
+        self.silent_s = 0.0
+        """Every look-up is answered after so long."""
         self.on_caller: Callable[[], None] | None = None
         """Where given, each process has access keys of its own, and this is called when another one asks."""
         self._callers = {""}
@@ -37,6 +40,7 @@ class ContainerCredentials(HttpServer):
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.down:
             return web.Response(status=500)
+        await asyncio.sleep(self.silent_s)
         self.lookups += 1
         caller = ""
         if (

@@ -181,6 +181,9 @@ class FakeSink:
         self._ready.clear()
         return answers
 
+    def waits_for(self, target: str) -> str | None:
+        return None
+
 
 class FakeDeadLetters:
     """A dead-letter topic that acknowledges at once, unless it is down or not ours to write."""

@@ -1,8 +1,11 @@
-"""The page's contents, with something in every place."""
+"""The page's contents, with something in every place; and its first sentence, as it is read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from connector.model import FailingSource, Partition, Position, SourceReport, SourceState, now_ms
 from connector.telemetry.health import Health
@@ -10,6 +13,31 @@ from connector.telemetry.page import Board, PartitionReport, TargetReport
 from connector.telemetry.page.contents import Contents
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\ud800"
+
+
+def first_sentence(page: str) -> str:
+    """The sentence at the top of a page."""
+    found = re.search(r"<h1[^>]*>(.*?)</h1>", page, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1])
+
+
+def words_of(readyz: Mapping[str, Any]) -> Iterator[str]:
+    """What `/readyz` says of troubles, as it must be in the first sentence; without numbers, which go on."""
+    said = list(readyz["reasons"].values())
+    if "eventbridge" not in readyz["reasons"]:
+        said += readyz["targets_down"].values()
+    said += [text for target, text in readyz["first_lookups"].items() if target not in readyz["targets_down"]]
+    said += [
+        readyz["receipts"],
+        readyz["pauses_problem"],
+        readyz["loop"] if "loop" not in readyz["reasons"] else None,
+    ]
+    return (without_numbers(text).rstrip(".") for text in said if text)
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"\d[\d,.]*\d|\d", "0", text)
 
 
 def source(name: str, state: SourceState = "ACTIVE", *, held: int = 0) -> SourceReport:

@@ -24,6 +24,8 @@ from connector.pipeline import Pipeline
 from connector.telemetry.health import Health
 from connector.telemetry.metrics import Telemetry
 from connector.telemetry.page import Board
+from connector.telemetry.page.contents import Contents
+from connector.telemetry.page.render import html
 from tests.fakes import (
     FakeClock,
     FakeConsumer,
@@ -35,6 +37,7 @@ from tests.fakes import (
     accept,
     outcomes,
 )
+from tests.pages import first_sentence
 
 P0 = Partition("orders", 0)
 P1 = Partition("orders", 1)
@@ -121,6 +124,12 @@ class Rig:
             return ends.items() <= self.consumer.committed.items()
 
         self.run(until)
+
+    @property
+    def first_sentence(self) -> str:
+        """What the page says at the top."""
+        contents = Contents(name="test", board=self.board, health=self.health, versions={})
+        return first_sentence(html(contents, "").decode())
 
     @property
     def delivered_ids(self) -> list[int]:

@@ -59,6 +59,12 @@ class ScriptedRegistry:
         body = {"subject": subject, "version": version, "id": 99, "schema": json.dumps(schema), **more}
         self.answers[f"/subjects/{subject}/versions/{version}?deleted=true"] = says(200, body)
 
+    def silence(self, path: str) -> threading.Event:
+        """Answer nothing there until the event is set."""
+        release = threading.Event()
+        self.answers[path] = lambda _: (release.wait(60), None)[1]
+        return release
+
     def close(self) -> None:
         self.http.shutdown()
         self.http.server_close()

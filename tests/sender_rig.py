@@ -93,12 +93,16 @@ class Requests:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, int, list[Entry]]] = []
+        self.waiting_for: str | None = None
 
     def send(self, target: str, batch_id: int, entries: Sequence[Entry]) -> None:
         self.sent.append((target, batch_id, list(entries)))
 
     def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
         return ()
+
+    def waits_for(self, target: str) -> str | None:
+        return self.waiting_for
 
 
 class SenderRig:

@@ -292,8 +292,8 @@ class Redelivery(ABC, Generic[Item]):
                 waiting = f"{sender.held:,} {self.things} wait"
                 if sender.source_gate.is_only_refused:
                     return f"{waiting}, since EventBridge refuses the events of their sources"
-                why = f": {sender.source_gate.trouble[1]}" if sender.source_gate.trouble else ""
-                return f"{waiting} for lookups of their sources{why}"
+                problem = sender.lookup_problem(self._clock_s())
+                return f"{waiting} for lookups of their sources" + (f"; {problem}" if problem else "")
         return None
 
     # In

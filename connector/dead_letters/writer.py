@@ -83,7 +83,7 @@ class KafkaDeadLetters:
         if self._problem is None and self._waiting_since_s is not None and self._has_unacknowledged():
             waited_s = time.monotonic() - self._waiting_since_s
             if waited_s > UNACKNOWLEDGED_S:
-                return f"{self._topic} has acknowledged nothing for {waited_s:.0f} s"
+                return f"the dead-letter topic {self._topic} has acknowledged nothing for {waited_s:.0f} s"
         return self._problem
 
     def _producers(self) -> list[Producer]:
@@ -149,7 +149,8 @@ class KafkaDeadLetters:
         elif self._fatal is not None or error.code() in NOT_ALLOWED or error.fatal():
             raise self._no_more(self._fatal or error)
         else:
-            self._problem = f"{self._topic} cannot be written: {error.name()}: {error.str()}"
+            why = f"{error.name()}: {error.str()}"
+            self._problem = f"the dead-letter topic {self._topic} cannot be written: {why}"
             self._telemetry.dead_letter_unwritable(self._problem)
             if error.code() in NO_PARTITION:
                 self.partitions = 0  # the topic was made anew with fewer

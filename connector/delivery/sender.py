@@ -13,7 +13,7 @@ from connector.delivery.failures import COUNTED, OF_SOURCE, Failures, backoff_s,
 from connector.delivery.pending import Gate, PendingEntry, SourceQueue
 from connector.delivery.queue import Backpressure, EntryQueue, TargetLimits
 from connector.delivery.rate import BreakerState, RateControl
-from connector.delivery.source_gate import SourceGate, StateFeed
+from connector.delivery.source_gate import UNANSWERED, SourceGate, StateFeed
 from connector.errors import (
     CLAIM_CHECK,
     HaltError,
@@ -46,7 +46,6 @@ SLOW_S = 2.0
 """After so long without a usable answer there is a problem, also where no request has failed yet."""
 LOW_RATE_S = 0.1
 """Where the rate lets the next request leave only after so long, a rebalance leaves it to the next owner."""
-NO_ANSWER = "EventBridge has not answered yet"
 
 
 class Sink(Protocol):
@@ -57,6 +56,9 @@ class Sink(Protocol):
 
     def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
         """The answers that came in, with target and batch; waits for the first one at most `timeout_s`."""
+
+    def waits_for(self, target: str) -> str | None:
+        """Whom calls to a target wait for before their requests can leave; None where that is EventBridge."""
 
 
 @dataclass(slots=True)
@@ -95,6 +97,7 @@ class TargetSender:
     ) -> None:
         """Without `sends_unseen` nothing is sent to a source whose lookups come to no answer."""
         self.name = name
+        self._region = target.region
         self._clock_s = clock_s
         self._sink = sink
         self._telemetry = telemetry
@@ -147,7 +150,9 @@ class TargetSender:
         self._batch_ids = itertools.count(1)
         self._in_vain_since_s: float | None = None
         """When the first of the requests was sent that have had no usable answer, nor any since."""
-        self._why = NO_ANSWER
+        self._accepted_s = float("-inf")
+        """When an entry was accepted last."""
+        self._why = UNANSWERED
         self._is_answering = True
         """The last request was answered entry by entry, and not just throttled."""
         self._condition: TargetCondition = "up"
@@ -176,6 +181,8 @@ class TargetSender:
     def is_held_up(self, now_s: float) -> bool:
         """Whether something outside explains that what is here waits."""
         if self.is_backing_off or self._failures.are_blocking or self.problem(now_s) is not None:
+            return True
+        if self.source_gate.is_awaited and self.lookup_problem(now_s) is not None:
             return True
         return self._entry_queue.ready_since_s is not None and self._rate_control.next_s(now_s) > now_s
 
@@ -284,25 +291,44 @@ class TargetSender:
         """Why nothing arrives there, in a sentence; None when all is well."""
         if not self._in_flight and (not self._entry_queue.unsent or self._waits_for_customers):
             self._in_vain_since_s = None  # what failed was taken away, or is not to be sent
-        since_s, why = self._in_vain_since_s, f"nothing was accepted: {self._why_in_vain}"
-        if trouble := self.source_gate.trouble:
+        since_s, trouble = self._in_vain_since_s, self.source_gate.trouble
+        if since_s is not None and self._why is UNANSWERED and now_s - since_s <= SLOW_S:
+            since_s = None  # there may be an answer at any moment
+        if since_s is None:
+            # Where others are accepted, lookups that fail are no trouble of the target as a whole.
+            takes_others = trouble is not None and trouble[0] < self._accepted_s
+            problem = self.lookup_problem(now_s) if self.held and not takes_others else None
+            return f"events wait, since {problem}" if problem and self.source_gate.is_awaited else None
+        if trouble is not None:
             # Lookups of sources fail as the events would, and before them.
-            if since_s is not None:
-                since_s = min(since_s, trouble[0])
-            elif self.held and self.source_gate.is_awaited:
-                since_s, why = trouble[0], f"sources cannot be looked up, and their events wait: {trouble[1]}"
-        if since_s is None or now_s - since_s <= SLOW_S:
+            since_s = max(min(since_s, trouble[0]), self._accepted_s)
+        if (age_s := now_s - since_s) <= SLOW_S:
             return None
+        if self._why is UNANSWERED:
+            return f"{self._unanswered} for {age_s:.0f} s"
         pause_s = self._rate_control.next_s(now_s) - now_s
         then = f"; next try in {pause_s:.0f} s" if pause_s >= 1 and not self._in_flight else ""
-        return f"for {now_s - since_s:.0f} s {why}{then}"
+        return f"nothing was accepted in {self._region} for {age_s:.0f} s: {self._why}{then}"
+
+    def lookup_problem(self, now_s: float) -> str | None:
+        """Why sources cannot be looked up, in a sentence; None while lookups are answered."""
+        trouble = self.source_gate.trouble
+        if trouble is None or now_s - trouble[0] <= SLOW_S:
+            return None
+        why = trouble[1]
+        if why is UNANSWERED and (whom := self._sink.waits_for(self.name)):
+            why = f"{whom} has not answered yet"
+        age_s = now_s - trouble[0]
+        return f"no lookup of a source in {self._region} was answered for {age_s:.0f} s: {why}"
 
     @property
-    def _why_in_vain(self) -> str:
-        """Why nothing was accepted, by the last answer; without any it may be uploads that do not end."""
-        if self._why is NO_ANSWER and any(pending.entry.is_unstored for pending in self._entries_in_flight()):
-            return f"uploads to the bucket {self._bucket} of the claim check have not ended yet"
-        return self._why
+    def _unanswered(self) -> str:
+        """What requests wait for that have no answer, as the beginning of a sentence."""
+        if whom := self._sink.waits_for(self.name):
+            return f"{whom} has not answered"
+        if any(pending.entry.is_unstored for pending in self._entries_in_flight()):
+            return f"uploads to the bucket {self._bucket} of the claim check have not ended"
+        return f"EventBridge in {self._region} has not answered"
 
     @property
     def _waits_for_customers(self) -> bool:
@@ -416,6 +442,8 @@ class TargetSender:
             again = self._sent_again(again, result)
         self.refuses_us = result.halt is not None or (self.refuses_us and not result.delivered)
         self.settled += len(result.delivered) + len(result.failed)
+        if result.delivered:
+            self._accepted_s = now_s
         self._is_answering = answer.error is None and (not _all_throttled(answer) or _all_alone(batch))
         self._follow(batch, answer, sent_s, is_in_vain=len(again) == len(batch))
         self._entry_queue.release(batch, again=again, not_before_s=not_before_s)
@@ -442,7 +470,7 @@ class TargetSender:
         else:
             is_waited_for = any(not _all_alone(others) for others, _, _ in self._in_flight.values())
             self._in_vain_since_s = self._clock_s() if is_waited_for else None
-            self._why = NO_ANSWER
+            self._why = UNANSWERED
 
     def _report(self, batch: Sequence[PendingEntry], answer: Answer, result: BatchResult) -> None:
         error = answer.error

@@ -28,6 +28,8 @@ MAX_FORGOTTEN = 10_000
 MAX_ERROR_CHARACTERS = 300
 """Kept of the text of a source's last error."""
 NOT_SEEN = "it cannot be looked up"
+UNANSWERED = "EventBridge has not answered yet"
+"""Why nothing came of a request or a lookup that is in flight."""
 
 LOOKING_UP = SourceStatus("LOOKING")
 
@@ -67,7 +69,10 @@ class StateFeed(Protocol):
 
     @property
     def trouble(self) -> tuple[float, str] | None:
-        """Since when lookups come to no answer (of the bridge's clock), and why; None while they do."""
+        """Since when lookups come to no answer (of the bridge's clock), and why; None while they do.
+
+        Those in flight came to none yet: that is UNANSWERED.
+        """
 
 
 class _Known:

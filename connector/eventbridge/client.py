@@ -23,7 +23,7 @@ from connector import config
 from connector.errors import ConnectorError, RefusedError
 from connector.eventbridge import errors
 from connector.eventbridge.clock import Clock
-from connector.eventbridge.credentials import CredentialProvider, ResolvedCredentials
+from connector.eventbridge.credentials import CREDENTIALS_SOURCE, CredentialProvider, ResolvedCredentials
 from connector.eventbridge.endpoint import Route, drop_frames, route, routes, transport_error
 from connector.eventbridge.errors import Refusal, Remedy
 from connector.eventbridge.http import Connections, Done, Reply
@@ -106,6 +106,11 @@ class Publisher:
     @property
     def region(self) -> str:
         return self._target.region
+
+    @property
+    def waits_for(self) -> str | None:
+        """Whom calls wait for before their requests can leave; None where that is EventBridge itself."""
+        return CREDENTIALS_SOURCE if self._signers.are_awaited else None
 
     async def close(self) -> None:
         await self._connections.close()

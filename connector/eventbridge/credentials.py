@@ -45,6 +45,7 @@ MAX_HUNG = 3
 """So many lookups may hang at once, each with its thread and perhaps a process."""
 MAX_LOCAL_CHARACTERS = 1000
 """Of a message about this machine's own configuration or programs."""
+CREDENTIALS_SOURCE = "what gives AWS credentials (`credential_process`, STS, or the metadata service)"
 RETRY_INTERVAL_S = 10.0
 """A failed refresh is not tried again for so long, while the credentials at hand are still good."""
 
@@ -94,6 +95,12 @@ class CredentialProvider:
         self._hung: set[asyncio.Future[ResolvedCredentials]] = set()
         """Lookups that were given up, and whose thread goes on."""
         self._had_good_ones = False
+
+    @property
+    def are_awaited(self) -> bool:
+        """Whether nothing can be signed before a lookup of credentials has ended that is under way."""
+        resolved = self._resolved
+        return self._renewal is not None and (resolved is None or resolved.expires_within(LAST_MOMENT_S))
 
     def at_hand(self) -> Signer | None:
         """The signer of `current`, where nothing has to be waited for; otherwise None."""

@@ -78,6 +78,9 @@ class Requests:
         answers, self._answers = self._answers, []
         return answers
 
+    def waits_for(self, target: str) -> str | None:
+        return self._publishers[target].waits_for
+
     def close(self) -> None:
         """Cancel what is under way and close every connection.
 

@@ -56,6 +56,9 @@ CLOSE_S = 4.0
 """Leaving the group takes a few ms, and with brokers that do not answer as long as they like."""
 EXISTS_TIMEOUT_S = 0.5
 """How long polling waits for an answer about topics that did not exist, once for each statistics."""
+LEADERLESS_S = 1.0
+"""An assigned partition that no broker leads in two statistics waits for one that is down. An election takes
+a moment."""
 UNREAD_S = 30.0
 """An assigned partition of which nothing came for so long, not even its end, is not being read."""
 UNREAD_REJOIN_S = 90.0
@@ -96,6 +99,8 @@ class KafkaConsumer:
         self._paused: set[Partition] = set()
         self._unread: dict[Partition, float] = {}
         """Partitions from which nothing was ever fetched since they were assigned, and since when."""
+        self._leaderless: dict[Partition, float] = {}
+        """Assigned partitions that no broker leads, and since when."""
         self._is_rebalancing = False
         self._generation = 0
         """Consumer generation; callbacks of earlier generations are ignored."""
@@ -216,7 +221,20 @@ class KafkaConsumer:
     def problem(self) -> str | None:
         if not self._brokers_up:
             return "no Kafka broker can be reached" + (f": {self._why_down}" if self._why_down else "")
-        return self._silence.problem or next(iter(self._topic_problems.values()), self._unread_problem)
+        said = self._silence.problem or self._leaderless_problem
+        return said or next(iter(self._topic_problems.values()), self._unread_problem)
+
+    @property
+    def _leaderless_problem(self) -> str | None:
+        now_s = time.monotonic()
+        leaderless = _named(
+            [each for each, since_s in self._leaderless.items() if now_s - since_s > LEADERLESS_S]
+        )
+        if not leaderless:
+            return None
+        return (
+            f"no broker leads {leaderless}, so nothing can be read there: those with a copy in sync are down"
+        )
 
     @property
     def _unread_problem(self) -> str | None:
@@ -316,6 +334,7 @@ class KafkaConsumer:
         self._lag.forget(partitions)
         for partition in partitions:
             self._unread.pop(partition, None)
+            self._leaderless.pop(partition, None)
 
     def _on_error(self, error: KafkaError) -> None:
         text = _said(error)
@@ -341,6 +360,7 @@ class KafkaConsumer:
         self._silence.note(statistics)
         if not was_silent and (problem := self._silence.problem) is not None:
             self._report(problem)
+        self._note_leaderless(statistics, is_known=was_silent)
         for topic, details in statistics["topics"].items():
             if topic in self._topic_problems and any(
                 p["fetch_state"] == "active" for p in details["partitions"].values()
@@ -349,6 +369,20 @@ class KafkaConsumer:
         self._is_check_due = bool(self._topic_problems)
         self._lag.note(statistics["topics"], assigned=self._assigned, paused=self._paused)
         self._note_unread(statistics)
+
+    def _note_leaderless(self, statistics: Mapping[str, Any], *, is_known: bool) -> None:
+        """Remember the partitions without a leader; `is_known` says that a broker was silent before."""
+        began_s = float("-inf") if is_known else time.monotonic()
+        leaderless: dict[Partition, float] = {}
+        for partition in self._assigned:
+            topic = statistics["topics"].get(partition.topic, {}).get("partitions", {})
+            shown = topic.get(str(partition.number))
+            if shown and shown["leader"] < 0 and partition.topic not in self._topic_problems:
+                leaderless[partition] = self._leaderless.get(partition, began_s)
+        was_led = self._leaderless_problem is None
+        self._leaderless = leaderless
+        if was_led and (problem := self._leaderless_problem) is not None:
+            self._report(problem)
 
     def _note_unread(self, statistics: Mapping[str, Any]) -> None:
         """Remember the partitions that could be read and, by the statistics, never were."""

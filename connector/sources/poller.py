@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 
 from connector import config
 from connector.delivery.rate import RateControl
+from connector.delivery.source_gate import UNANSWERED
 from connector.errors import ConnectorError, NotAuthorizedError, ThrottledError, UnavailableError
 from connector.eventbridge.client import CONTROL_CALLS, Publisher
 from connector.model import SourceStatus
@@ -241,8 +242,11 @@ class StatePoller:
         self._clock_s = clock_s
         self._refresh_s = settings.refresh_interval
         self._per_second = settings.lookups_per_second
-        self.trouble: tuple[float, str] | None = None
-        self._in_flight = 0
+        self._failure: tuple[float, str] | None = None
+        """Since when lookups fail, and why the last one did."""
+        self._answered_s = float("-inf")
+        self._in_flight: dict[str, float] = {}
+        """When each lookup began that is in flight; the oldest first."""
         self._news: list[tuple[str, SourceStatus, float]] = []
         self._schedule = PollSchedule(
             refresh_s=settings.refresh_interval, patience_s=settings.first_lookup_timeout
@@ -264,18 +268,18 @@ class StatePoller:
 
     def step(self, now_s: float) -> list[tuple[str, SourceStatus, float]]:
         while (
-            self._in_flight < CONTROL_CALLS
+            len(self._in_flight) < CONTROL_CALLS
             and (name := self._schedule.next(now_s, usual_s=self._usual_s)) is not None
-            and self._pace.may_send(now_s, self._in_flight)
+            and self._pace.may_send(now_s, len(self._in_flight))
         ):
             self._pace.sent(now_s)
             rate = self._pace.rate or self._per_second
             self._usual_s = max(self._usual_s, now_s - CATCH_UP_S) + 1 / rate
             self._schedule.started(name)
-            self._in_flight += 1
+            self._in_flight[name] = now_s
             self._start(self._look_up(name))
         for name in self._schedule.overdue(now_s):
-            reason = f"{NO_ANSWER} ({self.trouble[1]})" if self.trouble else NO_ANSWER
+            reason = f"{NO_ANSWER} ({self._failure[1]})" if self._failure else NO_ANSWER
             self._news.append((name, SourceStatus("UNKNOWN", reason=reason), now_s))
             self._telemetry.source_not_seen(self._target, reason)
         news, self._news = self._news, []
@@ -286,13 +290,19 @@ class StatePoller:
 
     def next_s(self, now_s: float) -> float | None:
         due_s = self._schedule.next_s(usual_s=self._usual_s)
-        if due_s is None or self._in_flight >= CONTROL_CALLS:
+        if due_s is None or len(self._in_flight) >= CONTROL_CALLS:
             return None
         return max(due_s, self._pace.next_s(now_s))
 
     @property
     def is_looking_up(self) -> bool:
-        return self._in_flight > 0
+        return bool(self._in_flight)
+
+    @property
+    def trouble(self) -> tuple[float, str] | None:
+        if self._failure is not None or not self._in_flight:
+            return self._failure
+        return max(next(iter(self._in_flight.values())), self._answered_s), UNANSWERED
 
     @property
     def max_age_s(self) -> float:
@@ -329,7 +339,7 @@ class StatePoller:
             self._telemetry.source_looked_up(self._target, "ok")
         finally:
             self._schedule.ended(name)
-            self._in_flight -= 1
+            del self._in_flight[name]
 
     async def _create(self, name: str, account: str) -> SourceStatus | None:
         try:
@@ -341,13 +351,14 @@ class StatePoller:
         return await self._api.look_up(name)
 
     def _answered(self) -> None:
-        self.trouble = None
-        self._pace.answered(self._clock_s(), entries=1, accepted=1, throttled=0)
+        self._failure = None
+        self._answered_s = self._clock_s()
+        self._pace.answered(self._answered_s, entries=1, accepted=1, throttled=0)
 
     def _failed(
         self, name: str, outcome: Literal["throttled", "unavailable"], error: ConnectorError, began_s: float
     ) -> None:
-        self.trouble = (self.trouble[0] if self.trouble else began_s, str(error))
+        self._failure = (self._failure[0] if self._failure else began_s, str(error))
         self._schedule.failed(name, self._clock_s(), is_its_own=outcome == "unavailable")
         self._telemetry.source_looked_up(self._target, outcome, reason=str(error))
 

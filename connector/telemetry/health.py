@@ -20,6 +20,9 @@ from connector.model import (
 BEAT_LIMIT_S = 60.0
 """A poll loop that did not beat for this long hangs. Longer than any drain, which beats as well."""
 
+SLOW_BEAT_S = 5.0
+"""From then on it is shown. A broker that is slow to commit or revoke can hold it up for so long."""
+
 MAX_TOPICS = 100
 """Topics whose last error is kept; the one with the oldest error makes room."""
 
@@ -55,8 +58,9 @@ class Health:
         self._sources: dict[str, Collection[SourceReport]] = {}
         self._targets_down: Mapping[str, str] = {}
         self._failing: dict[str, Collection[FailingSource]] = {}
-        self._first_lookups: dict[str, int] = {}
+        self._first_lookups: dict[str, str] = {}
         self._receipts: str | None = None
+        self._sent_again: str | None = None
         self._pauses: tuple[Sequence[Pause], str | None] = ((), None)
 
     def beat(self, now_s: float | None = None) -> None:
@@ -96,12 +100,20 @@ class Health:
         """These sources of a target take nothing while others do. It is shown, and is no reason."""
         self._failing[target] = sources
 
-    def first_lookups(self, target: str, sources: int) -> None:
-        """So many sources of a target wait for their first lookup. It is shown, and is no reason."""
+    def first_lookups(self, target: str, sources: int, problem: str | None = None) -> None:
+        """So many sources of a target wait for their first lookup, and there may be a problem with lookups.
+
+        It is shown, and is no reason.
+        """
         if sources:
-            self._first_lookups[target] = sources
+            text = f"looking up {sources:,} source{'s' * (sources != 1)} first; their events wait"
+            self._first_lookups[target] = f"{text}; {problem}" if problem else text
         else:
             self._first_lookups.pop(target, None)
+
+    def sent_again(self, problem: str | None) -> None:
+        """Much of what is sent must be sent again, for a reason. It is shown, and is no reason."""
+        self._sent_again = problem and problem[:MAX_TEXT]
 
     def receipts(self, problem: str | None) -> None:
         """Receipts are being lost for a reason. It is shown, and does not make the bridge unready."""
@@ -125,8 +137,9 @@ class Health:
         """Whether the bridge can do its work, and otherwise why not, one sentence for each reason."""
         reasons: dict[str, Json] = {**self._problems}
         is_live, beat = self.live()
+        loop = f"the poll loop has not come round for {beat['beat_age_s']} s, and nothing here is newer"
         if not is_live:
-            reasons["loop"] = f"the poll loop did not come round for {beat['beat_age_s']} s"
+            reasons["loop"] = loop
         if self._is_stopping:
             reasons["stopping"] = "told to stop; what is in flight is brought to an end"
         elif self._assigned is None:
@@ -138,10 +151,9 @@ class Health:
             "partitions_assigned": self._assigned,
             "last_errors": {**self._failures},
             "targets_down": {**self._targets_down},
-            "first_lookups": {
-                target: f"looking up {sources:,} source{'s' * (sources != 1)} first; their events wait"
-                for target, sources in self._first_lookups.copy().items()
-            },
+            "first_lookups": {**self._first_lookups},
+            "loop": loop if self._clock_s() - self._beat_s > SLOW_BEAT_S else None,
+            "sent_again": self._sent_again,
             "receipts": self._receipts,
             "pauses": [_pause(each) for each in in_force[:MAX_PAUSES]],
             "pauses_problem": problem and problem[:MAX_TEXT],

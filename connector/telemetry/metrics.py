@@ -330,8 +330,8 @@ class Telemetry:
 
     def entries_retried(self, target: str, code: str, n: int) -> None:
         """EventBridge answered `n` entries with an error after which they are sent again."""
-        self.tally.retried += n
         code = code[:64]
+        self.tally.retry(code, n)
         if code not in self._retry_codes:
             if len(self._retry_codes) < MAX_RETRY_CODES:
                 self._retry_codes.add(code)

@@ -11,19 +11,26 @@ RECENT_REQUESTS = 500
 class Tally:
     """Running totals. The bridge thread counts, once for each request; any thread reads the numbers."""
 
-    __slots__ = ("dead_lettered", "delivered", "request_seconds", "retried")
+    __slots__ = ("dead_lettered", "delivered", "request_seconds", "retried", "retry_code")
 
     def __init__(self) -> None:
         self.delivered: dict[str, int] = {}
         """Events that EventBridge accepted, by target."""
         self.dead_lettered = 0
         self.retried = 0
+        self.retry_code = ""
+        """Why the last entries are sent again."""
         self.request_seconds: dict[str, deque[float]] = {}
         """How long the last requests took, by target. For the bridge thread alone."""
 
     def deliver(self, target: str, events: int) -> None:
         """Count events that a target accepted."""
         self.delivered[target] = self.delivered.get(target, 0) + events
+
+    def retry(self, code: str, entries: int) -> None:
+        """Count entries that are sent again."""
+        self.retried += entries
+        self.retry_code = code
 
     def time_request(self, target: str, seconds: float) -> None:
         """Keep how long a request took."""

@@ -341,6 +341,9 @@ class _Sink:
     def answers(self, timeout_s: float) -> Sequence[tuple[str, int, Answer]]:
         return ()
 
+    def waits_for(self, target: str) -> str | None:
+        return None
+
 
 def _accepted(count: int) -> Answer:
     return Answer([Delivered("id")] * count, None, "request", 0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -114,6 +115,15 @@ def test_it_says_when_the_bridge_answers_no_more(chromium: Browser, serve: Serve
         page.clock.run_for(REFRESH_MS)
 
         expect(page).to_have_title("(no answer) orders-bridge – partner-bridge")
+        sentence = page.get_by_role("heading", level=1)
+        expect(sentence).to_have_text(
+            re.compile(r"No answer from the bridge\. What is below is as of 2.*Z\.")
+        )
+        page.unroute_all()
+        page.clock.run_for(REFRESH_MS)
+
+        expect(page).to_have_title("orders-bridge – partner-bridge")
+        expect(sentence).to_contain_text("target orders takes nothing")
 
 
 def test_it_can_be_printed(chromium: Browser, serve: Serve) -> None:

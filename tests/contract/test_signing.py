@@ -282,6 +282,24 @@ def test_a_source_that_hangs_is_an_outage_and_asked_again(aws: pytest.MonkeyPatc
     assert "credential_process" in str(error)
 
 
+def test_credentials_are_awaited_while_nothing_can_be_signed_without(source: Source) -> None:
+    """So that it is said whom requests wait for."""
+    source.offer("AKIDONE", minutes=60)
+    source.hang(1)
+
+    async def run() -> list[bool]:
+        one = signers()
+        seen = [one.are_awaited]
+        waiting = asyncio.create_task(one.current())
+        await asyncio.sleep(0)
+        seen.append(one.are_awaited)
+        source.release(1)
+        await waiting
+        return [*seen, one.are_awaited]
+
+    assert [False, True, False] == asyncio.run(run())
+
+
 def test_only_so_many_look_ups_hang_and_what_a_late_one_finds_is_used(
     aws: pytest.MonkeyPatch, source: Source
 ) -> None:
@@ -327,6 +345,7 @@ def test_nobody_waits_for_a_source_that_hangs_while_the_credentials_are_good(
         ends_s = time.monotonic() + 3 * LIMIT_S
         while (began_s := time.monotonic()) < ends_s:
             keys.add(await key_of(one))
+            assert not one.are_awaited
             longest_s = max(longest_s, time.monotonic() - began_s)
             await asyncio.sleep(0.01)
         assert found + 1 == source.asked

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.bridge_process import BridgeProcess
+from tests.chaos.schedule import ENDPOINT
 from tests.conftest import started
 from tests.container_credentials import ContainerCredentials
 from tests.memory import rss_mb
@@ -28,8 +28,12 @@ SHOWN_WALL_LIMIT = 2
 
 
 def wait_shown(bridge: BridgeProcess, part: str) -> None:
-    """Waits until `/readyz` names this part, as soon as is promised, while `/livez` says that all is well."""
+    """Waits until `/readyz` names this part, as soon as is promised, while `/livez` says that all is well.
+
+    The first sentence of the page has it, too.
+    """
     bridge.wait_unready(part, timeout_s=SHOWN_S, wall_limit=SHOWN_WALL_LIMIT)
+    bridge.wait_said("Not ready: ", timeout_s=SHOWN_S)
     assert bridge.live()
 
 
@@ -42,38 +46,41 @@ def wait_logged(bridge: BridgeProcess, event: str) -> None:
     )
 
 
+NAMED = {
+    "throttles": "lower rate",
+    "throttled entries": "takes no entry (ThrottlingException",
+    "partial failures": "takes no entry (InternalFailure",
+    "blank results": "takes no entry (answer_invalid",
+    "500s": "HTTP 500 InternalException",
+    "503s": "HTTP 503 ServiceUnavailable",
+    "hangs": "took too long",
+    "resets after accepting": "no connection to EventBridge",
+    "truncated bodies": "in the middle of the answer",
+    "empty bodies": "0 bytes that are not JSON",
+    "empty objects": "no results",
+    "too few results": "results",
+    "too many results": "results",
+    "no JSON": "not JSON",
+    "slow drips": "took too long",
+    "connections refused": "no connection to EventBridge",
+    "nobody there": "no connection to EventBridge",
+}
+"""How each fault of the fault machine is named, and one more."""
+
+NO_OUTAGE = {"413s"}
+"""The bridge sends smaller requests."""
+
 OUTCOMES = {
-    "lower rate": "throttled",
-    "takes no entry (InternalFailure": "partial",
-    "takes no entry (answer_invalid": "partial",
+    "throttles": "throttled",
+    "throttled entries": "partial",
+    "partial failures": "partial",
+    "blank results": "partial",
 }
 """What `requests_total` calls requests that fail so, where it is not `unavailable`."""
 
 
-@pytest.mark.parametrize(
-    ("fault", "named"),
-    [
-        pytest.param({"down": True}, "no connection to EventBridge", id="resets"),
-        pytest.param({"faults": [{"kind": "internal_error"}]}, "HTTP 500 InternalException", id="500"),
-        pytest.param({"faults": [{"kind": "throttle"}]}, "lower rate", id="throttles"),
-        pytest.param({"faults": [{"kind": "hang"}]}, "took too long", id="hangs"),
-        pytest.param({"faults": [{"kind": "garbage", "accept": False}]}, "not JSON", id="garbage"),
-        pytest.param({"faults": [{"kind": "short", "accept": False}]}, "results", id="short"),
-        pytest.param({"faults": [{"kind": "long"}]}, "results", id="long"),
-        pytest.param({"faults": [{"kind": "empty_object"}]}, "no results", id="empty-object"),
-        pytest.param({"faults": [{"kind": "empty_body"}]}, "0 bytes that are not JSON", id="empty-body"),
-        pytest.param({"faults": [{"kind": "truncated"}]}, "in the middle of the answer", id="truncated"),
-        pytest.param({"faults": [{"kind": "slow_drip", "seconds": 5}]}, "took too long", id="drips"),
-        pytest.param(
-            {"faults": [{"kind": "entry_error"}]}, "takes no entry (InternalFailure", id="entries-fail"
-        ),
-        pytest.param(
-            {"faults": [{"kind": "entry_blank"}]}, "takes no entry (answer_invalid", id="blank-results"
-        ),
-        pytest.param(None, "no connection to EventBridge", id="refuses"),
-    ],
-)
-def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, named: str) -> None:
+@pytest.mark.parametrize("kind", sorted({*ENDPOINT, "nobody there"} - NO_OUTAGE))
+def test_endpoint_down_and_back(world: World, kind: str) -> None:
     """While EventBridge is down nothing is committed or dead-lettered, and it shows; then it catches up."""
     partitions = world.topic("notes", partitions=2)
     topic = partitions[0].topic
@@ -88,10 +95,13 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, name
             sources={"first_lookup_timeout": "2s"},
         )
     )
-    if fault is None:
+    if kind == "nobody there":
         world.aws.stop()
+    elif fault := ENDPOINT[kind]:
+        # None of it is accepted, and a slow answer is slower than the bridge waits.
+        world.aws.script({"faults": [{**fault, "accept": False, "seconds": 5}]})
     else:
-        world.aws.script(fault)
+        world.aws.script({"down": True})
     produced = world.produce([Sent(topic, note(number), key) for number, key in spread(RECORDS)])
     with world.sampler(partitions) as sampler:
         bridge.start(ready=False).wait_started()
@@ -105,20 +115,23 @@ def test_endpoint_down_and_back(world: World, fault: dict[str, Any] | None, name
             lambda: bridge.metric("requests_total") >= 5, what=lambda: f"five requests failed\n{bridge.log()}"
         )
         wait_until(
-            lambda: named in bridge.ready()[1]["reasons"].get("eventbridge", ""),
+            lambda: NAMED[kind] in bridge.ready()[1]["reasons"].get("eventbridge", ""),
             what=lambda: f"the outage is named\n{bridge.log()}",
         )
+        bridge.wait_said(NAMED[kind], timeout_s=SHOWN_S)
         assert 0 == bridge.metric("events_delivered_total")
         # A limit is to be kept, and who answers about each entry is there: neither is down.
-        outcome = OUTCOMES.get(named, "unavailable")
+        outcome = OUTCOMES.get(kind, "unavailable")
         assert (0 < bridge.metric("target_state")) is (outcome == "unavailable")
         assert 0 < bridge.metric("requests_total", outcome=outcome)
         assert 0 < bridge.metric("entries_retried_total")
-        assert (named if outcome == "unavailable" else '"event": "entries_retried"') in bridge.child.output()
+        assert (
+            NAMED[kind] if outcome == "unavailable" else '"event": "entries_retried"'
+        ) in bridge.child.output()
         assert 1_000 > bridge.metric("pending_records")
         assert bridge.live()
         assert 0 == sum(world.topics.committed(world.name, partitions).values())
-        if fault is None:
+        if kind == "nobody there":
             world.aws.start()
         else:
             world.aws.calm()
@@ -311,6 +324,7 @@ def test_broker_silent_and_back(own_world: World, own_kafka: KafkaCluster) -> No
     assert (200, {}) == (bridge.ready()[0], bridge.ready()[1]["reasons"])
     own_kafka.freeze()
     bridge.wait_unready("kafka", timeout_s=SHOWN_S + 1)
+    bridge.wait_said("Not ready: Kafka broker ", timeout_s=SHOWN_S)
     assert own_kafka.client["bootstrap.servers"] in bridge.ready()[1]["reasons"]["kafka"]
     assert "has not answered for" in next(
         line["reason"] for line in bridge.lines() if line.get("event") == "kafka_problem"
@@ -322,6 +336,32 @@ def test_broker_silent_and_back(own_world: World, own_kafka: KafkaCluster) -> No
     bridge.sigterm()
 
     assert 200 == world.balance(produced).delivered
+
+
+def test_a_partition_without_a_leader_is_named(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    """The group, the other partitions and all brokers that are left are well; this one cannot be read."""
+    cluster = started(pytestconfig, "Kafka", lambda: KafkaCluster(brokers=3).start())
+    with closing(cluster), World(cluster.client, folder=tmp_path, dead_letters_on=0) as world:
+        (alone,), (other,) = world.topic("alone", broker=1), world.topic("other", broker=2)
+        produced = world.produce([Sent(each.topic, note(1)) for each in (alone, other)])
+        bridge = world.bridge(world.settings({each.topic: NOTES for each in (alone, other)})).start()
+        world.wait_settled([alone, other])
+        cluster.kill(1)
+        bridge.wait_said(f"Not ready: no broker leads {alone}", timeout_s=30)
+        produced |= world.produce([Sent(other.topic, note(2))])
+        world.wait_settled([other])
+        assert [f"no broker leads {alone}"] == [
+            line["reason"].split(",")[0]
+            for line in bridge.lines()
+            if line.get("event") == "kafka_problem" and "leads" in line["reason"]
+        ]
+        cluster.start()
+        produced |= world.produce([Sent(alone.topic, note(2))])
+        world.wait_settled([alone, other])
+        bridge.wait_ready()
+        bridge.sigterm()
+
+        assert 4 == world.balance(produced).delivered
 
 
 def test_a_missing_topic_is_no_problem_once_anybody_reads_it(world: World) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 from connector import config
 from connector.delivery import queue
+from connector.delivery.source_gate import UNANSWERED
 from connector.errors import OversizeError, RefusedError, ThrottledError, UnavailableError
-from connector.model import Answer, Delivered, Entry, Outcome, Refused, Retriable
+from connector.model import Answer, Delivered, Entry, Outcome, Record, Refused, Retriable
 from tests.fakes import accept, outcomes
+from tests.pages import without_numbers, words_of
 from tests.rig import P0, Rig, each, error, failing, number_of, others, record, with_retry, with_room
+from tests.unit.delivery.test_source_gate import written
+
+SOURCE = "aws.partner/example.com/orders"
 
 
 def test_only_the_failed_entries_of_an_answer_are_sent_again(settings: config.Settings) -> None:
@@ -313,7 +321,7 @@ def test_more_sources_than_are_remembered_lose_nothing(
     [
         (UnavailableError("connection refused"), "connection refused"),
         (ThrottledError("EventBridge asks for a lower rate"), "lower rate"),
-        (None, "not answered"),
+        (None, "EventBridge in eu-central-1 has not answered for"),
         (Retriable("InternalFailure", "no luck"), "InternalFailure: no luck"),
     ],
     ids=["down", "throttled", "silent", "entries"],
@@ -338,6 +346,7 @@ def test_an_outage_shows_within_5_s_and_says_why(
         is_ready, said = rig.health.ready()
         if is_out and not is_ready:
             assert why in str(said["reasons"])
+            assert why in rig.first_sentence
             assert rig.clock.now_s - began_s < 5
             is_out = rig.sink.is_holding = False
             rig.sink.answer_held()
@@ -346,3 +355,83 @@ def test_an_outage_shows_within_5_s_and_says_why(
     rig.run(until)
 
     assert {P0: 1} == rig.consumer.committed
+
+
+def bad_record() -> Record:
+    return record(0)._replace(value=b"{")
+
+
+def sources_away(rig: Rig) -> None:
+    rig.state_feed.states[SOURCE] = "PENDING"
+    rig.consumer.put(record(0))
+
+
+def lookups_come_to_nothing(rig: Rig, why: str) -> None:
+    rig.state_feed.is_blind, rig.state_feed.trouble = True, (rig.clock(), why)
+    rig.consumer.put(record(0))
+
+
+def letters_are_not_written(rig: Rig) -> None:
+    rig.dead_letters.is_down = True
+    rig.consumer.put(bad_record())
+
+
+def kafka_is_down(rig: Rig) -> None:
+    rig.consumer.problem = "no Kafka broker can be reached"
+
+
+def receipts_are_lost(rig: Rig) -> None:
+    rig.receipts.problem = "receipts are lost, and events go on: no topic"
+
+
+def half_fails(rig: Rig) -> None:
+    tries = itertools.count()
+    result = Retriable("InternalFailure", "no luck")
+    rig.sink.judge = each(lambda _: result if next(tries) % 2 else Delivered("id"))
+    rig.consumer.put(*(record(n) for n in range(50)))
+
+
+OUTAGES: dict[str, tuple[Callable[[Rig], None], str]] = {
+    "lookups fail": (partial(lookups_come_to_nothing, why="HTTP 500"), "was answered for 2 s: HTTP 500"),
+    "lookups hang": (partial(lookups_come_to_nothing, why=UNANSWERED), "EventBridge has not answered yet"),
+    "no letter can be written": (letters_are_not_written, "the dead-letter topic is down"),
+    "Kafka is down": (kafka_is_down, "no Kafka broker can be reached"),
+    "a customer is away": (sources_away, "1 customer has not accepted its source"),
+    "receipts are lost": (receipts_are_lost, "no topic"),
+    "half of it fails": (half_fails, "failed (InternalFailure) and are sent again"),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_every_outage_is_in_the_first_sentence_within_5_s(settings: config.Settings, outage: str) -> None:
+    """In the words of `/readyz`, by the bridge's own clock."""
+    begin, words = OUTAGES[outage]
+    rig = Rig(settings)
+    began_s = rig.clock.now_s
+    begin(rig)
+
+    def until() -> bool:
+        sentence, ready = rig.first_sentence, rig.health.ready()[1]
+        assert rig.clock.now_s - began_s < 5, sentence
+        for text in words_of(ready):
+            assert text in without_numbers(sentence)
+        return words in sentence
+
+    rig.run(others(rig, until=until))
+
+
+def test_targets_that_are_all_down_are_told_apart(tmp_path: Path) -> None:
+    """Each by its name, with the Region."""
+    rig = Rig(written(tmp_path), lambda _: error(UnavailableError("connection refused")))
+    rig.consumer.put(record(0), record(1, target="far"))
+    said: list[str] = []
+
+    def until() -> bool:
+        if "eventbridge" in str(rig.health.ready()[1]["reasons"]):
+            said.append(rig.first_sentence)
+        return bool(said)
+
+    rig.run(until)
+
+    assert "target default: nothing was accepted in eu-central-1" in said[0]
+    assert "; target far: nothing was accepted in us-east-1" in said[0]

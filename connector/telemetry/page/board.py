@@ -12,6 +12,9 @@ from connector.telemetry.tally import Tally
 MAX_ISSUES = 500
 """Issues that are kept; the one that was not seen for longest makes room."""
 
+MUCH = 0.2
+"""The share of entries sent again that is said in words, as from which throttling raises its alert."""
+
 MAX_TEXT = 300
 """Characters kept of a message."""
 
@@ -85,6 +88,8 @@ class Board:
         self.percentiles: Mapping[str, tuple[float, float]] = {}
         """Median and 99th percentile of the last requests in seconds, by target."""
         self.history = History()
+        self.sent_again: str | None = None
+        """How much of what was sent in the last seconds must be sent again, where that is much."""
         self._tally = tally or Tally()
         self._issues: dict[IssueKey, Issue] = {}
         self._behind: dict[Partition, _Behind] = {}
@@ -122,6 +127,16 @@ class Board:
             }
             delivered = sum(tally.delivered.values())
             self.history.add(Sample(now_s, delivered, tally.dead_lettered, tally.retried, totals))
+        self.sent_again = self._sent_again(now_s)
+
+    def _sent_again(self, now_s: float) -> str | None:
+        tally, since = self._tally, self.history.samples[-2:][0]
+        again = tally.retried - since.retried
+        answered = again + sum(tally.delivered.values()) - since.delivered
+        if again <= MUCH * answered:
+            return None
+        lately = f"{again:,} of the {answered:,} entries of the last {now_s - since.at_s:.0f} s"
+        return f"{lately} failed ({tally.retry_code}) and are sent again"
 
     def behind(
         self, partition: Partition, lag: int | None, *, read_ms: int | None, waits_s: float

@@ -3,6 +3,7 @@
 const INTERVAL_MS = 5000;
 const box = document.querySelector("#refresh");
 const wanted = box.querySelector("input");
+const title = document.title;
 box.hidden = false;
 
 function isInUse(main) {
@@ -24,6 +25,14 @@ function addButtons() {
   }
 }
 
+// A page that stands still must not look like a bridge that is well.
+function sayNoAnswer() {
+  const sentence = document.querySelector("h1");
+  sentence.className = "bad";
+  sentence.textContent = `No answer from the bridge. What is below is as of ${document.querySelector("main time").dateTime}.`;
+  document.title = `(no answer) ${title}`;
+}
+
 async function refresh() {
   const main = document.querySelector("main");
   if (!wanted.checked || document.hidden || isInUse(main)) return;
@@ -42,6 +51,7 @@ async function refresh() {
     const table = main.querySelector(`.table[aria-label="${name}"]`);
     if (table) table.scrollLeft = left;
   }
+  document.title = title;
   addButtons();
   restoreFocus(main, focused);
 }
@@ -55,7 +65,4 @@ function restoreFocus(main, focused) {
 }
 
 addButtons();
-setInterval(() => refresh().then(
-  () => document.title = document.title.replace(/^\(no answer\) /, ""),
-  () => document.title = `(no answer) ${document.title.replace(/^\(no answer\) /, "")}`,
-), INTERVAL_MS);
+setInterval(() => refresh().catch(sayNoAnswer), INTERVAL_MS);

@@ -172,7 +172,9 @@ def _template() -> jinja2.Template:
 
 def _ago(unix_ms: int) -> str:
     seconds = (now_ms() - unix_ms) / 1000
-    return f"in {duration(-seconds)}" if seconds < -1 else f"{duration(max(0.0, round(seconds)))} ago"
+    if seconds < -1:
+        return f"in {duration(-seconds)}"
+    return f"{duration(round(seconds))} ago" if seconds >= 1 else "just now"
 
 
 def _number(value: float) -> str:

@@ -75,8 +75,13 @@ def sentence(now: Situation) -> Sentence:
     """Say what the bridge is doing and whether anything stands in its way."""
     reasons = _mapping(now.ready["reasons"])
     obstacles = [Obstacle(str(text), RUNBOOK.get(key)) for key, text in reasons.items()]
+    if "loop" not in reasons and (loop := now.ready["loop"]):
+        obstacles.append(Obstacle(str(loop), RUNBOOK["loop"]))
     obstacles += _of_targets(now, is_said="eventbridge" in reasons)
     obstacles += _of_sources(now)
+    if not reasons and not now.ready["targets_down"] and (again := now.ready["sent_again"]):
+        entry = "PartnerBridgeThrottled" if "Throttl" in str(again) else None
+        obstacles.append(Obstacle(str(again), entry))
     if late := _late(now.partitions):
         obstacles.append(Obstacle(late, "PartnerBridgeFallingBehind"))
     if now.dead_lettered:
@@ -86,7 +91,8 @@ def sentence(now: Situation) -> Sentence:
     texts = "; ".join(each.text.rstrip(".") for each in obstacles) or "nothing stands in the way"
     joint = ":" if reasons else ";"
     level: Level = "bad" if reasons else "warning" if obstacles else "good"
-    return Sentence(f"{_doing(now, reasons)}{joint} {texts}.", level, obstacles)
+    end = "" if texts.endswith("?") else "."
+    return Sentence(f"{_doing(now, reasons)}{joint} {texts}{end}", level, obstacles)
 
 
 def _doing(now: Situation, reasons: Mapping[str, Json]) -> str:
@@ -107,12 +113,14 @@ def _doing(now: Situation, reasons: Mapping[str, Json]) -> str:
 
 
 def _of_targets(now: Situation, *, is_said: bool) -> list[Obstacle]:
+    down = _mapping(now.ready["targets_down"])
     found = []
     if not is_said:
-        for target, problem in _mapping(now.ready["targets_down"]).items():
+        for target, problem in down.items():
             found.append(Obstacle(f"target {target} takes nothing: {problem}", "PartnerBridgeTargetDown"))
     for target, text in _mapping(now.ready["first_lookups"]).items():
-        found.append(Obstacle(f"target {target} is {text}"))
+        if target not in down:  # which says why lookups come to nothing, too
+            found.append(Obstacle(f"target {target} is {text}"))
     if receipts := now.ready["receipts"]:
         found.append(Obstacle(f"receipts are being lost: {receipts}"))
     if problem := now.ready["pauses_problem"]:
@@ -131,6 +139,11 @@ def _of_sources(now: Situation) -> list[Obstacle]:
         for state, words in NOT_ACTIVE.items()
         if (count := now.source_states.get(state, 0))
     ]
+    if count := now.source_states.get("UNKNOWN", 0):
+        text = "source cannot be looked up, and may drop what it is sent"
+        if count > 1:
+            text = "sources cannot be looked up, and may drop what they are sent"
+        found.append(Obstacle(f"{count:,} {text}"))
     if count := now.sources_failing:
         text = (
             "source takes nothing while others do" if count == 1 else "sources take nothing while others do"

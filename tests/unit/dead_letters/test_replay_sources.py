@@ -44,8 +44,10 @@ def test_letters_wait_for_the_lookup_of_their_source_and_the_progress_says_so(
     rig.run()
 
     assert list(range(40)) == rig.sent
-    waits = "40 letters wait for lookups of their sources: EventBridge asks for fewer calls"
-    assert waits in rig.problems
+    waits = (
+        "40 letters wait for lookups of their sources; no lookup of a source in eu-central-1 was answered for"
+    )
+    assert any(each and each.startswith(waits) and each.endswith("fewer calls") for each in rig.problems)
 
 
 def test_letters_are_left_open_rather_than_sent_unseen(settings: config.Settings) -> None:

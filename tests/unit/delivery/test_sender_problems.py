@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from connector.delivery.rate import FAILURES_TO_OPEN, BreakerState
+from connector.delivery.source_gate import UNANSWERED
 from connector.errors import ThrottledError, UnavailableError
 from connector.model import Claim
 from tests.sender_rig import (
@@ -32,7 +33,7 @@ def test_a_request_without_an_answer_is_a_problem_after_a_while() -> None:
     rig.send()
 
     assert problem_after(rig, 2.0) is None
-    assert "for 3 s nothing was accepted: EventBridge has not answered yet" == problem_after(rig, 3.0)
+    assert "EventBridge in eu-central-1 has not answered for 3 s" == problem_after(rig, 3.0)
     assert rig.sender.is_held_up(rig.now_s + 3.0)
     assert not rig.sender.is_held_up(rig.now_s + 2.0)
 
@@ -44,16 +45,17 @@ def test_a_bucket_that_is_silent_is_named_as_soon_as_eventbridge_would_be() -> N
     rig.add(0, claim=claim)
     rig.add(1)
     rig.send()
-    uploads = "uploads to the bucket large-events of the claim check have not ended yet"
+    uploads = "uploads to the bucket large-events of the claim check have not ended"
 
     assert problem_after(rig, 2.0) is None
-    assert f"for 3 s nothing was accepted: {uploads}" == problem_after(rig, 3.0)
+    assert f"{uploads} for 3 s" == problem_after(rig, 3.0)
     claim.is_stored = True
-    assert "for 3 s nothing was accepted: EventBridge has not answered yet" == problem_after(rig, 3.0)
+    assert "EventBridge in eu-central-1 has not answered for 3 s" == problem_after(rig, 3.0)
     claim.is_stored = False
     rig.fail(UnavailableError("the bucket large-events takes nothing", code="claim_check"))
     rig.send(wait_s=8.0)
-    assert "for 11 s nothing was accepted: the bucket large-events takes nothing" == problem_after(rig, 3.0)
+    taken = "the bucket large-events takes nothing"
+    assert f"nothing was accepted in eu-central-1 for 11 s: {taken}" == problem_after(rig, 3.0)
 
 
 def test_the_problem_of_a_target_has_its_reason_its_age_and_the_next_try() -> None:
@@ -61,15 +63,19 @@ def test_the_problem_of_a_target_has_its_reason_its_age_and_the_next_try() -> No
     rig = SenderRig()
     rig.add(0)
     rig.go_down()
-    assert "for 32 s nothing was accepted: no answer" == problem_after(rig, 0)
+    assert "nothing was accepted in eu-central-1 for 32 s: no answer" == problem_after(rig, 0)
     rig.send(wait_s=8.0)
     rig.fail(ThrottledError("slow down"), retry_after_s=5.0)
 
-    assert "for 40 s nothing was accepted: slow down; next try in 5 s" == problem_after(rig, 0)
-    assert "for 44 s nothing was accepted: slow down; next try in 1 s" == problem_after(rig, 4.0)
-    assert "for 44 s nothing was accepted: slow down" == problem_after(rig, 4.25)
+    assert "nothing was accepted in eu-central-1 for 40 s: slow down; next try in 5 s" == problem_after(
+        rig, 0
+    )
+    assert "nothing was accepted in eu-central-1 for 44 s: slow down; next try in 1 s" == problem_after(
+        rig, 4.0
+    )
+    assert "nothing was accepted in eu-central-1 for 44 s: slow down" == problem_after(rig, 4.25)
     rig.send(wait_s=5.0)
-    assert "for 45 s nothing was accepted: slow down" == problem_after(rig, 0)
+    assert "nothing was accepted in eu-central-1 for 45 s: slow down" == problem_after(rig, 0)
     rig.answer(YES)
     assert problem_after(rig, 100) is None
 
@@ -83,7 +89,7 @@ def test_while_a_request_is_in_flight_no_next_try_is_named() -> None:
     rig.send()
     rig.fail(ThrottledError("slow down"), retry_after_s=50.0)
 
-    assert "for 3 s nothing was accepted: slow down" == problem_after(rig, 3.0)
+    assert "nothing was accepted in eu-central-1 for 3 s: slow down" == problem_after(rig, 3.0)
 
 
 def test_a_target_that_takes_no_entry_is_a_problem_with_the_first_reason() -> None:
@@ -94,7 +100,7 @@ def test_a_target_that_takes_no_entry_is_a_problem_with_the_first_reason() -> No
     rig.answer(INTERNAL, THROTTLED)
 
     assert problem_after(rig, 3.0) == (
-        "for 3 s nothing was accepted: EventBridge takes no entry (InternalFailure: it broke)"
+        "nothing was accepted in eu-central-1 for 3 s: EventBridge takes no entry (InternalFailure: it broke)"
     )
     assert (
         State("far", BreakerState.OK, "up", "EventBridge takes no entry (InternalFailure: it broke)", 0.0)
@@ -124,7 +130,7 @@ def test_an_answer_that_accepts_something_begins_the_wait_of_the_others_anew() -
     rig.answer(YES, request=1)
 
     assert problem_after(rig, 2.0) is None
-    assert "for 3 s nothing was accepted: EventBridge has not answered yet" == problem_after(rig, 3.0)
+    assert "EventBridge in eu-central-1 has not answered for 3 s" == problem_after(rig, 3.0)
     rig.answer(YES)
     assert problem_after(rig, 100) is None
 
@@ -171,7 +177,7 @@ def test_a_target_that_goes_down_under_a_source_that_fails_alone_is_a_problem() 
         rig.fail(UnavailableError("no answer"))
 
     assert rig.sender.is_down
-    assert "for 4 s nothing was accepted: no answer" == problem_after(rig, 3.0)
+    assert "nothing was accepted in eu-central-1 for 4 s: no answer" == problem_after(rig, 3.0)
 
 
 def test_a_request_of_a_source_that_fails_alone_leaves_no_problem_where_others_are_accepted() -> None:
@@ -200,7 +206,7 @@ def test_a_failure_of_a_lonely_source_beside_others_that_wait_leaves_the_problem
     rig.now_s += 4
     rig.answer(INTERNAL)
 
-    assert "for 5 s nothing was accepted: EventBridge has not answered yet" == problem_after(rig, 0)
+    assert "EventBridge in eu-central-1 has not answered for 5 s" == problem_after(rig, 0)
 
 
 def test_entries_that_were_taken_away_leave_no_problem() -> None:
@@ -262,7 +268,9 @@ def test_lookups_that_come_to_nothing_while_events_wait_for_them_are_a_problem()
     assert problem_after(rig, 100) is None
     rig.add(0, policy="hold")
     assert problem_after(rig, 1.0) is None
-    assert "for 4 s sources cannot be looked up, and their events wait: throttled" == problem_after(rig, 3.0)
+    assert problem_after(rig, 3.0) == (
+        "events wait, since no lookup of a source in eu-central-1 was answered for 4 s: throttled"
+    )
 
     rig.expect("blue", seen=PENDING)
     assert problem_after(rig, 100) is None
@@ -277,7 +285,67 @@ def test_a_problem_of_both_planes_began_with_the_first_of_them() -> None:
         rig.fail(UnavailableError("no answer"))
         rig.state_feed.trouble = (rig.now_s + began_s, "throttled")
 
-        assert f"for {age} s nothing was accepted: no answer" == problem_after(rig, 3.0)
+        assert f"nothing was accepted in eu-central-1 for {age} s: no answer" == problem_after(rig, 3.0)
+
+
+def test_lookups_that_fail_while_others_are_accepted_are_no_problem_of_the_target() -> None:
+    """It takes what it is sent. They are shown as what they are, and explain why events wait."""
+    rig = SenderRig()
+    rig.state_feed.trouble = (rig.now_s, "throttled")
+    rig.sender.expect("blue", "hold")
+    rig.add(0, policy="hold")
+    rig.now_s += 10
+    rig.accept_other()
+
+    assert problem_after(rig, 10.0) is None
+    assert rig.sender.is_held_up(rig.now_s)
+    text = "no lookup of a source in eu-central-1 was answered for 10 s: throttled"
+    assert text == rig.sender.lookup_problem(rig.now_s)
+
+
+def test_a_request_that_was_sent_a_moment_ago_is_not_as_old_as_the_trouble_of_lookups() -> None:
+    """Seen without: not ready at each look that found a request in flight, though all were accepted."""
+    rig = SenderRig()
+    rig.state_feed.trouble = (rig.now_s, "throttled")
+    rig.now_s += 10
+    rig.add(0)
+    rig.send()
+    assert problem_after(rig, 0.1) is None
+
+    rig.accept_beside()
+    assert problem_after(rig, 1.0) is None
+    assert "EventBridge in eu-central-1 has not answered for 3 s" == problem_after(rig, 3.0)
+
+
+def test_a_lookup_without_an_answer_is_a_problem_of_events_that_wait_for_it() -> None:
+    """Long before it has failed."""
+    rig = SenderRig()
+    rig.sender.expect("blue", "hold")
+    rig.add(0, policy="hold")
+    rig.state_feed.trouble = (rig.now_s, UNANSWERED)
+
+    assert problem_after(rig, 2.0) is None
+    assert problem_after(rig, 3.0) == (
+        "events wait, since no lookup of a source in eu-central-1 was answered for 3 s: "
+        "EventBridge has not answered yet"
+    )
+
+
+def test_whom_requests_wait_for_is_named_and_not_eventbridge() -> None:
+    """Nothing has reached EventBridge while credentials do not come."""
+    rig = SenderRig()
+    rig.sink.waiting_for = "STS"
+    rig.sender.expect("blue", "hold")
+    rig.add(0, policy="hold")
+    rig.state_feed.trouble = (rig.now_s, UNANSWERED)
+    assert "was answered for 3 s: STS has not answered yet" in (problem_after(rig, 3.0) or "")
+
+    rig.add(1, source="acme")
+    rig.send()
+    assert "STS has not answered for 3 s" == problem_after(rig, 3.0)
+    rig.fail(UnavailableError("AWS credentials cannot be had now"))
+    text = "nothing was accepted in eu-central-1 for 3 s: AWS credentials cannot be had now"
+    assert text == problem_after(rig, 3.0)
 
 
 def test_a_sender_is_busy_while_an_answer_or_a_lookup_is_waited_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,15 @@ import pytest
 from connector.errors import DecodeError, UnavailableError
 from connector.formats import schema_cache
 from connector.formats.schema_cache import SchemaCache, SchemaId
-from tests.scripted_registry import DEADLINE_S, ScriptedRegistry, fetched, not_found, registry_at, says
+from tests.scripted_registry import (
+    DEADLINE_S,
+    ScriptedRegistry,
+    fetched,
+    not_found,
+    registry_at,
+    says,
+)
+from tests.services.child import wait_until
 
 
 def refusal(client: SchemaCache, schema_id: int) -> DecodeError:
@@ -51,6 +60,26 @@ def test_get_never_waits_for_the_network(server: ScriptedRegistry) -> None:
 
         assert time.monotonic() - started_s < 0.5
         assert len(server.requests) <= 1
+
+
+def test_a_registry_that_is_silent_is_a_problem_before_its_time_is_over(
+    server: ScriptedRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none once it has answered."""
+    monkeypatch.setattr(schema_cache, "SILENT_S", 0.02)
+    release = threading.Event()
+    good = says(200, {"schema": '"int"'})
+    server.answers["/schemas/ids/1"] = lambda request: (release.wait(DEADLINE_S), good(request))[1]
+    with registry_at(server.url, timeout=DEADLINE_S) as registry:
+        with pytest.raises(UnavailableError):
+            registry.get(SchemaId("id", 1))
+        wait_until(lambda: registry.problem() is not None, what="its silence is a problem")
+        said = str(registry.problem())
+        release.set()
+
+        assert re.fullmatch(r"the schema registry at http://127\.0\.0\.1:\d+ has not answered for 0 s", said)
+        assert ["int"] == fetched(registry, 1)
+        assert registry.problem() is None
 
 
 def test_an_unknown_id_gets_one_grace_then_is_remembered(

@@ -113,3 +113,39 @@ def test_a_partition_that_is_never_read_is_named(
     told["topics"]["orders"]["partitions"]["1"] = read
     source._on_statistics(json.dumps(told))
     assert source.problem is None
+
+
+def test_a_partition_that_no_broker_leads_is_named(
+    source: KafkaConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seen without: the lag stood at 0 and all looked well, while nothing was read. An election is none."""
+    now_s = 1_000.0
+    monkeypatch.setattr("connector.kafka.consumer.time.monotonic", lambda: now_s)
+    source._assigned = {Partition("orders", number) for number in range(2)}
+    led = {"broker": 0, "leader": 0, "desired": True, "fetch_state": "active", "hi_offset": 5}
+    told = json.loads(statistics(n="UP"))
+    told["topics"] = {"orders": {"partitions": {"0": led, "1": led | {"broker": -1, "leader": -1}}}}
+
+    source._on_statistics(json.dumps(told))
+    assert source.problem is None
+    now_s += 2
+    source._on_statistics(json.dumps(told))
+    assert source.problem is not None
+    assert source.problem.startswith("no broker leads orders[1], so nothing")
+    told["topics"]["orders"]["partitions"]["1"] = led
+    source._on_statistics(json.dumps(told))
+    assert source.problem is None
+
+
+def test_a_partition_whose_silent_broker_leads_it_no_more_is_named_at_once(source: KafkaConsumer) -> None:
+    """Between the two all would look well for a moment."""
+    source._assigned = {Partition("orders", 0)}
+    source._silence._silent = {"n": ("broker:9092", 3.0)}
+    told = json.loads(statistics(n="UP"))
+    told["topics"] = {"orders": {"partitions": {"0": {"broker": -1, "leader": -1, "desired": True,
+        "fetch_state": "none", "hi_offset": 5}}}}  # fmt: skip
+
+    source._on_statistics(json.dumps(told))
+
+    assert source.problem is not None
+    assert "no broker leads orders[0]" in source.problem

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector import config
+from connector.delivery.source_gate import UNANSWERED
 from connector.errors import NotAuthorizedError, ThrottledError, UnavailableError
 from connector.model import SourceStatus
 from connector.sources.api import SourceError
@@ -187,6 +188,25 @@ def test_while_no_lookup_is_answered_a_new_source_waits_so_long_and_no_longer() 
 
     rig.api.error = None
     assert {"new", "old"} == {name for name, seen in rig.run(120) if seen.state == "ACTIVE"}
+    assert rig.state_feed.trouble is None
+
+
+def test_a_lookup_in_flight_is_unanswered_since_it_began_or_another_was_answered() -> None:
+    """Silence shows long before the time for an answer is over; one slow lookup among quick ones does not."""
+    rig = Rig()
+    lookups: list[Coroutine[Any, Any, None]] = []
+    rig.state_feed._start = lookups.append
+    rig.follow("slow", "quick")
+    began_s = rig.clock.now_s
+    rig.run(5)
+    assert (began_s, UNANSWERED) == rig.state_feed.trouble
+
+    answered_s = rig.clock.now_s
+    at_once(lookups.pop())
+    rig.run(5)
+    assert (answered_s, UNANSWERED) == rig.state_feed.trouble
+
+    at_once(lookups.pop())
     assert rig.state_feed.trouble is None
 
 

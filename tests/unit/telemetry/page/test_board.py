@@ -97,3 +97,22 @@ def test_totals_are_kept_every_five_seconds() -> None:
     assert [10, 60, 110] == [each.delivered for each in state.history.samples]
     assert (110, 100, 10) == state.history.samples[-1].targets["eu"]
     assert {"eu": (0.02, 0.02)} == state.percentiles
+
+
+def test_a_brown_out_is_said_with_its_share_and_reason() -> None:
+    """A fifth of what was sent in the last seconds, as for the alert; what was before counts no more."""
+    tally = Tally()
+    state = Board(tally)
+
+    def after(second: float, *, accepted: int, again: int) -> str | None:
+        tally.deliver("eu", accepted)
+        tally.retry("InternalFailure", again)
+        state.report(second, partitions=[], targets=[])
+        return state.sent_again
+
+    assert after(0, accepted=1_000, again=1_000) is None
+    assert after(1, accepted=8, again=2) is None
+    said = "3 of the 11 entries of the last 2 s failed (InternalFailure) and are sent again"
+    assert said == after(2, accepted=0, again=1)
+    assert after(5, accepted=0, again=0) == said.replace("2 s", "5 s")
+    assert after(10, accepted=0, again=0) is None

@@ -51,7 +51,7 @@ def names(page: Contents, query: str = "") -> list[str]:
     """The sources on the page, in their order."""
     text = html(page, query).decode()
     table = text[text.index('id="sources"') :]
-    return re.findall(r'<th scope="row">(.*?)</th>', table)
+    return re.findall(r'<th scope="row" class="source">(.*?)</th>', table)
 
 
 def test_it_is_whole_before_anything_is_known() -> None:
@@ -129,9 +129,17 @@ def test_open_letters_are_shown_where_they_are_counted() -> None:
     """The number of letters written never falls; this one does, with each replay."""
     assert "Open, of this code" not in read(contents()).text
 
-    text = html(contents(open_letters={"orders": 1234}), "").decode()
+    page = contents(open_letters={"orders": 1234})
 
-    assert '<td class="n open">1,234</td>' in text
+    assert '<td class="n open">1,234</td>' in html(page, "").decode()
+    assert "Letters are those that this process wrote since it started" in read(page).text
+    assert "Open, of this code counts the whole dead-letter topic" in read(page).text
+
+
+def test_what_happened_within_a_second_happened_just_now() -> None:
+    """And not 0 ms ago."""
+    assert "just now" in read(contents()).text
+    assert " 0 " not in " ".join(re.findall(r"[^<>]+ ago", html(contents(), "").decode()))
 
 
 def test_problems_link_to_their_entry_of_the_runbook() -> None:

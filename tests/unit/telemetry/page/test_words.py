@@ -11,6 +11,7 @@ from connector.model import Partition, Pause
 from connector.telemetry.health import Health
 from connector.telemetry.page import PartitionReport
 from connector.telemetry.page.words import RUNBOOK, Situation, duration, sentence
+from tests.fakes import FakeClock
 
 
 def situation(health: Health, **changed: Any) -> Situation:
@@ -86,6 +87,12 @@ def test_a_reason_of_readyz_is_said_word_for_word(running: Health, key: str) -> 
     assert ("bad", RUNBOOK[key]) == (said.level, said.obstacles[0].runbook)
 
 
+def test_a_question_ends_the_sentence_as_it_is(running: Health) -> None:
+    running.report("schema_registry", "it is not JSON. Is a proxy answering?")
+
+    assert "Not ready: it is not JSON. Is a proxy answering?" == sentence(situation(running)).text
+
+
 def test_a_start_and_a_stop_are_no_trouble_by_name() -> None:
     health = Health()
 
@@ -100,10 +107,26 @@ def test_a_start_and_a_stop_are_no_trouble_by_name() -> None:
 OBSTACLES: list[tuple[Callable[[Health], None], dict[str, Any], str]] = [
     (lambda h: h.targets_down({"eu": "for 3 s no"}), {}, "target eu takes nothing: for 3 s no"),
     (lambda h: h.first_lookups("eu", 2), {}, "target eu is looking up 2 sources first; their events wait"),
+    (
+        lambda h: h.first_lookups("eu", 1, "no lookup was answered for 3 s"),
+        {},
+        "target eu is looking up 1 source first; their events wait; no lookup was answered for 3 s",
+    ),
+    (lambda h: h.sent_again("7 of 9 failed"), {}, "7 of 9 failed"),
     (lambda h: h.receipts("no topic"), {}, "receipts are being lost: no topic"),
     (lambda h: h.pauses([Pause("topic", "orders", None)], None), {}, "1 pause is in force"),
     (lambda h: h.pauses([], "pauses.yaml, line 3: bad"), {}, "pauses.yaml, line 3: bad"),
     (lambda _: None, {"source_states": {"MISSING": 1}}, "1 source is missing"),
+    (
+        lambda _: None,
+        {"source_states": {"UNKNOWN": 1}},
+        "1 source cannot be looked up, and may drop what it is sent",
+    ),
+    (
+        lambda _: None,
+        {"source_states": {"UNKNOWN": 2}},
+        "2 sources cannot be looked up, and may drop what they are sent",
+    ),
     (lambda _: None, {"sources_failing": 2}, "2 sources take nothing while others do"),
     (lambda _: None, {"dead_lettered": 1}, "1 record was dead-lettered in the last 15 minutes"),
 ]
@@ -127,6 +150,46 @@ def test_targets_that_are_all_down_are_said_once(running: Health) -> None:
     running.report("eventbridge", "for 3 s nothing was accepted")
 
     assert "Not ready: for 3 s nothing was accepted." == sentence(situation(running)).text
+
+
+def test_a_target_that_is_down_says_why_all_else_fails(running: Health) -> None:
+    """Its first lookups, and what it is sent again."""
+    running.targets_down({"eu": "for 3 s no"})
+    running.first_lookups("eu", 2)
+    running.sent_again("7 of 9 failed")
+
+    assert [each.text for each in sentence(situation(running)).obstacles] == [
+        "target eu takes nothing: for 3 s no"
+    ]
+
+
+def test_a_loop_that_stands_still_is_said_long_before_it_counts_as_dead(clock: FakeClock) -> None:
+    """All figures are as old, and none of them says so."""
+    health = Health(clock_s=clock)
+    health.assigned(1)
+    clock.now_s += 5
+    assert "loop" not in sentence(situation(health)).text
+    clock.now_s += 1
+    said = "the poll loop has not come round for 6.0 s, and nothing here is newer"
+
+    assert f"Delivering 4,210 events a minute to 3 targets; {said}." == sentence(situation(health)).text
+    assert said == health.ready()[1]["loop"]
+    clock.now_s += 60
+    assert sentence(situation(health)).text.startswith(
+        "Not ready: the poll loop has not come round for 66.0 s"
+    )
+    assert 1 == sentence(situation(health)).text.count("loop")
+
+
+@pytest.mark.parametrize(
+    ("throttled", "entry"), [("ThrottlingException", "PartnerBridgeThrottled"), ("InternalFailure", None)]
+)
+def test_a_brown_out_has_the_entry_of_its_alert_where_there_is_one(
+    running: Health, throttled: str, entry: str | None
+) -> None:
+    running.sent_again(f"7 of 9 failed ({throttled})")
+
+    assert [entry] == [each.runbook for each in sentence(situation(running)).obstacles]
 
 
 @pytest.mark.parametrize(
