@@ -8,7 +8,6 @@ from concurrent.futures import wait
 from contextlib import suppress
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
 from connector import config
 from connector.kafka.client import admin
@@ -16,8 +15,6 @@ from connector.model import Partition
 
 INTERVAL_S = 5.0
 """How often the brokers are asked."""
-
-LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 ANSWER_S = 3.0
 """They may take so long, all together; a partition without a leader makes it take so long."""
@@ -60,12 +57,15 @@ class EndsOfPartitions:
         away, `list_offsets` of librdkafka 2.16 asks with the old leader epoch, and is refused, until the next
         look at all metadata (`topic.metadata.refresh.interval.ms`, 5 minutes).
         """
+        from confluent_kafka.admin import OffsetSpec  # noqa: PLC0415 - most bridges start without
+
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         with suppress(KafkaException):
             client = admin(self._settings)
             while wanted := self._wanted:
                 client.poll(0)  # drops what librdkafka wrote to its log
                 answers = client.list_offsets(
-                    dict.fromkeys((TopicPartition(*partition) for partition in wanted), LATEST),
+                    dict.fromkeys((TopicPartition(*partition) for partition in wanted), latest),
                     isolation_level=IsolationLevel.READ_UNCOMMITTED,
                     request_timeout=ANSWER_S,
                 )

@@ -36,6 +36,9 @@ def source(tmp_path: Path) -> Iterator[KafkaConsumer]:
     source.close()
 
 
+OFFSETS: dict[str, Any] = {"hi_offset": 5, "lo_offset": 0, "app_offset": 5}
+"""Of a partition that was read to its end."""
+
 IDLE: dict[str, Any] = {
     "nodename": "",
     "waitresp_cnt": 0,
@@ -100,8 +103,7 @@ def test_a_partition_that_is_never_read_is_named(
     monkeypatch.setattr("connector.kafka.consumer.time.monotonic", lambda: now_s)
     source._assigned = {Partition("orders", number) for number in range(3)}
     source.pause([Partition("orders", 2)])
-    read = {"broker": 0, "leader": 0, "desired": True, "fetch_state": "active", "hi_offset": 5}
-    read |= {"lo_offset": 0, "app_offset": 5}
+    read = OFFSETS | {"broker": 0, "leader": 0, "desired": True, "fetch_state": "active"}
     told = json.loads(statistics(n="UP"))
     told["topics"] = {"orders": {"partitions": {"0": read, "1": read | {"hi_offset": -1001}}}}
 
@@ -122,7 +124,7 @@ def test_a_partition_that_no_broker_leads_is_named(
     now_s = 1_000.0
     monkeypatch.setattr("connector.kafka.consumer.time.monotonic", lambda: now_s)
     source._assigned = {Partition("orders", number) for number in range(2)}
-    led = {"broker": 0, "leader": 0, "desired": True, "fetch_state": "active", "hi_offset": 5}
+    led = OFFSETS | {"broker": 0, "leader": 0, "desired": True, "fetch_state": "active"}
     told = json.loads(statistics(n="UP"))
     told["topics"] = {"orders": {"partitions": {"0": led, "1": led | {"broker": -1, "leader": -1}}}}
 
@@ -142,8 +144,8 @@ def test_a_partition_whose_silent_broker_leads_it_no_more_is_named_at_once(sourc
     source._assigned = {Partition("orders", 0)}
     source._silence._silent = {"n": ("broker:9092", 3.0)}
     told = json.loads(statistics(n="UP"))
-    told["topics"] = {"orders": {"partitions": {"0": {"broker": -1, "leader": -1, "desired": True,
-        "fetch_state": "none", "hi_offset": 5}}}}  # fmt: skip
+    away = OFFSETS | {"broker": -1, "leader": -1, "desired": True, "fetch_state": "none"}
+    told["topics"] = {"orders": {"partitions": {"0": away}}}
 
     source._on_statistics(json.dumps(told))
 
