@@ -500,9 +500,8 @@ class Bridge:
             telemetry.sources_failing(sender.name, failing)
             telemetry.first_lookups(sender.name, sender.source_gate.first_lookups)
             self._health.sources_failing(sender.name, failing)
-            self._health.first_lookups(
-                sender.name, sender.source_gate.first_lookups, sender.lookup_problem(now_s)
-            )
+            self._health.first_lookups(sender.name, sender.source_gate.first_lookups)
+            self._health.lookups(sender.name, sender.lookup_problem(now_s))
             if is_due or sender.source_gate.changed():
                 standings = sender.sources()
                 telemetry.sources(sender.name, standings)

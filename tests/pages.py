@@ -27,7 +27,8 @@ def words_of(readyz: Mapping[str, Any]) -> Iterator[str]:
     said = list(readyz["reasons"].values())
     if "eventbridge" not in readyz["reasons"]:
         said += readyz["targets_down"].values()
-    said += [text for target, text in readyz["first_lookups"].items() if target not in readyz["targets_down"]]
+    for key in ("first_lookups", "lookups"):
+        said += [text for target, text in readyz[key].items() if target not in readyz["targets_down"]]
     said += [
         readyz["receipts"],
         readyz["pauses_problem"],

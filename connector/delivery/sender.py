@@ -290,28 +290,29 @@ class TargetSender:
     def problem(self, now_s: float) -> str | None:
         """Why nothing arrives there, in a sentence; None when all is well."""
         if not self._in_flight and (not self._entry_queue.unsent or self._waits_for_customers):
-            self._in_vain_since_s = None  # what failed was taken away, or is not to be sent
-        since_s, trouble = self._in_vain_since_s, self.source_gate.trouble
-        if since_s is not None and self._why is UNANSWERED and now_s - since_s <= SLOW_S:
-            since_s = None  # there may be an answer at any moment
-        if since_s is None:
-            # Where others are accepted, lookups that fail are no trouble of the target as a whole.
-            takes_others = trouble is not None and trouble[0] < self._accepted_s
-            problem = self.lookup_problem(now_s) if self.held and not takes_others else None
-            return f"events wait, since {problem}" if problem and self.source_gate.is_awaited else None
-        if trouble is not None:
-            # Lookups of sources fail as the events would, and before them.
-            since_s = max(min(since_s, trouble[0]), self._accepted_s)
-        if (age_s := now_s - since_s) <= SLOW_S:
-            return None
+            self._begin(None)  # what failed was taken away, or is not to be sent
+        since_s = self._in_vain_since_s
+        if since_s is None or (age_s := now_s - since_s) <= SLOW_S:
+            return self._why_held(now_s)
         if self._why is UNANSWERED:
             return f"{self._unanswered} for {age_s:.0f} s"
         pause_s = self._rate_control.next_s(now_s) - now_s
         then = f"; next try in {pause_s:.0f} s" if pause_s >= 1 and not self._in_flight else ""
         return f"nothing was accepted in {self._region} for {age_s:.0f} s: {self._why}{then}"
 
+    def _why_held(self, now_s: float) -> str | None:
+        """Why nothing is sent, where lookups fail: as the events would, and before them."""
+        trouble = self.source_gate.trouble
+        if trouble is None or trouble[0] < self._accepted_s:
+            return None  # where others are accepted it is no trouble of the target as a whole
+        has_failed = self._in_vain_since_s is not None and self._why is not UNANSWERED
+        if not has_failed and not (self.held and self.source_gate.is_awaited):
+            return None
+        problem = self.lookup_problem(now_s)
+        return f"events wait, since {problem}" if problem else None
+
     def lookup_problem(self, now_s: float) -> str | None:
-        """Why sources cannot be looked up, in a sentence; None while lookups are answered."""
+        """Why sources cannot be looked up, in a sentence; None while lookups succeed."""
         trouble = self.source_gate.trouble
         if trouble is None or now_s - trouble[0] <= SLOW_S:
             return None
@@ -319,7 +320,7 @@ class TargetSender:
         if why is UNANSWERED and (whom := self._sink.waits_for(self.name)):
             why = f"{whom} has not answered yet"
         age_s = now_s - trouble[0]
-        return f"no lookup of a source in {self._region} was answered for {age_s:.0f} s: {why}"
+        return f"no lookup of a source in {self._region} has succeeded for {age_s:.0f} s: {why}"
 
     @property
     def _unanswered(self) -> str:
@@ -390,7 +391,7 @@ class TargetSender:
 
     def _send(self, batch: list[PendingEntry], now_s: float) -> None:
         if self._in_vain_since_s is None and not _all_alone(batch):
-            self._in_vain_since_s = now_s
+            self._begin(now_s)
         batch_id = next(self._batch_ids)
         self._in_flight[batch_id] = (batch, now_s, self._failures.acceptances)
         self._rate_control.sent(now_s)
@@ -460,7 +461,7 @@ class TargetSender:
         """
         if is_in_vain and not self.is_down and _all_alone(batch):
             if self._in_vain_since_s is not None and all(map(fails_alone, self._entries())):
-                self._in_vain_since_s = None
+                self._begin(None)
         elif isinstance(answer.error, TransientError | HaltError):
             self._why = str(answer.error)
             if self._in_vain_since_s is None:
@@ -469,8 +470,11 @@ class TargetSender:
             self._why = f"EventBridge takes no entry ({first.code}: {first.message})"
         else:
             is_waited_for = any(not _all_alone(others) for others, _, _ in self._in_flight.values())
-            self._in_vain_since_s = self._clock_s() if is_waited_for else None
-            self._why = UNANSWERED
+            self._begin(self._clock_s() if is_waited_for else None)
+
+    def _begin(self, now_s: float | None) -> None:
+        """Wait for the first usable answer since then; None where no request waits for one."""
+        self._in_vain_since_s, self._why = now_s, UNANSWERED
 
     def _report(self, batch: Sequence[PendingEntry], answer: Answer, result: BatchResult) -> None:
         error = answer.error

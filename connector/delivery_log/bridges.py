@@ -27,6 +27,8 @@ class Readiness(BaseModel):
     reasons: dict[str, str]
     targets_down: dict[str, str]
     first_lookups: dict[str, str]
+    lookups: dict[str, str] = {}
+    """An older bridge has none."""
     sources_failing: list[dict[str, Any]]
     pauses: list[dict[str, Any]] = []
     """An older bridge has none."""
@@ -69,7 +71,8 @@ class BridgeEvidence:
                 if (pause.get("kind"), pause.get("name")) in paused:
                     until = pause.get("until") or "it is resumed"
                     reasons.append(f"the {pause['kind']} {pause['name']} is paused until {until}")
-            reasons += [each[target] for each in (says.targets_down, says.first_lookups) if target in each]
+            of_targets = says.targets_down, says.first_lookups, says.lookups
+            reasons += [each[target] for each in of_targets if target in each]
             reasons += [str(each.get("reason")) for each in self._of(source, target, says.sources_failing)]
             reasons += says.reasons.values()
         return "; ".join(list(dict.fromkeys(reasons))[:MAX_REASONS]) or None

@@ -56,9 +56,6 @@ CLOSE_S = 4.0
 """Leaving the group takes a few ms, and with brokers that do not answer as long as they like."""
 EXISTS_TIMEOUT_S = 0.5
 """How long polling waits for an answer about topics that did not exist, once for each statistics."""
-LEADERLESS_S = 1.0
-"""An assigned partition that no broker leads in two statistics waits for one that is down. An election takes
-a moment."""
 UNREAD_S = 30.0
 """An assigned partition of which nothing came for so long, not even its end, is not being read."""
 UNREAD_REJOIN_S = 90.0
@@ -99,8 +96,10 @@ class KafkaConsumer:
         self._paused: set[Partition] = set()
         self._unread: dict[Partition, float] = {}
         """Partitions from which nothing was ever fetched since they were assigned, and since when."""
-        self._leaderless: dict[Partition, float] = {}
-        """Assigned partitions that no broker leads, and since when."""
+        self._unled: set[Partition] = set()
+        """Assigned partitions that no broker led in the last statistics."""
+        self._leaderless: set[Partition] = set()
+        """Those of them that none led in the statistics before, either. An election takes a moment."""
         self._is_rebalancing = False
         self._generation = 0
         """Consumer generation; callbacks of earlier generations are ignored."""
@@ -226,15 +225,8 @@ class KafkaConsumer:
 
     @property
     def _leaderless_problem(self) -> str | None:
-        now_s = time.monotonic()
-        leaderless = _named(
-            [each for each, since_s in self._leaderless.items() if now_s - since_s > LEADERLESS_S]
-        )
-        if not leaderless:
-            return None
-        return (
-            f"no broker leads {leaderless}, so nothing can be read there: those with a copy in sync are down"
-        )
+        named = _named(sorted(self._leaderless))
+        return f"no broker leads {named}, so nothing can be read there" if named else None
 
     @property
     def _unread_problem(self) -> str | None:
@@ -332,9 +324,10 @@ class KafkaConsumer:
         self._assigned.difference_update(partitions)
         self._paused.difference_update(partitions)
         self._lag.forget(partitions)
+        self._unled.difference_update(partitions)
+        self._leaderless.difference_update(partitions)
         for partition in partitions:
             self._unread.pop(partition, None)
-            self._leaderless.pop(partition, None)
 
     def _on_error(self, error: KafkaError) -> None:
         text = _said(error)
@@ -372,15 +365,14 @@ class KafkaConsumer:
 
     def _note_leaderless(self, statistics: Mapping[str, Any], *, is_known: bool) -> None:
         """Remember the partitions without a leader; `is_known` says that a broker was silent before."""
-        began_s = float("-inf") if is_known else time.monotonic()
-        leaderless: dict[Partition, float] = {}
+        unled = set()
         for partition in self._assigned:
             topic = statistics["topics"].get(partition.topic, {}).get("partitions", {})
             shown = topic.get(str(partition.number))
             if shown and shown["leader"] < 0 and partition.topic not in self._topic_problems:
-                leaderless[partition] = self._leaderless.get(partition, began_s)
-        was_led = self._leaderless_problem is None
-        self._leaderless = leaderless
+                unled.add(partition)
+        was_led = not self._leaderless
+        self._unled, self._leaderless = unled, unled if is_known else unled & self._unled
         if was_led and (problem := self._leaderless_problem) is not None:
             self._report(problem)
 

@@ -38,6 +38,8 @@ class EndsOfPartitions:
 
         To be called every few seconds: it also starts the thread again after it ended.
         """
+        if self._stopping.is_set():
+            return {}
         self._wanted = partitions
         found, self._found = self._found, {}  # an answer that comes in between is lost, and asked for again
         if partitions and (self._thread is None or not self._thread.is_alive()):

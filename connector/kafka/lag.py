@@ -56,9 +56,8 @@ class Lag:
         before, self._unfetched = self._unfetched, frozenset(unfetched)
         wanted = self._unfetched & before
         for partition, end in self._ask(wanted).items():
-            if partition in wanted:
-                # An answer may have been on its way while a fetch told more.
-                self._ends[partition] = max(end, self._ends.get(partition, 0))
+            if partition in wanted:  # of others a fetch may have told more meanwhile
+                self._ends[partition] = end
 
     def forget(self, partitions: Collection[Partition]) -> None:
         """Partitions were taken away; what is known of them may be wrong when they come back."""

@@ -59,6 +59,7 @@ class Health:
         self._targets_down: Mapping[str, str] = {}
         self._failing: dict[str, Collection[FailingSource]] = {}
         self._first_lookups: dict[str, str] = {}
+        self._lookups: dict[str, str] = {}
         self._receipts: str | None = None
         self._sent_again: str | None = None
         self._pauses: tuple[Sequence[Pause], str | None] = ((), None)
@@ -100,16 +101,20 @@ class Health:
         """These sources of a target take nothing while others do. It is shown, and is no reason."""
         self._failing[target] = sources
 
-    def first_lookups(self, target: str, sources: int, problem: str | None = None) -> None:
-        """So many sources of a target wait for their first lookup, and there may be a problem with lookups.
-
-        It is shown, and is no reason.
-        """
+    def first_lookups(self, target: str, sources: int) -> None:
+        """So many sources of a target wait for their first lookup. It is shown, and is no reason."""
         if sources:
             text = f"looking up {sources:,} source{'s' * (sources != 1)} first; their events wait"
-            self._first_lookups[target] = f"{text}; {problem}" if problem else text
+            self._first_lookups[target] = text
         else:
             self._first_lookups.pop(target, None)
+
+    def lookups(self, target: str, problem: str | None) -> None:
+        """Lookups of a target's sources come to nothing for a reason. It is shown, and is no reason."""
+        if problem is None:
+            self._lookups.pop(target, None)
+        else:
+            self._lookups[target] = problem[:MAX_TEXT]
 
     def sent_again(self, problem: str | None) -> None:
         """Much of what is sent must be sent again, for a reason. It is shown, and is no reason."""
@@ -152,6 +157,7 @@ class Health:
             "last_errors": {**self._failures},
             "targets_down": {**self._targets_down},
             "first_lookups": {**self._first_lookups},
+            "lookups": {**self._lookups},
             "loop": loop if self._clock_s() - self._beat_s > SLOW_BEAT_S else None,
             "sent_again": self._sent_again,
             "receipts": self._receipts,

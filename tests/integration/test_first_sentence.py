@@ -118,7 +118,9 @@ def test_silent_credentials_are_not_taken_for_a_silent_eventbridge(world: World)
         bridge.start(ready=False).wait_started()
         bridge.wait_metric("partitions_assigned", 1)
         bridge.wait_said("what gives AWS credentials", timeout_s=SAID_S)
-        assert "EventBridge has not answered" not in bridge.first_sentence()
+        sentence = bridge.first_sentence()
+        assert "EventBridge has not answered" not in sentence
+        assert f"EventBridge in {REGION} has not answered" not in sentence
         credentials.silent_s = 0.0
         world.wait_settled([partition])
         bridge.sigterm()

@@ -371,6 +371,10 @@ def lookups_come_to_nothing(rig: Rig, why: str) -> None:
     rig.consumer.put(record(0))
 
 
+def looks_at_known_sources_fail(rig: Rig) -> None:
+    rig.state_feed.trouble = (rig.clock(), "HTTP 500")
+
+
 def letters_are_not_written(rig: Rig) -> None:
     rig.dead_letters.is_down = True
     rig.consumer.put(bad_record())
@@ -392,8 +396,9 @@ def half_fails(rig: Rig) -> None:
 
 
 OUTAGES: dict[str, tuple[Callable[[Rig], None], str]] = {
-    "lookups fail": (partial(lookups_come_to_nothing, why="HTTP 500"), "was answered for 2 s: HTTP 500"),
+    "lookups fail": (partial(lookups_come_to_nothing, why="HTTP 500"), "has succeeded for 2 s: HTTP 500"),
     "lookups hang": (partial(lookups_come_to_nothing, why=UNANSWERED), "EventBridge has not answered yet"),
+    "looks at known sources fail": (looks_at_known_sources_fail, "no lookup of a source in eu-central-1"),
     "no letter can be written": (letters_are_not_written, "the dead-letter topic is down"),
     "Kafka is down": (kafka_is_down, "no Kafka broker can be reached"),
     "a customer is away": (sources_away, "1 customer has not accepted its source"),

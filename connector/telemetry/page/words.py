@@ -119,8 +119,11 @@ def _of_targets(now: Situation, *, is_said: bool) -> list[Obstacle]:
         for target, problem in down.items():
             found.append(Obstacle(f"target {target} takes nothing: {problem}", "PartnerBridgeTargetDown"))
     for target, text in _mapping(now.ready["first_lookups"]).items():
-        if target not in down:  # which says why lookups come to nothing, too
+        if target not in down:
             found.append(Obstacle(f"target {target} is {text}"))
+    for target, text in _mapping(now.ready["lookups"]).items():
+        if target not in down:  # which says it, or why nothing else arrives there either
+            found.append(Obstacle(f"target {target}: {text}"))
     if receipts := now.ready["receipts"]:
         found.append(Obstacle(f"receipts are being lost: {receipts}"))
     if problem := now.ready["pauses_problem"]:

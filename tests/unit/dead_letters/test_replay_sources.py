@@ -45,7 +45,7 @@ def test_letters_wait_for_the_lookup_of_their_source_and_the_progress_says_so(
 
     assert list(range(40)) == rig.sent
     waits = (
-        "40 letters wait for lookups of their sources; no lookup of a source in eu-central-1 was answered for"
+        "40 letters wait for lookups of their sources; no lookup of a source in eu-central-1 has succeeded"
     )
     assert any(each and each.startswith(waits) and each.endswith("fewer calls") for each in rig.problems)
 

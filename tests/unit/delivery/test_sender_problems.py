@@ -269,23 +269,54 @@ def test_lookups_that_come_to_nothing_while_events_wait_for_them_are_a_problem()
     rig.add(0, policy="hold")
     assert problem_after(rig, 1.0) is None
     assert problem_after(rig, 3.0) == (
-        "events wait, since no lookup of a source in eu-central-1 was answered for 4 s: throttled"
+        "events wait, since no lookup of a source in eu-central-1 has succeeded for 4 s: throttled"
     )
 
     rig.expect("blue", seen=PENDING)
     assert problem_after(rig, 100) is None
 
 
-def test_a_problem_of_both_planes_began_with_the_first_of_them() -> None:
-    """Lookups fail as the events would, and before them."""
-    for began_s, age in ((-10.0, 13), (1.0, 3)):
-        rig = SenderRig()
-        rig.add(0)
-        rig.send()
-        rig.fail(UnavailableError("no answer"))
-        rig.state_feed.trouble = (rig.now_s + began_s, "throttled")
+def test_a_problem_of_both_planes_is_there_at_once_and_has_the_age_of_the_requests() -> None:
+    """Lookups fail as the events would, and before them; then events left without one."""
+    rig = SenderRig()
+    rig.state_feed.trouble = (rig.now_s - 10.0, "throttled")
+    rig.add(0)
+    rig.send()
+    rig.fail(UnavailableError("no answer"))
 
-        assert f"nothing was accepted in eu-central-1 for {age} s: no answer" == problem_after(rig, 3.0)
+    lookups = "no lookup of a source in eu-central-1 has succeeded for 11 s: throttled"
+    assert f"events wait, since {lookups}" == problem_after(rig, 1.0)
+    assert "nothing was accepted in eu-central-1 for 3 s: no answer" == problem_after(rig, 3.0)
+
+
+def test_no_problem_is_older_than_what_waits() -> None:
+    """Lookups have failed for an hour, and nothing was sent for half of it: that is not how long it takes."""
+    rig = SenderRig()
+    rig.state_feed.trouble = (rig.now_s, "HTTP 500")
+    rig.now_s += 1_800
+    rig.accept_other()
+    rig.now_s += 1_800
+    rig.add(0)
+    rig.send()
+
+    assert problem_after(rig, 2.0) is None
+    assert "EventBridge in eu-central-1 has not answered for 3 s" == problem_after(rig, 3.0)
+    rig.fail(UnavailableError("HTTP 500"))
+    assert problem_after(rig, 1.0) is None
+
+
+def test_the_reason_of_one_problem_is_not_that_of_the_next() -> None:
+    """The first ended when its entries were taken away."""
+    rig = SenderRig()
+    rig.add(0)
+    rig.go_down()
+    rig.sender.discard(lambda _: True)
+    assert problem_after(rig, 0) is None
+    rig.now_s += 100
+    rig.add(1)
+    rig.send()
+
+    assert "EventBridge in eu-central-1 has not answered for 3 s" == problem_after(rig, 3.0)
 
 
 def test_lookups_that_fail_while_others_are_accepted_are_no_problem_of_the_target() -> None:
@@ -299,7 +330,7 @@ def test_lookups_that_fail_while_others_are_accepted_are_no_problem_of_the_targe
 
     assert problem_after(rig, 10.0) is None
     assert rig.sender.is_held_up(rig.now_s)
-    text = "no lookup of a source in eu-central-1 was answered for 10 s: throttled"
+    text = "no lookup of a source in eu-central-1 has succeeded for 10 s: throttled"
     assert text == rig.sender.lookup_problem(rig.now_s)
 
 
@@ -326,7 +357,7 @@ def test_a_lookup_without_an_answer_is_a_problem_of_events_that_wait_for_it() ->
 
     assert problem_after(rig, 2.0) is None
     assert problem_after(rig, 3.0) == (
-        "events wait, since no lookup of a source in eu-central-1 was answered for 3 s: "
+        "events wait, since no lookup of a source in eu-central-1 has succeeded for 3 s: "
         "EventBridge has not answered yet"
     )
 
@@ -338,7 +369,7 @@ def test_whom_requests_wait_for_is_named_and_not_eventbridge() -> None:
     rig.sender.expect("blue", "hold")
     rig.add(0, policy="hold")
     rig.state_feed.trouble = (rig.now_s, UNANSWERED)
-    assert "was answered for 3 s: STS has not answered yet" in (problem_after(rig, 3.0) or "")
+    assert "has succeeded for 3 s: STS has not answered yet" in (problem_after(rig, 3.0) or "")
 
     rig.add(1, source="acme")
     rig.send()

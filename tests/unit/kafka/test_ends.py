@@ -97,3 +97,5 @@ def test_stopping_waits_for_nothing(broker: Broker, asking: EndsOfPartitions) ->
     asking.stop()
     assert is_asking()
     wait_until(lambda: not is_asking(), what="the thread ended")
+    assert {} == asking.ask(frozenset({P0}))
+    assert not is_asking()

@@ -107,11 +107,7 @@ def test_a_start_and_a_stop_are_no_trouble_by_name() -> None:
 OBSTACLES: list[tuple[Callable[[Health], None], dict[str, Any], str]] = [
     (lambda h: h.targets_down({"eu": "for 3 s no"}), {}, "target eu takes nothing: for 3 s no"),
     (lambda h: h.first_lookups("eu", 2), {}, "target eu is looking up 2 sources first; their events wait"),
-    (
-        lambda h: h.first_lookups("eu", 1, "no lookup was answered for 3 s"),
-        {},
-        "target eu is looking up 1 source first; their events wait; no lookup was answered for 3 s",
-    ),
+    (lambda h: h.lookups("eu", "no lookup has succeeded"), {}, "target eu: no lookup has succeeded"),
     (lambda h: h.sent_again("7 of 9 failed"), {}, "7 of 9 failed"),
     (lambda h: h.receipts("no topic"), {}, "receipts are being lost: no topic"),
     (lambda h: h.pauses([Pause("topic", "orders", None)], None), {}, "1 pause is in force"),
@@ -153,9 +149,10 @@ def test_targets_that_are_all_down_are_said_once(running: Health) -> None:
 
 
 def test_a_target_that_is_down_says_why_all_else_fails(running: Health) -> None:
-    """Its first lookups, and what it is sent again."""
+    """Its lookups, and what it is sent again."""
     running.targets_down({"eu": "for 3 s no"})
     running.first_lookups("eu", 2)
+    running.lookups("eu", "no lookup has succeeded")
     running.sent_again("7 of 9 failed")
 
     assert [each.text for each in sentence(situation(running)).obstacles] == [
