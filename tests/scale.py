@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-FULL = bool(os.environ.get("FULL_SCALE"))
+FULL = os.environ.get("FULL_SCALE", "0") != "0"
 
 
 def scaled(usual: int, full: int) -> int:

@@ -192,6 +192,7 @@ class Rounds:
     def _with_receipts(self) -> None:
         """What receipts cost is measured by itself: between two runs, noise is several times as much."""
         run = self._full.throughput("bridge", self._topic("orders", self._records), self._records)
+        self._results.runs.append(run)
         self._lost("bridge", run.lost)
         others = OtherWork()
         file = self._plain.settings("orders", variant=Variant(receipts=self._topic("receipts", 0)))

@@ -526,16 +526,20 @@ def _looking(port: int, took_ms: list[float]) -> Iterator[None]:
     is_over = threading.Event()
 
     def look() -> None:
-        while not is_over.wait(LOOK_AT_PAGE_EVERY_S):
+        due_s = time.monotonic() + LOOK_AT_PAGE_EVERY_S
+        while not is_over.wait(due_s - time.monotonic()):
             began_s = time.monotonic()
             answer = urllib3.request("GET", f"http://127.0.0.1:{port}/", retries=False, timeout=10)
             took_ms.append((time.monotonic() - began_s) * 1000)
             assert HTTPStatus.OK == answer.status
+            due_s += LOOK_AT_PAGE_EVERY_S
 
     with ThreadPoolExecutor(1) as pool:
         looks = pool.submit(look)
-        yield
-        is_over.set()
+        try:
+            yield
+        finally:
+            is_over.set()
         looks.result()
 
 
