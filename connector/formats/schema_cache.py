@@ -24,7 +24,7 @@ LOOKUPS = 2
 GRACE_S = 1.0
 """A new schema may take so long to reach every replica of the registry."""
 SILENT_S = 2.0
-"""After so long without an answer there is a problem, also where no request has failed yet."""
+"""A schema that has not come after so long is a problem, also where no request has failed yet."""
 UNKNOWN_S = 30.0
 """An unknown id is not asked for again for so long."""
 UNKNOWN_IN_A_ROW = 3
@@ -167,8 +167,8 @@ class SchemaCache:
         self._unknown_at_s: deque[float] = deque(maxlen=UNKNOWN_IN_A_ROW)
         """When the last ids turned out to be unknown, since a schema was found."""
         self._problem: str | None = None
-        self._asked_s: float | None = None
-        """Since when an answer of the registry is waited for."""
+        self._fetching: tuple[SchemaId, float] | None = None
+        """What is being fetched, and since when. It may take a request for each schema that it refers to."""
         # Two threads meet here: the one that calls `get`, and the worker. Neither holds it for long.
         self._lock = threading.Lock()
         self._queue: SimpleQueue[SchemaId | None] = SimpleQueue()
@@ -197,13 +197,11 @@ class SchemaCache:
             raise UnavailableError(attempts.reason, code="schema_registry")
 
     def problem(self) -> str | None:
-        """Why schemas cannot be had, or None when the registry's last answer was a good one."""
-        asked_s = self._asked_s
-        if self._problem is None and asked_s is not None:
-            waits_s = time.monotonic() - asked_s
-            return (
-                f"{self._registry.shown} has not answered for {waits_s:.0f} s" if waits_s > SILENT_S else None
-            )
+        """Why schemas cannot be had; None when the last answer was a good one, and the next is not late."""
+        if (fetching := self._fetching) is not None:
+            schema_id, since_s = fetching
+            if (waits_s := time.monotonic() - since_s) > SILENT_S:
+                return f"{schema_id} has not come from {self._registry.shown} for {waits_s:.0f} s"
         return self._problem
 
     def check(self) -> None:
@@ -230,7 +228,7 @@ class SchemaCache:
 
     def _work(self) -> None:
         while (schema_id := self._queue.get()) is not None:
-            self._asked_s = time.monotonic()
+            self._fetching = schema_id, time.monotonic()
             try:
                 self._learned(schema_id, self._registry.fetch(schema_id))
             except DecodeError as error:
@@ -241,7 +239,7 @@ class SchemaCache:
                 self._failed(schema_id, str(error))
             except Exception as error:  # noqa: BLE001  # a dead worker would stall every new schema in silence
                 self._failed(schema_id, f"{type(error).__name__} while fetching {schema_id}")
-            self._asked_s = None
+            self._fetching = None
 
     def _learned(self, schema_id: SchemaId, found: Schemas | str) -> None:
         with self._lock:

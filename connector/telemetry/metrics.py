@@ -331,13 +331,13 @@ class Telemetry:
     def entries_retried(self, target: str, code: str, n: int) -> None:
         """EventBridge answered `n` entries with an error after which they are sent again."""
         code = code[:64]
-        self.tally.retry(code, n)
         if code not in self._retry_codes:
             if len(self._retry_codes) < MAX_RETRY_CODES:
                 self._retry_codes.add(code)
             else:
                 code = "other"
         self._retried[target, code].inc(n)
+        self.tally.retry(code, n)
         if self._may_log("entries_retried", code, per_minute=1):
             self._log.warning("entries_retried", target=target, code=code, entries=n)
 
@@ -563,7 +563,7 @@ class Telemetry:
         self._summarise()
 
     def lag(self, partition: Partition, records: int) -> None:
-        """So many records are between the committed offset and the end of the partition."""
+        """So many records are between what is settled and the end of the partition."""
         self._lag[partition.topic, str(partition.number)].set(records)
 
     def oldest_unsettled(self, partition: Partition, seconds: float) -> None:

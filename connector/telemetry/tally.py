@@ -11,15 +11,14 @@ RECENT_REQUESTS = 500
 class Tally:
     """Running totals. The bridge thread counts, once for each request; any thread reads the numbers."""
 
-    __slots__ = ("dead_lettered", "delivered", "request_seconds", "retried", "retry_code")
+    __slots__ = ("dead_lettered", "delivered", "request_seconds", "retried")
 
     def __init__(self) -> None:
         self.delivered: dict[str, int] = {}
         """Events that EventBridge accepted, by target."""
         self.dead_lettered = 0
-        self.retried = 0
-        self.retry_code = ""
-        """Why the last entries are sent again."""
+        self.retried: dict[str, int] = {}
+        """Entries that are sent again, by the code of their failure."""
         self.request_seconds: dict[str, deque[float]] = {}
         """How long the last requests took, by target. For the bridge thread alone."""
 
@@ -28,9 +27,8 @@ class Tally:
         self.delivered[target] = self.delivered.get(target, 0) + events
 
     def retry(self, code: str, entries: int) -> None:
-        """Count entries that are sent again."""
-        self.retried += entries
-        self.retry_code = code
+        """Count entries that are sent again. Codes must be from a bounded set."""
+        self.retried[code] = self.retried.get(code, 0) + entries
 
     def time_request(self, target: str, seconds: float) -> None:
         """Keep how long a request took."""

@@ -26,10 +26,10 @@ IN_SHORT = (CPU, CPU_TLS, RATE, RSS_BACKLOG, P99, START, STOP)
 """The figures that README shows."""
 METHOD = (
     "Figures are taken from outside the programs: CPU and memory from `/proc`, events and times from the "
-    "fake EventBridge. One is not: what receipts cost is the CPU of the benchmark's own process while it writes "
-    "them, on top of what the bridge took; between two runs, noise is several times as much. Rounds are "
-    "interleaved, bridge and loop in turn; a cell is the median of its rounds, with the least and the most, "
-    "and a ratio is the median of the ratios of the rounds."
+    "fake EventBridge. One is not: what receipts cost is the CPU of the benchmark's own process while it "
+    "writes them, on top of what the bridge took; between two runs, noise is several times as much. Rounds "
+    "are interleaved, bridge and loop in turn; a cell is the median of its rounds, with the least and the "
+    "most, and a ratio is the median of the ratios of the rounds."
 )
 VOID = (
     f"A row is void where other work took more than {OTHER_WORK:.0%} of the machine in the median round; "

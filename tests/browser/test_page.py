@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event
 from typing import Any, Literal
 
 import pytest
@@ -21,6 +23,9 @@ NARROW, WALL = 380, 2560
 
 REFRESH_MS = 6_000
 """It refreshes every 5 s."""
+
+HANG_S = 60.0
+"""Far longer than it waits for an answer."""
 
 
 @contextmanager
@@ -123,6 +128,27 @@ def test_it_says_when_the_bridge_answers_no_more(chromium: Browser, serve: Serve
         page.clock.run_for(REFRESH_MS)
 
         expect(page).to_have_title("orders-bridge – partner-bridge")
+        expect(sentence).to_contain_text("target orders takes nothing")
+
+
+def test_it_says_when_the_bridge_accepts_and_does_not_answer(chromium: Browser, serve: Serve) -> None:
+    """A process that hangs keeps its port open, and a network that drops packets says nothing either."""
+    answers = Event()
+    answers.set()
+    url = serve(replace(contents(), configuration=lambda: str(answers.wait(HANG_S))))
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.clock.install()
+        page.goto(url)
+        answers.clear()
+        page.clock.run_for(REFRESH_MS)
+        sentence = page.get_by_role("heading", level=1)
+        try:
+            expect(sentence).to_contain_text("No answer from the bridge.", timeout=HANG_S * 1_000 / 2)
+        finally:
+            answers.set()
+        page.clock.run_for(REFRESH_MS)
+
         expect(sentence).to_contain_text("target orders takes nothing")
 
 

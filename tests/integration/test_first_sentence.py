@@ -68,7 +68,7 @@ SAID: Mapping[str, str] = {
     "lookups fail": "HTTP 500 InternalException",
     "lookups hang": "EventBridge has not answered yet",
     **dict.fromkeys(ONE_CUSTOMER, "1 source takes nothing while others do"),
-    "half of all entries": "failed (InternalFailure) and are sent again",
+    "half of all entries": "InternalFailure) and are sent again",
     "a customer leaves": "1 customer has not accepted its source",
     "customers leave": "2 customers have not accepted their source",
 }
@@ -135,7 +135,8 @@ def test_a_silent_registry_is_named_before_its_time_is_over(world: World) -> Non
         bridge = world.bridge(settings).start(ready=False)
         bridge.wait_started()
         bridge.wait_said(
-            f"Not ready: the schema registry at {registry.url} has not answered for", timeout_s=SAID_S
+            f"Not ready: schema 1 has not come from the schema registry at {registry.url} for",
+            timeout_s=SAID_S,
         )
         release.set()
         bridge.sigterm()

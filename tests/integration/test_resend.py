@@ -18,8 +18,8 @@ from tests.topics import Sent
 from tests.world import REGION, World, note
 
 NOTES = scaled(3_000, 200_000)
-CUSTOMERS = ("acme", *(f"customer-{number}" for number in range(1, scaled(3, 50))))
-KEYS = 49
+CUSTOMERS = ("acme", *(f"customer-{number}" for number in range(1, scaled(3, 51))))
+KEYS = 50
 IN_FLIGHT = 4 * 20
 """Requests at once in these settings, and entries in each."""
 KILLS = 2
@@ -34,7 +34,7 @@ def resends(world: World, tmp_path: Path) -> Iterator[Resends]:
 
 
 def notes(count: int, *tenants: str, **more: Json) -> list[tuple[str, bytes | None, dict[str, Json]]]:
-    """So many notes of these tenants in turn, of forty-nine keys."""
+    """So many notes of these tenants in turn, of fifty keys."""
     return [
         (tenants[number % len(tenants)], b"key-%d" % (number % KEYS), dict(more)) for number in range(count)
     ]

@@ -185,13 +185,13 @@ def test_an_outage_dead_letters_nothing(settings: config.Settings, reason: Excep
     assert set(range(40)) == set(rig.delivered_ids)
 
 
-@pytest.mark.parametrize(
-    ("reason", "code"),
-    [
-        (RefusedError("request_refused", "ValidationException"), "request_refused"),
-        (OversizeError("request_too_large", "413"), "request_too_large"),
-    ],
-)
+REFUSED_REQUESTS = [
+    (RefusedError("request_refused", "ValidationException"), "request_refused"),
+    (OversizeError("request_too_large", "413"), "request_too_large"),
+]
+
+
+@pytest.mark.parametrize(("reason", "code"), REFUSED_REQUESTS)
 def test_a_refused_request_is_bisected_to_the_culprit(
     settings: config.Settings, reason: Exception, code: str
 ) -> None:
@@ -207,6 +207,25 @@ def test_a_refused_request_is_bisected_to_the_culprit(
     assert [code] == rig.dead_letters.codes
     assert 7 == rig.dead_letters.letters[0][0].offset
     assert set(range(20)) == set(rig.delivered_ids)
+
+
+@pytest.mark.parametrize("reason", [reason for reason, _ in REFUSED_REQUESTS])
+def test_entries_of_a_refused_request_are_not_said_to_fail(
+    settings: config.Settings, reason: Exception
+) -> None:
+    """They are sent again in smaller requests, and accepted."""
+    rig = Rig(settings, lambda entries: error(reason) if len(entries) > 5 else accept(entries))
+    rig.consumer.put(*(record(n) for n in range(60)))
+    began_s, said = rig.clock.now_s, set()
+
+    def until() -> bool:
+        said.add(rig.health.ready()[1]["sent_again"])
+        return rig.clock.now_s - began_s > 3
+
+    rig.run(others(rig, until=until))
+
+    assert {None} == said
+    assert set(range(60)) <= set(rig.delivered_ids)
 
 
 def test_an_entry_refused_for_good_is_dead_lettered_at_once(settings: config.Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+from connector.errors import Code
 from connector.model import Partition, Position, now_ms
 from connector.telemetry.page.history import History, Sample, TargetTotals
 from connector.telemetry.tally import Tally
@@ -15,6 +16,12 @@ MAX_ISSUES = 500
 MUCH = 0.2
 """The share of entries sent again that is said in words, as from which throttling raises its alert."""
 
+MIN_ANSWERED = 20
+"""Of fewer entries, one that fails once would be a large share."""
+
+SPLIT: frozenset[Code] = frozenset({"request_refused", "request_too_large"})
+"""Codes of requests that are sent again in halves; most entries of such a request have no fault."""
+
 MAX_TEXT = 300
 """Characters kept of a message."""
 
@@ -24,7 +31,7 @@ class PartitionReport(NamedTuple):
 
     partition: Partition
     lag: int | None
-    """Records between the committed offset and the end; None while that is not known."""
+    """Records between what is settled and the end; None while that is not known."""
     behind_s: float
     """How old the oldest record is that it did not settle, as far as known without reading it."""
     behind_since_ms: int | None
@@ -90,6 +97,8 @@ class Board:
         self.history = History()
         self.sent_again: str | None = None
         """How much of what was sent in the last seconds must be sent again, where that is much."""
+        self.is_throttled = False
+        """Whether most of it was throttled."""
         self._tally = tally or Tally()
         self._issues: dict[IssueKey, Issue] = {}
         self._behind: dict[Partition, _Behind] = {}
@@ -126,17 +135,30 @@ class Board:
                 for each in targets
             }
             delivered = sum(tally.delivered.values())
-            self.history.add(Sample(now_s, delivered, tally.dead_lettered, tally.retried, totals))
-        self.sent_again = self._sent_again(now_s)
+            self.history.add(Sample(now_s, delivered, tally.dead_lettered, tally.retried.copy(), totals))
+        self._compare(now_s, self.history.samples[-2:][0])
 
-    def _sent_again(self, now_s: float) -> str | None:
-        tally, since = self._tally, self.history.samples[-2:][0]
-        again = tally.retried - since.retried
+    def _compare(self, now_s: float, since: Sample) -> None:
+        """Say how much failed since then, where that is much."""
+        tally = self._tally
+        failed = {
+            code: entries - since.retried_by_code.get(code, 0)
+            for code, entries in tally.retried.items()
+            if code not in SPLIT
+        }
+        again = sum(failed.values())
         answered = again + sum(tally.delivered.values()) - since.delivered
-        if again <= MUCH * answered:
-            return None
+        if answered < MIN_ANSWERED or again <= MUCH * answered:
+            self.sent_again, self.is_throttled = None, False
+            return
+        code = max(failed, key=failed.__getitem__)
+        why = code if failed[code] == again else f"mostly {code}"
         lately = f"{again:,} of the {answered:,} entries of the last {now_s - since.at_s:.0f} s"
-        return f"{lately} failed ({tally.retry_code}) and are sent again"
+        self.sent_again = f"{lately} failed ({why}) and are sent again"
+        # Codes of throttling are many, and those who know them have counted.
+        before = {name: totals.throttled for name, totals in since.targets.items()}
+        throttled = sum(each.throttled - before.get(each.name, 0) for each in self.targets)
+        self.is_throttled = 2 * throttled > again
 
     def behind(
         self, partition: Partition, lag: int | None, *, read_ms: int | None, waits_s: float

@@ -35,8 +35,13 @@ class Sample(NamedTuple):
     """Of the bridge's clock."""
     delivered: int
     dead_lettered: int
-    retried: int
+    retried_by_code: Mapping[str, int]
+    """Entries that are sent again, by the code of their failure."""
     targets: Mapping[str, TargetTotals]
+
+    @property
+    def retried(self) -> int:
+        return sum(self.retried_by_code.values())
 
 
 class Rates(NamedTuple):

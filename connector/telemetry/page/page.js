@@ -36,7 +36,8 @@ function sayNoAnswer() {
 async function refresh() {
   const main = document.querySelector("main");
   if (!wanted.checked || document.hidden || isInUse(main)) return;
-  const answer = await fetch(location.href);
+  // A bridge that hangs keeps its port open, and the browser would wait for minutes.
+  const answer = await fetch(location.href, { signal: AbortSignal.timeout(INTERVAL_MS) });
   if (!answer.ok) throw new Error(answer.statusText);
   const next = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
   if (!wanted.checked || isInUse(main)) return;

@@ -208,6 +208,7 @@ def _sentence(
             source_states=states,
             sources_failing=len(failing),
             dead_lettered=contents.board.lately_dead_lettered,
+            is_throttled=contents.board.is_throttled,
         )
     )
 

@@ -61,6 +61,8 @@ class Situation(NamedTuple):
     sources_failing: int
     dead_lettered: int
     """In the last 15 minutes."""
+    is_throttled: bool
+    """Whether most of what is sent again was throttled."""
 
 
 class Sentence(NamedTuple):
@@ -80,7 +82,7 @@ def sentence(now: Situation) -> Sentence:
     obstacles += _of_targets(now, is_said="eventbridge" in reasons)
     obstacles += _of_sources(now)
     if not reasons and not now.ready["targets_down"] and (again := now.ready["sent_again"]):
-        entry = "PartnerBridgeThrottled" if "Throttl" in str(again) else None
+        entry = "PartnerBridgeThrottled" if now.is_throttled else None
         obstacles.append(Obstacle(str(again), entry))
     if late := _late(now.partitions):
         obstacles.append(Obstacle(late, "PartnerBridgeFallingBehind"))

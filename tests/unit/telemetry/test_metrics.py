@@ -205,6 +205,7 @@ def test_retry_codes_are_bounded(telemetry: Telemetry) -> None:
 
     assert MAX_RETRY_CODES + 1 == len(retried)
     assert 51 == retried["entries_retried_total{code=other,target=default}"]
+    assert (MAX_RETRY_CODES + 1, 51) == (len(telemetry.tally.retried), telemetry.tally.retried["other"])
 
 
 @settings(max_examples=30)

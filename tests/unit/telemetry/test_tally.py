@@ -15,7 +15,7 @@ def test_telemetry_counts_in_it() -> None:
     telemetry.request_finished("eu", outcome="ok", seconds=0.25, entries=3, size_bytes=99)
 
     tally = telemetry.tally
-    assert ({"eu": 3}, 4, 0) == (tally.delivered, tally.retried, tally.dead_lettered)
+    assert ({"eu": 3}, {"InternalFailure": 4}, 0) == (tally.delivered, tally.retried, tally.dead_lettered)
     assert (0.25, 0.25) == tally.percentiles("eu")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from connector.model import Partition, Position
 from connector.telemetry.page import Board, TargetReport, board
-from connector.telemetry.page.board import MAX_ISSUES
+from connector.telemetry.page.board import MAX_ISSUES, MIN_ANSWERED
 from connector.telemetry.tally import Tally
 
 ORDERS = Partition("orders", 3)
@@ -111,8 +111,50 @@ def test_a_brown_out_is_said_with_its_share_and_reason() -> None:
         return state.sent_again
 
     assert after(0, accepted=1_000, again=1_000) is None
-    assert after(1, accepted=8, again=2) is None
-    said = "3 of the 11 entries of the last 2 s failed (InternalFailure) and are sent again"
+    assert after(1, accepted=80, again=20) is None
+    said = "21 of the 101 entries of the last 2 s failed (InternalFailure) and are sent again"
     assert said == after(2, accepted=0, again=1)
     assert after(5, accepted=0, again=0) == said.replace("2 s", "5 s")
     assert after(10, accepted=0, again=0) is None
+
+
+def failed(*failures: tuple[str, int], throttled: int = 0) -> Board:
+    """A board to which these codes were reported in this order, since its last sample."""
+    tally = Tally()
+    state = Board(tally)
+    tally.retry("unavailable", 10_000)
+    for second, count in ((0.0, 0), (2.0, throttled)):
+        target = TargetReport("eu", "up", None, 0, 0, 0, answered=10_000 + count, throttled=70 + count)
+        state.report(second, partitions=[], targets=[target])
+        if not second:
+            for code, entries in failures:
+                tally.retry(code, entries)
+    return state
+
+
+def test_a_failure_of_few_entries_is_no_brown_out() -> None:
+    """Where little is sent, one failure is a large share, and passes."""
+    assert failed(("InternalFailure", MIN_ANSWERED - 1)).sent_again is None
+    assert failed(("InternalFailure", MIN_ANSWERED)).sent_again is not None
+
+
+def test_the_reason_of_a_brown_out_is_the_most_frequent_one() -> None:
+    """And not the last one."""
+    state = failed(("ThrottlingException", 999), ("InternalFailure", 1), throttled=999)
+
+    said = "1,000 of the 1,000 entries of the last 2 s failed (mostly ThrottlingException) and are sent again"
+    assert (said, True) == (state.sent_again, state.is_throttled)
+
+
+def test_entries_of_a_request_that_is_split_have_not_failed() -> None:
+    """The request was too large, or one of them makes it invalid; smaller ones are accepted."""
+    assert failed(("request_too_large", 500), ("request_refused", 500)).sent_again is None
+
+
+@pytest.mark.parametrize("code", ["throttled", "SlowDown", "TooManyRequestsException"])
+def test_throttling_is_known_by_any_code(code: str) -> None:
+    """By what the target counts as throttled: the codes have no word in common."""
+    assert failed((code, 100), throttled=100).is_throttled
+    assert failed((code, 60), ("InternalFailure", 40), throttled=60).is_throttled
+    assert not failed((code, 40), ("InternalFailure", 60), throttled=40).is_throttled
+    assert not failed((code, 5), throttled=5).is_throttled

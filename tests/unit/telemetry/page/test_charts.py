@@ -10,7 +10,7 @@ def test_a_chart_is_an_area_over_time() -> None:
     """The right edge is now, the left one 15 minutes ago; the highest value reaches the top."""
     history = History()
     for at_s, total in ((0.0, 0), (450.0, 900), (900.0, 1350)):
-        history.add(Sample(at_s, total, 2, 0, {}))
+        history.add(Sample(at_s, total, 2, {}, {}))
     delivered, dead_lettered, retried = charts(history)
 
     assert (120.0, 60.0, 1350) == (delivered.most, delivered.last, delivered.total)

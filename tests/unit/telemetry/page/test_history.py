@@ -6,7 +6,7 @@ from connector.telemetry.page.history import MAX_SAMPLES, SAMPLE_S, SPAN_S, Hist
 
 
 def sample(at_s: float, delivered: int = 0) -> Sample:
-    return Sample(at_s, delivered, 0, 0, {})
+    return Sample(at_s, delivered, 0, {}, {})
 
 
 def test_a_sample_is_due_every_five_seconds() -> None:

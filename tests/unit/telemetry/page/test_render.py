@@ -11,7 +11,7 @@ import pytest
 
 from connector.model import LastDelivery, LastError, Partition, Position
 from connector.telemetry.health import Health
-from connector.telemetry.page import Board
+from connector.telemetry.page import Board, TargetReport
 from connector.telemetry.page.contents import Contents
 from connector.telemetry.page.render import SOURCES_A_PAGE, file, html
 from connector.telemetry.tally import Tally
@@ -155,6 +155,22 @@ def test_problems_link_to_their_entry_of_the_runbook() -> None:
 
 
 MANY = [source(f"acme/{number:05}", "PENDING" if number % 100 == 7 else "ACTIVE") for number in range(250)]
+
+
+def test_throttling_links_to_its_entry_of_the_runbook() -> None:
+    """Whichever of its codes it has."""
+    tally = Tally()
+    board, health = Board(tally), Health()
+    health.assigned(1)
+    for second, throttled in ((0.0, 0), (1.0, 50)):
+        target = TargetReport("eu", "throttled", None, 0, 0, 0, answered=throttled, throttled=throttled)
+        board.report(second, partitions=[], targets=[target])
+        tally.retry("SlowDown", 50)
+    health.sent_again(board.sent_again)
+    text = read(Contents(name="b", board=board, health=health, versions={})).text
+
+    assert "50 of the 50 entries of the last 1 s failed (SlowDown) and are sent again" in text
+    assert "runbook: PartnerBridgeThrottled" in text
 
 
 def test_sources_are_paged() -> None:
