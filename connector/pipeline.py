@@ -270,7 +270,7 @@ class TopicRoute:
             why = (
                 f"{len(claim.body)} bytes of it at {check.path} would go to S3"
                 if claim
-                else f"it has nothing at {check.path} that could go to S3, or a `dataref` of its own"
+                else f"it has nothing at {check.path} that could go to S3, or a `dataref…` of its own"
             )
             advice = f"{why}; name another part of it as `claim_check.path`"
             raise OversizeError("event_too_large", f"{error} With the claim check, {advice}.") from None

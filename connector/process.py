@@ -94,11 +94,6 @@ def stopped_code() -> int:
     return 0 if _Stopping.runs_until_told or received is None else 128 + received
 
 
-def is_stopping() -> bool:
-    """Whether a signal asked for the end."""
-    return _Stopping.received is not None
-
-
 def end(code: int) -> NoReturn:
     """Flush stdout and stderr and end the process, without waiting for other threads.
 

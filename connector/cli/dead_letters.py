@@ -304,6 +304,7 @@ def _user() -> str:
 def replay(
     selected: SelectedLetters,
     *,
+    context: typer.Context,
     rate: Annotated[
         float,
         typer.Option(
@@ -347,4 +348,4 @@ def replay(
         max_replays=settings.dead_letter.max_replays if max_replays is None else max_replays,
         as_json=as_json,
     )
-    raise typer.Exit(replay.replay(settings, request, execute=execute))
+    raise typer.Exit(replay.replay(settings, request, context, execute=execute))

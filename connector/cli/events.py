@@ -127,6 +127,7 @@ def _offsets(text: str) -> tuple[int, int]:
 )
 def resend(
     *,
+    context: typer.Context,
     config: ConfigFile = None,
     topic: Annotated[
         str, typer.Option(metavar="TOPIC", help="The topic, one that the configuration has a mapping for.")
@@ -226,4 +227,4 @@ def resend(
         as_json=as_json,
         has_moving_times=is_ago(since) or is_ago(until),
     )
-    raise typer.Exit(resend.resend(settings, request, execute=execute))
+    raise typer.Exit(resend.resend(settings, request, context, execute=execute))

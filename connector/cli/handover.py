@@ -13,7 +13,14 @@ from connector.eventbridge.claim_check import ClaimCheck
 from connector.model import SourceStatus
 from connector.sources.admin import PING_DETAIL_TYPE, SourceAdmin
 from connector.workbench.event_schema import EventSchema
-from connector.workbench.handover import Handover, NoSourceError, bucket_permission, events_of, text
+from connector.workbench.handover import (
+    Handover,
+    NoSourceError,
+    bucket_permission,
+    events_of,
+    key_permission,
+    text,
+)
 from connector.workbench.handover_files import cli, cloudformation, terraform
 from connector.workbench.rule_pattern import source_pattern
 
@@ -53,16 +60,27 @@ def print_handover(
             "offer it with `partner-bridge source create`"
         )
     if claim_check is not None:
-        statement = json.dumps(bucket_permission(claim_check, source, account=account))
-        key = ", and that of its key the same with kms:Decrypt" if claim_check.kms_key_id else ""
-        note(
-            "let the customer read large events: the policy of the bucket "
-            f"{claim_check.bucket} needs {statement}{key}"
-        )
+        _note_our_policies(claim_check, source, account)
     typer.echo(WRITERS[form](handover), nl=False)
     if form == "text":
         others = ", ".join(name for name in WRITERS if name != "text")
         print_text(f"The same for tools: --as, with one of {others}.", err=True)
+
+
+def _note_our_policies(claim_check: ClaimCheck, source: str, account: str | None) -> None:
+    """Say what we have to do ourselves, so that the customer can read large events."""
+    statement = json.dumps(bucket_permission(claim_check, source, account=account))
+    note(
+        f"let the customer read large events: the policy of the bucket {claim_check.bucket} needs {statement}"
+    )
+    if (key_arn := claim_check.key_arn) is None:
+        return
+    note(f"the policy of its KMS key needs {json.dumps(key_permission(account))}")
+    if key_arn != claim_check.kms_key_id:
+        note(
+            "the customer's policy needs the ARN of the key, and claim_check.kms_key_id is none: complete "
+            f"{key_arn} before you hand it over"
+        )
 
 
 def _looked_up(

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from connector import config, process
 from connector.cli.output import Progress, Speed, note, plural, print_text, print_values, printable
 from connector.dead_letters.dry_run import RedeliveryCounts
@@ -31,15 +33,16 @@ if TYPE_CHECKING:
 STOP_S = 1.8
 """Limit for a stop, since a command ends within two seconds of a signal. What has no answer to its request
 by then may be sent again, with the same event id."""
-LAST_SPANS_S = 0.5
-"""Limit for the last spans of a command that was stopped: its result is printed within `STOP_S`, too."""
 
 
 @contextmanager
 def sending_parts(
-    settings: config.Settings, command: str, *, dead_letter_partitions: int
+    settings: config.Settings, context: typer.Context, command: str, *, dead_letter_partitions: int
 ) -> Iterator[SendingParts]:
     """Make the parts that send and write dead letters, and close them in the end. Spans name the `command`.
+
+    The last spans are sent when the command's `context` ends: its result is printed by then, whatever the
+    collector does.
 
     Raises:
         ConfigError: as `Publisher`.
@@ -53,6 +56,8 @@ def sending_parts(
         receipts = KafkaReceipts(settings, settings.receipts.topic, telemetry=telemetry)
     to_targets = publishers(settings, on_claim=telemetry.claim_stored)
     telemetry.traces = traces = _traces(settings, command, to_targets)
+    if traces is not None:
+        context.call_on_close(partial(traces.close, FLUSH_S))
     calls = Requests(to_targets)
     feeds = state_feeds(settings, to_targets, start=calls.start, telemetry=telemetry)
     try:
@@ -63,8 +68,6 @@ def sending_parts(
             receipts.close()
             if receipts.lost:
                 note(f"{plural(receipts.lost, 'receipt')} lost: {receipts.why_lost}")
-        if traces is not None:
-            traces.close(LAST_SPANS_S if process.is_stopping() else FLUSH_S)
 
 
 def _traces(settings: config.Settings, command: str, to_targets: Mapping[str, Publisher]) -> Traces | None:

@@ -75,7 +75,7 @@ class ReplaySession:
                 report=SendReport(shown),
             )
 
-    def execute(self) -> RedeliveryCounts:
+    def execute(self, context: typer.Context) -> RedeliveryCounts:
         """Replay until done, or until a signal; a second signal ends the process at once.
 
         Raises:
@@ -84,7 +84,9 @@ class ReplaySession:
         settings, ranges = self._session.settings, self._session.ranges
         self._session.resolutions.ensure(len(ranges))
         with (
-            sending_parts(settings, "dead-letters replay", dead_letter_partitions=len(ranges)) as parts,
+            sending_parts(
+                settings, context, "dead-letters replay", dead_letter_partitions=len(ranges)
+            ) as parts,
             progress("letters read", self._letters, lines=True) as shown,
         ):
             replay = Replay(
@@ -132,11 +134,13 @@ class ReplaySession:
         )
 
 
-def replay(settings: config.Settings, request: ReplayRequest, *, execute: bool) -> int:
+def replay(
+    settings: config.Settings, request: ReplayRequest, context: typer.Context, *, execute: bool
+) -> int:
     """Replay, or without `execute` print what a replay would do; returns the exit code."""
     with DeadLetterSession(settings) as session:
         replays = ReplaySession(session, request)
-        counts = replays.execute() if execute else replays.plan()
+        counts = replays.execute(context) if execute else replays.plan()
         note_stand_ins(replays.cases)
         ids = request.selection.ids
         is_whole = not (counts.is_stopped or counts.elsewhere or counts.tried_in_all == request.limits.most)

@@ -128,7 +128,7 @@ class ResendSession:
             raise typer.BadParameter(nothing_in(self._selection))
         return planned
 
-    def execute(self) -> tuple[RedeliveryCounts, Mapping[str, int]]:
+    def execute(self, context: typer.Context) -> tuple[RedeliveryCounts, Mapping[str, int]]:
         """Send until done, or until a signal; returns what it came to, and the events sent by source.
 
         Raises:
@@ -144,7 +144,7 @@ class ResendSession:
         if self._request.is_anew:
             self._group.begin_anew({number: Committed(low) for number, (low, _) in self._whole.items()})
         with (
-            sending_parts(settings, "events resend", dead_letter_partitions=partitions) as parts,
+            sending_parts(settings, context, "events resend", dead_letter_partitions=partitions) as parts,
             progress("records read", size_of(self._rest), lines=True) as shown,
         ):
             resend = Resend(
@@ -174,7 +174,9 @@ class ResendSession:
             shown.advance(len(messages))
 
 
-def resend(settings: config.Settings, request: ResendRequest, *, execute: bool) -> int:
+def resend(
+    settings: config.Settings, request: ResendRequest, context: typer.Context, *, execute: bool
+) -> int:
     """Resend, or without `execute` print what a resend would do; returns the exit code."""
     with ResendSession(settings, request) as session:
         if session.finished_at is not None:
@@ -188,7 +190,7 @@ def resend(settings: config.Settings, request: ResendRequest, *, execute: bool) 
             return EXIT_DONE
         if request.has_moving_times:
             note(f"to go on with the same range later: {_same_command(request.selection, goes_on=True)}")
-        counts, sources = session.execute()
+        counts, sources = session.execute(context)
     counts.left.pop(str(OUTSIDE), None)
     not_selected = counts.left.pop(str(NOT_SELECTED), 0)
     if request.as_json:

@@ -17,8 +17,8 @@ import orjson
 from connector import config
 from connector.model import Claim, Event, Json
 
-RESERVED = frozenset({"dataref", "datarefJsonPath"})
-"""Names of AWS's sink. A detail that has one of them has a reference of its own."""
+RESERVED = frozenset({"dataref", "datarefJsonPath", "datarefSize", "datarefSha256"})
+"""A detail that has one of them has a reference of its own."""
 _STEP = re.compile(r"\.([^.\[]+)|\['([^']+)'\]")
 _PARTITIONS: Mapping[str, str] = MappingProxyType(
     {
@@ -45,13 +45,14 @@ class ClaimCheck:
         self.bucket = settings.bucket
         self.kms_key_id = settings.kms_key_id
         self._prefix = f"{settings.prefix}/" if settings.prefix else ""
-        self._arn = f"arn:{partition_of_region(settings.region or target.region)}:s3:::{settings.bucket}/"
+        self._region = settings.region or target.region
+        self._arn = f"arn:{partition_of_region(self._region)}:s3:::{settings.bucket}/"
 
     def __call__(self, event: Event, event_id: str, *, metadata: str | None) -> tuple[Event, Claim] | None:
         """The small event and what goes to S3; None where the event has nothing at the path.
 
         `metadata` is the key of the record's position and id, which stays in the detail. So does the rest: a
-        detail with a `dataref` of its own has no room for ours, and None is what it gives.
+        detail with a reference of its own has no room for ours, and None is what it gives.
         """
         detail: dict[str, Json] = orjson.loads(event.detail)
         body = event.detail
@@ -79,6 +80,20 @@ class ClaimCheck:
     def objects_of(self, source: str) -> str:
         """The ARN of all objects of a source, as a policy names them."""
         return f"{self._arn}{self._prefix}{source}/*"
+
+    @property
+    def key_arn(self) -> str | None:
+        """The ARN of the KMS key, as a policy of IAM names it; None where objects have no key of ours.
+
+        Policies take no id and no alias. KEY_ACCOUNT and KEY stand for what the settings do not say; the
+        Region is the bucket's in any case.
+        https://docs.aws.amazon.com/kms/latest/developerguide/cmks-in-iam-policies.html
+        """
+        if self.kms_key_id is None:
+            return None
+        begin, _, name = self.kms_key_id.rpartition(":")
+        begin = begin or f"arn:{partition_of_region(self._region)}:kms:{self._region}:KEY_ACCOUNT"
+        return f"{begin}:key/{'KEY' if name.startswith('alias/') else name.removeprefix('key/')}"
 
 
 def steps_of(path: str) -> list[str]:

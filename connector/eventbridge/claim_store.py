@@ -1,8 +1,8 @@
 """The bucket of a claim check: uploads to S3, with the credentials and the clock of the target.
 
 botocore's own client does it, on threads: an upload is rare and large, so its cost does not matter. Only the
-signature is made here, since botocore's has the time of this machine, right or wrong. Where the bucket cannot
-be written the target is down, see `ClaimStore.store`.
+signature is made here, since botocore's has the time of this machine, right or wrong (which is what directory
+buckets get). Where the bucket cannot be written the target is down, see `ClaimStore.store`.
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
 """
 
@@ -69,6 +69,8 @@ class ClaimStore:
         on_stored: Callable[[int], None] | None = None,
     ) -> None:
         """`path` is where the settings of the claim check are; `on_stored` gets the bytes of each upload."""
+        self.clock = Clock()
+        """The target's: its `Publisher` takes it for EventBridge, too."""
         self._on_stored = on_stored
         self._target = target
         self._settings = settings
@@ -95,7 +97,7 @@ class ClaimStore:
         """What could not be written the last time, while an event waits for it."""
         return None if self._failed is None else self._failed()
 
-    async def store(self, claims: Sequence[Claim], credentials: ReadOnlyCredentials, clock: Clock) -> None:
+    async def store(self, claims: Sequence[Claim], credentials: ReadOnlyCredentials) -> None:
         """Have each claim in the bucket; those that are there already are not written again.
 
         An upload that failed comes first, whoever asks: no event leaves while the bucket cannot be written.
@@ -108,10 +110,10 @@ class ClaimStore:
         try:
             async with asyncio.timeout(self._limit_s):
                 if (failed := self.failed) is not None:
-                    await self._upload(failed, credentials, clock)
+                    await self._upload(failed, credentials)
                 missing = [claim for claim in claims if not claim.is_stored]
                 results = await asyncio.gather(
-                    *(self._upload(claim, credentials, clock) for claim in missing), return_exceptions=True
+                    *(self._upload(claim, credentials) for claim in missing), return_exceptions=True
                 )
         except TimeoutError:
             waiting = next((claim for claim in claims if not claim.is_stored), None)
@@ -126,7 +128,7 @@ class ClaimStore:
             finally:
                 del failure  # which refers to this frame, and with it to the claims
 
-    def check(self, credentials: ReadOnlyCredentials, clock: Clock) -> str:
+    def check(self, credentials: ReadOnlyCredentials) -> str:
         """Write an empty object; says where. Blocks.
 
         Raises:
@@ -134,23 +136,21 @@ class ClaimStore:
         """
         prefix = f"{self._settings.prefix}/" if self._settings.prefix else ""
         claim = Claim(b"", key=prefix + TRIAL, place="")
-        self._put(claim, credentials, clock)
+        self._put(claim, credentials)
         return f"an empty object can be written to s3://{self._settings.bucket}/{claim.key}"
 
     def close(self) -> None:
         """Start no other upload; those under way are not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _upload(self, claim: Claim, credentials: ReadOnlyCredentials, clock: Clock) -> None:
+    async def _upload(self, claim: Claim, credentials: ReadOnlyCredentials) -> None:
         async with self._free:
             if claim.is_stored:
                 return
             if self.failed not in {None, claim}:  # others that waited their turn need not find out, too
                 raise UnwritableBucketError(self._settings.bucket, self._why)
             try:
-                await asyncio.get_running_loop().run_in_executor(
-                    self._pool, self._put, claim, credentials, clock
-                )
+                await asyncio.get_running_loop().run_in_executor(self._pool, self._put, claim, credentials)
             except UnwritableBucketError as error:
                 self._note(claim, error.why)
                 raise
@@ -163,18 +163,18 @@ class ClaimStore:
     def _note(self, claim: Claim, why: str) -> None:
         self._failed, self._why = weakref.ref(claim), why
 
-    def _put(self, claim: Claim, credentials: ReadOnlyCredentials, clock: Clock) -> None:
+    def _put(self, claim: Claim, credentials: ReadOnlyCredentials) -> None:
         """Write one object; once more where S3 refused it for our clock, which is right then."""
         bucket = self._settings.bucket
         try:
-            client = self._client(credentials, clock)
+            client = self._client(credentials)
             put = partial(client.put_object, Bucket=bucket, Key=claim.key, Body=claim.body, **self._extra)
             try:
                 put()
             except boto.ClientError as error:
                 if REMEDIES.get(_code(error)) is not Remedy.FIX_CLOCK:
                     raise
-                clock.correct(error.response["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
+                self.clock.correct(error.response["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
                 put()
         except boto.ClientError as error:
             raise UnwritableBucketError(bucket, self._refused(error)) from None
@@ -183,7 +183,7 @@ class ClaimStore:
         except Exception as error:  # noqa: BLE001 - what files and TLS raise below it is no closed set
             raise UnwritableBucketError(bucket, errors.redacted(f"{type(error).__name__}: {error}")) from None
 
-    def _client(self, credentials: ReadOnlyCredentials, clock: Clock) -> Any:
+    def _client(self, credentials: ReadOnlyCredentials) -> Any:
         """A client with these credentials; making one takes a moment, and they change by the hour."""
         with self._making:
             if self._made is None or self._made[0] != credentials:
@@ -208,7 +208,7 @@ class ClaimStore:
                     ),
                 )
                 client.meta.events.register_first("choose-signer.s3", _chosen)  # type: ignore[arg-type]
-                client.meta.events.register_last("before-sign.s3", _Signature(credentials, clock))
+                client.meta.events.register_last("before-sign.s3", _Signature(credentials, self.clock))
                 self._made = credentials, client
             return self._made[1]
 
@@ -230,9 +230,13 @@ def _code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _chosen(signature_version: str, **_: object) -> object:
-    """Leave to `_Signature` what botocore would sign itself, but for directory buckets' sessions."""
-    return UNSIGNED if signature_version in {"v4", "s3v4"} else None
+def _chosen(signature_version: str, signing_name: str, **_: object) -> object:
+    """Leave to `_Signature` what botocore would sign itself, but for directory buckets.
+
+    Those go by sessions with keys of their own, which botocore keeps: it signs for them, by this machine's
+    clock.
+    """
+    return UNSIGNED if signing_name == "s3" and signature_version in {"v4", "s3v4"} else None
 
 
 class _Signature:
@@ -252,9 +256,9 @@ class _Signature:
     ) -> None:
         if signature_version is not UNSIGNED:
             return
-        found = request.context.get("signing", {})  # of the bucket, where S3 has said that it is elsewhere
-        region, name = found.get("region", region_name), found.get("signing_name", signing_name)
-        _Authorization(self._credentials, name, region, clock=self._clock).add_auth(request)
+        # The bucket's, where S3 has said that it is elsewhere.
+        region = request.context.get("signing", {}).get("region", region_name)
+        _Authorization(self._credentials, signing_name, region, clock=self._clock).add_auth(request)
 
 
 class _Authorization(S3SigV4Auth):

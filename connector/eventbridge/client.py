@@ -91,7 +91,7 @@ class Publisher:
         self._target = target
         self.route = way or route(target)
         self._signers = CredentialProvider(target, url=self.route.endpoint.url)
-        self._clock = Clock()
+        self._clock = claims.clock if claims is not None else Clock()
         connections = partial(
             Connections,
             self.route.endpoint,
@@ -177,7 +177,7 @@ class Publisher:
         if claims.wants_new_credentials:
             claims.wants_new_credentials = False
             await self._signers.replace(await self._signers.current())
-        await claims.store(unstored, (await self._signers.resolved()).frozen, self._clock)
+        await claims.store(unstored, (await self._signers.resolved()).frozen)
         call.begin()
 
     async def call(self, operation: str, members: Mapping[str, str]) -> Reply | Refusal:
@@ -259,7 +259,7 @@ class Publisher:
         assert self._claims is not None  # noqa: S101 - asked only where there is one
         resolved = asyncio.run(self._signers.resolved())
         try:
-            return self._claims.check(resolved.frozen, self._clock)
+            return self._claims.check(resolved.frozen)
         finally:
             self._claims.close()
 

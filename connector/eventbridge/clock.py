@@ -9,8 +9,9 @@ from email.utils import parsedate_to_datetime
 class Clock:
     """Unix time as AWS has it: this machine's, corrected once an answer has shown that it matters.
 
-    All that a target calls share one, so that what an answer shows the next request of any kind knows.
-    Threads may share it.
+    EventBridge and S3 share that of their target, so that what an answer of one shows the next request to
+    either knows. botocore signs requests to STS and to directory buckets, by this machine's time. Threads may
+    share it.
     """
 
     def __init__(self) -> None:

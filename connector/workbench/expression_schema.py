@@ -139,12 +139,22 @@ def object_of(properties: Mapping[str, JsonSchema], *, optional: tuple[str, ...]
     return {"type": "object", "properties": dict(properties), **({"required": required} if required else {})}
 
 
+def opened(schema: JsonSchema) -> JsonSchema:
+    """A constant object by its properties, so that some can be added or left out; else the schema itself."""
+    match schema:
+        case {"enum": [dict() as value]}:
+            return object_of({name: constant(each) for name, each in value.items()})
+    return schema
+
+
 def with_properties(schema: JsonSchema, added: Mapping[str, JsonSchema]) -> JsonSchema:
-    """The same object, which has these in any case as well."""
+    """The same object, which has these in any case as well, in the place of its own of the same name."""
     if not added:
         return schema
+    schema = opened(schema)
     properties = {**schema.get("properties", {}), **added}
-    return {**schema, "properties": properties, "required": [*schema.get("required", ()), *added]}
+    required = [*dict.fromkeys((*schema.get("required", ()), *added))]
+    return {**schema, "properties": properties, "required": required}
 
 
 def array_of(items: list[JsonSchema]) -> JsonSchema:

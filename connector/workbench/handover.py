@@ -139,15 +139,23 @@ def read_permission(claim_check: ClaimCheck, source: str) -> dict[str, Json]:
 def reader_permissions(claim_check: ClaimCheck, source: str) -> list[dict[str, Json]]:
     """What whoever processes the events of a source may do, so that large ones can be had whole."""
     found = [read_permission(claim_check, source)]
-    if claim_check.kms_key_id:
-        found.append({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": claim_check.kms_key_id})
+    if (key := claim_check.key_arn) is not None:
+        found.append({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key})
     return found
 
 
 def bucket_permission(claim_check: ClaimCheck, source: str, *, account: str | None) -> dict[str, Json]:
     """The same for the policy of the bucket, which is ours; an account that is not known is to fill in."""
-    principal: Json = {"AWS": account or "ACCOUNT"}
-    return {**read_permission(claim_check, source), "Principal": principal}
+    return {**read_permission(claim_check, source), "Principal": _principal(account)}
+
+
+def key_permission(account: str | None) -> dict[str, Json]:
+    """The same for the policy of the KMS key, where `*` is the key itself."""
+    return {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Principal": _principal(account)}
+
+
+def _principal(account: str | None) -> Json:
+    return {"AWS": account or "ACCOUNT"}
 
 
 # --- which topics -------------------------------------------------------------------------------

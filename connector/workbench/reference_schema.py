@@ -11,6 +11,7 @@ from connector.workbench.expression_schema import (
     branches_of,
     constant,
     object_of,
+    opened,
     union,
     with_properties,
 )
@@ -36,7 +37,7 @@ def by_reference(
         small = _without(
             with_properties(_OPEN if detail == {"type": "object"} else detail, metadata), steps, resolved
         )
-    if small is None or not RESERVED.isdisjoint(small.get("properties", ())):
+    if small is None or not RESERVED.isdisjoint(small.get("required", ())):
         return None
     reference = {
         "dataref": {"type": "string", "pattern": "^arn:[a-z-]+:s3:::"},
@@ -54,7 +55,7 @@ def _without(schema: JsonSchema, steps: Sequence[str], resolved: Resolve) -> Jso
         found = [small for each in branches if (small := _without(each, steps, resolved)) is not None]
         return union(*found) if found else None
     (schema,) = branches
-    schema = resolved(schema)
+    schema = opened(resolved(schema))
     if schema in ({"type": "object"}, ANY):
         schema = _OPEN
     if schema.get("type") != "object":

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
 import gc
+import io
 import json
 import socket
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from email.utils import formatdate
+from typing import Any
 
+import boto3
 import pytest
+from botocore import auth
+from botocore.auth import SIGV4_TIMESTAMP
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+from botocore.config import Config
+from botocore.credentials import ReadOnlyCredentials
+from botocore.httpsession import URLLib3Session
 
 from connector import config
 from connector.errors import NotAuthorizedError, UnavailableError
@@ -265,3 +279,129 @@ def test_credentials_are_those_that_sign_the_events(
     assert with_space.error is None
     assert isinstance(without.error, NotAuthorizedError)
     assert "No AWS credentials were found" in str(without.error)
+
+
+# --- Signatures ---------------------------------------------------------------------------------
+
+DIRECTORY_BUCKET = "large--euc1-az1--x-s3"
+SESSION = b"""<CreateSessionResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Credentials>
+<AccessKeyId>AKIDSESSION</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>of-the-bucket</SessionToken>
+<Expiration>2199-01-01T00:00:00Z</Expiration></Credentials></CreateSessionResult>"""
+AHEAD_S = 3600
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> list[AWSPreparedRequest]:
+    """The requests that botocore would write to its sockets; S3 takes them all."""
+    sent: list[AWSPreparedRequest] = []
+
+    def take(_: object, request: AWSPreparedRequest) -> AWSResponse:
+        sent.append(request)
+        raw: Any = Body(SESSION if str(request.url).endswith("?session") else b"")
+        return AWSResponse(str(request.url), 200, HTTPHeaders(), raw)
+
+    monkeypatch.setattr(URLLib3Session, "send", take)
+    monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=0))  # each request has one, and signs it
+    for name, value in AWS_ENVIRON.items():
+        monkeypatch.setenv(name, value)
+    return sent
+
+
+class Body(io.BytesIO):
+    """The body of an answer, as urllib3 gives it."""
+
+    def stream(self) -> Iterator[bytes]:
+        yield self.read()
+
+
+def put_by_us(key: str, credentials: ReadOnlyCredentials, **settings: Json) -> None:
+    """Upload an object at a time that S3 has shown to be an hour ahead."""
+    claim_check = config.ClaimCheckSettings.model_validate({"bucket": BUCKET, **settings})
+    target = config.Target(region=REGION, claim_check=claim_check)
+    store = ClaimStore(target, claim_check, path="eventbridge.claim_check")
+    store.clock.correct(formatdate(time.time() + AHEAD_S, usegmt=True))
+    asyncio.run(store.store([a_claim(key)], credentials))
+    store.close()
+
+
+def put_by_boto3(
+    key: str,
+    credentials: ReadOnlyCredentials,
+    *,
+    kms_key_id: str | None = None,
+    endpoint_url: str | None = None,
+) -> None:
+    """The same upload by boto3."""
+    client = boto3.client(
+        "s3",
+        region_name=REGION,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=credentials.access_key,
+        aws_secret_access_key=credentials.secret_key,
+        aws_session_token=credentials.token,
+        config=Config(
+            retries={"mode": "standard", "total_max_attempts": 1},
+            s3={"addressing_style": "path" if endpoint_url else "auto"},
+        ),
+    )
+    encrypted = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
+    client.put_object(
+        Bucket=BUCKET, Key=key, Body=a_claim(key).body, ContentType="application/json", **encrypted
+    )
+
+
+@pytest.mark.parametrize("token", [None, "token+/="])
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [
+        ("events/aws.partner/example.com/acme/1", {}),
+        ("events/(a)!*'é +%41//../~/1", {}),
+        ("events/1", {"kms_key_id": "alias/large"}),
+        ("events/1", {"endpoint_url": "https://s3.example.com/inside"}),
+        ("events/(a)!*'é +%41//../~/1", {"endpoint_url": "http://s3.example.com:8080/in side/"}),
+    ],
+)
+def test_an_upload_is_signed_as_boto3_signs_it(
+    wire: list[AWSPreparedRequest],
+    monkeypatch: pytest.MonkeyPatch,
+    token: str | None,
+    key: str,
+    settings: dict[str, str],
+) -> None:
+    """To the letter, at the same moment, which is that of AWS's clock."""
+    credentials = ReadOnlyCredentials("AKIDEXAMPLE", "secret/+", token)
+    put_by_us(key, credentials, **settings)
+    now = datetime.datetime.strptime(signed_headers(wire[0])["X-Amz-Date"], SIGV4_TIMESTAMP).replace(
+        tzinfo=datetime.UTC
+    )
+    monkeypatch.setattr(auth, "get_current_datetime", lambda: now)
+    put_by_boto3(key, credentials, **settings)
+
+    ours, theirs = wire
+    assert theirs.url == ours.url
+    assert signed_headers(theirs) == signed_headers(ours)
+    assert (token is not None) == ("X-Amz-Security-Token" in ours.headers)
+    assert time.time() + AHEAD_S == pytest.approx(now.timestamp(), abs=60)
+
+
+def signed_headers(request: AWSPreparedRequest) -> dict[str, str]:
+    """All but the name of the client, which is not signed."""
+    return {
+        name: value.decode() if isinstance(value, bytes) else str(value)
+        for name, value in request.headers.items()
+        if name.lower() != "user-agent"
+    }
+
+
+def test_uploads_to_a_directory_bucket_are_signed(wire: list[AWSPreparedRequest]) -> None:
+    """By botocore: with the keys of a session, which is asked for with ours, and once."""
+    credentials = ReadOnlyCredentials("AKIDEXAMPLE", "secret", None)
+    put_by_us("events/1", credentials, bucket=DIRECTORY_BUCKET)
+    session, upload = wire
+
+    host = f"https://{DIRECTORY_BUCKET}.s3express-euc1-az1.{REGION}.amazonaws.com"
+    assert [f"{host}/?session", f"{host}/events/1"] == [session.url, upload.url]
+    assert "Credential=AKIDEXAMPLE/" in signed_headers(session)["Authorization"]
+    assert "Credential=AKIDSESSION/" in signed_headers(upload)["Authorization"]
+    assert "/s3express/" in signed_headers(upload)["Authorization"]
+    assert "of-the-bucket" == signed_headers(upload)["x-amz-s3session-token"]

@@ -88,6 +88,33 @@ def test_the_bucket_of_a_claim_check_is_ours_to_open(run: Run, tmp_path: Path) -
     assert [] == [complaint for call in calls(ran.out, tmp_path) for complaint in call.complaints]
 
 
+@pytest.mark.parametrize(
+    ("kms_key_id", "to_fill_in"),
+    [
+        ("arn:aws:kms:eu-central-1:111122223333:key/1", None),
+        ("1234-ab", f"arn:aws:kms:{EU}:KEY_ACCOUNT:key/1234-ab"),
+        ("alias/large", f"arn:aws:kms:{EU}:KEY_ACCOUNT:key/KEY"),
+    ],
+)
+def test_the_policy_of_a_key_is_said_whole(
+    run: Run, tmp_path: Path, kms_key_id: str, to_fill_in: str | None
+) -> None:
+    """In it a statement is about the key that has it. What we have to complete for the customer is said."""
+    file = tmp_path / "bridge.yaml"
+    region = f"region: {EU}"
+    claim_check = f"claim_check: {{bucket: large, kms_key_id: '{kms_key_id}'}}"
+    file.write_text(file.read_text().replace(region, f"{region}, {claim_check}", 1))
+    run("create", ACME, "--account", ACCOUNT)
+    ran = run("handover", ACME, "--topic", "orders", "--as", "cli")
+    said = " ".join(ran.err.split())
+    statement = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": "*", "Principal": {"AWS": ACCOUNT}}
+
+    assert f"the policy of its KMS key needs {json.dumps(statement)}" in said
+    assert (to_fill_in is not None) == ("before you hand it over" in said)
+    assert (to_fill_in or kms_key_id) in ran.out
+    assert to_fill_in is None or to_fill_in in said
+
+
 @pytest.mark.parametrize("form", ["text", "cli", "terraform", "cloudformation"])
 def test_every_form_has_the_pattern_of_the_topics(run: Run, form: str, tmp_path: Path) -> None:
     """Texts of the configuration to the letter, and the detail type of the test event."""

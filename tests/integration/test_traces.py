@@ -188,9 +188,13 @@ def test_a_resend_sends_spans_that_are_linked_to_the_traces_of_its_records(
 def test_a_collector_that_does_not_answer_hides_nothing_from_who_stops_a_command(
     world: World, tmp_path: Path
 ) -> None:
-    """What it did until then is printed, with the command that goes on, as without spans."""
+    """What it did until then is printed, with the command that goes on, as without spans.
+
+    The last answers come late: they leave little of the time that a stop has.
+    """
     replays = Replays(world, tmp_path)
     replays.write(replays.letter(number) for number in range(100))
+    world.aws.script({"latency_ms": 1400})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
         replays.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{host}:{port}"
@@ -201,6 +205,7 @@ def test_a_collector_that_does_not_answer_hides_nothing_from_who_stops_a_command
     replays.close()
 
     assert 128 + signal.SIGTERM == code
+    assert "Stopped. Replayed" in child.output()
     assert "dead-letters replay --config" in child.output()
 
 

@@ -70,9 +70,10 @@ def test_without_anything_at_the_path_nothing_goes(detail: Json) -> None:
     assert taken(detail, path="$.detail.order.lines") is None
 
 
-def test_a_reference_of_the_record_itself_is_never_overwritten() -> None:
+@pytest.mark.parametrize("name", ["dataref", "datarefJsonPath", "datarefSize", "datarefSha256"])
+def test_a_reference_of_the_record_itself_is_never_overwritten(name: str) -> None:
     """Its customer reads that one."""
-    assert taken({"lines": 1, "dataref": "mine"}, path="$.detail.lines") is None
+    assert taken({"lines": 1, name: "mine"}, path="$.detail.lines") is None
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), st.lists))

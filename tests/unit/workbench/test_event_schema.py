@@ -196,6 +196,23 @@ def test_the_metadata_is_in_every_detail() -> None:
     assert {"id", "parent", "line"} == detail_of(metadata=None)["properties"].keys()
 
 
+@pytest.mark.parametrize("path", ["$.detail", "$.detail.line.sku"])
+@pytest.mark.parametrize("line", ["L", ""])
+def test_a_default_object_takes_metadata_and_claim_check_as_any_other(path: str, line: str) -> None:
+    """Whether it is the detail or stands in it."""
+    schema = {"type": "record", "name": "Order", "fields": [{"name": "line", "type": "string"}]}
+    for detail in (
+        '${value.line && value | @ || `{"line": {"sku": "", "code": 1}}`}',
+        {"line": '${value.line || `{"sku": "", "code": 1}`}'},
+    ):
+        event = described(schema, claim_paths=(path,), detail=detail)
+        made = sent(schema, {"line": line}, detail=detail)
+        small = by_reference(made, path, metadata="_kafka")
+
+        assert [] == complaints(event, made)
+        assert small is None or [] == complaints(event, small)
+
+
 def test_a_detail_that_may_be_an_object_or_not_is_either() -> None:
     """As a union of the schema is."""
     whole, wrapped = detail_of(["string", "int", ORDER])["anyOf"]

@@ -81,7 +81,7 @@ def test_an_event_over_the_limit_goes_by_reference(written: Written, target: str
     [
         ({"text": LINES}, "it has nothing at $.detail.lines that could go to S3"),
         ({"lines": [1], "text": LINES}, "3 bytes of it at $.detail.lines would go to S3"),
-        ({"lines": LINES, "dataref": "mine"}, "or a `dataref` of its own"),
+        ({"lines": LINES, "dataref": "mine"}, "or a `dataref…` of its own"),
     ],
 )
 def test_what_is_too_large_all_the_same_is_dead_lettered(

@@ -85,6 +85,23 @@ def test_every_form_says_how_large_events_are_read(form: str, tmp_path: Path) ->
     assert "s3:GetObject" not in FORMS[form](handover())
 
 
+@pytest.mark.parametrize(
+    ("kms_key_id", "arn"),
+    [
+        ("1234-ab", "arn:aws:kms:eu-central-1:KEY_ACCOUNT:key/1234-ab"),
+        ("alias/large", "arn:aws:kms:eu-central-1:KEY_ACCOUNT:key/KEY"),
+        ("arn:aws:kms:eu-west-1:111122223333:alias/large", "arn:aws:kms:eu-west-1:111122223333:key/KEY"),
+        ("arn:aws-cn:kms:cn-north-1:111122223333:key/1", "arn:aws-cn:kms:cn-north-1:111122223333:key/1"),
+    ],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_key_is_named_by_the_arn_of_a_key(form: str, kms_key_id: str, arn: str) -> None:
+    """IAM takes no id and no alias; what is not known is to fill in."""
+    written = FORMS[form](handover(claim_check={"bucket": "large", "kms_key_id": kms_key_id}))
+
+    assert f'"Action": "kms:Decrypt", "Resource": "{arn}"' in " ".join(written.split())
+
+
 def test_bus_and_event_source_have_the_name_of_the_source(tmp_path: Path) -> None:
     """A bus of another name gets nothing, the most frequent mistake."""
     its = handover()

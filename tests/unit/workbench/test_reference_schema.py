@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft4Validator
 
 from connector.model import Json
-from connector.workbench.expression_schema import NULL, ExpressionSchemas, object_of, union
+from connector.workbench.expression_schema import NULL, ExpressionSchemas, constant, object_of, union
 from connector.workbench.json_schema import JsonSchema
 from connector.workbench.reference_schema import by_reference
 
@@ -26,7 +26,10 @@ REFERENCE: dict[str, Json] = {
 
 def schema_at(path: str, detail: JsonSchema = ORDER) -> Any:
     schemas = ExpressionSchemas({}, {"Line": LINE})
-    return by_reference(detail, path, metadata=METADATA, resolved=schemas.resolved)
+    schema = by_reference(detail, path, metadata=METADATA, resolved=schemas.resolved)
+    if schema is not None:
+        Draft4Validator.check_schema(schema)
+    return schema
 
 
 def test_a_part_is_replaced_by_all_that_is_needed_to_find_it() -> None:
@@ -58,6 +61,8 @@ def test_of_a_whole_detail_the_metadata_stays() -> None:
         ("$.detail.line.sku.code", ORDER),
         ("$.detail.none", object_of({"none": NULL})),
         ("$.detail.text", object_of({"text": {"type": "string"}, "dataref": {"type": "string"}})),
+        ("$.detail.text", object_of({"text": {"type": "string"}, "datarefSize": {"type": "integer"}})),
+        ("$.detail.line.code", object_of({"line": constant({"sku": ""})})),
     ],
 )
 def test_where_nothing_can_be_taken_there_is_no_such_form(path: str, detail: JsonSchema) -> None:
@@ -65,8 +70,31 @@ def test_where_nothing_can_be_taken_there_is_no_such_form(path: str, detail: Jso
     assert schema_at(path, detail) is None
 
 
+def test_a_record_without_its_optional_reference_gets_ours() -> None:
+    """And only such a record."""
+    detail = object_of({"text": {}, "datarefSize": {"type": "string"}}, optional=("datarefSize",))
+    validator = Draft4Validator(schema_at("$.detail.text", detail))
+
+    assert validator.is_valid({**REFERENCE, "datarefJsonPath": "$.detail.text"})
+    assert not validator.is_valid({**REFERENCE, "datarefJsonPath": "$.detail.text", "datarefSize": "1"})
+
+
+def test_a_field_with_the_name_of_the_metadata_is_the_metadata() -> None:
+    """As the event has it."""
+    validator = Draft4Validator(schema_at("$.detail.text", object_of({"text": {}, "_kafka": NULL})))
+
+    assert validator.is_valid({**REFERENCE, "datarefJsonPath": "$.detail.text"})
+
+
 @pytest.mark.parametrize(
-    "detail", [{"type": "object"}, object_of({"line": {}}), object_of({"line": {"type": "object"}})]
+    "detail",
+    [
+        {"type": "object"},
+        object_of({"line": {}}),
+        object_of({"line": {"type": "object"}}),
+        object_of({"line": constant({"sku": "", "code": 1})}),
+        object_of({"line": union(object_of({"sku": {}, "size": {}}), constant({"sku": "", "code": 1}))}),
+    ],
 )
 def test_of_what_is_not_known_anything_may_be_taken(detail: JsonSchema) -> None:
     validator = Draft4Validator(schema_at("$.detail.line.sku", detail))
