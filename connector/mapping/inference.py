@@ -258,11 +258,11 @@ class Inference:
         if not base.types:
             return base
         container, sign = (dict, ".*") if node["type"] == "value_projection" else (list, "[…]")
+        is_for = f"and `{sign}` is for {'objects' if container is dict else 'arrays'}"
         if container not in base.types:
             if base.types == {NoneType}:
                 return base
-            kind = "objects" if container is dict else "arrays"
-            return constant(None, why=f"{base}, and `{sign}` is for {kind}")
+            return constant(None, why=f"{base}, {is_for}")
         if base.constant:
             if rest is None:
                 return evaluated(node, base.constant[0])
@@ -274,7 +274,9 @@ class Inference:
         made = some(list, why=why, rest=kept if kept.types else null())
         if base.possible:
             made = replace(made, possible={list: why})
-        return made if base.types == {container} else union(made, null(base.possible.get(NoneType, "")))
+        others = {kind: why for kind, why in base.possible.items() if kind is not container}
+        why = others.get(NoneType) or (f"it may be {kinds(others)}, {is_for}" if others else "")
+        return made if base.types == {container} else union(made, null(why))
 
     def _item(self, node: Node, item: Result) -> Result:
         """What a projection makes of one item."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from connector.config.settings import Settings
@@ -171,6 +171,7 @@ def checked(folder: Path, case: Case) -> tuple[Sequence[Finding], list[RecordErr
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(case=cases(DEEP, DEEP))
+@example(case=(["tags"], None, "resources", "(value.tags || 'a')[*]"))
 def test_what_is_not_found_happens_to_no_record(tmp_path: Path, case: Case) -> None:
     """A record that a template dead-letters for null, a type or a function's argument was foreseen."""
     is_any_text = case[2] == "time"  # of text a schema does not say whether it is a time
