@@ -165,7 +165,8 @@ class Result:
             return result
         inside, rest, options = result.inside, result.rest, result.options
         if not truth:
-            inside, rest, options, texts = {}, None, (), texts if self.only_texts else ()
+            rest = null("it is empty") if result.types & CONTAINERS else None
+            inside, options, texts = {}, (), texts if self.only_texts else ()
         elif result.types == {list} and rest is not None and not inside and not options:
             inside = {0: rest}
         return replace(
