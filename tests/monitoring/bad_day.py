@@ -300,6 +300,12 @@ def test_a_bad_day(day: Day) -> None:
     day.world.aws.script({"latency_ms": 20, "faults": []})
     day.world.wait_settled([notes])
 
+    chapter("events flow, and no lookup of a source is answered")
+    unanswered = {"kind": "internal_error", "operation": "ListPartnerEventSourceAccounts"}
+    day.world.aws.script({"latency_ms": 20, "faults": [unanswered]})
+    day.wait_fires("PartnerBridgeLookupsFailing")
+    day.world.aws.script({"latency_ms": 20, "faults": []})
+
     chapter("a topic is paused, and then the file of pauses has a mistake")
     day.pause(f"- topics: [{notes.topic}]")
     day.bridge.wait_metric("partitions_paused", 1, reason="pauses")

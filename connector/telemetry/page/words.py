@@ -125,7 +125,7 @@ def _of_targets(now: Situation, *, is_said: bool) -> list[Obstacle]:
             found.append(Obstacle(f"target {target} is {text}"))
     for target, text in _mapping(now.ready["lookups"]).items():
         if target not in down:  # which says it, or why nothing else arrives there either
-            found.append(Obstacle(f"target {target}: {text}"))
+            found.append(Obstacle(f"target {target}: {text}", "PartnerBridgeLookupsFailing"))
     if receipts := now.ready["receipts"]:
         found.append(Obstacle(f"receipts are being lost: {receipts}"))
     if problem := now.ready["pauses_problem"]:

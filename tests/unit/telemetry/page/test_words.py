@@ -190,6 +190,15 @@ def test_a_brown_out_has_the_entry_of_its_alert_where_there_is_one(
     assert [entry] == [each.runbook for each in said.obstacles]
 
 
+def test_lookups_that_fail_have_the_entry_of_their_alert(running: Health) -> None:
+    """Nothing else tells of them while events flow."""
+    running.lookups("eu", "no lookup has succeeded")
+
+    assert ["PartnerBridgeLookupsFailing"] == [
+        each.runbook for each in sentence(situation(running)).obstacles
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
