@@ -141,3 +141,8 @@ def test_the_work_of_children_is_our_own_also_when_they_have_ended() -> None:
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"], check=True)
 
     assert own_s() - before_s > 0.25
+
+
+def test_every_target_is_in_what_is_published() -> None:
+    """Where a figure is missing there, `make bench SAVE=1` was not run since it has a target."""
+    assert {each.figure for each in targets.TARGETS} <= load().figures.keys()

@@ -14,7 +14,7 @@ import pytest
 
 from connector.model import Partition
 from tests.bridge_process import BridgeProcess
-from tests.chaos.schedule import ENDPOINT, LANES, LOOKUPS, ONE_CUSTOMER
+from tests.chaos.schedule import ENDPOINT, KINDS, LANES, LOOKUPS, ONE_CUSTOMER
 from tests.container_credentials import ContainerCredentials
 from tests.scripted_registry import ScriptedRegistry
 from tests.services.kafka import Kafka
@@ -72,6 +72,32 @@ SAID: Mapping[str, str] = {
     "a customer leaves": "1 customer has not accepted its source",
     "customers leave": "2 customers have not accepted their source",
 }
+
+
+ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(ENDPOINT.keys() - {*SILENT, "413s"}, "test_outages.test_endpoint_down_and_back"),
+    "broker stopped": "test_outages.test_broker_down_and_back",
+    "broker killed": "test_outages.test_broker_down_and_back, test_a_partition_without_a_leader_is_named",
+    "broker frozen": "test_outages.test_broker_silent_and_back",
+    "dead-letter topic down": "test_outages.test_dead_letter_topic_down_and_back",
+    "registry down": "test_outages.test_registry_down_and_back",
+    "registry garbage": "test_outages.test_a_registry_that_answers_nonsense_and_recovers",
+    "credentials expire": "test_outages.test_no_credentials_to_be_had_and_back",
+}
+"""Where the first sentence is looked at in the other outages of the fault machine."""
+NO_OUTAGES = {
+    "413s",  # the bridge sends smaller requests
+    "leader election",  # over in a moment
+    "more partitions",
+    "clock 20 min ahead",  # corrected with the first answer
+    "clock 20 min behind",
+    *LANES["process"],  # the page is gone with its process, or stands still with it
+}
+
+
+def test_every_kind_of_the_fault_machine_is_looked_at() -> None:
+    """Or it is no outage: a new kind needs a sentence, and a test of it."""
+    assert {*KINDS} == (SAID.keys() - {"half of all entries"}) | ELSEWHERE.keys() | NO_OUTAGES
 
 
 def begin(stage: Stage, kind: str) -> None:
