@@ -88,6 +88,11 @@ class KafkaReceipts:
             return None
         return f"receipts are lost, and events go on: {self.why_lost}"
 
+    @property
+    def unacknowledged(self) -> int:
+        """Receipts that the broker has not acknowledged yet, or of which the report was not read."""
+        return self._flushed(0)
+
     def close(self) -> None:
         """Wait for the broker a last time, `CLOSE_S` at most; what it does not have by then is lost."""
         if unwritten := self._flushed(CLOSE_S):
@@ -96,7 +101,10 @@ class KafkaReceipts:
     def _flushed(self, timeout_s: float) -> int:
         """How many receipts are unacknowledged after at most so long."""
         try:
-            return self._producer.flush(timeout_s) if timeout_s else self._producer.poll(0)
+            if timeout_s:
+                return self._producer.flush(timeout_s)
+            self._producer.poll(0)
+            return len(self._producer)
         except KafkaException as error:  # the client's way to say that it is fatal
             self.why_lost = self._reason(error.args[0])
             return len(self._producer)

@@ -239,10 +239,14 @@ class Stages:
         receipts.write("default", answer, batch)
         receipts.flush()  # by then it is connected
         began_s = time.process_time()
-        for batch, answer in others:
-            receipts.write("default", answer, batch)
+        for _ in range(ROUNDS):
+            for batch, answer in others:
+                receipts.write("default", answer, batch)
+            wait_until(
+                lambda: not receipts.unacknowledged, what="receipts are written"
+            )  # they fill the queue
+        spent_s = (time.process_time() - began_s) / ROUNDS
         receipts.close()
-        spent_s = time.process_time() - began_s
         if receipts.lost:
             raise BenchError(f"{receipts.lost} receipts were lost: {receipts.why_lost}")
         return spent_s / sum(len(batch) for batch, _ in others)
