@@ -230,6 +230,8 @@ class Answer:
     """How long the call took."""
     retry_after_s: float | None = None
     """How long EventBridge asked us to wait, where it did."""
+    is_sent: bool = True
+    """A request left, or tried to: there were credentials, and what comes before it was done."""
 
 
 DropReason: TypeAlias = Literal["filter", "tombstone"]

@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 import weakref
@@ -26,15 +27,19 @@ from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 
 from connector import config
-from connector.errors import CLAIM_CHECK, UnavailableError
+from connector.errors import CLAIM_CHECK, UnavailableError, Verdict
 from connector.eventbridge import errors
 from connector.eventbridge.clock import Clock
-from connector.eventbridge.errors import REMEDIES, Remedy
+from connector.eventbridge.errors import REMEDIES, REQUEST, Remedy
 from connector.eventbridge.session import session
 from connector.model import Claim
 
 UPLOADS = 8
 """At once, at most."""
+TRIES = 4
+"""Of one upload, before the bucket is taken not to be writable."""
+PAUSE_S = 0.1
+"""At most so long before the second try; then it doubles. An upload that pauses keeps its place."""
 TRIAL = "partner-bridge-check"
 """The name of the empty object that `check --connect` writes."""
 
@@ -150,7 +155,7 @@ class ClaimStore:
             if self.failed not in {None, claim}:  # others that waited their turn need not find out, too
                 raise UnwritableBucketError(self._settings.bucket, self._why)
             try:
-                await asyncio.get_running_loop().run_in_executor(self._pool, self._put, claim, credentials)
+                await self._write(claim, credentials)
             except UnwritableBucketError as error:
                 self._note(claim, error.why)
                 raise
@@ -159,6 +164,23 @@ class ClaimStore:
                 self._failed = None
             if self._on_stored is not None:
                 self._on_stored(len(claim.body))
+
+    async def _write(self, claim: Claim, credentials: ReadOnlyCredentials) -> None:
+        """Write one object, with a few more tries where S3 says what may pass in a moment.
+
+        One that is known to fail gets a single try: the sender makes the pauses then. Silence gets no other,
+        since it took the time of a request already.
+        """
+        loop = asyncio.get_running_loop()
+        tries = 1
+        while True:
+            try:
+                return await loop.run_in_executor(self._pool, self._put, claim, credentials)
+            except UnwritableBucketError as error:
+                if not error.may_pass or tries == TRIES or self.failed is claim:
+                    raise
+            await asyncio.sleep(PAUSE_S * 2 ** (tries - 1) * random.uniform(0.1, 1.0))  # noqa: S311
+            tries += 1
 
     def _note(self, claim: Claim, why: str) -> None:
         self._failed, self._why = weakref.ref(claim), why
@@ -177,9 +199,13 @@ class ClaimStore:
                 self.clock.correct(error.response["ResponseMetadata"]["HTTPHeaders"].get("date", ""))
                 put()
         except boto.ClientError as error:
-            raise UnwritableBucketError(bucket, self._refused(error)) from None
+            raise UnwritableBucketError(bucket, self._refused(error), may_pass=_may_pass(error)) from None
         except (boto.HTTPClientError, boto.ConnectionError) as error:
-            raise UnwritableBucketError(bucket, f"S3 cannot be reached ({type(error).__name__})") from None
+            raise UnwritableBucketError(
+                bucket,
+                f"S3 cannot be reached ({type(error).__name__})",
+                may_pass=not isinstance(error, boto.ConnectTimeoutError | boto.ReadTimeoutError),
+            ) from None
         except Exception as error:  # noqa: BLE001 - what files and TLS raise below it is no closed set
             raise UnwritableBucketError(bucket, errors.redacted(f"{type(error).__name__}: {error}")) from None
 
@@ -202,7 +228,7 @@ class ClaimStore:
                         max_pool_connections=UPLOADS,
                         use_fips_endpoint=False if is_own else target.use_fips,
                         use_dualstack_endpoint=False if is_own else target.use_dualstack,
-                        retries={"mode": "standard", "total_max_attempts": 1},  # retrying is the sender's
+                        retries={"mode": "standard", "total_max_attempts": 1},  # are those of `_write`
                         # What is not AWS's own need not have a host name for each bucket.
                         s3={"addressing_style": "path" if is_own else "auto"},
                     ),
@@ -228,6 +254,13 @@ class ClaimStore:
 
 def _code(error: boto.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _may_pass(error: boto.ClientError) -> bool:
+    """Whether S3, or KMS behind it, has too much to do or fails inside, as `SlowDown`."""
+    verdict, _ = REQUEST.get(_code(error), (None, ""))
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    return verdict in {Verdict.THROTTLED, Verdict.UNAVAILABLE} or status == 429 or status >= 500
 
 
 def _chosen(signature_version: str, signing_name: str, **_: object) -> object:
@@ -274,8 +307,10 @@ class _Authorization(S3SigV4Auth):
 class UnwritableBucketError(UnavailableError):
     """The bucket of a claim check takes nothing."""
 
-    def __init__(self, bucket: str, why: str) -> None:
+    def __init__(self, bucket: str, why: str, *, may_pass: bool = False) -> None:
+        """It `may_pass` where another try in a moment may succeed."""
         self.why = why
+        self.may_pass = may_pass
         super().__init__(
             f"the bucket {bucket} of the claim check cannot be written, so nothing is sent: {why}",
             code=CLAIM_CHECK,

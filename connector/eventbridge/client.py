@@ -73,7 +73,8 @@ class Call:
     ) -> Answer:
         """What a call without one comes to."""
         drop_frames(error)
-        return Answer((), error, _request_id(reply), time.monotonic() - self._started_s, retry_after_s)
+        seconds = time.monotonic() - self._started_s
+        return Answer((), error, _request_id(reply), seconds, retry_after_s, is_sent=self.signer is not None)
 
 
 class Publisher:
@@ -156,6 +157,7 @@ class Publisher:
         try:
             if self._claims is not None:
                 await self._store(self._claims, call)
+            call.signer = call.signer or await self._signers.current()
             reply, refusal = await self._request(
                 PUT_PARTNER_EVENTS, call.body, self._connections, signer=call.signer, reply=call.refused
             )

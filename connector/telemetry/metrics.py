@@ -351,9 +351,10 @@ class Telemetry:
     ) -> AbstractContextManager[str | None]:
         """The answer of a request is handled: its span is sent, and log lines carry the id of its trace.
 
-        Gives that id, or None where the span is not sampled; only where it is, `records` are looked at.
+        Gives that id, or None where the span is not sampled; only where it is, `records` are looked at. What
+        was never sent has none.
         """
-        if self.traces is None:
+        if self.traces is None or not answer.is_sent:
             return _UNTRACED
         trace_id = self.traces.request(target, answer, records, entries=entries)
         return _UNTRACED if trace_id is None else self._traced(trace_id)

@@ -18,6 +18,7 @@ from typing import Any
 
 import boto3
 import pytest
+from aiohttp import web
 from botocore import auth
 from botocore.auth import SIGV4_TIMESTAMP
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -28,12 +29,18 @@ from botocore.httpsession import URLLib3Session
 
 from connector import config
 from connector.errors import NotAuthorizedError, UnavailableError
-from connector.eventbridge.claim_store import ClaimStore
+from connector.eventbridge import claim_store
+from connector.eventbridge.claim_store import TRIES, ClaimStore
 from connector.eventbridge.client import Publisher
 from connector.eventbridge.requests import Requests
 from connector.model import Answer, Claim, Delivered, Entry, Json
+from connector.sandbox.awsjson import Credential
 from connector.sandbox.eventbridge import FakeEventBridge
+from connector.sandbox.server import HttpServer
 from tests.bridge_process import AWS_ENVIRON
+from tests.container_credentials import ContainerCredentials
+from tests.contract.test_signing import ASSUMED, ROLE
+from tests.services.child import wait_until
 from tests.services.s3 import BUCKET, REGION, S3, serving_s3
 
 SOURCE = "aws.partner/example.com/acme"
@@ -50,9 +57,9 @@ def bucket() -> Iterator[S3]:
 def s3(bucket: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     for name, value in AWS_ENVIRON.items():
         monkeypatch.setenv(name, value)
-    bucket.fault, bucket.puts, bucket.refused = None, 0, 0
+    bucket.calm()
     yield bucket
-    bucket.fault, bucket.clock_ahead_s = None, 0
+    bucket.calm()
 
 
 @pytest.fixture
@@ -76,8 +83,8 @@ def store_at(
 
 
 @contextmanager
-def calling(aws: FakeEventBridge, store: ClaimStore) -> Iterator[Requests]:
-    target = config.Target(region=REGION, endpoint_url=aws.url)
+def calling(aws: FakeEventBridge, store: ClaimStore, *, role_arn: str | None = None) -> Iterator[Requests]:
+    target = config.Target(region=REGION, endpoint_url=aws.url, role_arn=role_arn)
     calls = Requests({"default": Publisher(target, claims=store)})
     try:
         yield calls
@@ -150,9 +157,67 @@ def test_nothing_is_sent_while_the_bucket_cannot_be_written(
         assert isinstance(answer.error, UnavailableError)
         assert "claim_check" == answer.error.code
         assert said in str(answer.error)
+        assert not answer.is_sent
     assert after.error is None
     assert claim.is_stored
     assert [2] == [json.loads(each.detail)["number"] for each in aws.events()]
+
+
+@pytest.mark.parametrize(
+    "fault", [(503, "SlowDown"), (500, "InternalError"), (400, "RequestTimeout"), (429, ""), (0, "")]
+)
+def test_what_may_pass_in_a_moment_is_tried_again(
+    s3: S3, aws: FakeEventBridge, monkeypatch: pytest.MonkeyPatch, fault: tuple[int, str]
+) -> None:
+    """Each try has a signature that S3 takes, and all of the body; the events know nothing of it."""
+    monkeypatch.setattr(claim_store, "PAUSE_S", 0.01)
+    s3.fault, s3.fault_every, s3.fault_tries = fault, 2, TRIES - 1
+    claims = [a_claim(f"{fault}/{n}", b'"%s"' % (b"%d" % n * 300_000)) for n in range(9)]
+    with calling(aws, store_at(s3)) as calls:
+        answer = sent(calls, *(an_entry(n, claim) for n, claim in enumerate(claims)))
+
+    assert answer.error is None
+    assert [claim.body for claim in claims] == [s3.get(f"arn:aws:s3:::{BUCKET}/{c.key}") for c in claims]
+    assert (9, 5 * (TRIES - 1), 0) == (s3.puts, s3.faults, s3.refused)
+
+
+@pytest.mark.parametrize("fault", [(403, "AccessDenied"), (404, "NoSuchBucket")])
+def test_what_a_person_must_mend_is_not_tried_again(
+    s3: S3, aws: FakeEventBridge, fault: tuple[int, str]
+) -> None:
+    """It is named at once."""
+    s3.fault = fault
+    with calling(aws, store_at(s3)) as calls:
+        sent(calls, an_entry(1, a_claim("events/once")))
+
+    assert 1 == s3.faults
+
+
+def test_a_bucket_that_keeps_failing_is_given_up_and_then_asked_once_a_request(
+    s3: S3, aws: FakeEventBridge
+) -> None:
+    """The pauses are those of the target then, which is down."""
+    s3.fault = (503, "SlowDown")
+    with calling(aws, store_at(s3)) as calls:
+        large = an_entry(1, a_claim("events/slow"))
+        sent(calls, large)
+        first = s3.faults
+        sent(calls, large)
+
+    assert (TRIES, TRIES + 1) == (first, s3.faults)
+
+
+def test_a_stop_does_not_wait_for_the_next_try(
+    s3: S3, aws: FakeEventBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else this test would take hours."""
+    monkeypatch.setattr(claim_store, "PAUSE_S", 36_000.0)
+    s3.fault = (503, "SlowDown")
+    with calling(aws, store_at(s3, timeouts={"connect": "10h", "read": "10h"})) as calls:
+        calls.send("default", 1, [an_entry(1, a_claim("events/stop"))])
+        wait_until(lambda: not calls.answers(0.05) and s3.faults > 0, what="the first try is refused")
+
+    assert 1 == s3.faults
 
 
 def test_an_upload_that_nobody_waits_for_stops_nobody(s3: S3, aws: FakeEventBridge) -> None:
@@ -186,6 +251,25 @@ def test_a_bucket_that_is_silent_is_given_up_in_the_time_of_a_request(s3: S3, aw
     assert "claim_check" == answer.error.code
     assert answer.seconds < 10
     assert 0 == aws.counts().accepted
+
+
+def test_silence_is_given_up_after_one_try(s3: S3, aws: FakeEventBridge) -> None:
+    """It took the time of a request already."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = store_at(
+            s3,
+            endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+            timeouts={"connect": "1h", "read": "300ms"},
+        )
+        with calling(aws, store) as calls:
+            answer = sent(calls, an_entry(1, a_claim("silent")))
+        silent.settimeout(DEADLINE_S)
+        silent.accept()[0].close()
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+    assert "ReadTimeoutError" in str(answer.error)
 
 
 @pytest.mark.parametrize("ahead_s", [3600, -3600])
@@ -279,6 +363,55 @@ def test_credentials_are_those_that_sign_the_events(
     assert with_space.error is None
     assert isinstance(without.error, NotAuthorizedError)
     assert "No AWS credentials were found" in str(without.error)
+    assert (True, False) == (with_space.is_sent, without.is_sent)
+
+
+def test_credentials_that_s3_calls_expired_are_looked_up_anew(
+    s3: S3, aws: FakeEventBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the next upload, although EventBridge would have taken the old ones; then the event goes out."""
+    with ContainerCredentials() as container:
+        for name, value in container.environ.items():
+            monkeypatch.setenv(name, value)
+        s3.credentials = container.known()
+        aws.set_credentials(container.known())
+        with calling(aws, store_at(s3)) as calls:
+            first = sent(calls, an_entry(1, a_claim("keys/1")))
+            container.number += 1
+            s3.credentials = container.known()
+            aws.set_credentials({**s3.credentials, "AKIDCONTAINER0": Credential("secret-0", "token-0")})
+            late = an_entry(2, a_claim("keys/2"))
+            refused = sent(calls, late)
+            again = sent(calls, late)
+
+    assert "S3 answers ExpiredToken" in str(refused.error)
+    assert [None, None] == [first.error, again.error]
+    assert 2 == container.lookups
+    assert [1, 2] == [json.loads(each.detail)["number"] for each in aws.events()]
+    assert {"keys/1", "keys/2"} <= {*s3.objects()}
+
+
+class Sts(HttpServer):
+    """Lets whoever asks assume a role."""
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=ASSUMED, content_type="text/xml")
+
+
+def test_a_role_uploads_what_its_events_leave_out(
+    s3: S3, aws: FakeEventBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither S3 nor EventBridge knows the identity that assumes it."""
+    role = {"AKIDROLE": Credential("s", "t")}
+    s3.credentials = role
+    aws.set_credentials(role)
+    with Sts() as sts:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts.url)
+        with calling(aws, store_at(s3), role_arn=ROLE) as calls:
+            answer = sent(calls, an_entry(1, a_claim("role")))
+
+    assert answer.error is None
+    assert "role" in s3.objects()
 
 
 # --- Signatures ---------------------------------------------------------------------------------

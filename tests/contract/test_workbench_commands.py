@@ -130,6 +130,20 @@ def test_explain_shows_one_record(bridge: Bridge) -> None:
     assert "of 262,144 bytes\n  billed  AWS bills 1 chunk of 64 KiB\n" in ran.out
 
 
+def test_explain_shows_what_goes_by_reference(bridge: Bridge) -> None:
+    """How much of the event that is too large, from where, and the key of its object."""
+    claim_check = {"bucket": "large", "prefix": "v1", "path": "$.detail.text", "above": 1024}
+    bridge.configure(eventbridge={"region": "eu-central-1", "claim_check": claim_check})
+    value = bridge.write("value.json", json.dumps({"tenant": "acme", "kind": "Note", "text": "x" * 2000}))
+    ran = bridge.explain("--file", str(value), topic="notes")
+    _, _, shown = ran.out.partition("\nclaim check\n")
+
+    assert 0 == ran.code
+    assert "  out of it  2,002 bytes at $.detail.text go to S3" == shown.splitlines()[0]
+    assert shown.splitlines()[1].startswith("  object     v1/aws.partner/example.com/acme/")
+    assert '"datarefJsonPath": "$.detail.text"' in ran.out
+
+
 def test_explain_fits_80_columns(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever can be broken is."""
     with screen(monkeypatch) as shown:

@@ -12,11 +12,14 @@ import typer
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from connector import config
 from connector.cli import app
 from connector.errors import MEANINGS
-from connector.model import Entry, FailingSource, Partition, Position, SourceReport, SourceStatus
+from connector.eventbridge.claim_check import ClaimCheck
+from connector.model import Entry, FailingSource, Json, Partition, Position, SourceReport, SourceStatus
 from connector.telemetry import spans
 from connector.telemetry.metrics import Telemetry
+from connector.workbench import handover
 from connector.workbench.shadow_metrics import ShadowMetrics
 from connector.workbench.shadow_report import PartitionReading, ShadowReport
 from tests.chart.values_schema import VALUES, values_schema
@@ -84,6 +87,34 @@ def recipe(name: str) -> str:
     """A file of `helm/recipes/`, and where it is."""
     text = (RECIPES / name).read_text()
     return f"[`helm/recipes/{name}`](../helm/recipes/{name}):\n\n```yaml\n{text}```\n\n"
+
+
+CLAIM_CHECK = ClaimCheck(
+    config.Target(region="eu-central-1"),
+    config.ClaimCheckSettings(
+        bucket="example-large-events",
+        prefix="events",
+        kms_key_id="arn:aws:kms:eu-central-1:444455556666:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+    ),
+)
+"""That of docs/claim-check.md."""
+
+
+def bucket_policy() -> str:
+    """What `source handover` says that the policy of the bucket needs for one customer."""
+    return _statement(
+        handover.bucket_permission(CLAIM_CHECK, "aws.partner/example.com/acme", account="111122223333")
+    )
+
+
+def key_policy() -> str:
+    """The same for the policy of the bucket's KMS key."""
+    return _statement(handover.key_permission("111122223333"))
+
+
+def _statement(statement: dict[str, Json]) -> str:
+    first, *rest = (f"{json.dumps(name)}: {json.dumps(value)}" for name, value in statement.items())
+    return "\n```json\n{" + ",\n ".join([first, *rest]) + "}\n```\n\n"
 
 
 def chart_values() -> str:

@@ -103,6 +103,40 @@ def test_large_events_go_by_reference_through_a_kill_and_an_outage_of_the_bucket
     assert {number for number in range(2 * EVENTS) if not number % 2} == small
 
 
+def test_a_bucket_that_says_slow_down_now_and_then_is_no_outage(world: World, s3: S3) -> None:
+    """Uploads are tried again by themselves: the target stays up, no event is sent again for it, and nobody
+    hears of it."""
+    (partition,) = world.topic("notes")
+    s3.fault, s3.fault_every, s3.fault_tries = (503, "SlowDown"), 3, 2
+    produced = world.produce([Sent(partition.topic, large(number)) for number in range(EVENTS)])
+    settings = world.settings(
+        {partition.topic: NOTES}, eventbridge={"claim_check": {"bucket": BUCKET, "endpoint_url": s3.url}}
+    )
+    bridge = world.bridge(settings).start()
+    said: list[dict[str, Any]] = []
+
+    def is_done() -> bool:
+        said.append(bridge.ready()[1])
+        return world.aws.counts().accepted >= EVENTS
+
+    wait_until(is_done, what=lambda: f"all is delivered: {world.aws.counts()}\n{bridge.log()}", timeout_s=120)
+    world.wait_settled([partition])
+    retried = bridge.metric("entries_retried_total", target="default", code="claim_check")
+    bridge.sigterm()
+
+    details = world.details()
+    assert EVENTS == world.balance(produced).delivered == len(details)
+    assert 2 * -(-EVENTS // 3) == s3.faults
+    assert sorted(detail["dataref"] for detail in details) == sorted(
+        f"arn:aws:s3:::{BUCKET}/{key}" for key in s3.objects()
+    )
+    assert [] == [each for each in said if each.get("reasons")]
+    assert 0 == retried
+    assert not {"target_down", "target_up", "entries_retried"} & {
+        line.get("event") for line in bridge.lines()
+    }
+
+
 def test_a_bucket_that_is_silent_is_named_long_before_an_upload_is_given_up(world: World) -> None:
     """The reason to be unready blames it, and not EventBridge."""
     (partition,) = world.topic("notes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from opentelemetry.semconv._incubating import attributes as conventions
@@ -18,6 +19,7 @@ from connector.errors import (
     UnavailableError,
 )
 from connector.model import Answer, Delivered, Headers, Outcome, Partition, Record, Refused, Retriable
+from connector.telemetry.metrics import Telemetry
 from connector.telemetry.spans import ATTRIBUTES, FIXED, Traces
 from connector.telemetry.traces import FLUSH_S
 from tests.services.collector import Collector, attributes, collecting
@@ -82,6 +84,21 @@ def test_a_request_of_which_nothing_was_accepted_is_an_error(
     found = attributes(span).get("error.type"), span.status.message
     assert (expected or (None, "")) == found
     assert (2 if expected else 0) == span.status.code
+
+
+def test_a_request_that_never_left_has_no_span(collector: Collector) -> None:
+    """Nothing was asked of EventBridge, so nobody looks for it there."""
+    telemetry = Telemetry()
+    telemetry.traces = spans = sending()
+    unsent = replace(answer(error=UnavailableError("no bucket", code="claim_check")), is_sent=False)
+    with telemetry.handling("default", unsent, [], entries=1) as none:
+        pass
+    with telemetry.handling("default", answer(error=UnavailableError("no answer")), [], entries=1) as some:
+        pass
+    spans.close(FLUSH_S)
+
+    assert None is none
+    assert [some] == [span.trace_id.hex() for span in collector.spans]
 
 
 @pytest.mark.parametrize(
