@@ -214,7 +214,8 @@ def config(
     *,
     url: Url = DEFAULT_URL,
     http_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the bridge's health and metrics; 0: a free one.")
+        int,
+        typer.Option(min=0, max=65535, help="Port of the bridge's page, health and metrics; 0: a free one."),
     ] = 8080,
 ) -> None:
     """Print your configuration, turned to the sandbox.

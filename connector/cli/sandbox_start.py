@@ -11,8 +11,11 @@ from connector import process
 from connector.cli.output import print_values
 from connector.process import EXIT_DONE, EXIT_USAGE
 from connector.sandbox import orders
-from connector.sandbox.server import Host
+from connector.sandbox.server import LOOPBACK, Host
 from connector.sandbox.services import Sandbox
+
+_HTTP_PORT = 8080
+"""Of the bridge whose configuration is printed."""
 
 _EVERY = ("0.0.0.0", "::")  # noqa: S104 - they are told apart, not bound
 
@@ -71,7 +74,7 @@ def _config(sandbox: Sandbox) -> str:
     exports = "".join(f"#   export {name}={value}\n" for name, value in sandbox.credentials().items())
     return (
         "# A bridge in the sandbox. Start it with these in its environment:\n"
-        f"{exports}{sandbox.config(http_port=8080)}"
+        f"{exports}{sandbox.config(http_port=_HTTP_PORT)}"
     )
 
 
@@ -93,7 +96,9 @@ def _print_addresses(sandbox: Sandbox, usual_url: str) -> None:
         },
         err=True,
     )
+    is_local = sandbox.eventbridge.host == LOOPBACK
+    page = f"; once that runs, its page is at http://127.0.0.1:{_HTTP_PORT}/" if is_local else ""
     typer.echo(
-        "The configuration of a bridge for it is on stdout. Everything is in memory. Ctrl-C ends it.",
+        f"The configuration of a bridge for it is on stdout{page}. Everything is in memory. Ctrl-C ends it.",
         err=True,
     )

@@ -17,6 +17,9 @@ from tests.conftest import started
 
 Serve: TypeAlias = Callable[[Contents], str]
 
+CLIPBOARD = ("clipboard-read", "clipboard-write")
+"""What a page must be permitted to copy, and its test to see what was copied."""
+
 
 @pytest.fixture(scope="module")
 def chromium(pytestconfig: pytest.Config) -> Iterator[Browser]:

@@ -31,9 +31,15 @@ class Picture(NamedTuple):
     width: int
     height: int
     scheme: Literal["light", "dark"]
+    section: str | None = None
+    """The heading that is scrolled to; the first of what can be opened there is open."""
 
 
-PICTURES = (Picture("page.png", 1280, 900, "light"), Picture("page-phone.png", 380, 760, "dark"))
+PICTURES = (
+    Picture("page.png", 1280, 900, "light"),
+    Picture("page-phone.png", 380, 760, "dark"),
+    Picture("page-letters.png", 1280, 900, "light", section="Dead letters"),
+)
 
 
 def _has(page: Page, events: int) -> bool:
@@ -49,6 +55,10 @@ def take(chromium: Browser, url: str, folder: Path) -> None:
         size = {"width": picture.width, "height": picture.height}
         page = chromium.new_page(viewport=size, color_scheme=picture.scheme)  # type: ignore[arg-type]
         page.goto(url)
+        if picture.section:
+            section = page.get_by_role("region", name=picture.section, exact=True)
+            section.locator("summary").first.click()
+            section.evaluate("each => each.scrollIntoView()")
         page.screenshot(path=folder / picture.name)
         page.close()
 
@@ -56,7 +66,7 @@ def take(chromium: Browser, url: str, folder: Path) -> None:
 def main() -> None:
     """Run the demo, and take the pictures while it is at work."""
     with (
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(prefix="orders-bridge-") as folder,
         browser() as chromium,
         Sandbox() as sandbox,
         DemoBridge(sandbox, Path(folder)) as bridge,

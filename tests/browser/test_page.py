@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from connector.model import LastError
-from tests.browser.conftest import Serve
+from tests.browser.conftest import CLIPBOARD, Serve
 from tests.pages import HOSTILE, contents, source
 
 pytestmark = pytest.mark.long
@@ -108,6 +109,22 @@ def test_it_brings_itself_up_to_date_and_disturbs_nobody(chromium: Browser, serv
         asked.clear()
         page.clock.run_for(REFRESH_MS)
         assert [] == asked
+
+
+def test_each_button_copies_its_command(chromium: Browser, serve: Serve) -> None:
+    """As it is to be pasted into a shell, whatever the names hold; also after a refresh."""
+    with opened(chromium, serve(contents(text="it's <b>`x`")), permissions=CLIPBOARD) as page:
+        page.get_by_text("Commands for it's").click()
+        page.clock.run_for(REFRESH_MS)
+        page.get_by_role("checkbox").uncheck()
+        copied = []
+        for number in range(1, 4):
+            page.get_by_role("button", name="Copy").first.click()
+            expect(page.get_by_role("button", name="Copied")).to_have_count(number)
+            copied.append(page.evaluate("navigator.clipboard.readText()"))
+
+        assert page.locator(".command code").all_text_contents() == copied
+        assert ["list", "replay", "replay"] == [shlex.split(each)[2] for each in copied]
 
 
 def test_it_says_when_the_bridge_answers_no_more(chromium: Browser, serve: Serve) -> None:

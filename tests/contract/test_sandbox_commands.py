@@ -61,6 +61,7 @@ def test_stdout_is_a_configuration_and_sigterm_ends_it_with_0() -> None:
     assert ["orders.v1-value"] == subjects
     assert settings["kafka"]["bootstrap.servers"] in talk
     assert f"partner-bridge sandbox events --url {url}\n" in talk
+    assert f"its page is at http://127.0.0.1:{settings['http']['port']}/." in talk
 
 
 def test_a_port_that_is_taken_is_exit_2_with_a_reason() -> None:

@@ -153,16 +153,25 @@ def test_silent_credentials_are_not_taken_for_a_silent_eventbridge(world: World)
 
 
 def test_a_silent_registry_is_named_before_its_time_is_over(world: World) -> None:
-    (partition,) = world.topic("orders")
+    """And that the other topic goes on, as soon as it does."""
+    (partition,), (other,) = world.topic("orders"), world.topic("notes")
     world.produce([Sent(partition.topic, order(1, 1))])
     with ScriptedRegistry() as registry:
         release = registry.silence("/schemas/ids/1")
-        settings = world.settings({partition.topic: ORDERS}, schema_registry={"url": registry.url})
+        settings = world.settings(
+            {partition.topic: ORDERS, other.topic: NOTES}, schema_registry={"url": registry.url}
+        )
         bridge = world.bridge(settings).start(ready=False)
         bridge.wait_started()
         bridge.wait_said(
             f"Not ready: schema 1 has not come from the schema registry at {registry.url} for",
             timeout_s=SAID_S,
+        )
+        numbers = itertools.count()
+        bridge.wait_said(
+            "Not ready, and delivering ",
+            timeout_s=2 * SAID_S,
+            meanwhile=lambda: world.produce([Sent(other.topic, note(next(numbers)))]),
         )
         release.set()
         bridge.sigterm()

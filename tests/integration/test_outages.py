@@ -33,7 +33,7 @@ def wait_shown(bridge: BridgeProcess, part: str) -> None:
     The first sentence of the page has it, too.
     """
     bridge.wait_unready(part, timeout_s=SHOWN_S, wall_limit=SHOWN_WALL_LIMIT)
-    bridge.wait_said("Not ready: ", timeout_s=SHOWN_S)
+    bridge.wait_said("Not ready", timeout_s=SHOWN_S)
     assert bridge.live()
 
 
@@ -324,7 +324,7 @@ def test_broker_silent_and_back(own_world: World, own_kafka: KafkaCluster) -> No
     assert (200, {}) == (bridge.ready()[0], bridge.ready()[1]["reasons"])
     own_kafka.freeze()
     bridge.wait_unready("kafka", timeout_s=SHOWN_S + 1)
-    bridge.wait_said("Not ready: Kafka broker ", timeout_s=SHOWN_S)
+    bridge.wait_said("Kafka broker ", timeout_s=SHOWN_S)
     assert own_kafka.client["bootstrap.servers"] in bridge.ready()[1]["reasons"]["kafka"]
     assert "has not answered for" in next(
         line["reason"] for line in bridge.lines() if line.get("event") == "kafka_problem"
@@ -347,7 +347,7 @@ def test_a_partition_without_a_leader_is_named(pytestconfig: pytest.Config, tmp_
         bridge = world.bridge(world.settings({each.topic: NOTES for each in (alone, other)})).start()
         world.wait_settled([alone, other])
         cluster.kill(1)
-        bridge.wait_said(f"Not ready: no broker leads {alone}", timeout_s=30)
+        bridge.wait_said(f"no broker leads {alone}", timeout_s=30)
         produced |= world.produce([Sent(other.topic, note(2))])
         world.wait_settled([other])
         assert [f"no broker leads {alone}"] == [

@@ -116,6 +116,12 @@ class Board:
         return self._tally.dead_lettered - (samples[0].dead_lettered if samples else 0)
 
     @property
+    def is_delivering(self) -> bool:
+        """Whether an event was delivered in the last 5 to 10 seconds: since the last sample but one."""
+        samples = self.history.samples[-2:]
+        return bool(samples) and sum(self._tally.delivered.copy().values()) > samples[0].delivered
+
+    @property
     def issues_forgotten(self) -> int:
         """Issues that were dropped for want of room."""
         return self._forgotten

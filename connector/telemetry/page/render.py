@@ -114,6 +114,7 @@ def html(contents: Contents, query: str) -> bytes:
     targets = [_target_row(each, contents) for each in contents.board.targets]
     sources = [(target, each) for target, many in contents.health.source_reports().items() for each in many]
     failing = {(target, each.source): each.reason for target, each in contents.health.failing_sources()}
+    issues, letters_open = contents.board.issues, contents.letters_open()
     pieces = _template().stream(
         name=contents.name,
         at=iso_second(now_ms()),
@@ -122,9 +123,10 @@ def html(contents: Contents, query: str) -> bytes:
         partitions=partitions[:MAX_PARTITIONS],
         partitions_left=max(0, len(partitions) - MAX_PARTITIONS),
         sources=_source_page(sources, failing, asked),
-        issues=_issue_rows(contents),
+        issues=_issue_rows(issues, letters_open, contents.config_file),
+        issues_left=max(0, len(issues) - MAX_ISSUES),
         issues_forgotten=contents.board.issues_forgotten,
-        counts_open=contents.letters_open() is not None,
+        letters_open=letters_open and _open_by_code(letters_open),
         charts=charts(contents.board.history),
         configuration=contents.configuration(),
         versions=contents.versions,
@@ -200,6 +202,7 @@ def _sentence(
         Situation(
             ready=contents.health.ready()[1],
             per_minute=sum(each.per_minute or 0.0 for each in targets),
+            is_delivering=contents.board.is_delivering,
             targets=len(targets),
             partitions=partitions,
             waiting=max(
@@ -306,18 +309,25 @@ def _whole(text: str) -> int:
 # Dead letters
 
 
-def _issue_rows(contents: Contents) -> list[IssueRow]:
-    counts = contents.letters_open()
-    newest = sorted(contents.board.issues.items(), key=lambda each: each[1].last_ms, reverse=True)
+def _issue_rows(
+    issues: Mapping[IssueKey, Issue], letters_open: Mapping[str, int] | None, config_file: str | None
+) -> list[IssueRow]:
+    newest = sorted(issues.items(), key=lambda each: each[1].last_ms, reverse=True)
     return [
         IssueRow(
             *key,
             issue,
-            _commands(key, contents.config_file),
-            None if counts is None else counts.get(key[0], 0),
+            _commands(key, config_file),
+            None if letters_open is None else letters_open.get(key[0], 0),
         )
         for key, issue in newest[:MAX_ISSUES]
     ]
+
+
+def _open_by_code(letters_open: Mapping[str, int]) -> dict[str, int]:
+    """Those codes that have open letters, the most frequent first."""
+    most = sorted(letters_open.items(), key=lambda each: (-each[1], each[0]))
+    return {code: letters for code, letters in most if letters}
 
 
 def _commands(key: IssueKey, config_file: str | None) -> list[str]:

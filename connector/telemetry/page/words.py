@@ -29,6 +29,9 @@ RUNBOOK = {
 }
 """The entry of docs/runbook.md for each reason that has one."""
 
+STANDSTILL = {"halted", "loop", "eventbridge"}
+"""Reasons by which nothing is delivered, also where something was a moment ago."""
+
 NOT_ACTIVE: dict[SourceState, tuple[str, str]] = {
     "PENDING": ("customer has not accepted its source", "customers have not accepted their source"),
     "DELETED": ("source is deleted", "sources are deleted"),
@@ -41,8 +44,8 @@ class Obstacle(NamedTuple):
     """Something that stands in the way."""
 
     text: str
-    runbook: str | None = None
-    """Its entry in the runbook."""
+    runbook: str | None
+    """Its entry in the runbook, where there is one."""
 
 
 class Situation(NamedTuple):
@@ -52,6 +55,8 @@ class Situation(NamedTuple):
     """As `/readyz` answers."""
     per_minute: float
     """Events delivered."""
+    is_delivering: bool
+    """Whether one was delivered in the last seconds."""
     targets: int
     partitions: Sequence[PartitionReport]
     """The one furthest behind comes first."""
@@ -82,7 +87,7 @@ def sentence(now: Situation) -> Sentence:
     obstacles += _of_targets(now, is_said="eventbridge" in reasons)
     obstacles += _of_sources(now)
     if not reasons and not now.ready["targets_down"] and (again := now.ready["sent_again"]):
-        entry = "PartnerBridgeThrottled" if now.is_throttled else None
+        entry = "PartnerBridgeThrottled" if now.is_throttled else RUNBOOK["eventbridge"]
         obstacles.append(Obstacle(str(again), entry))
     if late := _late(now.partitions):
         obstacles.append(Obstacle(late, "PartnerBridgeFallingBehind"))
@@ -102,11 +107,12 @@ def _doing(now: Situation, reasons: Mapping[str, Json]) -> str:
         return "Stopping"
     if "starting" in reasons:
         return "Starting"
+    rate = f"{counted(round(now.per_minute), 'event')} a minute to {counted(now.targets, 'target')}"
     if reasons:
-        return "Not ready"
+        is_delivering = now.is_delivering and round(now.per_minute) and not reasons.keys() & STANDSTILL
+        return f"Not ready, and delivering {rate}" if is_delivering else "Not ready"
     if round(now.per_minute):
-        events, targets = counted(round(now.per_minute), "event"), counted(now.targets, "target")
-        return f"Delivering {events} a minute to {targets}"
+        return f"Delivering {rate}"
     if not now.partitions:
         return "Idle, ready to take over: this process has no partition"
     if now.waiting:
@@ -119,15 +125,15 @@ def _of_targets(now: Situation, *, is_said: bool) -> list[Obstacle]:
     found = []
     if not is_said:
         for target, problem in down.items():
-            found.append(Obstacle(f"target {target} takes nothing: {problem}", "PartnerBridgeTargetDown"))
+            found.append(Obstacle(f"target {target} takes nothing: {problem}", RUNBOOK["eventbridge"]))
     for target, text in _mapping(now.ready["first_lookups"]).items():
         if target not in down:
-            found.append(Obstacle(f"target {target} is {text}"))
+            found.append(Obstacle(f"target {target} is {text}", None))  # as at every start
     for target, text in _mapping(now.ready["lookups"]).items():
         if target not in down:  # which says it, or why nothing else arrives there either
             found.append(Obstacle(f"target {target}: {text}", "PartnerBridgeLookupsFailing"))
     if receipts := now.ready["receipts"]:
-        found.append(Obstacle(f"receipts are being lost: {receipts}"))
+        found.append(Obstacle(f"receipts are being lost: {receipts}", "PartnerBridgeReceiptsLost"))
     if problem := now.ready["pauses_problem"]:
         found.append(Obstacle(str(problem), "PartnerBridgePausesUnreadable"))
     pauses = now.ready["pauses"]
@@ -148,7 +154,7 @@ def _of_sources(now: Situation) -> list[Obstacle]:
         text = "source cannot be looked up, and may drop what it is sent"
         if count > 1:
             text = "sources cannot be looked up, and may drop what they are sent"
-        found.append(Obstacle(f"{count:,} {text}"))
+        found.append(Obstacle(f"{count:,} {text}", "PartnerBridgeEventsMaybeDropped"))
     if count := now.sources_failing:
         text = (
             "source takes nothing while others do" if count == 1 else "sources take nothing while others do"

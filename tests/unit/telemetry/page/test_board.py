@@ -99,6 +99,21 @@ def test_totals_are_kept_every_five_seconds() -> None:
     assert {"eu": (0.02, 0.02)} == state.percentiles
 
 
+def test_it_delivers_while_something_was_delivered_in_the_last_seconds() -> None:
+    """The rate is that of a minute, and stays for as long."""
+    tally = Tally()
+    state = Board(tally)
+
+    def after(second: float, *, accepted: int) -> bool:
+        tally.deliver("eu", accepted)
+        state.report(second, partitions=[], targets=[])
+        return state.is_delivering
+
+    assert not state.is_delivering
+    assert [False, True, True] == [after(0, accepted=9), after(1, accepted=1), after(5, accepted=0)]
+    assert [True, False] == [after(9, accepted=0), after(10, accepted=0)]
+
+
 def test_a_brown_out_is_said_with_its_share_and_reason() -> None:
     """A fifth of what was sent in the last seconds, as for the alert; what was before counts no more."""
     tally = Tally()

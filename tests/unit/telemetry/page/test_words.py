@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,12 +15,15 @@ from connector.telemetry.page import PartitionReport
 from connector.telemetry.page.words import RUNBOOK, Situation, duration, sentence
 from tests.fakes import FakeClock
 
+ROOT = Path(__file__).parents[4]
+
 
 def situation(health: Health, **changed: Any) -> Situation:
     """Of a bridge at work, with what differs."""
     given: dict[str, Any] = {
         "ready": health.ready()[1],
         "per_minute": 4210.4,
+        "is_delivering": False,
         "targets": 3,
         "partitions": [partition(0, 0.0)],
         "waiting": 0,
@@ -88,6 +93,29 @@ def test_a_reason_of_readyz_is_said_word_for_word(running: Health, key: str) -> 
     assert ("bad", RUNBOOK[key]) == (said.level, said.obstacles[0].runbook)
 
 
+@pytest.mark.parametrize("key", ["kafka", "dead_letter", "schema_registry", "paused"])
+def test_what_goes_on_beside_a_reason_is_said(running: Health, key: str) -> None:
+    """A registry that is down for one topic holds up no other."""
+    running.report(key, "schema 7 does not come")
+
+    def said(**changed: Any) -> str:
+        return sentence(situation(running, **changed)).text
+
+    doing = "Not ready, and delivering 4,210 events a minute to 3 targets"
+    assert f"{doing}: schema 7 does not come." == said(is_delivering=True)
+    assert "Not ready: schema 7 does not come." == said(is_delivering=False)
+    assert "Not ready: schema 7 does not come." == said(is_delivering=True, per_minute=0.4)
+
+
+@pytest.mark.parametrize("key", ["eventbridge", "halted"])
+def test_nothing_goes_on_beside_a_standstill(running: Health, key: str) -> None:
+    """What was delivered a moment ago is no comfort, and contradicts the reason."""
+    running.report(key, "nothing was accepted for 3 s")
+
+    said = sentence(situation(running, is_delivering=True)).text
+    assert "Not ready: nothing was accepted for 3 s." == said
+
+
 def test_a_question_ends_the_sentence_as_it_is(running: Health) -> None:
     running.report("schema_registry", "it is not JSON. Is a proxy answering?")
 
@@ -105,40 +133,137 @@ def test_a_start_and_a_stop_are_no_trouble_by_name() -> None:
     assert sentence(situation(health)).text.startswith("Stopping: told to stop")
 
 
-OBSTACLES: list[tuple[Callable[[Health], None], dict[str, Any], str]] = [
-    (lambda h: h.targets_down({"eu": "for 3 s no"}), {}, "target eu takes nothing: for 3 s no"),
-    (lambda h: h.first_lookups("eu", 2), {}, "target eu is looking up 2 sources first; their events wait"),
-    (lambda h: h.lookups("eu", "no lookup has succeeded"), {}, "target eu: no lookup has succeeded"),
-    (lambda h: h.sent_again("7 of 9 failed"), {}, "7 of 9 failed"),
-    (lambda h: h.receipts("no topic"), {}, "receipts are being lost: no topic"),
-    (lambda h: h.pauses([Pause("topic", "orders", None)], None), {}, "1 pause is in force"),
-    (lambda h: h.pauses([], "pauses.yaml, line 3: bad"), {}, "pauses.yaml, line 3: bad"),
-    (lambda _: None, {"source_states": {"MISSING": 1}}, "1 source is missing"),
-    (
+class Case(NamedTuple):
+    """What stands in the way while the bridge is ready, and how that is said."""
+
+    happen: Callable[[Health], None]
+    changed: dict[str, Any]
+    text: str
+    runbook: str | None
+
+
+OBSTACLES = [
+    Case(
+        lambda h: h.targets_down({"eu": "for 3 s no"}),
+        {},
+        "target eu takes nothing: for 3 s no",
+        "PartnerBridgeTargetDown",
+    ),
+    Case(
+        lambda h: h.first_lookups("eu", 2),
+        {},
+        "target eu is looking up 2 sources first; their events wait",
+        None,
+    ),
+    Case(
+        lambda h: h.lookups("eu", "no lookup has succeeded"),
+        {},
+        "target eu: no lookup has succeeded",
+        "PartnerBridgeLookupsFailing",
+    ),
+    Case(lambda h: h.sent_again("7 of 9 failed"), {}, "7 of 9 failed", "PartnerBridgeTargetDown"),
+    Case(
+        lambda h: h.sent_again("7 of 9 failed (SlowDown)"),
+        {"is_throttled": True},
+        "7 of 9 failed (SlowDown)",
+        "PartnerBridgeThrottled",
+    ),
+    Case(
+        lambda h: h.receipts("no topic"), {}, "receipts are being lost: no topic", "PartnerBridgeReceiptsLost"
+    ),
+    Case(
+        lambda h: h.pauses([Pause("topic", "orders", None)], None),
+        {},
+        "1 pause is in force",
+        "PartnerBridgePausedLong",
+    ),
+    Case(
+        lambda h: h.pauses([], "pauses.yaml, line 3: bad"),
+        {},
+        "pauses.yaml, line 3: bad",
+        "PartnerBridgePausesUnreadable",
+    ),
+    Case(
+        lambda _: None,
+        {"source_states": {"MISSING": 1}},
+        "1 source is missing",
+        "PartnerBridgeSourceInactive",
+    ),
+    Case(
         lambda _: None,
         {"source_states": {"UNKNOWN": 1}},
         "1 source cannot be looked up, and may drop what it is sent",
+        "PartnerBridgeEventsMaybeDropped",
     ),
-    (
+    Case(
         lambda _: None,
         {"source_states": {"UNKNOWN": 2}},
         "2 sources cannot be looked up, and may drop what they are sent",
+        "PartnerBridgeEventsMaybeDropped",
     ),
-    (lambda _: None, {"sources_failing": 2}, "2 sources take nothing while others do"),
-    (lambda _: None, {"dead_lettered": 1}, "1 record was dead-lettered in the last 15 minutes"),
+    Case(
+        lambda _: None,
+        {"sources_failing": 2},
+        "2 sources take nothing while others do",
+        "PartnerBridgeStuck",
+    ),
+    Case(
+        lambda _: None,
+        {"partitions": [partition(3, 722.0, 99)]},
+        "partition orders.v1[3] is 12 minutes behind, since 2023-11-14T22:13:20Z",
+        "PartnerBridgeFallingBehind",
+    ),
+    Case(
+        lambda _: None,
+        {"dead_lettered": 1},
+        "1 record was dead-lettered in the last 15 minutes",
+        "PartnerBridgeDeadLetters",
+    ),
 ]
 
+WITHOUT_RUNBOOK = {
+    "target eu is looking up 2 sources first; their events wait": "each start does, and each new customer; "
+    "what keeps it from an end is said beside it, with an entry",
+    "starting": "it passes; what keeps it from an end is another reason, with an entry",
+    "stopping": "it was told to",
+}
 
-@pytest.mark.parametrize(("happen", "changed", "text"), OBSTACLES, ids=[text for *_, text in OBSTACLES])
-def test_what_stands_in_the_way_without_making_it_unready(
-    running: Health, happen: Callable[[Health], None], changed: dict[str, Any], text: str
-) -> None:
-    """All that `/readyz` shows beside its reasons."""
-    happen(running)
-    said = sentence(situation(running, **changed))
 
-    assert f"Delivering 4,210 events a minute to 3 targets; {text}." == said.text
-    assert ("warning", [text]) == (said.level, [each.text for each in said.obstacles])
+@pytest.mark.parametrize("case", OBSTACLES, ids=[case.text for case in OBSTACLES])
+def test_what_stands_in_the_way_without_making_it_unready(running: Health, case: Case) -> None:
+    """All that `/readyz` shows beside its reasons; each with its entry of the runbook."""
+    case.happen(running)
+    said = sentence(situation(running, **case.changed))
+
+    assert f"Delivering 4,210 events a minute to 3 targets; {case.text}." == said.text
+    assert ("warning", [(case.text, case.runbook)]) == (said.level, said.obstacles)
+
+
+def test_what_has_no_entry_of_the_runbook_has_a_reason() -> None:
+    """Whoever reads of an obstacle at night is told what to do."""
+    source = "".join(path.read_text() for path in (ROOT / "connector").rglob("*.py"))
+    reasons = {
+        *re.findall(r'health\.report\(\s*"(\w+)"', source),
+        *re.findall(r'reasons\["(\w+)"\] =', source),
+    }
+
+    assert {"kafka", "loop", "starting"} < reasons
+    without = {case.text for case in OBSTACLES if case.runbook is None} | (reasons - RUNBOOK.keys())
+    assert without == WITHOUT_RUNBOOK.keys()
+
+
+def test_every_entry_of_the_runbook_that_the_page_names_is_there() -> None:
+    """The page links to its heading."""
+    folder = ROOT / "connector" / "telemetry" / "page"
+    named = {
+        entry
+        for name in ("words.py", "page.html")
+        for entry in re.findall(r"\bPartnerBridge\w+", (folder / name).read_text())
+    }
+    headings = re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+
+    assert {*RUNBOOK.values(), *(case.runbook for case in OBSTACLES if case.runbook)} <= named
+    assert set() == named - set(headings)
 
 
 def test_targets_that_are_all_down_are_said_once(running: Health) -> None:
@@ -173,30 +298,10 @@ def test_a_loop_that_stands_still_is_said_long_before_it_counts_as_dead(clock: F
     assert f"Delivering 4,210 events a minute to 3 targets; {said}." == sentence(situation(health)).text
     assert said == health.ready()[1]["loop"]
     clock.now_s += 60
-    assert sentence(situation(health)).text.startswith(
+    assert sentence(situation(health, is_delivering=True)).text.startswith(
         "Not ready: the poll loop has not come round for 66.0 s"
     )
     assert 1 == sentence(situation(health)).text.count("loop")
-
-
-@pytest.mark.parametrize(("is_throttled", "entry"), [(True, "PartnerBridgeThrottled"), (False, None)])
-def test_a_brown_out_has_the_entry_of_its_alert_where_there_is_one(
-    running: Health, is_throttled: bool, entry: str | None
-) -> None:
-    """Which of the many codes of throttling it has is of no concern."""
-    running.sent_again("7 of 9 failed (SlowDown) and are sent again")
-    said = sentence(situation(running, is_throttled=is_throttled))
-
-    assert [entry] == [each.runbook for each in said.obstacles]
-
-
-def test_lookups_that_fail_have_the_entry_of_their_alert(running: Health) -> None:
-    """Nothing else tells of them while events flow."""
-    running.lookups("eu", "no lookup has succeeded")
-
-    assert ["PartnerBridgeLookupsFailing"] == [
-        each.runbook for each in sentence(situation(running)).obstacles
-    ]
 
 
 @pytest.mark.parametrize(
