@@ -300,6 +300,10 @@ class LastDelivery(NamedTuple):
     """The EventId of this delivery."""
 
 
+MAX_ERROR_CHARACTERS = 300
+"""Kept of the text of a source's last error."""
+
+
 class LastError(NamedTuple):
     """The last thing that went wrong with an event of a source."""
 
@@ -309,6 +313,12 @@ class LastError(NamedTuple):
     """EventBridge's own, or that of a verdict or dead letter."""
     text: str
     """Without values of the record."""
+
+    def short(self) -> LastError:
+        """The same with at most 300 characters of its text, as `schemas/source-health.json` allows."""
+        if len(self.text) <= MAX_ERROR_CHARACTERS:
+            return self
+        return self._replace(text=f"{self.text[: MAX_ERROR_CHARACTERS - 1]}…")
 
 
 PauseKind: TypeAlias = Literal["source", "topic", "target"]

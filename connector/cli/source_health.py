@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,17 +18,20 @@ from connector.sources.replicas import SourceHealth, added, ask, latest
 
 if TYPE_CHECKING:
     from connector.config import ReceiptSettings, Settings
+    from connector.dead_letters.totals import DeadLetteredTotal
+    from connector.model import Record
     from connector.receipts.totals import DeliveredTotal
     from connector.sources.admin import Row
 
 RECENT_MS = 24 * 3_600_000
-"""Receipts are read from so long ago on, unless --since says otherwise."""
+"""Receipts and dead letters are read from so long ago on, unless --since says otherwise."""
 
 
 class Figures:
-    """The figures of sources: of running bridges, and of receipts where the configuration has some.
+    """The figures of sources: of running bridges and, where the configuration has receipts, of topics.
 
-    `problem` says why there are none of receipts although there should be.
+    What has come to an end is counted by receipts and dead letters, since the same time. What waits now only
+    running bridges know.
     """
 
     def __init__(
@@ -48,44 +51,79 @@ class Figures:
         since_ms = _since_ms(settings, since)
         self._answers = ask(asked, settings.http.authorization)
         self._totals: Mapping[tuple[str, str], DeliveredTotal] = {}
+        self._dead_lettered: Mapping[tuple[str, str], DeadLetteredTotal] = {}
         self._receipts: dict[str, object] | None = None
-        self.problem: str | None = None
-        if settings.receipts is not None:
-            try:
-                self._read(settings, settings.receipts, since_ms, source)
-            except (ConfigError, UnavailableError) as error:
-                self.problem = f"Receipts are not counted, nor what bridges delivered that are gone: {error}"
+        self._letters: dict[str, object] | None = None
+        self.problems: list[str] = []
+        """Why receipts or dead letters are not counted although they should be, in sentences."""
+        if settings.receipts is None:
+            return
+        try:
+            self._read_receipts(settings, settings.receipts, since_ms, source)
+        except (ConfigError, UnavailableError) as error:
+            self.problems.append(
+                f"Receipts are not counted, nor what bridges delivered that are gone: {error}"
+            )
+        try:
+            self._read_letters(settings, since_ms, source)
+        except (ConfigError, UnavailableError) as error:
+            self.problems.append(
+                f"Dead letters are counted as running bridges say, without those that are gone: {error}"
+            )
 
     def of(self, row: Row) -> SourceHealth:
         """The figures of one source."""
         key = (row.target, row.source)
         health = added(row.source, row.target, row.status.state, self._answers.sources.get(key, ()))
-        if self._receipts is None:
-            return health
-        update: dict[str, object] = {"delivered": 0}
+        update: dict[str, object] = {}
+        if self._receipts is not None:
+            update |= {"delivered": 0, "bytes": 0, "billed_chunks": 0}
+        if self._letters is not None:
+            update["dead_lettered"] = 0
         if total := self._totals.get(key):
             at_ms, event_id, eventbridge_id = total.last
             last = {"at": iso_second(at_ms), "event_id": event_id, "eventbridge_id": eventbridge_id}
-            update = {"delivered": total.events, "last_delivered": latest([last, health.last_delivered])}
+            update |= {
+                "delivered": total.events,
+                "bytes": total.size_bytes,
+                "billed_chunks": total.billed_chunks,
+                "last_delivered": latest([last, health.last_delivered]),
+            }
+        if dead_lettered := self._dead_lettered.get(key):
+            at_ms, code, text = dead_lettered.last.short()
+            error = {"at": iso_second(at_ms), "code": code, "text": text}
+            update |= {
+                "dead_lettered": dead_lettered.events,
+                "last_error": latest([error, health.last_error]),
+            }
         return health.model_copy(update=update)
 
     def origin(self) -> dict[str, object]:
         """Where the figures come from, for machines."""
         answered, silent = self._answers.answered, self._answers.silent
-        return {"bridges": {"answered": [*answered], "silent": [*silent]}, "receipts": self._receipts}
+        return {
+            "bridges": {"answered": [*answered], "silent": [*silent]},
+            "receipts": self._receipts,
+            "dead_letters": self._letters,
+        }
 
     def print_origin(self) -> None:
         """The same in notes to people, as far as it is not as expected."""
         for bridge, reason in self._answers.silent.items():
             note(f"no bridge answers at {bridge}, so the figures are without it (--bridge URL): {reason}")
-        if self._receipts is not None:
-            topic, since = self._receipts["topic"], self._receipts["since"]
-            note(
-                f"delivered counts the receipts in {topic} since {since}, "
-                "also those of bridges that are gone; all else is of running bridges since they started"
-            )
+        read = [(self._receipts, "delivered, bytes and chunks"), (self._letters, "dead-lettered")]
+        counted = [f"{what} in {origin['topic']}" for origin, what in read if origin]
+        since = next((origin["since"] for origin, _ in read if origin), None)
+        if counted:
+            rest = "what is held and waits is of running bridges"
+            if len(counted) < len(read):
+                rest = "all else is of running bridges since they started"
+            counts = ", and ".join(counted)
+            note(f"counted since {since}, also of bridges that are gone: {counts}; {rest}")
 
-    def _read(self, settings: Settings, receipts: ReceiptSettings, since_ms: int, source: str | None) -> None:
+    def _read_receipts(
+        self, settings: Settings, receipts: ReceiptSettings, since_ms: int, source: str | None
+    ) -> None:
         from connector.receipts.format import Wanted  # noqa: PLC0415
         from connector.receipts.topic import ReceiptTopic  # noqa: PLC0415
         from connector.receipts.totals import delivered_totals  # noqa: PLC0415
@@ -101,6 +139,25 @@ class Figures:
                 "since": iso_second(since_ms),
                 "unreadable": topic.unreadable,
             }
+
+    def _read_letters(self, settings: Settings, since_ms: int, source: str | None) -> None:
+        from connector.dead_letters.topics import DeadLetterTopic  # noqa: PLC0415
+        from connector.dead_letters.totals import dead_lettered_totals  # noqa: PLC0415
+
+        with closing(DeadLetterTopic(settings)) as topic:
+            ranges = topic.snapshot()
+            with progress("dead letters read", size_of(ranges)) as shown:
+                read = _shown(topic.read(ranges, since_ms=since_ms), shown.advance)
+                self._dead_lettered = dead_lettered_totals(
+                    read, bridge=settings.name, since_ms=since_ms, source=source
+                )
+            self._letters = {"topic": topic.name, "since": iso_second(since_ms)}
+
+
+def _shown(batches: Iterable[Sequence[Record]], on_read: Callable[[int], None]) -> Iterator[Sequence[Record]]:
+    for batch in batches:
+        on_read(len(batch))
+        yield batch
 
 
 def row_json(row: Row, health: SourceHealth | None = None) -> dict[str, object]:

@@ -81,7 +81,8 @@ CountedSince = Annotated[
     typer.Option(
         "--since",
         metavar="WHEN",
-        help="With receipts: count deliveries since 2026-11-22T10:00Z, or 2h (ago). Default: 24h.",
+        help="With receipts: count deliveries and dead letters since 2026-11-22T10:00Z, or 2h (ago). "
+        "Default: 24h.",
     ),
 ]
 
@@ -167,11 +168,11 @@ def list_(
 ) -> None:
     """Show every source: state, deliveries, errors, what waits.
 
-    Figures are added over the running bridges, since they started. With receipts, deliveries are counted
-    since --since, also those of bridges that are gone. Bytes, and the chunks of 64 KiB that AWS bills, are of
-    what was delivered. schemas/source-health.json describes --json.
+    Figures are added over the running bridges, since they started. With receipts, deliveries, bytes, the
+    chunks of 64 KiB that AWS bills, and dead letters are counted since --since, also those of bridges that
+    are gone; what is held and waits is of running bridges. schemas/source-health.json describes --json.
 
-    Exit code 4: a target did not answer, or the receipts cannot be read.
+    Exit code 4: a target did not answer, or the receipts or dead letters cannot be read.
     """
     from connector.cli.source_health import Figures, print_disagreements, print_rows, row_json  # noqa: PLC0415
 
@@ -182,8 +183,7 @@ def list_(
     figures = Figures(settings, bridge, since)
     rows = [row for row in _with_progress(admin.rows(prefixes)) if not wanted or row.status.state in wanted]
     healths = [figures.of(row) for row in rows]
-    if figures.problem:
-        admin.problems.append(figures.problem)
+    admin.problems += figures.problems
     if as_json:
         listed = [row_json(row, health) for row, health in zip(rows, healths, strict=True)]
         print_json({"sources": listed, **figures.origin(), "problems": admin.problems})
@@ -225,8 +225,7 @@ def status(
     admin = _admin(context, settings, target, region)
     figures = Figures(settings, bridge, since, source=name)
     rows = admin.look_up(name)
-    if figures.problem:
-        admin.problems.append(figures.problem)
+    admin.problems += figures.problems
     if as_json:
         shown = [row_json(row, figures.of(row)) for row in rows]
         print_json({"sources": shown, **figures.origin(), "problems": admin.problems})

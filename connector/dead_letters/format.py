@@ -256,6 +256,11 @@ class DeadLetter(NamedTuple):
         return _text(self.ours, EVENT_ID)
 
     @property
+    def target(self) -> str | None:
+        """Where its event was sent; None where it failed before that was made."""
+        return _text(self.ours, _TARGET)
+
+    @property
     def only_if_active(self) -> bool:
         """Whether it was written because its source was closed: it waits until that is seen to be ACTIVE."""
         return self.label.code in OF_SOURCES

@@ -1,12 +1,14 @@
-"""Counts of dead letters by code, source and time, in bounded memory."""
+"""Counts of dead letters by code, source and time, in bounded memory; and those of each source."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, cast, get_args
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 
+from connector.dead_letters.format import UnreadableLetter, label, read
 from connector.dead_letters.resolutions import DeadLetterState
 from connector.dead_letters.selection import CODE_UNREADABLE, StoredDeadLetter
-from connector.model import iso
+from connector.model import LastError, Record, iso
 
 OTHER = "other"
 
@@ -94,6 +96,41 @@ class Totals:
                 if isinstance(value, str):
                     _merge(groups, value, group)
         self._alike.clear()
+
+
+class DeadLetteredTotal(NamedTuple):
+    """Dead letters of one source; an event that was dead-lettered again counts again."""
+
+    events: int
+    last: LastError
+
+
+def dead_lettered_totals(
+    batches: Iterable[Sequence[Record]], *, bridge: str, since_ms: int, source: str | None = None
+) -> dict[tuple[str, str], DeadLetteredTotal]:
+    """By target and source what all replicas of a bridge dead-lettered since then, whatever came of it later.
+
+    The letters may come in any order. Those whose record failed before its source was known are of none.
+    With `source` only its own count.
+    """
+    totals: dict[tuple[str, str], DeadLetteredTotal] = {}
+    for records in batches:
+        for record in records:
+            try:
+                said = label(record)
+            except UnreadableLetter:
+                continue
+            if said.bridge != bridge or said.source is None or source not in {None, said.source}:
+                continue
+            letter = read(record, said)
+            at_ms, target = letter.last_failure_ms, letter.target
+            if target is None or at_ms < since_ms:
+                continue
+            events, last = totals.get((target, said.source), (0, None))
+            if last is None or at_ms >= last.at_ms:
+                last = LastError(at_ms, said.code, letter.message)
+            totals[target, said.source] = DeadLetteredTotal(events + 1, last)
+    return totals
 
 
 def _merge(groups: dict[str, TotalsRow], value: str, group: TotalsRow) -> None:

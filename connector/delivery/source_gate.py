@@ -25,8 +25,6 @@ REOPEN_MAX_S = 60.0
 URGE_INTERVAL_S = 0.5
 """How often sources are checked whose events wait because their last lookup is too old."""
 MAX_FORGOTTEN = 10_000
-MAX_ERROR_CHARACTERS = 300
-"""Kept of the text of a source's last error."""
 NOT_SEEN = "it cannot be looked up"
 UNANSWERED = "EventBridge has not answered yet"
 """Why nothing came of a request or a lookup that is in flight."""
@@ -216,11 +214,8 @@ class SourceGate:
         """Remember what went wrong last with an event of a source."""
         known = self._known.get(source)
         if known is not None and (known.last_error is None or error.at_ms >= known.last_error.at_ms):
-            text = error.text
-            if len(text) > MAX_ERROR_CHARACTERS:
-                text = f"{text[: MAX_ERROR_CHARACTERS - 1]}…"
             # Thousands of sources fail for the same reason, and share its text.
-            known.last_error = error._replace(text=sys.intern(text))
+            known.last_error = error._replace(text=sys.intern(error.short().text))
 
     def dead_lettered(self, source: str, error: LastError) -> None:
         """Count an event of a source that is in the dead-letter topic now."""

@@ -5,14 +5,15 @@ Memory is bounded by the limit of a search, whatever the topics hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Self
 
 from connector import config
+from connector.dead_letters.format import DeadLetter
 from connector.delivery_log.bridges import BridgeEvidence
-from connector.delivery_log.letters import newest_letters
+from connector.delivery_log.letters import letters_delivered_as, letters_of_source, newest_letters
 from connector.delivery_log.receipts import StoredReceipts
 from connector.delivery_log.search import (
     EARLIER_MS,
@@ -24,7 +25,7 @@ from connector.delivery_log.search import (
     parse_event_id,
 )
 from connector.delivery_log.status import Evidence, FoundEvent, FoundLetter, found_event
-from connector.errors import ConfigError, Problem
+from connector.errors import ConfigError, Problem, UnavailableError
 from connector.formats.keys import key_test
 from connector.formats.registries import Registries
 from connector.formats.schema_cache import with_schema
@@ -74,6 +75,8 @@ class DeliveryLog:
         self._reader = Reader(settings)
         self._open.callback(self._reader.close)
         self._findings = Findings()
+        self._are_letters_known = True
+        """So far in this search. Seeing that they cannot be read may take long, so once is enough."""
 
     def __enter__(self) -> Self:
         self.pipeline.cluster_id = self._reader.metadata().cluster_id or self.pipeline.cluster_id
@@ -92,13 +95,15 @@ class DeliveryLog:
             UnavailableError: as above.
         """
         self._findings = findings = Findings()
+        self._are_letters_known = True
         receipts = self._receipts()
         with closing(receipts) if receipts is not None else nullcontext():
             latest = self._records(search, receipts)
             found = latest.records()
             # Before receipts and letters: what was settled by now has them, and what is settled later is not
             # taken for settled.
-            committed = self._reader.committed({each.position.partition for each in found})
+            left = [each for each in found if each.mapped is not None]
+            committed = self._reader.committed({each.position.partition for each in left})
             oldest_ms = None if receipts is None else receipts.oldest_ms()
             deliveries = {} if receipts is None else receipts.deliveries(found)
             if receipts is not None and receipts.unreadable:
@@ -111,9 +116,7 @@ class DeliveryLog:
             no_receipts = "receipts are off"
         elif receipts is None:
             no_receipts = f"there is no topic {self._settings.receipts.topic}"
-        is_unsettled = any(
-            each.position.offset >= committed.get(each.position.partition, 0) for each in found
-        )
+        is_unsettled = any(each.position.offset >= committed.get(each.position.partition, 0) for each in left)
         bridges = ask_bridges() if is_unsettled else BridgeEvidence()
         for record in found:
             evidence = Evidence(
@@ -123,6 +126,7 @@ class DeliveryLog:
                 self._holds_inactive(record),
                 self._topic_names(record),
                 bridges,
+                are_letters_known=self._are_letters_known,
             )
             position = record.position
             findings.events.append(
@@ -138,11 +142,20 @@ class DeliveryLog:
         return findings
 
     def _letters(self, found: Collection[FoundRecord]) -> Mapping[Position, FoundLetter]:
+        if self._are_letters_known:
+            with self._without_letters():
+                return newest_letters(self._settings, found, show=self._show)
+        return {}
+
+    @contextmanager
+    def _without_letters(self) -> Iterator[None]:
+        """Go on where letters cannot be read, with a problem that says so."""
         try:
-            return newest_letters(self._settings, found, show=self._show)
-        except ConfigError as error:
-            self._findings.problems.append(error.problems[0].message)
-            return {}
+            yield
+        except (ConfigError, UnavailableError) as error:
+            self._are_letters_known = False
+            why = error.problems[0].message if isinstance(error, ConfigError) else str(error)
+            self._findings.problems.append(f"what was dead-lettered is not known: {why}")
 
     # --- records ----------------------------------------------------------------------------------
 
@@ -199,18 +212,25 @@ class DeliveryLog:
 
     def _delivered_as(self, search: Search, receipts: StoredReceipts | None) -> Mapping[Position, int | None]:
         """Where the records are that EventBridge gave this id, and their times."""
+        if search.event_id is None:
+            return {}
+        found: dict[Position, int | None] = {}
+        if receipts is not None:
+            since_ms = None if search.since_ms is None else search.since_ms - EARLIER_MS
+            for receipt in receipts.read(since_ms, Wanted(ids=frozenset({search.event_id}))):
+                found |= {event.position: _timestamp_ms(event.event_id) for event in receipt.events}
+            self._findings.looked_at.append(f"the receipts in {receipts.name}")
+        if not found:  # a receipt is written of what a replay delivers, too, but may be lost or deleted
+            with self._without_letters():
+                for letter in letters_delivered_as(self._settings, search.event_id, show=self._show):
+                    found[letter.record.position] = _of_letter(letter)
+            self._findings.looked_at.append(f"the replays in {self._settings.dead_letter.resolutions}")
         delivered: dict[Position, int | None] = {}
-        if receipts is None or search.event_id is None:
-            return delivered
-        since_ms = None if search.since_ms is None else search.since_ms - EARLIER_MS
-        for receipt in receipts.read(since_ms, Wanted(ids=frozenset({search.event_id}))):
-            for event in receipt.events:
-                if (why := self.pipeline.refusal(event.topic)) is not None:
-                    self._findings.problems.append(f"{event.position} was delivered so, and now {why}")
-                    continue
-                own = parse_event_id(event.event_id)
-                delivered[event.position] = own and own.timestamp_ms
-        self._findings.looked_at.append(f"the receipts in {receipts.name}")
+        for position, timestamp_ms in found.items():
+            if (why := self.pipeline.refusal(position.partition.topic)) is None:
+                delivered[position] = timestamp_ms
+            else:
+                self._findings.problems.append(f"{position} was delivered so, and now {why}")
         return delivered
 
     def _topics_of(self, source: str, topic: str | None) -> list[str]:
@@ -313,27 +333,55 @@ class DeliveryLog:
             self._findings.problems.append(f"{error.problems[0].message}: set receipts.create, or create it")
             return None
 
+    # --- records that are gone --------------------------------------------------------------------
+
     def _add_gone(self, found: Latest, search: Search, receipts: StoredReceipts | None) -> None:
-        """Add the records that were delivered to a source and are gone from their topics."""
-        if receipts is None or search.source is None:
-            return
-        begins: dict[str, Mapping[int, tuple[int, int]]] = {}
-        since_ms = None if search.since_ms is None else search.since_ms - EARLIER_MS
-        for receipt in receipts.read(since_ms, Wanted(sources=frozenset({search.source}))):
-            for event in receipt.events:
-                name, number = event.topic, event.partition
-                own = parse_event_id(event.event_id)
-                timestamp_ms = own and own.timestamp_ms
-                if search.topic not in {None, name} or not search.holds(timestamp_ms):
+        """Add records that were delivered or dead-lettered of a source, and are gone from their topics."""
+        begins: dict[str, Mapping[int, tuple[int, int]] | None] = {}
+        for position, event_id, timestamp_ms in self._once_sent(search, receipts):
+            topic, number = position.partition
+            if search.topic not in {None, topic} or not search.holds(timestamp_ms):
+                continue
+            if topic not in begins:
+                there = self._reader.partitions(topic)
+                begins[topic] = None if there is None else self._reader.ends(topic, there)
+            ranges = begins[topic]
+            missing = f"the topic {topic} does not exist any more"
+            if ranges is not None:
+                first = ranges.get(number, (0, 0))[0]
+                if position.offset >= first:
                     continue
-                if name not in begins:
-                    there = self._reader.partitions(name) or ()
-                    begins[name] = self._reader.ends(name, there)
-                first = begins[name].get(number, (0, 0))[0]
-                if event.offset < first:
-                    missing = f"retention deleted it; {event.position.partition} begins at {first}"
-                    found.add(FoundRecord(event.position, event.event_id, timestamp_ms, None, missing))
-        self._findings.looked_at.append(f"the receipts in {receipts.name}")
+                missing = f"retention deleted it; {position.partition} begins at {first}"
+            found.add(FoundRecord(position, event_id, timestamp_ms, None, missing))
+
+    def _once_sent(
+        self, search: Search, receipts: StoredReceipts | None
+    ) -> Iterator[tuple[Position, str | None, int | None]]:
+        """Position, id and time of each record that receipts and letters know of this source, some twice."""
+        if search.source is None:
+            return
+        since_ms = None if search.since_ms is None else search.since_ms - EARLIER_MS
+        if receipts is not None:
+            for receipt in receipts.read(since_ms, Wanted(sources=frozenset({search.source}))):
+                for event in receipt.events:
+                    yield event.position, event.event_id, _timestamp_ms(event.event_id)
+            self._findings.looked_at.append(f"the receipts in {receipts.name}")
+        with self._without_letters():
+            letters = letters_of_source(self._settings, search.source, since_ms=since_ms, show=self._show)
+            for letter in letters:
+                yield letter.record.position, letter.event_id, _of_letter(letter)
+            self._findings.looked_at.append(f"the dead letters in {self._settings.dead_letter.topic}")
+
+
+def _timestamp_ms(event_id: str) -> int | None:
+    own = parse_event_id(event_id)
+    return own and own.timestamp_ms
+
+
+def _of_letter(letter: DeadLetter) -> int | None:
+    """The time of the letter's record."""
+    own = None if letter.event_id is None else _timestamp_ms(letter.event_id)
+    return letter.record.timestamp_ms if own is None else own
 
 
 def _records(count: int) -> str:

@@ -63,6 +63,8 @@ class Evidence:
     topic_names: Collection[str]
     """The names that a pause may have for its topic: its own, and the pattern that it is of."""
     bridges: BridgeEvidence
+    are_letters_known: bool = True
+    """Whether the dead-letter topic could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,8 @@ def _unsettled(record: FoundRecord, mapped: Mapped, evidence: Evidence) -> tuple
 
 def _why_unknown(record: FoundRecord, mapped: Mapped, evidence: Evidence) -> str:
     """Why nothing says what came of a record that is settled."""
+    if not evidence.are_letters_known:
+        return "settled: delivered or dead-lettered, but dead letters cannot be read, and no receipt says so"
     if mapped.error is not None:
         return (
             f"settled, and it would be dead-lettered now ({mapped.error}): there is no letter, so retention "

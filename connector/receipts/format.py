@@ -35,6 +35,8 @@ class DeliveredEvent(NamedTuple):
     offset: int
     attempt: int
     """1 for the first. Requests that were throttled or split as a whole do not count."""
+    size_bytes: int
+    """Its size as EventBridge counts it."""
 
     @property
     def position(self) -> Position:
@@ -70,7 +72,7 @@ class Wanted:
 
     def __call__(self, row: Sequence[Any]) -> bool:
         """Whether one of them names this event."""
-        event_id, eventbridge_id, source, _, topic, number, offset, _ = row
+        event_id, eventbridge_id, source, _, topic, number, offset, _, _ = row
         return (
             (topic, number, offset) in self.positions
             or event_id in self.ids
@@ -110,6 +112,7 @@ def encoded(
                 number,
                 record.offset,
                 pending.tries + 1,
+                entry.size_bytes,
             )
         )
     return orjson.dumps(

@@ -1,11 +1,11 @@
-"""How many events each source got, by receipts. Pure."""
+"""What each source got, by receipts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from connector.model import LastDelivery
+from connector.model import LastDelivery, billed_chunks
 from connector.receipts.format import Receipt
 
 
@@ -13,6 +13,9 @@ class DeliveredTotal(NamedTuple):
     """Deliveries to one source; an event that was sent again counts again."""
 
     events: int
+    size_bytes: int
+    """As EventBridge counts it."""
+    billed_chunks: int
     last: LastDelivery
 
 
@@ -28,8 +31,10 @@ def delivered_totals(
                 continue
             for event in receipt.events:
                 key = (receipt.target, event.source)
-                events, last = totals.get(key, (0, None))
+                events, size_bytes, chunks, last = totals.get(key, (0, 0, 0, None))
                 if last is None or at_ms >= last.at_ms:
                     last = LastDelivery(at_ms, event.event_id, event.eventbridge_id)
-                totals[key] = DeliveredTotal(events + 1, last)
+                totals[key] = DeliveredTotal(
+                    events + 1, size_bytes + event.size_bytes, chunks + billed_chunks(event.size_bytes), last
+                )
     return totals

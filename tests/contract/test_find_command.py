@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,9 +12,16 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
+from connector import config
+from connector.dead_letters.format import letter
+from connector.delivery_log.bridges import BridgeEvidence
+from connector.delivery_log.log import DeliveryLog
+from connector.delivery_log.search import Search
+from connector.model import Partition, Record
 from connector.sandbox.bridge import SandboxBridge
 from connector.sandbox.orders import REGION
 from connector.sandbox.testing import LocalSandbox
+from tests.failures import failed
 from tests.services.child import wait_until
 from tests.terminal import Ran, Terminal, screen
 
@@ -38,6 +46,16 @@ SETTINGS: dict[str, Any] = {
 }
 
 
+class NoProgress:
+    def advance(self, count: int) -> None: ...
+
+
+@contextmanager
+def silent(_title: str, _total: int | None) -> Iterator[NoProgress]:
+    """Show nothing."""
+    yield NoProgress()
+
+
 class Find:
     """The command, with the configuration of one bridge."""
 
@@ -49,6 +67,13 @@ class Find:
 
     def __call__(self, *arguments: str) -> Ran:
         return self.terminal.run("events", "find", "-c", str(self.file), *arguments)
+
+    def without_receipts(self, folder: Path) -> None:
+        """From now on with a configuration that has none."""
+        settings = json.loads(self.file.read_text())
+        del settings["receipts"]
+        self.file = folder / "bridge.yaml"
+        self.file.write_text(json.dumps(settings))
 
     def events(self, *arguments: str) -> list[dict[str, Any]]:
         ran = self(*arguments, "--json")
@@ -171,7 +196,10 @@ def test_nothing_found_says_where_it_looked(find: Find) -> None:
     assert [4, 4, 4] == [by_key.code, later.code, unknown.code]
     assert "Nothing found in 5 records of notes.v1 since 2" in by_key.out
     assert "is not there yet: its next offset is 5" in later.err
-    assert "Nothing found in the receipts in notes.receipts." in unknown.out
+    assert (
+        "Nothing found in the receipts in notes.receipts, the replays in notes.dlt.resolutions."
+        in " ".join(unknown.out.split())
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,10 +231,7 @@ def test_what_cannot_be_searched_for_is_refused(find: Find, arguments: list[str]
 
 def test_without_receipts_it_says_what_cannot_be_known(find: Find, tmp_path: Path) -> None:
     """Letters, filters and what waits are known all the same; an EventId cannot be looked for."""
-    settings = json.loads(find.file.read_text())
-    del settings["receipts"]
-    find.file = tmp_path / "bridge.yaml"
-    find.file.write_text(json.dumps(settings))
+    find.without_receipts(tmp_path)
     statuses = [find.events("--position", f"{TOPIC}/0/{offset}")[0]["status"] for offset in range(5)]
     delivered = find("--position", f"{TOPIC}/0/0")
     refused = find("--id", "7f3b6a52-94c1-4d0e-8a35-2c1d9e6b7f40")
@@ -215,3 +240,57 @@ def test_without_receipts_it_says_what_cannot_be_known(find: Find, tmp_path: Pat
     assert "receipts: {topic: notes.receipts, create: true}" in delivered.err
     assert 2 == refused.code
     assert "only receipts know the ids" in " ".join(refused.err.split())
+
+
+def test_a_letter_outlives_the_topic_of_its_record(find: Find, tmp_path: Path) -> None:
+    """It is found by the source that it names, with and without receipts."""
+    former = f"{PREFIX}former"
+    record = Record(Partition("former.v1", 2), 7, 1_795_348_800_000, b"key", json.dumps(NOTE).encode(), ())
+    event_id = f"c/former.v1/2/7/{record.timestamp_ms}"
+    failure = failed(at_ms=1_795_348_800_500, event_id=event_id, code="entry_refused", source=former)
+    written = letter(record, failure, bridge_name="notes", version="1")
+    headers = {name: content or b"" for name, content in written.headers}
+    find.sandbox.produce("notes.dlt", NOTE, key="key", headers=headers)
+
+    (event,) = found = find.events("--source", former, "--since", "2026-11-01T00:00Z")
+    find.without_receipts(tmp_path)
+
+    assert ("dead-lettered", "former.v1", 7, event_id) == tuple(
+        event[name] for name in ("status", "topic", "offset", "event_id")
+    )
+    assert found == find.events("--source", former, "--since", "2026-11-01T00:00Z")
+    assert [] == json.loads(find("--source", former, "--since", "2026-11-23T00:00Z", "--json").out)["events"]
+
+
+def test_what_a_replay_delivered_is_found_by_its_eventid_without_receipts(
+    find: Find, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The letter's resolution has it, also where no receipt is left."""
+    refused = f"{PREFIX}refused"
+    find.sandbox.create_topic("replayed.v1", 1)
+    find.sandbox.set_source(refused, "ACTIVE", region=REGION)
+    find.sandbox.fault("entry_error", source=refused, code="MalformedDetail")
+    settings = {
+        **{name: value for name, value in SETTINGS.items() if name != "receipts"},
+        "name": "replayed",
+        "kafka": {"group.id": "replayed"},
+        "dead_letter": {"topic": "replayed.dlt", "partitions": 1},
+        "topics": {"replayed.v1": MAPPING},
+    }
+    with find.sandbox.start_bridge(settings) as bridge:
+        find.sandbox.produce("replayed.v1", {**NOTE, "tenant": "refused"})
+        bridge.wait_for_dead_letters(1)
+        find.sandbox.clear()
+        for name, value in find.sandbox.addresses()["environment"].items():
+            monkeypatch.setenv(name, value)
+        ran = find.terminal.run("dead-letters", "replay", "--execute", "-c", str(bridge.config))
+        (received,) = find.sandbox.wait_for_events(1, source=refused)
+        with DeliveryLog(config.load(bridge.config), show=silent) as log:
+            findings = log.find(Search(event_id=received["id"]), BridgeEvidence)
+
+    assert 0 == ran.code, ran.err
+    (event,) = findings.events
+    assert ("delivered", received["detail"]["_kafka"]["id"]) == (event.status, event.event_id)
+    assert event.letter is not None
+    assert event.letter.resolution is not None
+    assert received["id"] == event.letter.resolution.event_id

@@ -307,10 +307,11 @@ def test_receipts_that_cannot_be_read_are_told_and_bridges_count(
     ran = run("list", "--json", *at(bridges.start(report())))
     written = json.loads(ran.out)
 
-    assert (4, 3, None) == (ran.code, of_acme(ran)["delivered"], written["receipts"])
-    assert (
-        "Receipts are not counted, nor what bridges delivered that are gone: Kafka" in written["problems"][0]
-    )
+    figures = tuple(of_acme(ran)[name] for name in ("delivered", "dead_lettered", "billed_chunks"))
+    receipts, letters = written["problems"]
+    assert (4, (3, 1, 4), None, None) == (ran.code, figures, written["receipts"], written["dead_letters"])
+    assert "Receipts are not counted, nor what bridges delivered that are gone: Kafka" in receipts
+    assert "Dead letters are counted as running bridges say, without those that are gone: Kafka" in letters
 
 
 @pytest.fixture
@@ -327,10 +328,11 @@ def told_by(bridge: SandboxBridge, source: str) -> Mapping[str, Any]:
 
 
 @pytest.mark.long
-def test_what_a_replica_delivered_that_is_gone_is_not_lost(
+def test_what_a_replica_said_that_is_gone_is_not_lost(
     sandbox: LocalSandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two bridges deliver, dead-letter and hold; one is killed. Receipts know what it delivered."""
+    """Two bridges deliver, dead-letter and hold; the one that dead-lettered is killed. Receipts and letters
+    know what it delivered and dead-lettered, and all counts are since the same time."""
     settings: dict[str, Any] = {
         "name": "health",
         "kafka": {"bootstrap.servers": "x:1", "group.id": "health"},
@@ -396,18 +398,27 @@ def test_what_a_replica_delivered_that_is_gone_is_not_lost(
     theirs = found["acme"]["last_delivered"]["eventbridge_id"]
     assert theirs in {event["id"] for event in sandbox.events(source=ACME)}
 
+    known = ("delivered", "bytes", "billed_chunks", "dead_lettered", "last_error")
+    before = {name: figures for name, figures in found.items() if name != "slow"}
     wait_until(lambda: 40 == listed(one.config)[0]["acme"]["delivered"], what="all receipts", timeout_s=30)
-    lost = told_by(two, ACME)["delivered"]
+    gone, left = (one, two) if told_by(one, BLUE).get("dead_lettered") else (two, one)
+    lost = told_by(gone, ACME)["delivered"]
     assert 0 < lost < 40
-    two.kill()
+    gone.kill()
 
     found, written = listed(plain)
-    assert (40 - lost, [two.url]) == (found["acme"]["delivered"], written["bridges"]["silent"])
+    assert (40 - lost, [gone.url]) == (found["acme"]["delivered"], written["bridges"]["silent"])
+    assert (40 - lost, None) == (found["acme"]["billed_chunks"], written["dead_letters"])
+    assert not found["blue"]["dead_lettered"]
     found, written = listed(one.config, "--since", "1h")
-    assert (40, "receipts") == (found["acme"]["delivered"], written["receipts"]["topic"])
-    assert 40 - lost == found["acme"]["billed_chunks"]
-    assert 0 == found["slow"]["delivered"]
+    for name, figures in before.items():
+        assert [figures[each] for each in known] == [found[name][each] for each in known]
+    assert ("receipts", "dlt") == (written["receipts"]["topic"], written["dead_letters"]["topic"])
+    assert written["receipts"]["since"] == written["dead_letters"]["since"]
+    assert [0, 0, 0, 0] == [found["slow"][each] for each in known[:4]]
     assert found["acme"]["last_delivered"]["event_id"].split("/")[1] == "orders"
-    status = terminal.run("source", "status", ACME, "--config", str(one.config), *at(one.url))
-    assert re.search(r"delivered: +40\n", status.out)
-    assert "also those of bridges that are gone" in status.err
+    status = terminal.run("source", "status", BLUE, "--config", str(one.config), *at(left.url))
+    assert re.search(
+        r"last error: +\S+ entry_refused: .*delivered: +0\ndead-lettered: +1\n", status.out, re.DOTALL
+    )
+    assert "also of bridges that are gone" in " ".join(status.err.split())

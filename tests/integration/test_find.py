@@ -279,3 +279,24 @@ def test_a_topic_made_anew_is_told_from_the_one_before(
     for old in before:
         (found,) = find("--id", old["event_id"])["events"]
         assert ("delivered", old["deliveries"]) == (found["status"], found["deliveries"])
+
+
+def test_a_letter_is_found_by_its_source_after_retention_took_the_record(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Receipts are off, so that nothing else knows that it was the customer's."""
+    (notes,) = world.topic("notes")
+    world.aws.script({"faults": [{"kind": "entry_error", "source": PREFIX, "code": "MalformedDetail"}]})
+    bridge = world.bridge(world.settings({notes.topic: MENDED})).start()
+    positions = world.produce(
+        [Sent(notes.topic, note(n, tenant=CUSTOMERS[0], kind="Note")) for n in range(3)]
+    )
+    world.wait_settled([notes])
+    bridge.sigterm()
+    world.topics.truncate(notes, before=2)
+    find = Find(bridge.file, Terminal(capsys))
+
+    found = find("--source", PREFIX + CUSTOMERS[0])["events"]
+
+    assert {named(each) for each in positions} == set(map(place, found))
+    assert ["dead-lettered"] * 3 == [each["status"] for each in found]

@@ -72,7 +72,7 @@ def acls(*names: tuple[str, str]) -> list[AclBinding]:
 @pytest.mark.timeout(180)
 def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """The bridge delivers, dead-letters and commits with them; the tools list and replay. A receipts topic
-    that it may not write costs no event."""
+    that it may not write costs no event, and letters that it may not read no finding."""
     kafka = started(
         pytestconfig,
         "Kafka",
@@ -113,10 +113,21 @@ def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: 
             assert hidden.topic in said["receipts"]
             bridge.sigterm()
             bridge.file.write_text(json.dumps(settings))
-            for arguments, expected, code in (
-                (("dead-letters", "list", "--json"), '"state"', 0),
-                (("dead-letters", "replay", "--execute"), "Replayed", 4),  # its one letter fails again
+            unread = bridge.file.with_name("unread.yaml")
+            unread.write_text(json.dumps(settings | {"dead_letter": {"topic": hidden.topic}}))
+            find = ("events", "find", "--json", "--position", f"{partition.topic}/0/0")
+            not_read = f"what was dead-lettered is not known: {hidden.topic} may not be read"
+            for file, arguments, expected, code in (
+                (unread, find, not_read, 0),
+                (bridge.file, ("dead-letters", "list", "--json"), '"state"', 0),
                 (
+                    bridge.file,
+                    ("dead-letters", "replay", "--execute"),
+                    "Replayed",
+                    4,
+                ),  # its one letter fails again
+                (
+                    bridge.file,
                     (
                         *("events", "resend", "--topic", partition.topic),
                         *("--partition", "0", "--offset", "0", "--execute", "--json"),
@@ -124,10 +135,10 @@ def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: 
                     '"events": 1',
                     0,
                 ),
-                (("check", "--connect"), "partitions: 1 in all; a group of more", 0),
+                (bridge.file, ("check", "--connect"), "partitions: 1 in all; a group of more", 0),
             ):
                 ran = Child(
-                    [sys.executable, "-m", "connector", *arguments, "--config", str(bridge.file)],
+                    [sys.executable, "-m", "connector", *arguments, "--config", str(file)],
                     log=tmp_path / f"{arguments[-2]}.log",
                     environ=AWS_ENVIRON,
                 )

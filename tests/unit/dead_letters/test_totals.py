@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from connector.dead_letters.format import letter
 from connector.dead_letters.resolutions import DeadLetterState
 from connector.dead_letters.selection import Selection
-from connector.dead_letters.totals import MAX_GROUPS, Totals, TotalsRow
+from connector.dead_letters.totals import (
+    MAX_GROUPS,
+    DeadLetteredTotal,
+    Totals,
+    TotalsRow,
+    dead_lettered_totals,
+)
+from connector.model import LastError, Partition, Record
+from tests.failures import failed
 from tests.stored_letters import NOW_MS, foreign, table, written
 
 
@@ -65,3 +76,31 @@ def test_any_timestamp_can_be_counted(at_ms: int) -> None:
 
 def counts(groups: dict[str, TotalsRow]) -> dict[str, int]:
     return {value: group.count for value, group in groups.items()}
+
+
+def refused(
+    at_ms: int, source: str | None, *, target: str | None = "default", bridge: str = "orders"
+) -> Record:
+    """A letter of an event that failed then."""
+    failure = failed(at_ms=at_ms, event_id="id", source=source, message=f"no {at_ms}")
+    origin = Record(Partition("orders", 0), 1, NOW_MS, b"key", b"value", ())
+    made = letter(origin, replace(failure, target=target), bridge_name=bridge, version="1")
+    return Record(Partition("orders.dlt", 0), 1, at_ms + 5, made.key, made.value, made.headers)
+
+
+def test_what_was_dead_lettered_counts_for_its_source_and_the_latest_is_the_last() -> None:
+    """Of this bridge and since then; records that failed before their source was known are of none."""
+    batches = [
+        [refused(NOW_MS + 9, "acme"), refused(NOW_MS, "acme"), refused(NOW_MS - 1, "acme"), foreign(3)],
+        [refused(NOW_MS, "acme", target="us"), refused(NOW_MS, "blue"), refused(NOW_MS, None, target=None)],
+        [refused(NOW_MS, "acme", bridge="payments")],
+    ]
+    latest = DeadLetteredTotal(2, LastError(NOW_MS + 9, "template_null", f"no {NOW_MS + 9}"))
+    other = DeadLetteredTotal(1, LastError(NOW_MS, "template_null", f"no {NOW_MS}"))
+
+    assert {("default", "acme"): latest, ("us", "acme"): other, ("default", "blue"): other} == (
+        dead_lettered_totals(batches, bridge="orders", since_ms=NOW_MS)
+    )
+    assert {("default", "blue"): other} == (
+        dead_lettered_totals(batches, bridge="orders", since_ms=NOW_MS, source="blue")
+    )

@@ -90,6 +90,7 @@ def test_each_status(
         (replace(SETTLED, oldest_receipt_ms=None), "there are no receipts yet"),
         (replace(SETTLED, oldest_receipt_ms=1_001), "older than the oldest receipt"),
         (SETTLED, "receipts_lost_total"),
+        (replace(SETTLED, are_letters_known=False), "dead letters cannot be read"),
     ],
 )
 def test_why_a_settled_record_is_unknown(evidence: Evidence, expected: str) -> None:

@@ -33,13 +33,14 @@ events = st.builds(
     partition=st.integers(0, 10),
     offset=st.integers(0, 2**63 - 1),
     attempt=st.integers(1, 100),
+    size_bytes=st.integers(1, 1_048_576),
 )
 
 
 def pending(event: DeliveredEvent) -> PendingEntry:
     """The entry that became this event."""
     record = Record(Partition(event.topic, event.partition), event.offset, 1, b"key", b"value", ())
-    entry = Entry(event.source, event.detail_type, b"{}", 1)
+    entry = Entry(event.source, event.detail_type, b"{}", event.size_bytes)
     made = PendingEntry(record, OffsetTracker(record.partition), entry, 0.0, event.event_id)
     made.tries = event.attempt - 1
     return made
@@ -60,7 +61,7 @@ def written(events: Sequence[DeliveredEvent], outcomes: Sequence[Outcome] | None
 
 
 def event(offset: int = 1042, **more: Any) -> DeliveredEvent:
-    given = DeliveredEvent(f"id/{offset}", f"aws/{offset}", "acme", "Order", "orders", 3, offset, 1)
+    given = DeliveredEvent(f"id/{offset}", f"aws/{offset}", "acme", "Order", "orders", 3, offset, 1, 650)
     return given._replace(**more)
 
 
