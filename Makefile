@@ -71,7 +71,7 @@ alone: # a test that fails beside others for want of CPU passes now; one that fa
 acceptance: setup ## finds, sends again and refers to S3 at full scale: 200,000 records, 50 customers, 1,000 large events
 	CI=true FULL_SCALE=1 $(BIN)/pytest --numprocesses 0 --timeout 7200 -rP \
 		tests/integration/test_find.py::test_find_accounts_for_records_of_every_kind \
-		tests/integration/test_resend.py::test_one_customers_time_is_sent_again_through_two_kills \
+		tests/integration/test_resend.py::test_a_time_is_sent_again_through_two_kills \
 		tests/integration/test_claim_check.py::test_large_events_go_by_reference_through_a_kill_and_an_outage_of_the_bucket
 
 demo: setup ## the whole bridge on an embedded broker, registry and EventBridge: make demo [KEEP=1]

@@ -29,8 +29,12 @@ class Resends(Redeliveries):
     def __init__(self, world: World, folder: Path, *, partitions: int = 4) -> None:
         self.partitions = world.topic("notes", partitions=partitions)
         self.topic = self.partitions[0].topic
+        (receipts,) = world.topic("receipts")
         settings = world.settings(
-            {self.topic: MAPPING}, eventbridge={"max_in_flight": 4}, dead_letter={"max_consecutive": 1_000}
+            {self.topic: MAPPING},
+            eventbridge={"max_in_flight": 4},
+            dead_letter={"max_consecutive": 1_000},
+            receipts={"topic": receipts.topic},
         )
         super().__init__(world, folder, settings)
 
@@ -59,6 +63,11 @@ class Resends(Redeliveries):
         times = (iso(BEGIN_MS + 1_000 * number) for number in (first, end))
         return [text for pair in zip(("--since", "--until"), times, strict=True) for text in pair]
 
+    def eventbridge_ids(self, event_id: str) -> list[str]:
+        """The ids that EventBridge gave an event of ours, one for each time it was delivered."""
+        events = self.world.aws.events()
+        return [each.event_id for each in events if json.loads(each.detail)["_kafka"]["id"] == event_id]
+
     def start(self, *arguments: str) -> Child:
         """Starts `events resend` with these arguments."""
         return self.launch("events", "resend", "--topic", self.topic, *arguments)
@@ -69,9 +78,19 @@ class Resends(Redeliveries):
 
     def as_json(self, *arguments: str, code: int = 0) -> dict[str, Any]:
         """The same with --json, as fast as possible."""
-        output = self.run("--json", "--rate", "0", *arguments, code=code)
-        parsed: dict[str, Any] = json.loads(output[output.index("{\n") : output.rindex("}") + 1])
-        return parsed
+        return _json_in(self.run("--json", "--rate", "0", *arguments, code=code))
+
+    def find(self, event_id: str) -> dict[str, Any]:
+        """What `events find` says of the one record with this id."""
+        output = self.finish(self.launch("events", "find", "--id", event_id, "--json"), 0)
+        found: list[dict[str, Any]] = _json_in(output)["events"]
+        (event,) = found
+        return event
+
+
+def _json_in(output: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(output[output.index("{\n") : output.rindex("}") + 1])
+    return parsed
 
 
 def ids(details: Sequence[dict[str, Any]]) -> list[str]:

@@ -16,11 +16,13 @@ from connector.delivery_log.bridges import ask
 from connector.delivery_log.log import TURN_ON, DeliveryLog, Findings
 from connector.delivery_log.search import Search, parse_event_id
 from connector.delivery_log.status import FoundDelivery, FoundEvent, FoundLetter
-from connector.model import iso
+from connector.model import iso, now_ms
 from connector.pipeline import Pipeline, topic_problem
 from connector.process import EXIT_CHECK_FAILED, EXIT_DONE
 
 LABEL_COLUMNS = 15
+
+WEEK_MS = 7 * 24 * 3_600_000
 
 
 class Asked(NamedTuple):
@@ -43,6 +45,8 @@ def find_events(settings: config.Settings, asked: Asked, *, as_json: bool) -> in
     with DeliveryLog(settings, show=partial(progress, lines=True)) as log:
         search = _search(settings, asked, log.pipeline)
         findings = log.find(search, partial(ask, bridges, settings.http.authorization))
+    if not findings.events and (advice := _advice(asked)):
+        findings.problems.append(advice)
     if as_json:
         events = [each.as_json() for each in findings.events]
         print_json({"events": events, "problems": findings.problems, "more": findings.more})
@@ -118,6 +122,26 @@ def _print(findings: Findings, asked: Asked) -> None:
         print_text(f"Nothing found in {_range_text(findings, asked)}.")
     for problem in findings.problems:
         note(problem)
+
+
+def _advice(asked: Asked) -> str | None:
+    """What to do where nothing was found; None where the one place that was named was looked at."""
+    is_ranged = (asked.since_ms, asked.until_ms) != (None, None)
+    if asked.position is not None or (asked.id is not None and "/" in asked.id):
+        return "leave out --since and --until" if is_ranged else None
+    if asked.id is not None:
+        further = "leave out --since and --until, or " if is_ranged else ""
+        return f"{further}search by --position, --key or --source: receipts are lost, or past their retention"
+    if asked.until_ms is not None:
+        further = "widen --since and --until"
+    elif (asked.since_ms or 0) > now_ms() - WEEK_MS:
+        further = "look further back: --since 7d"
+    else:
+        further = "look further back, with an earlier --since"
+    named = (
+        "the key is its text, or the JSON that it decodes to" if asked.key else "the source is a whole name"
+    )
+    return f"{further}; {named}"
 
 
 def _range_text(findings: Findings, asked: Asked) -> str:

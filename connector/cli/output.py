@@ -46,8 +46,8 @@ MIN_COLUMNS = 20
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
-_COMMAND = re.compile(r"\S+\.sh .*")
-"""A command of Kafka's to copy, at the end of a sentence: it stays in one piece."""
+_COMMAND = re.compile(r"(?:\S+\.sh|(?<=: )partner-bridge) .*")
+"""A command to copy, Kafka's or ours, at the end of a sentence: it stays in one piece."""
 
 
 def wants_colour() -> bool:

@@ -189,7 +189,8 @@ def resend(
                 _print_plan(planned, request, passed=session.passed)
             return EXIT_DONE
         if request.has_moving_times:
-            note(f"to go on with the same range later: {_same_command(request.selection, goes_on=True)}")
+            note("to go on with the same range later:")
+            typer.echo(f"  {_same_command(request.selection, goes_on=True)}", err=True)
         counts, sources = session.execute(context)
     counts.left.pop(str(OUTSIDE), None)
     not_selected = counts.left.pop(str(NOT_SELECTED), 0)

@@ -276,13 +276,18 @@ class Redelivery(ABC, Generic[Item]):
         for sender in self._senders.values():
             for pending, _ in sender.step(now_s):
                 self._leave(sender, cast("RedeliveredEntry[Item]", pending))
-        if send and not self._settlement.halt:
+        if send and self._may_send:
             for sender in self._senders.values():
                 sender.send(now_s)
         if now_s >= self._report_due_s:
             self._report_due_s = now_s + REPORT_INTERVAL_S
             problem = self._stalled or self._problem or self._dead_letters.problem or self._waits
             self._report(self.counts, problem)
+
+    @property
+    def _may_send(self) -> bool:
+        """Whether requests may begin now."""
+        return not self._settlement.halt
 
     @property
     def _waits(self) -> str | None:

@@ -27,7 +27,8 @@ from connector.resend.selection import ResentRecord
 
 COMMIT_INTERVAL_S = 0.05
 MAX_UNCOMMITTED = 50
-"""The progress is committed so often, and once so many were answered since. A kill makes them go twice."""
+"""The progress is committed so often, and once so many were answered since. No request begins while brokers
+have not acknowledged so many: a kill makes them go twice."""
 
 
 class ResendProgress(Protocol):
@@ -97,7 +98,12 @@ class Resend(Redelivery[ResentRecord]):
         self._progress = progress
         self._commit_due_s = float("-inf")
         self._uncommitted = 0
-        """Sent or dead-lettered since the last commit."""
+        """Sent or dead-lettered since a commit was asked for."""
+        self._unacknowledged = 0
+        """The same since the last one that the brokers acknowledged."""
+        self._asked: Mapping[int, Committed] = {}
+        """The commit under way, and how many of the unacknowledged it tells of."""
+        self._asked_for = 0
         self._sent: dict[int, set[int]] = {}
         """Partition → the offsets of what was sent or dead-lettered, from the committed one on."""
 
@@ -137,12 +143,22 @@ class Resend(Redelivery[ResentRecord]):
         super()._pump(timeout_s, send=send)
         if self._progress.is_committing:
             return
+        if self._asked and self._asked.items() <= self._progress.acknowledged.items():
+            self._unacknowledged -= self._asked_for
+        self._asked = {}
         if (now_s := self._clock_s()) >= self._commit_due_s or self._uncommitted >= MAX_UNCOMMITTED:
             self._commit_due_s = now_s + COMMIT_INTERVAL_S
             self._uncommitted = 0
             if news := self._news():
                 self._flush_receipts()
+            else:
+                self._unacknowledged = 0
+            self._asked, self._asked_for = news, self._unacknowledged
             self._progress.commit(news)
+
+    @property
+    def _may_send(self) -> bool:
+        return super()._may_send and self._unacknowledged < MAX_UNCOMMITTED
 
     def _flush(self, timeout_s: float) -> None:
         self._progress.commit_now(self._news(), timeout_s=timeout_s)
@@ -159,6 +175,7 @@ class Resend(Redelivery[ResentRecord]):
         if partition in self._ledger.trackers:
             self._sent.setdefault(partition.number, set()).add(offset)
             self._uncommitted += 1
+            self._unacknowledged += 1
 
     def _news(self) -> dict[int, Committed]:
         """How far it is where the brokers do not know yet."""

@@ -203,6 +203,29 @@ def test_nothing_found_says_where_it_looked(find: Find) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (["--topic", TOPIC, "--key", "nothing"], "look further back: --since 7d; the key is its text"),
+        (
+            ["--source", f"{PREFIX}acne", "--since", "1h"],
+            "look further back: --since 7d; the source is a whole",
+        ),
+        (["--source", f"{PREFIX}acne", "--since", "7d"], "look further back, with an earlier --since"),
+        (["--source", ACME, "--since", "2h", "--until", "1h"], "widen --since and --until"),
+        (["--position", f"{TOPIC}/0/0", "--until", "1h"], "leave out --since and --until"),
+        (["--id", "7f3b6a52-94c1-4d0e-8a35-2c1d9e6b7f40"], "search by --position, --key or --source"),
+    ],
+)
+def test_nothing_found_says_what_to_do(find: Find, arguments: list[str], advice: str) -> None:
+    """To people, and to a portal that reads JSON."""
+    text, as_json = find(*arguments), find(*arguments, "--json")
+
+    assert [4, 4] == [text.code, as_json.code]
+    assert f"note: {advice}" in text.err
+    assert json.loads(as_json.out)["problems"][-1].startswith(advice)
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         ([], "say which records: --id, --position, --topic with --key, or --source"),

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from connector.sandbox import orders
 from connector.sandbox.producer import RecordProducer
-from tests.shell import Shell, sandbox_shell
+from connector.sandbox.services import Sandbox
+from tests.docs.tutorial import Tutorial
+from tests.shell import sandbox_shell
 
 TENANTS = ("acme", "blue")
 PREFIX = "aws.partner/example.com/"
 
 
-def fill(shell: Shell, folder: Path) -> None:
+def fill(addresses: Mapping[str, Any], folder: Path) -> None:
     """Ten notes of each tenant, and a configuration for them."""
-    addresses: dict[str, Any] = json.loads(shell("sandbox", "status", "--json"))
     brokers = addresses["kafka"]["bootstrap.servers"]
     settings = {
         "name": "notes",
@@ -43,7 +46,7 @@ def test_a_customers_events_are_sent_again(tmp_path: Path) -> None:
     command = ["events", "resend", "--topic", orders.TOPIC, "--source", f"{PREFIX}acme"]
     times = ["--since", "2026-01-01T00:00Z", "--until", "2100-01-01T00:00Z"]
     with sandbox_shell(tmp_path) as shell:
-        fill(shell, tmp_path)
+        fill(json.loads(shell("sandbox", "status", "--json")), tmp_path)
 
         plan = shell(*command, *times)
         done = shell(*command, *times, "--execute")
@@ -57,3 +60,25 @@ def test_a_customers_events_are_sent_again(tmp_path: Path) -> None:
     assert 10 == anew["events"]
     assert {f"{PREFIX}acme"} == {event["source"] for event in events}
     assert [2] * 10 == [*Counter(event["detail"]["_kafka"]["id"] for event in events).values()]
+
+
+def test_the_commands_that_a_terminal_shows_can_be_pasted(tmp_path: Path) -> None:
+    """However long they are: each is one line, as a shell must get it."""
+    with Sandbox() as sandbox:
+        fill(sandbox.addresses(), tmp_path)
+        terminal = Tutorial(tmp_path, sandbox)
+        range_ = ("--topic", orders.TOPIC, "--since", "1h", "--until", "0s", "--source", f"{PREFIX}acme")
+        plan = terminal.run("events", "resend", *range_)
+        done = terminal.run("events", "resend", *range_, "--execute")
+
+        pasted = [terminal.run(*command_in(printed)) for printed in (plan, done)]
+
+    assert "delivered         10" in done
+    assert "delivered         10" in pasted[0]
+    assert "This resend was finished at" in pasted[1]
+
+
+def command_in(printed: str) -> list[str]:
+    """The arguments in the line of a command that is shown to be copied."""
+    (line,) = (line for line in printed.splitlines() if line.strip().startswith("partner-bridge "))
+    return shlex.split(line)[1:]

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import random
 import re
+import shlex
 import tempfile
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -25,6 +27,13 @@ DELIVERED = 6
 """The others: one draft, one order without a tenant, and those of a customer who has not accepted yet."""
 DRAFT, WITHOUT_TENANT = 4, 7
 PARTNER = "aws.partner/example.com"
+PLANNED = datetime(2026, 11, 29, 10, tzinfo=UTC)
+"""When the resend is planned, as the page has it."""
+EARLIER = timedelta(minutes=5)
+"""How long before that the page has what happened in the seconds before."""
+EVENT_ID, REQUEST_ID = "7f3b6a52-94c1-4d0e-8a35-2c1d9e6b7f40", "b04d3e1f-6a7c-4c55-9f0e-31d87a62c5e9"
+UUID = r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
+TIME = r"20[0-9]{2}-[01][0-9]-[0-3][0-9]([T ])[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
 CONFIG = """
 name: orders-bridge
 kafka: {{bootstrap.servers: "{broker}", group.id: orders-bridge, session.timeout.ms: 6000}}
@@ -43,6 +52,7 @@ topics:
       detail_type: "Order ${{value.status}}"
       time: "${{value.updated_at}}"
 """
+MENDED = ("${value.tenant_id}", "${value.tenant_id || 'unknown'}")
 
 
 def tenant(number: int) -> str | None:
@@ -70,30 +80,55 @@ def printed() -> Mapping[str, str]:
             do("dead_lettered", *find, failed)
             do("held", *find, "A-10002")
             do("filtered", *find, f"A-{10_000 + DRAFT}")
-            do("letters", "dead-letters", "list")
+            do("letter", "dead-letters", "show", f"{orders.DEAD_LETTER_TOPIC}/0/0")
+            do.edit("bridge.yaml", MENDED)
+            do("replay", "dead-letters", "replay", "--code", "template_null")
+            do.edit("bridge.yaml", MENDED[::-1])
             resend = ("events", "resend", "--topic", orders.TOPIC, "--since", "1h", "--until", "0s")
             do("plan", *resend, "--source", f"{PARTNER}/acme")
-            do("resend", *resend, "--source", f"{PARTNER}/acme", "--execute")
+            command = shlex.split(do.printed["plan"].splitlines()[-1])[1:]
+            do("resend", *command)
             do("status", "source", "status", f"{PARTNER}/acme")
             do("pause", "source", "pause", f"{PARTNER}/acme", "--file", "pauses.yaml", "--for", "2h")
+            status = ("source", "status", f"{PARTNER}/acme")
+            wait_until(lambda: "paused:" in do.run(*status), what="the pause is in force")
+            do("paused", *status)
             do("resume", "source", "resume", f"{PARTNER}/acme", "--file", "pauses.yaml")
-    return {name: _timeless(text) for name, text in do.printed.items()}
+    planned = datetime.fromisoformat(command[command.index("--until") + 1])
+    return {name: _timeless(text, planned) for name, text in do.printed.items()}
 
 
-def step(name: str) -> str:
-    """A step as a block of the page."""
-    return printed()[name].rstrip() + "\n"
+def step(name: str, *, end: str | None = None) -> str:
+    """A step as a block of the page; as far as the line that begins so, where that is given."""
+    lines = printed()[name].rstrip().split("\n")
+    if end is not None:
+        last = next(at for at, line in enumerate(lines) if line.startswith(end))
+        lines[last + 1 :] = ["…"]
+    return "\n".join(lines) + "\n"
 
 
-def _timeless(text: str) -> str:
-    text = re.sub(r"20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-9:.]+Z", "2026-11-29T10:00:00Z", text)
-    text = re.sub(r"20[0-9]{2}-[01][0-9]-[0-3][0-9] [0-9]{2}:[0-9]{2}", "2026-11-29 10:00", text)
-    text = re.sub(r"\b1[0-9]{12}\b", "1795946400000", text)
-    return re.sub(
-        r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
-        "7f3b6a52-94c1-4d0e-8a35-2c1d9e6b7f40",
-        text,
-    )
+def _timeless(text: str, planned: datetime) -> str:
+    """The same with times as if the resend was planned at `PLANNED`, and with ids that stay the same."""
+    text = re.sub(TIME, lambda found: _shown(found, planned), text)
+    text = re.sub(r"\b1[0-9]{12}\b", lambda found: _shown_ms(found[0], planned), text)
+    text = re.sub(rf"request {UUID}", f"request {REQUEST_ID}", text)
+    return re.sub(rf"(?<!request ){UUID}", EVENT_ID, text)
+
+
+def _shown(found: re.Match[str], planned: datetime) -> str:
+    moment = datetime.fromisoformat(found[0]).replace(tzinfo=UTC)
+    return _moved(moment, planned).strftime(f"%Y-%m-%d{found[1]}%H:%M:%S")
+
+
+def _shown_ms(text: str, planned: datetime) -> str:
+    return f"{_moved(datetime.fromtimestamp(int(text) / 1000, UTC), planned).timestamp() * 1000:.0f}"
+
+
+def _moved(moment: datetime, planned: datetime) -> datetime:
+    """A moment of the page. What comes before the plan stays before it, and hours stay hours."""
+    moment, planned = moment.replace(microsecond=0), planned.replace(microsecond=0)
+    hours = round((moment - planned) / timedelta(hours=1))
+    return PLANNED + (timedelta(hours=hours) if hours or moment >= planned else -EARLIER)
 
 
 def _produce_orders(sandbox: Sandbox) -> None:

@@ -71,8 +71,9 @@ def acls(*names: tuple[str, str]) -> list[AclBinding]:
 
 @pytest.mark.timeout(180)
 def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """The bridge delivers, dead-letters and commits with them; the tools list and replay. A receipts topic
-    that it may not write costs no event, and letters that it may not read no finding."""
+    """The bridge delivers, dead-letters, commits and writes receipts with them; the tools list, replay, find
+    and count. A receipts topic that it may not write costs no event, and letters that it may not read no
+    finding."""
     kafka = started(
         pytestconfig,
         "Kafka",
@@ -112,22 +113,36 @@ def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: 
             assert 200 == status, "receipts that may not be written are no reason"
             assert hidden.topic in said["receipts"]
             bridge.sigterm()
-            bridge.file.write_text(json.dumps(settings))
+            (receipts,) = world.topic("receipts")
+            granted = world.bridge(settings | {"receipts": {"topic": receipts.topic}}, name="granted").start()
+            (delivered,) = world.produce([Sent(partition.topic, note(2))])
+            world.wait_settled([partition])
+            granted.sigterm()
+            position = f"{partition.topic}/0/{delivered.offset}"
             unread = bridge.file.with_name("unread.yaml")
-            unread.write_text(json.dumps(settings | {"dead_letter": {"topic": hidden.topic}}))
-            find = ("events", "find", "--json", "--position", f"{partition.topic}/0/0")
+            no_letters = {"dead_letter": {"topic": hidden.topic}, "receipts": {"topic": receipts.topic}}
+            unread.write_text(json.dumps(settings | no_letters))
             not_read = f"what was dead-lettered is not known: {hidden.topic} may not be read"
-            for file, arguments, expected, code in (
+            find = ("events", "find", "--position", position, "--json")
+            commands = (
                 (unread, find, not_read, 0),
-                (bridge.file, ("dead-letters", "list", "--json"), '"state"', 0),
+                (granted.file, find, '"status": "delivered"', 0),
                 (
-                    bridge.file,
+                    granted.file,
+                    ("source", "status", "aws.partner/example.com/acme", "--json"),
+                    '"delivered": 1',
+                    0,
+                ),
+                (granted.file, ("source", "list", "--json"), '"delivered": 1', 0),
+                (granted.file, ("dead-letters", "list", "--json"), '"state"', 0),
+                (
+                    granted.file,
                     ("dead-letters", "replay", "--execute"),
                     "Replayed",
                     4,
-                ),  # its one letter fails again
+                ),  # its letter fails again
                 (
-                    bridge.file,
+                    granted.file,
                     (
                         *("events", "resend", "--topic", partition.topic),
                         *("--partition", "0", "--offset", "0", "--execute", "--json"),
@@ -135,11 +150,12 @@ def test_the_acls_of_the_page_are_enough(pytestconfig: pytest.Config, tmp_path: 
                     '"events": 1',
                     0,
                 ),
-                (bridge.file, ("check", "--connect"), "partitions: 1 in all; a group of more", 0),
-            ):
+                (granted.file, ("check", "--connect"), "partitions: 1 in all; a group of more", 0),
+            )
+            for number, (file, arguments, expected, code) in enumerate(commands):
                 ran = Child(
                     [sys.executable, "-m", "connector", *arguments, "--config", str(file)],
-                    log=tmp_path / f"{arguments[-2]}.log",
+                    log=tmp_path / f"command-{number}.log",
                     environ=AWS_ENVIRON,
                 )
                 ran.start()

@@ -6,11 +6,13 @@ import shlex
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from connector.model import Json
+from connector.resend.resend import MAX_UNCOMMITTED
 from tests.resending import PREFIX, Resends, ids
 from tests.scale import scaled
 from tests.services.child import wait_until
@@ -22,7 +24,10 @@ CUSTOMERS = ("acme", *(f"customer-{number}" for number in range(1, scaled(3, 51)
 KEYS = 50
 IN_FLIGHT = 4 * 20
 """Requests at once in these settings, and entries in each."""
-KILLS = 2
+PENDING = CUSTOMERS[-1]
+"""A customer that has taken back its association by the time of the resend."""
+FOUND = 3
+"""Events of the last run that are looked for."""
 
 
 @pytest.fixture
@@ -40,52 +45,64 @@ def notes(count: int, *tenants: str, **more: Json) -> list[tuple[str, bytes | No
     ]
 
 
-def test_one_customers_time_is_sent_again_through_two_kills(resends: Resends) -> None:
-    """Most of one customer's notes again, with `kill -9` twice: exactly its events, with the ids of the first
-    time, in the order of each key; none to others; the bridge's own offsets stay. What was in flight goes
-    twice, with what was answered since the last commit."""
+@pytest.mark.parametrize("customer", ["acme", None])
+def test_a_time_is_sent_again_through_two_kills(resends: Resends, customer: str | None) -> None:
+    """Most of one customer's notes again, or of all, with `kill -9` twice: exactly these events, with the ids
+    of the first time, in the order of each key; none to others, nor to one who is PENDING; the bridge's own
+    offsets stay. What was in flight goes twice, with what was answered since the last commit."""
     world = resends.world
     since, until = NOTES // 10, NOTES * 9 // 10
     resends.produce(notes(NOTES, *CUSTOMERS))
     first = resends.deliver()
+    world.aws.set_source(REGION, PREFIX + PENDING, "PENDING")
     offsets = world.topics.committed(world.name, resends.partitions)
+    tenants = {customer} if customer else {*CUSTOMERS} - {PENDING}
     wanted = {
         detail["_kafka"]["id"]
         for detail in first
-        if detail["tenant"] == "acme" and since <= detail["number"] < until
+        if detail["tenant"] in tenants and since <= detail["number"] < until
     }
-    chosen = [*resends.between(since, until), "--source", f"{PREFIX}acme", "--execute", "--rate", "0"]
+    chosen = [*resends.between(since, until), "--execute", "--rate", "0"]
+    if customer:
+        chosen += ["--source", PREFIX + customer]
 
-    repeated: list[int] = []
+    runs: list[list[str]] = []
     for sent_by in (200, 500):
         world.aws.script({"latency_ms": 100})
-        before = len({*ids(world.details()[NOTES:])})
         child = resends.start(*chosen)
         resends.wait_accepted(NOTES + sent_by, child)
         child.kill()
         world.aws.script({"latency_ms": 0})
-        sent = ids(world.details()[NOTES:])
-        repeated.append(len(sent) - len({*sent}) - sum(repeated))
-        assert len({*sent}) > before
-    resends.run(*chosen)
+        wait_until(lambda: world.aws.counts().in_flight == 0, what="all that was in flight is answered")
+        runs.append(ids(world.details()[NOTES + sum(map(len, runs)) :]))
+    resends.run(*chosen, code=0 if customer else 4)  # 4: the events of who is PENDING were left out
     again = world.details()[NOTES:]
+    runs.append(ids(again[sum(map(len, runs)) :]))
     finished = resends.run(*chosen)
 
     times = Counter(ids(again))
-    repeated.append(times.total() - len(times) - sum(repeated))
-    print(f"{repeated} sent twice")
+    repeated = [len({*run}.intersection(chain(*runs[number:]))) for number, run in enumerate(runs, 1)]
+    print(f"{repeated} sent once more after each run")
     assert wanted == times.keys()
-    assert len(range(since, until, len(CUSTOMERS))) == len(wanted)
-    assert sum(repeated) <= KILLS * 3 * IN_FLIGHT
-    assert {"acme"} == {detail["tenant"] for detail in again}
-    assert len(again) + NOTES == world.aws.counts().accepted
+    assert sum(CUSTOMERS[n % len(CUSTOMERS)] in tenants for n in range(since, until)) == len(wanted)
+    assert [len({*run}) for run in runs] == [*map(len, runs)], "a run repeats nothing that it sent itself"
+    assert max(repeated) <= IN_FLIGHT + MAX_UNCOMMITTED, "after one kill"
+    assert all({*run}.difference(*runs[:number]) for number, run in enumerate(runs)), "each goes on"
+    assert tenants == {detail["tenant"] for detail in again}
+    assert (len(again) + NOTES, 0) == (world.aws.counts().accepted, world.aws.counts().dropped)
     assert "This resend was finished at 20" in finished
     assert offsets == world.topics.committed(world.name, resends.partitions)
     assert [] == world.letters()
-    seen: dict[int, int] = {}
-    for number in dict.fromkeys(detail["number"] for detail in again):
-        assert seen.get(number % KEYS, -1) < number
-        seen[number % KEYS] = number
+    seen: dict[tuple[str, int], int] = {}
+    for tenant, number in dict.fromkeys((detail["tenant"], detail["number"]) for detail in again):
+        assert seen.get((tenant, number % KEYS), -1) < number
+        seen[tenant, number % KEYS] = number
+    once = [each for each in runs[-1] if times[each] == 1]
+    for event_id in once[-FOUND:]:
+        said = [each["eventbridge_id"] for each in resends.find(event_id)["deliveries"]]
+        assert sorted(said) == sorted(resends.eventbridge_ids(event_id))
+        assert 2 == len({*said})
+    assert FOUND <= len(once)
 
 
 def test_the_plan_counts_and_sends_nothing(resends: Resends) -> None:
@@ -227,7 +244,7 @@ def test_a_range_counted_from_now_is_gone_on_with_as_it_was(resends: Resends) ->
     world.produce([Sent(resends.topic, note(number, kind="Note")) for number in range(5)])
 
     output = resends.run("--since", "1h", "--until", "0s", "--execute")
-    command = shlex.split(output.partition("to go on with the same range later: ")[2].splitlines()[0])
+    command = shlex.split(output.partition("to go on with the same range later:")[2].splitlines()[1])
     since, until = (command[command.index(option) + 1] for option in ("--since", "--until"))
     finished = resends.run("--since", since, "--until", until, "--execute")
     accepted = world.aws.counts().accepted

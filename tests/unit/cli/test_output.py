@@ -153,8 +153,14 @@ def test_long_values_go_on_inside_their_column(monkeypatch: pytest.MonkeyPatch, 
     assert any("aws.partner/example.com/${value.tenant_id}," in line for line in shown.lines)
 
 
-def test_a_command_to_copy_stays_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = "kafka-topics.sh --alter --topic orders-bridge.dlt.resolutions --partitions 12 --and-so-on"
+@pytest.mark.parametrize(
+    "command",
+    [
+        "kafka-topics.sh --alter --topic orders-bridge.dlt.resolutions --partitions 12 --and-so-on",
+        "partner-bridge sandbox topic orders-bridge.dlt.resolutions --partitions 12 --and-so-on",
+    ],
+)
+def test_a_command_to_copy_stays_in_one_piece(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     with screen(monkeypatch, 60) as shown:
         output.note(f"the topic has 2 partitions; set dead_letter.create: true, or: {command}")
 

@@ -131,7 +131,7 @@ def test_only_events_count_for_rate_and_max(settings: config.Settings) -> None:
 
 
 def test_little_is_sent_beyond_the_commit(settings: config.Settings) -> None:
-    """Where the brokers take no commit nothing more is sent after a while, and the end says so."""
+    """Where the brokers take no commit nothing more is sent soon, and the end says so."""
     rig = ResendRig([record(n) for n in range(MAX_UNRECORDED * 2)], settings=settings)
     rig.progress.is_silent = True
     rig.on_poll = lambda polls: rig.resend.stop() if polls == 2_000 else None
@@ -139,7 +139,28 @@ def test_little_is_sent_beyond_the_commit(settings: config.Settings) -> None:
     with pytest.raises(HaltError, match="cannot commit"):
         rig.run()
 
-    assert MAX_UNRECORDED == len(rig.sent)
+    assert MAX_UNCOMMITTED <= len(rig.sent) <= IN_FLIGHT + MAX_UNCOMMITTED
+
+
+@pytest.mark.parametrize("every", [3, 17])
+def test_what_a_kill_repeats_is_bounded_while_brokers_are_slow(settings: config.Settings, every: int) -> None:
+    """What was sent, and is not in a commit that they have acknowledged."""
+    rig = ResendRig([record(n) for n in range(2_000)], settings=settings)
+    rig.progress.is_slow = rig.sink.is_holding = True
+    beyond: list[int] = []
+
+    def answer(polls: int) -> None:
+        committed = rig.progress.offsets.get(0, Committed(0)).offset
+        beyond.append(len(rig.sent) - committed)
+        rig.sink.answer_held()
+        if polls % every == 0:
+            rig.progress.answer()
+
+    rig.on_poll = answer
+    rig.run()
+
+    assert list(range(2_000)) == rig.sent
+    assert MAX_UNCOMMITTED < max(beyond) <= IN_FLIGHT + MAX_UNCOMMITTED
 
 
 def test_what_is_answered_during_a_commit_is_in_the_next(settings: config.Settings) -> None:
