@@ -13,7 +13,7 @@ from connector.cli.options import bridges_to_ask
 from connector.cli.output import note, plural, print_json, print_text, printable, progress
 from connector.dead_letters.format import letter_id, parse_id
 from connector.delivery_log.bridges import ask
-from connector.delivery_log.log import TURN_ON, DeliveryLog, Findings
+from connector.delivery_log.log import DeliveryLog, Findings
 from connector.delivery_log.search import Search, parse_event_id
 from connector.delivery_log.status import FoundDelivery, FoundEvent, FoundLetter
 from connector.model import iso, now_ms
@@ -92,13 +92,6 @@ def _search_of_id(
             "EventBridge's have no /",
             param_hint="--id",
         )
-    if settings.receipts is None:
-        raise typer.BadParameter(
-            "only receipts know the ids that EventBridge gave, and they are off: write "
-            f"{TURN_ON % settings.name} for what is delivered from then on, and search by --position, --key "
-            "or --source",
-            param_hint="--id",
-        )
     return ranged(event_id=text)
 
 
@@ -131,7 +124,7 @@ def _advice(asked: Asked) -> str | None:
         return "leave out --since and --until" if is_ranged else None
     if asked.id is not None:
         further = "leave out --since and --until, or " if is_ranged else ""
-        return f"{further}search by --position, --key or --source: receipts are lost, or past their retention"
+        return f"{further}search by --position, --key or --source: receipts are off, lost, or past their retention"
     if asked.until_ms is not None:
         further = "widen --since and --until"
     elif (asked.since_ms or 0) > now_ms() - WEEK_MS:

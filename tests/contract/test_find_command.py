@@ -253,16 +253,16 @@ def test_what_cannot_be_searched_for_is_refused(find: Find, arguments: list[str]
 
 
 def test_without_receipts_it_says_what_cannot_be_known(find: Find, tmp_path: Path) -> None:
-    """Letters, filters and what waits are known all the same; an EventId cannot be looked for."""
+    """Letters, filters and what waits are known all the same; of EventIds only those of replays."""
     find.without_receipts(tmp_path)
     statuses = [find.events("--position", f"{TOPIC}/0/{offset}")[0]["status"] for offset in range(5)]
     delivered = find("--position", f"{TOPIC}/0/0")
-    refused = find("--id", "7f3b6a52-94c1-4d0e-8a35-2c1d9e6b7f40")
+    unknown = find("--id", "7f3b6a52-94c1-4d0e-8a35-2c1d9e6b7f40")
 
     assert ["unknown", "dead-lettered", "filtered", "unknown", "held"] == statuses
     assert "receipts: {topic: notes.receipts, create: true}" in delivered.err
-    assert 2 == refused.code
-    assert "only receipts know the ids" in " ".join(refused.err.split())
+    assert (4, "Nothing found in the replays in notes.dlt.resolutions.\n") == (unknown.code, unknown.out)
+    assert "receipts are off" in unknown.err
 
 
 def test_a_letter_outlives_the_topic_of_its_record(find: Find, tmp_path: Path) -> None:
