@@ -124,7 +124,7 @@ def _advice(asked: Asked) -> str | None:
         return "leave out --since and --until" if is_ranged else None
     if asked.id is not None:
         further = "leave out --since and --until, or " if is_ranged else ""
-        return f"{further}search by --position, --key or --source: receipts are off, lost, or past their retention"
+        return f"{further}search by --position, --key or --source: receipts are off, or past their retention"
     if asked.until_ms is not None:
         further = "widen --since and --until"
     elif (asked.since_ms or 0) > now_ms() - WEEK_MS:
