@@ -237,6 +237,8 @@ class Telemetry:
         """What is paused, as the log last said."""
         self._pauses_problem: str | None = None
         self._kafka_fails = False
+        self._kafka_said = ""
+        """What the client complained of last, until all is well."""
         self._kafka_is_logged = False
         self._letters_are_written = self._letters_are_counted = True
 
@@ -625,6 +627,7 @@ class Telemetry:
 
     def kafka_problem(self, text: str) -> None:
         """The Kafka client complains; it goes on trying."""
+        self._kafka_said = text
         if self._may_log("kafka_problem", "", per_minute=KAFKA_LINES):
             self._kafka_is_logged = True
             self._log.warning("kafka_problem", reason=capped(text))
@@ -634,8 +637,11 @@ class Telemetry:
         if problem is not None:
             if not self._kafka_fails:
                 self._kafka_fails = True
-                self.kafka_problem(problem)
-        elif self._kafka_fails:
+                if problem != self._kafka_said:
+                    self.kafka_problem(problem)
+            return
+        self._kafka_said = ""
+        if self._kafka_fails:
             self._kafka_fails = False
             if self._kafka_is_logged:
                 self._kafka_is_logged = False

@@ -83,5 +83,5 @@ def test_two_minutes_of_chaos(pytestconfig: pytest.Config, tmp_path: Path) -> No
 
     assert result.balance.delivered > SECONDS * 100
     assert len(result.faults) > len(KINDS) / 2
-    assert result.samples > SECONDS
+    assert result.samples > SECONDS / 2
     cache.set(FAILED_SEED, 0)

@@ -127,6 +127,16 @@ def test_kafka_is_logged_when_it_fails_and_when_it_comes_back(telemetry: Telemet
     ]
 
 
+def test_a_complaint_of_the_client_is_not_said_again_as_the_state(telemetry: Telemetry, logs: Logs) -> None:
+    """It is the same line; after Kafka was well it counts anew."""
+    for _ in range(2):
+        telemetry.kafka_problem("no broker leads orders[1]")
+        telemetry.kafka_state("no broker leads orders[1]")
+        telemetry.kafka_state(None)
+
+    assert ["kafka_problem", "kafka_recovered"] * 2 == logs.events
+
+
 def test_kafka_that_flaps_is_not_logged_as_recovered_more_often_than_as_failing(
     telemetry: Telemetry, logs: Logs
 ) -> None:
