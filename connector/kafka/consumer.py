@@ -27,7 +27,7 @@ from connector.errors import HaltError, UnavailableError
 from connector.kafka.broker_health import UnresponsiveBrokers
 from connector.kafka.client import NO_TOPIC, cluster_metadata, consumer, log_of, polled, record_of
 from connector.kafka.ends import EndsOfPartitions
-from connector.kafka.lag import Lag
+from connector.kafka.lag import Lag, statistics_of
 from connector.model import Partition, Record
 
 if TYPE_CHECKING:
@@ -367,8 +367,7 @@ class KafkaConsumer:
         """Remember the partitions without a leader; `is_known` says that a broker was silent before."""
         unled = set()
         for partition in self._assigned:
-            topic = statistics["topics"].get(partition.topic, {}).get("partitions", {})
-            shown = topic.get(str(partition.number))
+            shown = statistics_of(partition, statistics["topics"])
             if shown and shown["leader"] < 0 and partition.topic not in self._topic_problems:
                 unled.add(partition)
         was_led = not self._leaderless
@@ -381,8 +380,7 @@ class KafkaConsumer:
         up = {broker["nodeid"] for broker in statistics["brokers"].values() if broker["state"] == "UP"}
         unread: dict[Partition, float] = {}
         for partition in self._assigned - self._paused:
-            topic = statistics["topics"].get(partition.topic, {}).get("partitions", {})
-            shown = topic.get(str(partition.number))
+            shown = statistics_of(partition, statistics["topics"])
             if (
                 shown
                 and shown["leader"] in up

@@ -12,6 +12,14 @@ POSITIONS = ("app_offset", "committed_offset", "next_offset")
 the holes after it; before the first record, where the group left off; for a new group, where it begins."""
 
 
+def statistics_of(partition: Partition, topics: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the topics in librdkafka's statistics say of a partition; None where they do not name it."""
+    found: Mapping[str, Any] | None = (
+        topics.get(partition.topic, {}).get("partitions", {}).get(str(partition.number))
+    )
+    return found
+
+
 class Lag:
     """Knows how far each assigned partition is from its end.
 
@@ -41,7 +49,7 @@ class Lag:
         """
         unfetched = set()
         for partition in assigned:
-            shown = topics.get(partition.topic, {}).get("partitions", {}).get(str(partition.number))
+            shown = statistics_of(partition, topics)
             if shown is None:
                 continue
             end = shown["hi_offset"]
