@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +15,15 @@ from statistics import median
 
 from pydantic import TypeAdapter
 
-from connector.sandbox.registry import FakeRegistry
-from tests.bench import machine, records
-from tests.bench.endpoint import Endpoint
+from tests.bench import machine
 from tests.bench.plots import plot
 from tests.bench.process import BenchError, say
 from tests.bench.records import Shape
 from tests.bench.report import table
 from tests.bench.results import FOLDER
-from tests.bench.runs import DEFAULTS, PARTITIONS, UNSEEN, Bench, Throughput, Variant
+from tests.bench.runs import DEFAULTS, PARTITIONS, UNSEEN, Bench, Throughput, Variant, lone_bench
 from tests.bench.targets import OTHER_WORK
 from tests.services import MissingServiceError
-from tests.services.kafka import shared
 
 FILE = FOLDER / "curves.json"
 FLAT = 1.15
@@ -201,31 +197,14 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(curves: Sequence[Curve], rounds: int) -> Curves:
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        FakeRegistry() as registry,
-        Endpoint(latency_ms=LATENCY_MS, checks=False, keeps_events=False) as endpoint,
-    ):
-        schema_id = registry.register("bench-value", records.SCHEMA)
-        kafka = shared()
-        try:
-            bench = Bench(
-                kafka.client,
-                registry_url=registry.url,
-                schema_id=schema_id,
-                endpoint=endpoint,
-                folder=Path(folder),
-            )
-            bench.warm_up()
-            command = " ".join(["python -m tests.bench.curves", *sys.argv[1:]])
-            topics: dict[tuple[Shape, int, int], str] = {}
-            return Curves(
-                command,
-                machine.described(kafka.description),
-                {curve.name: _measured(bench, curve, rounds, topics) for curve in curves},
-            )
-        finally:
-            kafka.close()
+    with lone_bench(LATENCY_MS) as (bench, kafka):
+        command = " ".join(["python -m tests.bench.curves", *sys.argv[1:]])
+        topics: dict[tuple[Shape, int, int], str] = {}
+        return Curves(
+            command,
+            machine.described(kafka),
+            {curve.name: _measured(bench, curve, rounds, topics) for curve in curves},
+        )
 
 
 def _measured(

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -21,12 +22,14 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import urllib3
 
+from connector.sandbox.registry import FakeRegistry
 from tests.bench import records
 from tests.bench.endpoint import Endpoint
 from tests.bench.machine import OtherWork
 from tests.bench.process import ENVIRON, BenchError, Process, say
 from tests.bench.records import ORDERS, Shape
 from tests.services.child import free_ports, wait_until
+from tests.services.kafka import shared
 from tests.topics import Topics
 
 PARTITIONS = 6
@@ -513,6 +516,30 @@ class Bench:
         seen = Counter(event.order_id for event in self._endpoint.events())
         wanted = {records.order_id(number) for number in range(count)}
         return len(wanted - seen.keys()), seen.total() - len(seen)
+
+
+@contextmanager
+def lone_bench(latency_ms: float) -> Iterator[tuple[Bench, str]]:
+    """A bench with an endpoint that checks and keeps nothing, warmed up; and which Kafka it has."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        FakeRegistry() as registry,
+        Endpoint(latency_ms=latency_ms, checks=False, keeps_events=False) as endpoint,
+    ):
+        schema_id = registry.register("bench-value", records.SCHEMA)
+        kafka = shared()
+        try:
+            bench = Bench(
+                kafka.client,
+                registry_url=registry.url,
+                schema_id=schema_id,
+                endpoint=endpoint,
+                folder=Path(folder),
+            )
+            bench.warm_up()
+            yield bench, kafka.description
+        finally:
+            kafka.close()
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:

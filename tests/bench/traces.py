@@ -12,14 +12,12 @@ import argparse
 import multiprocessing
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection
-from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
@@ -27,19 +25,16 @@ from pydantic import TypeAdapter
 
 from connector import process
 from connector.model import Answer, Delivered, Partition, Record
-from connector.sandbox.registry import FakeRegistry
 from connector.telemetry.metrics import Telemetry
 from connector.telemetry.traces import FLUSH_S, start_traces
 from tests.bench import machine, records
-from tests.bench.endpoint import Endpoint
 from tests.bench.process import BenchError, say
 from tests.bench.report import table
 from tests.bench.results import FOLDER
-from tests.bench.runs import Bench
+from tests.bench.runs import lone_bench
 from tests.bench.stages import BATCH
 from tests.services import MissingServiceError
 from tests.services.collector import collecting
-from tests.services.kafka import shared
 
 FILE = FOLDER / "traces.json"
 LATENCY_MS = 20.0
@@ -121,36 +116,18 @@ def main() -> int:
 def _run(rounds: int) -> TraceCosts:
     event_us: list[float] = []
     spans_us: dict[str, list[float]] = {sampled: [] for sampled in SAMPLED}
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        FakeRegistry() as registry,
-        Endpoint(latency_ms=LATENCY_MS, checks=False, keeps_events=False) as endpoint,
-        _collector() as url,
-    ):
-        schema_id = registry.register("bench-value", records.SCHEMA)
+    with _collector() as url, lone_bench(LATENCY_MS) as (bench, kafka):
         telemetries = {sampled: _telemetry(url, ratio) for sampled, ratio in SAMPLED.items()}
-        kafka = shared()
-        try:
-            bench = Bench(
-                kafka.client,
-                registry_url=registry.url,
-                schema_id=schema_id,
-                endpoint=endpoint,
-                folder=Path(folder),
-            )
-            bench.warm_up()
-            command = " ".join(["python -m tests.bench.traces", *sys.argv[1:]])
-            about = machine.described(kafka.description)
-            topic = bench.topic("traces", EVENTS)
-            process.freeze_gc()
-            for _ in range(rounds):
-                event_us.append(bench.throughput("bridge", topic, EVENTS, whole=False).cpu_us)
-                for sampled, telemetry in telemetries.items():
-                    requests = FEWER_REQUESTS if SAMPLED[sampled] == 1 else REQUESTS
-                    spans_us[sampled].append(_spans_s(telemetry, requests) / (requests * BATCH) * 1e6)
-                    say(f"spans, {sampled}: {spans_us[sampled][-1]:.2f} µs an event")
-        finally:
-            kafka.close()
+        command = " ".join(["python -m tests.bench.traces", *sys.argv[1:]])
+        about = machine.described(kafka)
+        topic = bench.topic("traces", EVENTS)
+        process.freeze_gc()
+        for _ in range(rounds):
+            event_us.append(bench.throughput("bridge", topic, EVENTS, whole=False).cpu_us)
+            for sampled, telemetry in telemetries.items():
+                requests = FEWER_REQUESTS if SAMPLED[sampled] == 1 else REQUESTS
+                spans_us[sampled].append(_spans_s(telemetry, requests) / (requests * BATCH) * 1e6)
+                say(f"spans, {sampled}: {spans_us[sampled][-1]:.2f} µs an event")
     about |= {"opentelemetry-sdk": version("opentelemetry-sdk")}
     return TraceCosts(command, about, event_us, spans_us)
 
